@@ -1,0 +1,156 @@
+"""The event contract: what travels on the topics, as JSON values with CloudEvents 1.0 headers (binary mode).
+
+Every event is a frozen struct; its `ce_type` is the class's `type`. `decode` raises EventInvalid for whatever is not one of them.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID, uuid4
+
+import msgspec
+from msgspec import Meta
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
+Email = Annotated[str, Meta(min_length=3, max_length=254)]
+Digits = Annotated[str, Meta(pattern="^[0-9]{11,15}$")]
+Instant = Annotated[datetime, Meta(tz=True)]
+Field = Literal["phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "row"]
+Reason = Annotated[str, Meta(pattern="^[a-z0-9_]{1,60}$")]
+
+Headers = list[tuple[str, bytes]]
+
+
+class EventInvalid(ValueError):
+    """A record is none of the events that its topic carries; the text never holds its values."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """The base of all events. Unknown fields are let through: a newer producer may add some."""
+
+    type: ClassVar[str]
+    import_id: UUID
+
+
+class PlanRequested(Event):
+    """Task: check the legacy table and cut its keys into ranges."""
+
+    type = "vapteke.import.plan_requested"
+    rows_per_range: Annotated[int, Meta(ge=1)]
+
+
+class RangeRequested(Event):
+    """Task: read the rows with `after_id` < key <= `upto_id` (no lower bound when null) and publish them."""
+
+    type = "vapteke.import.range_requested"
+    chunk: Count
+    after_id: Int64 | None
+    upto_id: Int64
+
+
+class PlanStarted(Event):
+    """An importer has taken the plan."""
+
+    type = "vapteke.import.plan_started"
+
+
+class Planned(Event):
+    """The ranges' upper bounds, ascending, and how many rows there were; no bounds: the table is empty."""
+
+    type = "vapteke.import.planned"
+    row_count: Count
+    upper_bounds: list[Int64]
+
+
+class RangePublished(Event):
+    """All events of one attempt are acknowledged: how many, and the last offset of each partition that got any."""
+
+    type = "vapteke.import.range_published"
+    chunk: Count
+    attempt: UUID
+    event_count: Count
+    last_offsets: dict[int, int]
+
+
+class Failed(Event):
+    """The plan (`chunk` null) or a range could not be done; `error` is for operators."""
+
+    type = "vapteke.import.failed"
+    chunk: Count | None
+    error: Annotated[str, Meta(max_length=2000)]
+
+
+class LegacyRow(Event):
+    """What each event about one legacy row carries."""
+
+    chunk: Count
+    attempt: UUID
+    legacy_id: Int64
+    read_at: Instant
+
+
+class LegacyCustomerRead(LegacyRow):
+    """A legacy customer, normalised. A field whose value is unusable is null and named in `unusable` with the reason."""
+
+    type = "vapteke.legacy_customer.read"
+    phone: Digits
+    firstname: Name | None = None
+    lastname: Name | None = None
+    email: Email | None = None
+    birthday: date | None = None
+    gender: Literal["M", "F"] | None = None
+    city_id: Count | None = None
+    last_auth_at: Instant | None = None
+    unusable: dict[Field, Reason] | None = None
+
+
+class LegacyCustomerRejected(LegacyRow):
+    """A legacy row that cannot become a customer: the reasons, and no values."""
+
+    type = "vapteke.legacy_customer.rejected"
+    reasons: Annotated[dict[Field, Reason], Meta(min_length=1)]
+
+
+TASKS: tuple[type[Event], ...] = (PlanRequested, RangeRequested)
+PROGRESS: tuple[type[Event], ...] = (PlanStarted, Planned, RangePublished, Failed)
+LEGACY_CUSTOMERS: tuple[type[Event], ...] = (LegacyCustomerRead, LegacyCustomerRejected)
+
+encode = msgspec.json.Encoder().encode
+_DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
+    kind.type.encode(): msgspec.json.Decoder(kind) for kind in (*TASKS, *PROGRESS, *LEGACY_CUSTOMERS)
+}
+
+
+def headers(event: Event, source: str, subject: str, at: datetime | None = None) -> Headers:
+    """CloudEvents headers of one event; `source` is the service, `subject` what the event is about."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", uuid4().hex.encode()),
+        ("ce_type", event.type.encode()),
+        ("ce_source", source.encode()),
+        ("ce_time", (at or datetime.now(UTC)).isoformat().encode()),
+        ("ce_subject", subject.encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> Event:
+    """Raises EventInvalid; its text names the place and the kind of fault, as msgspec does, never the value."""
+    kind = next((content for name, content in record_headers if name == "ce_type"), b"")
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise EventInvalid("unknown event type")
+    if value is None:
+        raise EventInvalid("no value")
+    try:
+        return decoder.decode(value)  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventInvalid(_fault(error)) from None
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+    return "malformed JSON"

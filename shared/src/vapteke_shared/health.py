@@ -1,0 +1,53 @@
+"""Health of a process, and its metrics: /health/live, /health/ready and /metrics."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+STARTING: Final = "starting"
+
+
+class Health:
+    """What the process needs, by name: what is wrong with it in words, or None when it is well."""
+
+    def __init__(self, *needs: str) -> None:
+        self._faults: dict[str, str | None] = dict.fromkeys(needs, STARTING)
+
+    def well(self, need: str) -> None:
+        self._faults[need] = None
+
+    def ill(self, need: str, fault: str) -> None:
+        self._faults[need] = fault
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        return {need: fault for need, fault in self._faults.items() if fault is not None}
+
+
+def live(_: Request) -> Response:
+    """The event loop turns: nothing else is asked, or an outage of Kafka would restart every process."""
+    return JSONResponse({"status": "live"})
+
+
+def ready(health: Health) -> Response:
+    if health.faults:
+        return JSONResponse({"status": "not ready", "faults": dict(health.faults)}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+def metrics(_: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def create_app(health: Health) -> Starlette:
+    routes = [
+        Route("/health/live", live),
+        Route("/health/ready", lambda _: ready(health)),
+        Route("/metrics", metrics),
+    ]
+    return Starlette(routes=routes)

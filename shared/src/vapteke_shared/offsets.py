@@ -1,0 +1,118 @@
+"""Stored offsets: a consumer's place in Kafka, kept in the transaction that holds the effect (design, section 6).
+
+Works on a table `consumed_offsets` (topic, partition, next_offset, cluster_id) in the connection's search path.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+from asyncpg import Connection
+
+
+class KafkaReplaced(Exception):
+    """The stored offsets are of another Kafka, or of a topic made anew: applying would lose or repeat events."""
+
+
+class Ahead(Exception):
+    """The batch begins above a stored offset: read again from `stored`."""
+
+    def __init__(self, stored: Mapping["Partition", int]) -> None:
+        super().__init__("the batch begins above the stored offset")
+        self.stored = stored
+
+
+class Partition(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """What is needed of a Kafka record."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+
+
+R = TypeVar("R", bound=Record)
+
+
+async def lock(connection: Connection, partitions: Collection[Partition], cluster_id: str) -> dict[Partition, int]:
+    """Lock the partitions' rows for this transaction, made where they are missing, and return the next offsets.
+
+    The state that the offsets guard is to be read after this statement. Raises KafkaReplaced.
+    """
+    topics, numbers = [p.topic for p in partitions], [p.partition for p in partitions]
+    await connection.execute(_INSERT, topics, numbers, cluster_id)
+    rows = await connection.fetch(_LOCK, topics, numbers)
+    if any(row["cluster_id"] != cluster_id for row in rows):
+        raise KafkaReplaced("the stored offsets belong to another Kafka cluster")
+    return {Partition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+async def fresh(
+    connection: Connection, records: Sequence[R], cluster_id: str, gaps: Mapping[Partition, int]
+) -> list[R]:
+    """Lock the places of a batch's partitions and return the records that are not yet done.
+
+    `gaps` are the stored offsets that a seek has been tried for: what begins above one of them is a true gap (Kafka
+    has deleted or compacted the records between), and accepted. Raises Ahead and KafkaReplaced.
+    """
+    places = await lock(connection, partitions_of(records), cluster_id)
+    first = {Partition(r.topic, r.partition): r.offset for r in reversed(records)}
+    ahead = {p: places[p] for p, offset in first.items() if offset > places[p] and gaps.get(p) != places[p]}
+    if ahead:
+        raise Ahead(ahead)
+    return [r for r in records if r.offset >= places[Partition(r.topic, r.partition)]]
+
+
+async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
+    """Store the places after the last records of the batch."""
+    await connection.execute(
+        _STORE, [p.topic for p in next_offsets], [p.partition for p in next_offsets], list(next_offsets.values())
+    )
+
+
+async def stored(connection: Connection, partitions: Collection[Partition]) -> dict[Partition, int]:
+    """The next offsets of those partitions that have been consumed."""
+    rows = await connection.fetch(_READ, [p.topic for p in partitions], [p.partition for p in partitions])
+    return {Partition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
+async def reset(connection: Connection) -> None:
+    """Forget all places: every consumer starts from the beginning of its topics."""
+    await connection.execute("DELETE FROM consumed_offsets")
+
+
+def partitions_of(records: Iterable[Record]) -> set[Partition]:
+    return {Partition(record.topic, record.partition) for record in records}
+
+
+def after(records: Iterable[Record]) -> dict[Partition, int]:
+    """The next offset of each partition once these records, in order, are done."""
+    return {Partition(record.topic, record.partition): record.offset + 1 for record in records}
+
+
+_INSERT = """
+INSERT INTO consumed_offsets (topic, partition, next_offset, cluster_id)
+SELECT topic, partition, 0, $3 FROM unnest($1::text[], $2::int[]) AS wanted (topic, partition)
+WHERE NOT EXISTS (SELECT FROM consumed_offsets o WHERE (o.topic, o.partition) = (wanted.topic, wanted.partition))
+ORDER BY topic, partition ON CONFLICT DO NOTHING
+"""
+_LOCK = """
+SELECT topic, partition, next_offset, cluster_id FROM consumed_offsets
+WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+ORDER BY topic, partition FOR UPDATE
+"""
+_READ = """
+SELECT topic, partition, next_offset FROM consumed_offsets
+WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int[]))
+"""
+_STORE = """
+UPDATE consumed_offsets o SET next_offset = n.next_offset
+FROM unnest($1::text[], $2::int[], $3::bigint[]) AS n (topic, partition, next_offset)
+WHERE (o.topic, o.partition) = (n.topic, n.partition)
+"""

@@ -1,0 +1,71 @@
+"""Settings from the environment, a `.env` file or a folder of secrets; a wrong one ends the start with one line."""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_SECRETS = Path("/run/secrets")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The base of every process's settings: a variable is the field's name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", secrets_dir=_SECRETS if _SECRETS.is_dir() else None, extra="ignore", frozen=True
+    )
+
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
+
+
+class MetricsSettings(Settings):
+    metrics_host: str = Field("127.0.0.1", description="address of /metrics and the health of workers")
+    metrics_port: Port = Field(9100, description="port of /metrics and the health of workers")
+
+
+class HttpSettings(MetricsSettings):
+    http_host: str = Field("127.0.0.1", description="address of the REST service")
+    http_port: Port = Field(8000, description="port of the REST service")
+
+
+class KafkaSettings(Settings):
+    kafka_bootstrap_servers: Annotated[list[str], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
+        description="Kafka's brokers, comma-separated host:port"
+    )
+    kafka_group_instance_id: str | None = Field(
+        None, description="this replica's lasting name: a restarted one gets its partitions back at once"
+    )
+
+
+class PostgresSettings(Settings):
+    postgres_host: str = Field(description="Postgres: host")
+    postgres_port: Port = Field(5432, description="Postgres: port")
+    postgres_db: str = Field(description="Postgres: database")
+    postgres_user: str = Field(description="Postgres: the service's own role, which owns nothing")
+    postgres_password: SecretStr = Field(description="Postgres: its password")
+
+
+class PostgresOwnerSettings(PostgresSettings):
+    postgres_owner_user: str = Field(description="Postgres: the role that owns the schema; for `migrate` only")
+    postgres_owner_password: SecretStr = Field(description="Postgres: the owner's password; for `migrate` only")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """Read the settings, or end the process with one line that names each wrong variable and never its value."""
+    try:
+        return kind()
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise SystemExit(f"configuration: {'; '.join(faults)}") from None
