@@ -1,0 +1,94 @@
+"""Apache Kafka's jars from Maven Central, cached outside the tree and checked against kafka-jars.sha256 at every start.
+
+The list is in the form of `sha256sum`, the paths are those of a Maven repository. After a change of ENDPOINT
+`python -m vapteke_local.kafka_jars` writes it anew.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jgo.maven import MavenContext
+
+from vapteke_local import places
+
+# slf4j-simple: what the broker has to say goes to its standard error, and so to its log file.
+ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36"
+LIST = Path(__file__).parent / "kafka-jars.sha256"
+_DOWNLOADS_AT_ONCE = 8
+_HTTP_TIMEOUT_SECONDS = 60
+
+
+class WrongJar(Exception):
+    """A jar is not the one that was reviewed."""
+
+
+def read_list(file: Path = LIST) -> dict[str, str]:
+    """Path in a Maven repository → SHA-256."""
+    rows = (line.split() for line in file.read_text().splitlines())
+    return {path: digest for digest, path in rows}
+
+
+def ensure(
+    expected: Mapping[str, str], repository: Path | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Path]:
+    """The jars, downloading those that the cache lacks. Needs no network when it lacks none."""
+    repository = repository or places.cache_dir() / "maven"
+    missing = [path for path in expected if not (repository / path).exists()]
+    if missing:
+        say(f"Apache Kafka: downloading {len(missing)} jars from Maven Central, once")
+        _download(missing, expected, repository)
+    for path, digest in expected.items():
+        _check(repository / path, digest)
+    return [repository / path for path in expected]
+
+
+def _download(paths: list[str], expected: Mapping[str, str], repository: Path) -> None:
+    """Into a folder of its own: a half-written or a wrong file never gets into the cache."""
+    _trust_the_callers_certificates()
+    repository.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=repository, prefix=".download-") as folder:
+        context = MavenContext(repo_cache=Path(folder), timeout=_HTTP_TIMEOUT_SECONDS)
+
+        def fetch(path: str) -> None:
+            *group, artifact, version, _ = path.split("/")
+            file = context.project(".".join(group), artifact).at_version(version).artifact().resolve()
+            _check(file, expected[path])
+            (repository / path).parent.mkdir(parents=True, exist_ok=True)
+            file.replace(repository / path)
+
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            list(pool.map(fetch, paths))
+
+
+def _trust_the_callers_certificates() -> None:
+    """jgo's HTTP library knows only a variable of its own."""
+    if "SSL_CERT_FILE" in os.environ:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", os.environ["SSL_CERT_FILE"])
+
+
+def _check(file: Path, digest: str) -> None:
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != digest:
+        raise WrongJar(
+            f"{file} is not the jar that kafka-jars.sha256 names: SHA-256 {found}, expected {digest}. "
+            "If the file is damaged, remove it: the next start downloads it again."
+        )
+
+
+def write_list(file: Path = LIST) -> None:
+    import jgo
+
+    _trust_the_callers_certificates()
+    jars = {f"{jar.component.path_prefix}/{jar.filename}": jar.resolve() for jar in jgo.resolve(ENDPOINT)}
+    rows = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {path}\n" for path, jar in sorted(jars.items())]
+    file.write_text("".join(rows))
+
+
+if __name__ == "__main__":
+    write_list()
+    sys.stdout.write(f"{LIST} written\n")

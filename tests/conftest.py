@@ -1,0 +1,34 @@
+"""Real servers for all tests: one Postgres and one Apache Kafka for a whole run, started when the first test asks."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from vapteke_local import kafka, postgres
+from vapteke_local.kafka import Kafka
+from vapteke_local.postgres import Postgres
+
+
+@pytest.fixture(scope="session")
+def server_data() -> Iterator[Path]:
+    """Not pytest's own folder: as root, Postgres runs as somebody who cannot enter that one."""
+    folder = Path(tempfile.mkdtemp(prefix="vapteke-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+async def postgres_server(server_data: Path) -> AsyncIterator[Postgres]:
+    """An empty server; `postgres_server.dsn` is the superuser's."""
+    async with postgres.serve(server_data / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def kafka_server(server_data: Path) -> AsyncIterator[Kafka]:
+    """One broker, no topics; `kafka_server.bootstrap` is the list of addresses."""
+    async with kafka.serve(server_data / "kafka") as server:
+        yield server
