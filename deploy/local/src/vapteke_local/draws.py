@@ -1,0 +1,65 @@
+"""The dice behind made-up people: one 16-bit draw for each thing that varies in a row.
+
+A draw is a slot out of 65,536. In every field the first slots are the unusable values, so the share of dirt and
+the label of a row come from one number: `draw < UNUSABLE[field]`.
+"""
+
+import random
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+SLOTS = 1 << 16
+
+
+def per_mille(share: int) -> int:
+    return SLOTS * share // 1000
+
+
+class Draws(NamedTuple):
+    phone: int
+    spelling: int
+    first_name: int
+    last_name: int
+    email: int
+    mailbox: int
+    birthday: int
+    gender: int
+    city_id: int
+    day: int
+    time: int
+    spaces: int
+    misfortune: int
+
+
+UNUSABLE = {
+    "first_name": per_mille(1),
+    "last_name": per_mille(1),
+    "email": per_mille(10),
+    "birthday": per_mille(4),
+    "gender": per_mille(5),
+    "city_id": per_mille(1),
+}
+MISFORTUNE = per_mille(1)
+
+LAYOUT = f"<{len(Draws._fields)}H"
+ROWS_AT_ONCE = 4096
+
+
+def draw(seed: int, count: int) -> Iterator[Draws]:
+    """`count` rows of draws. getrandbits is the one source: what it gives for a seed is the same everywhere."""
+    source = random.Random(seed)
+    for start in range(0, count, ROWS_AT_ONCE):
+        size = struct.calcsize(LAYOUT) * min(ROWS_AT_ONCE, count - start)
+        drawn = source.getrandbits(8 * size).to_bytes(size, "little")
+        for row in map(Draws._make, struct.iter_unpack(LAYOUT, drawn)):
+            yield row if row.misfortune >= MISFORTUNE else unfortunate(row)
+
+
+def unfortunate(row: Draws) -> Draws:
+    """Every field but the phone unusable."""
+    return row._replace(**{field: getattr(row, field) % slots for field, slots in UNUSABLE.items()})
+
+
+def unusable_fields(row: Draws) -> tuple[str, ...]:
+    return tuple([field for field, slots in UNUSABLE.items() if getattr(row, field) < slots])
