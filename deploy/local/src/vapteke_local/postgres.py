@@ -17,7 +17,7 @@ from urllib.parse import quote
 import asyncpg
 
 from vapteke_local import places, processes
-from vapteke_local.processes import Process, Program
+from vapteke_local.processes import Process, Program, StackFailure
 
 SUPERUSER = "postgres"
 DATABASE = "vaptekecustomers"
@@ -47,7 +47,7 @@ SETTINGS = {
 }
 
 
-class Unreachable(Exception):
+class Unreachable(StackFailure):
     """A folder lies where the user that Postgres runs as cannot go."""
 
 
@@ -98,7 +98,7 @@ async def serve(
         death_signal=signal.SIGQUIT,  # at once, its own children too; SIGKILL would leave them to notice by themselves
         grace_seconds=60,
     )
-    async with processes.running(program, changed) as process:
+    async with processes.running([program], changed) as [process]:
         server = Postgres(host="127.0.0.1", port=port, user=SUPERUSER, password=password, process=process)
         await processes.until_ready(process, lambda: _answers(server), timeout=120)
         yield server
@@ -172,13 +172,13 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-async def _answers(server: Postgres) -> bool:
+async def _answers(server: Postgres) -> str | None:
     try:
         connection = await asyncpg.connect(server.dsn, timeout=5)
-    except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
-        return False
+    except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
+        return str(error)
     await connection.close()
-    return True
+    return None
 
 
 def _binaries(user: str | None) -> Path:

@@ -9,7 +9,7 @@ import pwd
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,15 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-class NotStarted(Exception):
+Probe = Callable[[], Awaitable[str | None]]
+"""Says what is still missing; None: nothing, it is ready."""
+
+
+class StackFailure(Exception):
+    """What keeps the stack from running, in words for the person at the terminal."""
+
+
+class NotStarted(StackFailure):
     """A process ended, or did not answer in time; the text holds the last lines of its log."""
 
 
@@ -84,6 +92,7 @@ class Process:
     async def _keep(self, child: asyncio.subprocess.Process) -> None:
         while True:
             code = await child.wait()
+            kill_group(child)
             self.deaths += 1
             log.warning("%s ended (%s), starting it again", self.name, _ending(code))
             await asyncio.sleep(RESTART_AFTER_SECONDS)
@@ -92,20 +101,25 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def running(program: Program, changed: Callable[[Process], None] = lambda _: None) -> AsyncIterator[Process]:
-    process = Process(program, changed)
+async def running(
+    programs: Iterable[Program], changed: Callable[[Process], None] = lambda _: None
+) -> AsyncIterator[list[Process]]:
+    """All of them at once, and all stopped at once."""
+    processes = [Process(program, changed) for program in programs]
     try:
-        await process.start()
-        yield process
+        for process in processes:
+            await process.start()
+        yield processes
     finally:
-        await process.stop()
+        await asyncio.gather(*(process.stop() for process in processes))
 
 
 async def run(program: Program, *, timeout: float = 60.0) -> None:
     """Runs to the end. Raises NotStarted when it fails or takes longer than `timeout` seconds."""
     child = await spawn(program)
     try:
-        code = await asyncio.wait_for(child.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            code = await child.wait()
     except TimeoutError:
         raise NotStarted(_told(program, f"did not end within {timeout:.0f} s")) from None
     finally:
@@ -114,26 +128,27 @@ async def run(program: Program, *, timeout: float = 60.0) -> None:
         raise NotStarted(_told(program, f"failed ({_ending(code)})"))
 
 
-async def until_ready(process: Process, probe: Callable[[], Awaitable[bool]], *, timeout: float = 60.0) -> None:
-    """Waits for the first True. Raises NotStarted when the process dies meanwhile or the time is over."""
+async def until_ready(process: Process, probe: Probe, *, timeout: float = 60.0) -> None:
+    """Raises NotStarted when the process dies meanwhile or the time is over."""
     deadline = time.monotonic() + timeout
-    while not await probe():
+    while missing := await probe():
         if process.deaths:
             raise NotStarted(_told(process.program, "ended before it was ready"))
         if time.monotonic() > deadline:
-            raise NotStarted(_told(process.program, f"was not ready within {timeout:.0f} s"))
+            raise NotStarted(_told(process.program, f"was not ready within {timeout:.0f} s: {missing}"))
         await asyncio.sleep(0.05)
 
 
-async def listens(port: int, host: str = "127.0.0.1") -> bool:
+async def listening(port: int, host: str = "127.0.0.1") -> str | None:
+    """A probe: whether the port accepts connections."""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
-        return False
+        return f"{host}:{port} is closed"
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-    return True
+    return None
 
 
 async def spawn(program: Program) -> asyncio.subprocess.Process:
@@ -151,17 +166,23 @@ async def spawn(program: Program) -> asyncio.subprocess.Process:
 
 
 async def end(child: asyncio.subprocess.Process, program: Program) -> None:
-    """The group is killed in the end in any case: what the child left behind goes with it."""
-    if child.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            child.send_signal(program.stop_signal)
-        try:
-            await asyncio.wait_for(child.wait(), program.grace_seconds)
-        except TimeoutError:
-            log.warning("%s did not stop within %.0f s, killing it", program.name, program.grace_seconds)
+    if child.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(program.stop_signal)
+    try:
+        async with asyncio.timeout(program.grace_seconds):
+            await child.wait()
+    except TimeoutError:
+        log.warning("%s did not stop within %.0f s, killing it", program.name, program.grace_seconds)
+    kill_group(child)
+    await child.wait()
+
+
+def kill_group(child: asyncio.subprocess.Process) -> None:
+    """The child, if it still lives, and whatever it started and left behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    await child.wait()
 
 
 def _before_exec(program: Program) -> Callable[[], None]:

@@ -1,0 +1,3 @@
+from vapteke_local.cli import app
+
+app(prog_name="vapteke")

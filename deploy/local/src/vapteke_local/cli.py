@@ -1,0 +1,204 @@
+"""`vapteke`: the whole stack on this machine, without Docker."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from vapteke_local import demo as demonstration
+from vapteke_local import stack
+from vapteke_local.pieces import Piece
+from vapteke_local.processes import StackFailure
+from vapteke_local.stack import Options, Stack
+from vapteke_local.vaptekesync import control
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+legacy = typer.Typer(help="Change the stand-in for vAptekeSync while it runs.", no_args_is_help=True)
+app.add_typer(legacy, name="legacy")
+console = Console()
+errors = Console(stderr=True)
+
+Customers = Annotated[int, typer.Option(min=0, help="Rows of the stand-in for vAptekeSync.")]
+Seed = Annotated[int, typer.Option(help="The same seed and count make the same people.")]
+External = Annotated[
+    list[Piece] | None, typer.Option(help="Take this piece from the services' own variables instead of starting it.")
+]
+Data = Annotated[
+    Path | None, typer.Option(file_okay=False, help="Keep the state here; default: a new folder, removed at the end.")
+]
+Ready = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Where the stack describes itself once everything answers.")
+]
+Count = Annotated[int, typer.Option(min=1)]
+BrokerCount = Annotated[int, typer.Option(min=1, max=5)]
+
+
+@app.command()
+def up(
+    customers: Customers = 78_553,
+    seed: Seed = 1,
+    ready: Ready = None,
+    external: External = None,
+    data: Data = None,
+    brokers: BrokerCount = 1,
+    importers: Count = 1,
+    consumers: Count = 1,
+) -> None:
+    """Start everything and keep it running until Ctrl-C or SIGTERM."""
+    options = Options(
+        customers=customers,
+        seed=seed,
+        external=frozenset(external or ()),
+        data=data,
+        ready=ready or stack.run_file(),
+        brokers=brokers,
+        importers=importers,
+        consumers=consumers,
+    )
+    raise typer.Exit(_run(lambda: _up(options), when_stopped=0))
+
+
+@app.command()
+def demo(customers: Customers = 78_553, seed: Seed = 1) -> None:
+    """Import all customers as the frontend would, and compare the result with what it must be."""
+    raise typer.Exit(
+        _run(lambda: demonstration.run(Options(customers=customers, seed=seed), console), when_stopped=130)
+    )
+
+
+async def _up(options: Options) -> int:
+    async with stack.serve(options, _say) as running:
+        console.print(_addresses(running))
+        console.print(f"described in {options.ready}; Ctrl-C stops it")
+        await asyncio.Event().wait()
+    return 0
+
+
+def _addresses(running: Stack) -> Table:
+    table = Table("what", "where", "pid", title="The stack runs", title_justify="left")
+    where = {
+        "customers-api serve": running.customers_api,
+        "favorites-api serve": running.favorites_api,
+        "legacy-importer 1": running.legacy_importer,
+        "vaptekesync": f"{running.vaptekesync.host}:{running.vaptekesync.port}",
+        **{f"kafka {number}": address for number, address in enumerate(running.kafka, start=1)},
+    }
+    for name, pid in sorted(running.processes.items()):
+        table.add_row(name, where.get(name, ""), str(pid))
+    table.add_row("Postgres, superuser", running.postgres, "")
+    return table
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, int]], *, when_stopped: int) -> int:
+    """The exit code; `when_stopped` is the one after Ctrl-C or SIGTERM."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors)])
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # while the brokers start it complains of each attempt
+    try:
+        return asyncio.run(_until_signalled(main))
+    except StackFailure as failure:
+        errors.print(str(failure), markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except asyncio.CancelledError:
+        return when_stopped
+
+
+async def _until_signalled(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    task = asyncio.create_task(main())
+
+    def stop() -> None:
+        if not task.cancelling():  # a second cancellation would hit the clean-up
+            _say("stopping")
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    return await task
+
+
+Running = Annotated[Path | None, typer.Option("--ready", help="The stack's description; default: the running one's.")]
+Values = Annotated[list[str], typer.Argument(metavar="COLUMN=VALUE…", help="NULL for null, dates in ISO 8601.")]
+
+
+@legacy.command("set")
+def set_row(legacy_id: Annotated[int, typer.Argument(metavar="ID")], values: Values, ready: Running = None) -> None:
+    """Change columns of a row: `vapteke legacy set 5 Phone=79161234567`."""
+    _command(ready, {"do": "set", "id": legacy_id, "values": _pairs(values)})
+
+
+@legacy.command("add")
+def add_row(values: Values, ready: Running = None) -> None:
+    """Add a row: `vapteke legacy add ID=2000000000 Phone=79161234567`."""
+    _command(ready, {"do": "add", "values": _pairs(values)})
+
+
+@legacy.command("remove")
+def remove_row(legacy_id: Annotated[int, typer.Argument(metavar="ID")], ready: Running = None) -> None:
+    """Remove a row."""
+    _command(ready, {"do": "remove", "id": legacy_id})
+
+
+@legacy.command("fault")
+def fault(
+    kind: Annotated[str, typer.Argument(help="refuse, delay, drop, silent or fail.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[OPTION=VALUE…]", help="Such as nth=3 rows=500.")
+    ] = None,
+    ready: Running = None,
+) -> None:
+    """Make the server misbehave: `vapteke legacy fault drop rows=500 times=2`."""
+    _command(
+        ready, {"do": "fault", "kind": kind, **{name: _number(value) for name, value in _pairs(options or []).items()}}
+    )
+
+
+@legacy.command("clear")
+def clear(ready: Running = None) -> None:
+    """End all faults."""
+    _command(ready, {"do": "clear"})
+
+
+def _command(ready: Path | None, command: dict[str, Any]) -> None:
+    file = ready or stack.run_file()
+    if not file.exists():
+        _give_up(f"no stack is described in {file}: is `vapteke up` running?")
+    server = json.loads(file.read_text())["vaptekesync"]
+    if server["control_port"] is None:
+        _give_up("this stack reads a vAptekeSync from elsewhere: it is not ours to change")
+    try:
+        answer = control(server["host"], server["control_port"], command)
+    except OSError as error:
+        _give_up(f"the stack described in {file} does not answer: {error}")
+    if not answer["ok"]:
+        _give_up(answer["error"])
+
+
+def _give_up(text: str) -> NoReturn:
+    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise typer.BadParameter(f"{wrong[0]}: expected NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

@@ -1,0 +1,96 @@
+"""Our services as programs: what each is started with, and how one sees that it is ready."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from vapteke_local import places
+from vapteke_local.pieces import Database
+from vapteke_local.processes import Probe, Program
+
+HOST = "127.0.0.1"
+MIGRATED = ("customers-api",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where the services find the rest: variables that go over the caller's own environment."""
+
+    common: Mapping[str, str]
+    database: Database
+    data: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One process of a service, kept alive."""
+
+    program: Program
+    url: str
+    """Where it answers: the REST service of a `serve`, health and metrics of a worker."""
+
+    @property
+    def ready(self) -> Probe:
+        return partial(_ready, f"{self.url}/health/ready")
+
+
+def commands(around: Surroundings) -> list[Program]:
+    """What has to have run before the services start."""
+    migrations = [
+        _program(around, f"{name} migrate", name, "migrate", env=around.database.owner.get(name)) for name in MIGRATED
+    ]
+    return [_program(around, "vapteke-topics", "vapteke-topics"), *migrations]
+
+
+def serving(around: Surroundings, name: str) -> Service:
+    """A REST service, such as `customers-api`."""
+    port, metrics = _port(around, name), _port(around, f"{name} metrics")
+    env = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), **_metrics(metrics)}
+    return Service(program=_program(around, f"{name} serve", name, "serve", env=env), url=f"http://{HOST}:{port}")
+
+
+def working(around: Surroundings, service: str, name: str, count: int) -> list[Service]:
+    """Workers, numbered from 1."""
+    return [_worker(around, service, f"{name} {number}") for number in range(1, count + 1)]
+
+
+def _worker(around: Surroundings, service: str, name: str) -> Service:
+    """Its name is also the one under which Kafka keeps its partitions while it is started again."""
+    port = _port(around, name)
+    env = {**_metrics(port), "KAFKA_GROUP_INSTANCE_ID": name.replace(" ", "-")}
+    return Service(program=_program(around, name, service, "work", env=env), url=f"http://{HOST}:{port}")
+
+
+def _program(
+    around: Surroundings, name: str, script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> Program:
+    own = around.database.app.get(script, {})
+    return Program(
+        name=name,
+        command=[Path(sys.executable).parent / script, *arguments],
+        log=around.data / "logs" / f"{name.replace(' ', '-')}.log",
+        env={**os.environ, **around.common, **own, **(env or {})},
+        grace_seconds=20,
+    )
+
+
+def _port(around: Surroundings, name: str) -> int:
+    return places.kept_port(around.data, name)
+
+
+def _metrics(port: int) -> dict[str, str]:
+    return {"METRICS_HOST": HOST, "METRICS_PORT": str(port)}
+
+
+async def _ready(url: str) -> str | None:
+    try:
+        async with httpx.AsyncClient(timeout=5, trust_env=False, verify=False) as client:
+            answer = await client.get(url)
+    except httpx.HTTPError as error:
+        return f"{url}: {type(error).__name__}"
+    return None if answer.status_code == 200 else f"{url}: {answer.status_code} {answer.text}"
