@@ -1,0 +1,112 @@
+"""The control door: JSON lines over TCP, one command and one answer a line.
+
+| command                                                     | answer                                             |
+|-------------------------------------------------------------|----------------------------------------------------|
+| set, add, remove, table: see `changes`                      | {"ok": true}                                       |
+| {"do": "fault", "kind": "drop", "rows": 3000, …}: see Fault | {"ok": true}                                       |
+| {"do": "clear"}: no more faults                             | {"ok": true}                                       |
+| {"do": "get", "id": 5}                                      | {"ok": true, "row": {"ID": 5, …}}                  |
+| {"do": "stats"}                                             | {"ok": true, "stats": {…}, "rows": N, "table": {…}} |
+
+A command that cannot be done: {"ok": false, "error": "…"}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from vapteke_local.vaptekesync import changes, table
+
+if TYPE_CHECKING:
+    from vapteke_local.vaptekesync.server import Server
+
+Command = dict[str, Any]
+LONGEST_LINE = 1 << 20
+
+
+def control(host: str, port: int, command: Command, timeout: float = 10.0) -> Command:
+    """Sends one command and returns the answer. OSError when nobody answers within `timeout` seconds."""
+    with socket.create_connection((host, port), timeout) as connection, connection.makefile("rwb") as lines:
+        lines.write(json.dumps(command, default=str).encode() + b"\n")
+        lines.flush()
+        answer = lines.readline()
+    if not answer:
+        raise ConnectionError("the stand-in hung up without an answer")
+    answered: Command = json.loads(answer)
+    return answered
+
+
+@asynccontextmanager
+async def door(server: Server, host: str, port: int | None) -> AsyncIterator[None]:
+    if port is None:
+        yield
+        return
+    clients: set[asyncio.StreamWriter] = set()
+    listener = await asyncio.start_server(partial(_serve, server, clients), host, port, limit=LONGEST_LINE)
+    server.control_port = listener.sockets[0].getsockname()[1]
+    try:
+        yield
+    finally:
+        listener.close()
+        for writer in clients:
+            writer.transport.abort()
+
+
+async def _serve(
+    server: Server,
+    clients: set[asyncio.StreamWriter],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    clients.add(writer)
+    try:
+        while line := await reader.readline():
+            writer.write(json.dumps(answer(server, line), default=str, ensure_ascii=False).encode() + b"\n")
+            await writer.drain()
+    except (ConnectionError, ValueError):
+        # The client is gone, or sends a line without an end: there is nobody to tell.
+        pass
+    finally:
+        clients.discard(writer)
+        writer.close()
+
+
+def answer(server: Server, line: bytes) -> Command:
+    try:
+        command = json.loads(line)
+        if not isinstance(command, dict):
+            raise ValueError("a command is a JSON object")
+        return {"ok": True} | _do(server, command)
+    except table.UnknownColumn as error:
+        return {"ok": False, "error": f"the table has no column {error}"}
+    except (*changes.REFUSED, TypeError) as error:
+        return {"ok": False, "error": str(error)}
+
+
+def _do(server: Server, command: Command) -> Command:
+    action, options = command.get("do"), {name: value for name, value in command.items() if name != "do"}
+    if action in changes.ACTIONS:
+        server.change(command)
+    elif action == "fault":
+        server.set_fault(**options)
+    elif action == "clear":
+        server.clear_faults()
+    elif action == "get":
+        return {"row": server.rows.get(options.get("id"))}
+    elif action == "stats":
+        return _stats(server)
+    else:
+        raise ValueError("`do` is one of set, add, remove, table, fault, clear, get, stats")
+    return {}
+
+
+def _stats(server: Server) -> Command:
+    stats = dataclasses.asdict(server.stats)
+    return {"stats": stats, "rows": len(server.rows), "table": table.to_json(server.table)}

@@ -1,0 +1,148 @@
+"""The server: its sockets, its rows, its faults."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vapteke_local.vaptekesync import controls, session
+from vapteke_local.vaptekesync.changes import Journal
+from vapteke_local.vaptekesync.faults import Fault, FaultKind, Faults
+from vapteke_local.vaptekesync.login import Account
+from vapteke_local.vaptekesync.packets import Connection
+from vapteke_local.vaptekesync.rows import Rows
+from vapteke_local.vaptekesync.session import Backend, Stats
+from vapteke_local.vaptekesync.statements import Database
+from vapteke_local.vaptekesync.table import CUSTOMERS, Table
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Server:
+    """Made by `serve`. Its methods belong to the thread of its event loop."""
+
+    def __init__(self, backend: Backend, journal: Journal) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._sessions: dict[Connection, asyncio.Task[None]] = {}
+        self.host = ""
+        self.port = 0
+        self.control_port = 0
+
+    @property
+    def database(self) -> str:
+        return self._backend.account.database
+
+    @property
+    def user(self) -> str:
+        return self._backend.account.user
+
+    @property
+    def password(self) -> str:
+        return self._backend.account.password
+
+    @property
+    def table(self) -> Table:
+        return self._backend.database.rows.table
+
+    @property
+    def rows(self) -> Rows:
+        """To look at: changes go through put, remove and change."""
+        return self._backend.database.rows
+
+    @property
+    def stats(self) -> Stats:
+        return self._backend.stats
+
+    @property
+    def faults(self) -> Faults:
+        return self._backend.faults
+
+    def set_fault(self, kind: FaultKind, **options: Any) -> Fault:
+        """The options are the fields of Fault. Several faults may be set at once."""
+        return self.faults.set(kind, **options)
+
+    def clear_faults(self) -> None:
+        """Connections that a fault has silenced stay silent."""
+        self.faults.clear()
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Change the row with that key, or add it; a new row's missing columns are NULL."""
+        key = self.table.key
+        known = {name.casefold(): value for name, value in values.items()}.get(key.casefold())
+        if known is not None and known in self.rows:
+            self.change({"do": "set", "id": known, "values": dict(values)})
+        else:
+            self.change({"do": "add", "values": dict(values)})
+
+    def remove(self, key: Any) -> None:
+        self.change({"do": "remove", "id": key})
+
+    def change(self, command: dict[str, Any]) -> None:
+        """A `set`, `add`, `remove` or `table` as in `changes`: made, then kept in the journal."""
+        self._backend.database.rows = self._journal.make(self.rows, command)
+
+    def open_session(self, connection: Connection) -> None:
+        self.stats.connections_accepted += 1
+        self.stats.connections_open += 1
+        self._sessions[connection] = asyncio.ensure_future(self._session(connection))
+
+    async def _session(self, connection: Connection) -> None:
+        if self.faults.take("connection"):
+            self.stats.connections_refused += 1
+            connection.transport.abort()
+            return
+        await session.serve(connection, self._backend)
+
+    def close_session(self, connection: Connection) -> None:
+        self.stats.connections_open -= 1
+        self._sessions.pop(connection).cancel()
+
+    async def hang_up(self) -> None:
+        """Every client's connection is cut."""
+        tasks = list(self._sessions.values())
+        for connection, task in list(self._sessions.items()):
+            task.cancel()
+            connection.transport.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serve(
+    rows: Iterable[Sequence[Any]] = (),
+    table: Table = CUSTOMERS,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    database: str = "vAptekeSync",
+    user: str = "vaptekesync_user",
+    password: str = "vaptekesync-password",
+    control_port: int | None = None,
+    changes: Path | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> AsyncIterator[Server]:
+    """A running server. Port 0 is a free one; without `control_port` there is no control door.
+
+    `rows` are tuples in the table's order. `changes` is a file of row changes: made again at the start, then added to.
+    """
+    journal = Journal(changes)
+    current = journal.replay(Rows(table, rows))
+    server = Server(Backend(Account(database, user, password), Database(current, clock)), journal)
+    loop = asyncio.get_running_loop()
+    factory = functools.partial(Connection, server.open_session, server.close_session)
+    listener = await loop.create_server(factory, host, port, backlog=512)
+    server.host, server.port = listener.sockets[0].getsockname()[:2]
+    try:
+        async with controls.door(server, host, control_port):
+            yield server
+    finally:
+        listener.close()
+        await server.hang_up()
+        journal.close()

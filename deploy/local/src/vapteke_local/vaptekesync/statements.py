@@ -1,0 +1,294 @@
+"""The statements that the stand-in answers: the importer's own, and nothing else.
+
+| name        | statement                                                                                        |
+|-------------|--------------------------------------------------------------------------------------------------|
+| ping        | SELECT 1                                                                                         |
+| clock       | SELECT SYSUTCDATETIME()                                                                          |
+| columns     | SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?|
+|             | AND TABLE_NAME = ?                                                                               |
+| constraints | SELECT k.CONSTRAINT_NAME, k.COLUMN_NAME FROM INFORMATION_SCHEMA.TABLE_CONSTRAINTS AS c JOIN      |
+|             | INFORMATION_SCHEMA.KEY_COLUMN_USAGE AS k ON k.CONSTRAINT_SCHEMA = c.CONSTRAINT_SCHEMA AND        |
+|             | k.CONSTRAINT_NAME = c.CONSTRAINT_NAME WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND          |
+|             | c.CONSTRAINT_TYPE IN ('PRIMARY KEY', 'UNIQUE')                                                   |
+| boundaries  | SELECT k, n FROM (SELECT [ID] AS k, ROW_NUMBER() OVER (ORDER BY [ID]) AS n, LEAD([ID]) OVER      |
+|             | (ORDER BY [ID]) AS following FROM [dbo].[Customers]) AS numbered WHERE n % 10000 = 0 OR          |
+|             | following IS NULL ORDER BY k                                                                     |
+| range       | SELECT [ID], CAST([Phone] AS nvarchar(4000)), … FROM [dbo].[Customers] WHERE [ID] > ? AND        |
+|             | [ID] <= ? ORDER BY [ID]; or with [ID] <= ? alone                                                 |
+
+White space, the case of words, brackets around names, comments and a closing semicolon are free; so are the aliases,
+the step of `boundaries`, and the select list of `range`: any of the table's columns in any order, each plain or CAST AS
+nvarchar(n or max). A `?` may be a parameter or a literal. The ORDER BY and the bounds are on the table's key.
+Everything else is error 102, but for the SET, USE and transaction statements that drivers send by themselves: `done`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from vapteke_local.vaptekesync import sqltypes, syntax, tokens
+from vapteke_local.vaptekesync.rows import ROW, Item, Rows
+from vapteke_local.vaptekesync.sqltypes import MAX, SqlType
+from vapteke_local.vaptekesync.syntax import Mismatch, Parameter, Token
+from vapteke_local.vaptekesync.table import Table, UnknownColumn
+from vapteke_local.vaptekesync.tokens import SqlError
+
+SYSNAME = SqlType("nvarchar", 128)
+PING = syntax.pattern("SELECT 1")
+CLOCK = syntax.pattern("SELECT SYSUTCDATETIME ( )")
+COLUMNS = syntax.pattern(
+    "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS"
+    " WHERE TABLE_SCHEMA = ?schema AND TABLE_NAME = ?table"
+)
+CONSTRAINTS = syntax.pattern(
+    "SELECT :k . CONSTRAINT_NAME, :k . COLUMN_NAME"
+    " FROM INFORMATION_SCHEMA.TABLE_CONSTRAINTS AS :c JOIN INFORMATION_SCHEMA.KEY_COLUMN_USAGE AS :k"
+    " ON :k . CONSTRAINT_SCHEMA = :c . CONSTRAINT_SCHEMA AND :k . CONSTRAINT_NAME = :c . CONSTRAINT_NAME"
+    " WHERE :c . TABLE_SCHEMA = ?schema AND :c . TABLE_NAME = ?table"
+    " AND :c . CONSTRAINT_TYPE IN ('PRIMARY KEY', 'UNIQUE')"
+)
+BOUNDARIES = syntax.pattern(
+    "SELECT :k , :n FROM (SELECT :key AS :k , ROW_NUMBER() OVER (ORDER BY :key ) AS :n ,"
+    " LEAD( :key ) OVER (ORDER BY :key ) AS :following FROM :schema . :table ) AS :numbered"
+    " WHERE :n % #step = 0 OR :following IS NULL ORDER BY :k"
+)
+RANGE = syntax.pattern("FROM :schema . :table WHERE :key > ?above AND :key <= ?upto ORDER BY :key")
+FIRST_RANGE = syntax.pattern("FROM :schema . :table WHERE :key <= ?upto ORDER BY :key")
+ITEM = syntax.pattern(":column")
+CAST = syntax.pattern("CAST ( :column AS nvarchar ( #size ) )")
+CAST_MAX = syntax.pattern("CAST ( :column AS nvarchar ( max ) )")
+HOUSEKEEPING = re.compile(
+    r"""\s*(?:(?: SET\s(?:(?!\bSELECT\b)[^;])+? | USE\s+\S+
+        | (?:IF\s+@@TRANCOUNT\s*>\s*0\s+)?(?:BEGIN|COMMIT|ROLLBACK)(?:\s+TRAN\w*)? )\s*(?:;|$)\s*)+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+Parameters = dict[str, Any]
+
+
+def as_they_are(rows: Sequence[bytes]) -> Sequence[bytes]:
+    return rows
+
+
+class Result(NamedTuple):
+    """`metadata` is a COLMETADATA token, `show` turns a part of `rows` into ROW tokens; `done` has neither."""
+
+    metadata: bytes = b""
+    rows: Sequence[bytes] = ()
+    show: Callable[[Sequence[bytes]], Sequence[bytes]] = as_they_are
+
+
+@dataclass
+class Database:
+    """`clock` gives UTC, without a zone."""
+
+    rows: Rows
+    clock: Callable[[], datetime]
+
+
+Run = Callable[[Parameters, Database], Result]
+
+
+class Statement(NamedTuple):
+    name: str
+    run: Run
+
+
+def compile_sql(sql: str) -> Statement:
+    """Raises SqlError 102 for what is not listed."""
+    given = syntax.tokens(sql)
+    if not given or HOUSEKEEPING.fullmatch(sql):
+        return Statement("done", lambda _parameters, _database: Result())
+    farthest = 0
+    for name, recognise in RECOGNISED.items():
+        try:
+            return Statement(name, recognise(given))
+        except Mismatch as mismatch:
+            farthest = max(farthest, mismatch.place)
+    raise not_listed(given[farthest].text if farthest < len(given) else given[-1].text)
+
+
+def not_listed(near: str) -> SqlError:
+    text = (
+        f"Incorrect syntax near '{near}'. (This is a stand-in for vAptekeSync: it answers only"
+        " the statements listed in vapteke_local.vaptekesync.statements.)"
+    )
+    return SqlError(102, text, severity=15)
+
+
+def _ping(given: list[Token]) -> Run:
+    syntax.match(PING, given)
+    return lambda _parameters, _database: _result([("", SqlType("int"))], [(1,)])
+
+
+def _clock(given: list[Token]) -> Run:
+    syntax.match(CLOCK, given)
+    return lambda _parameters, database: _result([("", SqlType("datetime2", 7))], [(database.clock(),)])
+
+
+def _columns(given: list[Token]) -> Run:
+    found = syntax.match(COLUMNS, given)
+    heads = [("COLUMN_NAME", SYSNAME), ("DATA_TYPE", SYSNAME), ("IS_NULLABLE", SqlType("varchar", 3))]
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        table = database.rows.table
+        columns = table.columns if _is_asked(table, found, parameters) else ()
+        return _result(heads, [(c.name, c.type.name, "YES" if c.nullable else "NO") for c in columns])
+
+    return run
+
+
+def _constraints(given: list[Token]) -> Run:
+    found = syntax.match(CONSTRAINTS, given)
+    heads = [("CONSTRAINT_NAME", SYSNAME), ("COLUMN_NAME", SYSNAME)]
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        table = database.rows.table
+        constraints = table.constraints if _is_asked(table, found, parameters) else ()
+        return _result(heads, [(c.name, column) for c in constraints for column in c.columns])
+
+    return run
+
+
+def _boundaries(given: list[Token]) -> Run:
+    found = syntax.match(BOUNDARIES, given)
+    step = int(found["step"])
+
+    def run(_parameters: Parameters, database: Database) -> Result:
+        if not step:
+            raise SqlError(8134, "Divide by zero error encountered.", severity=16)
+        _check_source(database.rows.table, found)
+        key = database.rows.table.column(database.rows.table.key)
+        heads = [(found["k"], key.type), (found["n"], SqlType("bigint"))]
+        return _result(heads, database.rows.boundaries(step), database.rows.table)
+
+    return run
+
+
+def _range(given: list[Token]) -> Run:
+    names, place = _select_list(given)
+    found = _first_of((RANGE, FIRST_RANGE), given, place)
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        rows = database.rows
+        _check_source(rows.table, found)
+        items = tuple(Item(_position(rows.table, column), cast) for column, cast in names)
+        bounds = {side: _key(found[side], parameters, rows.table) for side in ("above", "upto") if side in found}
+        # A comparison with NULL is never true.
+        stored = [] if None in bounds.values() else rows.range(bounds.get("above"), bounds["upto"])
+        return Result(_metadata(rows, items), stored, partial(rows.show, items))
+
+    return run
+
+
+RECOGNISED = {
+    "ping": _ping,
+    "clock": _clock,
+    "columns": _columns,
+    "constraints": _constraints,
+    "boundaries": _boundaries,
+    "range": _range,
+}
+
+
+def _first_of(patterns: tuple[list[Token], ...], given: list[Token], place: int) -> dict[str, Any]:
+    farthest = place
+    for wanted in patterns:
+        try:
+            return syntax.match(wanted, given, place)
+        except Mismatch as mismatch:
+            farthest = max(farthest, mismatch.place)
+    raise Mismatch(farthest)
+
+
+def _select_list(given: list[Token]) -> tuple[list[tuple[str, int | None]], int]:
+    """(column, size of the cast) of each item, and where FROM stands."""
+    if given[0].text.casefold() != "select":
+        raise Mismatch(0)
+    items, place = [], 1
+    while True:
+        item, place = _item(given, place)
+        items.append(item)
+        if place >= len(given) or given[place].text != ",":
+            return items, place
+        place += 1
+
+
+def _item(given: list[Token], place: int) -> tuple[tuple[str, int | None], int]:
+    for wanted in (CAST_MAX, CAST, ITEM):
+        piece = given[place : place + len(wanted)]
+        try:
+            found = syntax.match(wanted, piece)
+        except Mismatch:
+            continue
+        return (found["column"], _cast_size(wanted, found)), place + len(wanted)
+    raise Mismatch(place)
+
+
+def _cast_size(wanted: list[Token], found: dict[str, Any]) -> int | None:
+    if wanted is CAST_MAX:
+        return MAX
+    if "size" not in found:
+        return None
+    size = int(found["size"])
+    if not 1 <= size <= 4000:
+        raise SqlError(131, f"The size ({size}) given to the type 'nvarchar' exceeds the maximum allowed (4000).", 15)
+    return size
+
+
+def _is_asked(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
+    asked = (_operand(found["schema"], parameters), _operand(found["table"], parameters))
+    return tuple(str(name).casefold() for name in asked) == (table.schema.casefold(), table.name.casefold())
+
+
+def _check_source(table: Table, found: dict[str, Any]) -> None:
+    if (found["schema"].casefold(), found["table"].casefold()) != (table.schema.casefold(), table.name.casefold()):
+        raise SqlError(208, f"Invalid object name '{found['schema']}.{found['table']}'.", severity=16)
+    if _position(table, found["key"]) != table.key_position:
+        raise not_listed(found["key"])
+
+
+def _position(table: Table, column: str) -> int:
+    try:
+        return table.position(column)
+    except UnknownColumn:
+        raise SqlError(207, f"Invalid column name '{column}'.", severity=16) from None
+
+
+def _operand(value: Any, parameters: Parameters) -> Any:
+    if not isinstance(value, Parameter):
+        return value
+    if value.name not in parameters:
+        raise SqlError(137, f'Must declare the scalar variable "{value.name}".', severity=15, state=2)
+    return parameters[value.name]
+
+
+def _key(operand: Any, parameters: Parameters, table: Table) -> Any:
+    """The operand as a value of the key's type, as SQL Server would convert it to compare; None for NULL."""
+    value, key = _operand(operand, parameters), table.column(table.key)
+    try:
+        return value if value is None or key.type.is_text == isinstance(value, str) else _converted(value, key.type)
+    except ValueError:
+        text = f"Conversion failed when converting the nvarchar value to data type {key.type.name}."
+        raise SqlError(245, text, severity=16) from None
+
+
+def _converted(value: Any, sql_type: SqlType) -> Any:
+    return sqltypes.from_text(sql_type, value) if isinstance(value, str) or sql_type.is_text else value
+
+
+def _metadata(rows: Rows, items: tuple[Item, ...]) -> bytes:
+    heads = [("" if i.cast else rows.table.columns[i.column].name, rows.shown_type(i)) for i in items]
+    return tokens.columns([(name, sqltypes.describe(kind, rows.table.collation_bytes)) for name, kind in heads])
+
+
+def _result(heads: list[tuple[str, SqlType]], values: list[tuple[Any, ...]], table: Table | None = None) -> Result:
+    collation, codepage = sqltypes.COLLATIONS[table.collation if table else "Cyrillic_General_CI_AS"]
+    encoders = [sqltypes.encoder(kind, codepage) for _, kind in heads]
+    rows = [ROW + b"".join(encode(v) for encode, v in zip(encoders, row, strict=True)) for row in values]
+    return Result(tokens.columns([(head, sqltypes.describe(kind, collation)) for head, kind in heads]), rows)
