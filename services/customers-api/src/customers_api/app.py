@@ -1,0 +1,135 @@
+"""The processes of customers-api and its command line."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import asyncpg
+import typer
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+from vapteke_shared import health, logs, offsets, problems, processes
+from vapteke_shared.health import Health
+from vapteke_shared.settings import load
+
+from customers_api import api, database, imports
+from customers_api.consumer import ImportConsumers
+from customers_api.outbox import Relay
+from customers_api.settings import MigrateSettings, ServeSettings, WorkSettings
+from customers_api.sweeper import Sweeper
+
+cli = typer.Typer(no_args_is_help=True, help="Customers and their import.", pretty_exceptions_enable=False)
+offsets_cli = typer.Typer(no_args_is_help=True, help="The places in Kafka that are stored in Postgres.")
+cli.add_typer(offsets_cli, name="offsets")
+
+_REPLACED = "Kafka was replaced"
+_DATABASE_CHECK_SECONDS = 2
+
+log = logs.get("customers-api")
+
+
+def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
+    """The REST service; the pool and the health are the caller's."""
+    app = FastAPI(
+        title="customers-api",
+        version="1",
+        summary="Registered customers of the pharmacy chain, and their import from vAptekeSync",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings, app.state.pool = settings, pool
+    problems.install(app)
+    app.include_router(api.router)
+    app.add_api_route("/health/live", health.live, include_in_schema=False)
+    app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
+    app.add_middleware(SlashAdded)
+    return app
+
+
+class SlashAdded:
+    """Every path of the contract answers with and without its trailing slash."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(("/rest/", "/grpc/")) and scope["path"][-1] != "/":
+            scope = {**scope, "path": scope["path"] + "/"}
+        await self._app(scope, receive, send)
+
+
+@cli.command()
+def serve() -> None:
+    """The REST service."""
+    settings = load(ServeSettings)
+    logs.configure(settings.log_level)
+    processes.run(lambda stopping: _serve(settings, stopping))
+
+
+async def _serve(settings: ServeSettings, stopping: asyncio.Event) -> None:
+    state = Health("postgres")
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(database.create_pool(settings, 10))
+        app = create_app(settings, pool, state)
+        await stack.enter_async_context(processes.served(app, settings.http_host, settings.http_port))
+        log.info("serving", host=settings.http_host, port=settings.http_port)
+        await processes.work(settings, state, stopping, lambda s: _watch_database(pool, state, s))
+
+
+@cli.command()
+def work() -> None:
+    """The consumers, the relay and the sweeper."""
+    settings = load(WorkSettings)
+    logs.configure(settings.log_level)
+    processes.run(lambda stopping: _work(settings, stopping))
+
+
+async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
+    state = Health("postgres")
+    async with database.create_pool(settings, 8) as pool:
+        consumers = ImportConsumers(settings, pool, state)
+        await processes.work(
+            settings,
+            state,
+            stopping,
+            lambda s: _watch_database(pool, state, s),
+            consumers.legacy.run,
+            consumers.progress.run,
+            Relay(settings, pool, state).run,
+            Sweeper(pool, state, settings.import_stalled_seconds).run,
+        )
+
+
+async def _watch_database(pool: asyncpg.Pool, state: Health, stopping: asyncio.Event) -> None:
+    """Keep the health of `postgres` true: reachable, and migrated."""
+    while not stopping.is_set():
+        try:
+            await pool.fetchval("SELECT version_num FROM alembic_version", timeout=5)
+            state.well("postgres")
+        except asyncpg.UndefinedTableError:
+            state.ill("postgres", "the schema is missing: `customers-api migrate` makes it")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            state.ill("postgres", f"Postgres does not answer: {type(error).__name__}")
+        await processes.pause(stopping, _DATABASE_CHECK_SECONDS)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the schema up to date, as its owner; safe to repeat, and when two run at once."""
+    settings = load(MigrateSettings)
+    logs.configure(settings.log_level)
+    database.migrate(settings)
+
+
+@offsets_cli.command()
+def reset() -> None:
+    """After Kafka was replaced: start its topics from the beginning, and fail the import that was alive."""
+    settings = load(ServeSettings)
+    logs.configure(settings.log_level)
+    asyncio.run(_reset(settings))
+
+
+async def _reset(settings: ServeSettings) -> None:
+    async with database.create_pool(settings, 1) as pool, pool.acquire() as connection, connection.transaction():
+        await offsets.reset(connection)
+        failed = await imports.fail(connection, _REPLACED)
+    log.info("the places are forgotten", failed_import=str(failed) if failed else None)

@@ -1,0 +1,236 @@
+"""The Kafka doors: legacy customers are applied in batches, the importers' progress one by one."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import asyncpg
+from aiokafka import ConsumerRecord
+from prometheus_client import Counter, Histogram
+from vapteke_shared import events, logs, offsets, topics
+from vapteke_shared.consumers import BatchConsumer
+from vapteke_shared.events import (
+    Event,
+    EventInvalid,
+    Failed,
+    LegacyCustomerRead,
+    LegacyCustomerRejected,
+    Planned,
+    PlanStarted,
+    RangePublished,
+)
+from vapteke_shared.health import Health
+from vapteke_shared.offsets import Partition
+
+from customers_api import imports, legacy_customers
+from customers_api.legacy_customers import LegacyEvent
+from customers_api.models import ALIVE
+from customers_api.settings import WorkSettings
+
+RESET = "customers-api offsets reset"
+_DEAD_VALUE_BYTES = 64 * 1024
+_TRIED_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+_BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_TRIES = 5
+
+Gaps = Mapping[Partition, int]
+Decoded = tuple[ConsumerRecord, LegacyEvent | None]
+
+log = logs.get(__name__)
+batch_rows = Histogram("vapteke_batch_rows", "Events in a batch", buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000))
+batch_seconds = Histogram("vapteke_batch_seconds", "Time to apply a batch")
+ignored = Counter("vapteke_ignored_events", "Events of imports that have ended or are unknown")
+dead = Counter("vapteke_dead_records", "Records that could not be understood", ["topic"])
+
+
+class ImportConsumers:
+    """The consumers of `customers-api work`: one for legacy customers, one for the imports' progress."""
+
+    def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, health: Health) -> None:
+        self._pool, self._in_flight = pool, settings.import_ranges_in_flight
+        self.legacy = BatchConsumer(
+            settings,
+            pool,
+            health,
+            topics.LEGACY_CUSTOMERS.name,
+            "customers-api.legacy-customers",
+            self.apply_legacy,
+            reset_command=RESET,
+            max_records=settings.import_batch_rows,
+            fetch_min_bytes=512 * 1024,
+            topics=[topics.LEGACY_CUSTOMERS_DEAD.name],
+        )
+        self.progress = BatchConsumer(
+            settings,
+            pool,
+            health,
+            topics.IMPORT_PROGRESS.name,
+            "customers-api.import-progress",
+            self.apply_progress,
+            reset_command=RESET,
+            max_records=100,
+        )
+
+    async def apply_legacy(self, records: Sequence[ConsumerRecord], cluster_id: str, gaps: Gaps) -> None:
+        """Apply a batch, each record once. Raises on outages only: what is wrong with the data is resolved here."""
+        started = time.monotonic()
+        decoded = [(record, _decode_legacy(record)) for record in records]
+        for part in _cut_before_second(decoded):
+            await self._apply(part, cluster_id, gaps)
+        batch_rows.observe(len(records))
+        batch_seconds.observe(time.monotonic() - started)
+
+    async def _apply(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
+        """Halve what the database refuses, down to the one record, which is rejected."""
+        try:
+            await self._apply_patiently(decoded, cluster_id, gaps)
+        except _BAD_DATA as error:
+            log.warning("the database refuses a batch", records=len(decoded), sqlstate=error.sqlstate)
+            if len(decoded) == 1:
+                await self._reject(decoded[0], f"refused_{error.sqlstate.lower()}", cluster_id, gaps)
+                return
+            middle = len(decoded) // 2
+            await self._apply(decoded[:middle], cluster_id, gaps)
+            await self._apply(decoded[middle:], cluster_id, gaps)
+
+    async def _reject(self, decoded: Decoded, reason: str, cluster_id: str, gaps: Gaps) -> None:
+        record, event = decoded
+        assert event is not None, "a record without an event touches no data"
+        if "row" in getattr(event, "reasons", {}):  # even its rejection is refused
+            await self._apply_patiently([(record, None)], cluster_id, gaps)
+            return
+        rejected = LegacyCustomerRejected(
+            import_id=event.import_id,
+            chunk=event.chunk,
+            attempt=event.attempt,
+            legacy_id=event.legacy_id,
+            read_at=event.read_at,
+            reasons={"row": reason},
+        )
+        await self._apply([(record, rejected)], cluster_id, gaps)
+
+    async def _apply_patiently(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                await self._apply_once(decoded, cluster_id, gaps)
+                return
+            except _TRIED_AGAIN as error:
+                log.info("the batch is tried again", sqlstate=error.sqlstate, attempt=attempt)
+                if attempt == _TRIES:
+                    raise
+                await asyncio.sleep(0.05 * attempt)
+
+    async def _apply_once(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
+        records = [record for record, _ in decoded]
+        event_of = {(record.partition, record.offset): event for record, event in decoded}
+        async with self._pool.acquire() as connection:
+            await self._add_missing_names(connection, [event for _, event in decoded if event])
+            async with connection.transaction():
+                fresh = await offsets.fresh(connection, records, cluster_id, gaps)
+                pairs = [(record, event_of[record.partition, record.offset]) for record in fresh]
+                await self._bury([record for record, event in pairs if event is None])
+                await self._apply_fresh(connection, [(r.partition, event) for r, event in pairs if event])
+                await offsets.store(connection, offsets.after(fresh))
+
+    async def _apply_fresh(self, connection: asyncpg.Connection, incoming: Sequence[tuple[int, LegacyEvent]]) -> None:
+        alive = await imports.lock_alive(connection, {event.import_id for _, event in incoming})
+        mine = [(partition, event) for partition, event in incoming if event.import_id in alive]
+        ignored.inc(len(incoming) - len(mine))
+        if mine:
+            [import_id] = alive  # at most one import is alive
+            await legacy_customers.apply(connection, import_id, mine)
+
+    async def _add_missing_names(self, connection: asyncpg.Connection, legacy_events: Sequence[LegacyEvent]) -> None:
+        alive: UUID | None = await connection.fetchval("SELECT id FROM imports WHERE status = ANY($1)", ALIVE)
+        wanted = [event for event in legacy_events if event.import_id == alive]
+        if wanted:
+            await legacy_customers.add_missing_names(connection, wanted)
+
+    async def apply_progress(self, records: Sequence[ConsumerRecord], cluster_id: str, gaps: Gaps) -> None:
+        """One transaction per event: there are few, and a bad one must not hold up the others."""
+        for record in records:
+            try:
+                await self._apply_event(record, _decode_progress(record), cluster_id, gaps)
+            except _BAD_DATA as error:
+                log.warning("the database refuses a progress event", sqlstate=error.sqlstate)
+                await self._apply_event(record, None, cluster_id, gaps)
+
+    async def _apply_event(self, record: ConsumerRecord, event: Event | None, cluster_id: str, gaps: Gaps) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            fresh = await offsets.fresh(connection, [record], cluster_id, gaps)
+            if not fresh:
+                return
+            if event is None:
+                await self._bury(fresh)
+            else:
+                await self._progress(connection, event)
+            await offsets.store(connection, offsets.after(fresh))
+
+    async def _progress(self, connection: asyncpg.Connection, event: Event) -> None:
+        match event:
+            case PlanStarted():
+                await imports.plan_started(connection, event)
+            case Planned():
+                await imports.planned(connection, event, self._in_flight)
+            case RangePublished():
+                await imports.range_published(connection, event, self._in_flight)
+            case Failed():
+                await imports.failed(connection, event)
+
+    async def _bury(self, records: Sequence[ConsumerRecord]) -> None:
+        """Send what cannot be understood to the dead topic, before its offset is stored."""
+        for record in records:
+            reason = _reason(record)
+            dead.labels(record.topic).inc()
+            log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, why=reason)
+            async with asyncio.timeout(30):
+                await self.legacy.broker.publish(
+                    (record.value or b"")[:_DEAD_VALUE_BYTES],
+                    topics.LEGACY_CUSTOMERS_DEAD.name,
+                    key=f"{record.topic}/{record.partition}/{record.offset}".encode(),
+                    headers={
+                        "reason": reason,
+                        "topic": record.topic,
+                        "partition": str(record.partition),
+                        "offset": str(record.offset),
+                        "content-type": "application/octet-stream",
+                    },
+                )
+
+
+def _decode_legacy(record: ConsumerRecord) -> LegacyEvent | None:
+    try:
+        event = events.decode(record.value, record.headers)
+    except EventInvalid:
+        return None
+    return event if isinstance(event, LegacyCustomerRead | LegacyCustomerRejected) else None
+
+
+def _decode_progress(record: ConsumerRecord) -> Event | None:
+    try:
+        event = events.decode(record.value, record.headers)
+    except EventInvalid:
+        return None
+    return event if isinstance(event, PlanStarted | Planned | RangePublished | Failed) else None
+
+
+def _reason(record: ConsumerRecord) -> str:
+    try:
+        event = events.decode(record.value, record.headers)
+    except EventInvalid as error:
+        return str(error)
+    return f"not for this topic, or refused by the database: {event.type}"
+
+
+def _cut_before_second(decoded: Sequence[Decoded]) -> list[Sequence[Decoded]]:
+    """Parts in which no legacy row has two events."""
+    parts, start, seen = [], 0, set[int]()
+    for place, (_, event) in enumerate(decoded):
+        if event is None:
+            continue
+        if event.legacy_id in seen:
+            parts.append(decoded[start:place])
+            start, seen = place, set()
+        seen.add(event.legacy_id)
+    return [*parts, decoded[start:]]

@@ -1,0 +1,193 @@
+"""Imports as jobs: customers-api leads, the importers work (design, section 4).
+
+Every function works in the caller's transaction. `imports` is locked before anything that hangs on its status.
+"""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+from vapteke_shared import topics
+from vapteke_shared.events import Failed, Planned, PlanRequested, PlanStarted, RangePublished, RangeRequested
+
+from customers_api import outbox
+from customers_api.models import ALIVE
+
+EMPTY_TABLE = "warning: the legacy table is empty"
+
+
+async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[asyncpg.Record, bool]:
+    """Start an import, or join the one that is alive: the job, and whether it is new. Safe to repeat."""
+    while True:
+        job = await connection.fetchrow(_REQUEST, uuid4())
+        if job is not None:
+            event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range)
+            await outbox.add(connection, topics.IMPORT_TASKS.name, [(str(job["id"]), event)])
+            return job, True
+        job = await connection.fetchrow(_JOBS + " WHERE i.status = ANY($1)", ALIVE)
+        if job is not None:
+            return job, False
+        # it has ended in between: then this one starts
+
+
+async def find(connection: asyncpg.Connection, import_id: UUID) -> asyncpg.Record | None:
+    return await connection.fetchrow(_JOBS + " WHERE i.id = $1", import_id)
+
+
+async def history(connection: asyncpg.Connection, limit: int, offset: int) -> tuple[Sequence[asyncpg.Record], int]:
+    rows = await connection.fetch(_JOBS + " ORDER BY i.requested_at DESC, i.id LIMIT $1 OFFSET $2", limit, offset)
+    return rows, await connection.fetchval("SELECT count(*) FROM imports")
+
+
+async def rejections(
+    connection: asyncpg.Connection, import_id: UUID, limit: int, offset: int
+) -> tuple[Sequence[asyncpg.Record], int]:
+    """Those of the winning attempts, and the phone conflicts."""
+    rows = await connection.fetch(
+        f"SELECT r.* {_COUNTED_REJECTIONS} ORDER BY r.legacy_id, r.id LIMIT $2 OFFSET $3", import_id, limit, offset
+    )
+    return rows, await connection.fetchval(f"SELECT count(*) {_COUNTED_REJECTIONS}", import_id)
+
+
+async def lock_alive(connection: asyncpg.Connection, import_ids: Collection[UUID]) -> set[UUID]:
+    """Which of them are alive; they stay so until the transaction's end."""
+    rows = await connection.fetch(_LOCK_ALIVE, list(import_ids), ALIVE)
+    return {row["id"] for row in rows}
+
+
+async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> None:
+    await connection.execute(_PLAN_STARTED, event.import_id)
+
+
+async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int) -> None:
+    """Store the first plan that arrives and ask for the first ranges; others are ignored."""
+    stored = await connection.fetchval(_PLANNED, event.import_id, event.row_count)
+    if stored is None:
+        return
+    bounds = event.upper_bounds
+    lower: list[int | None] = [None, *bounds[:-1]]
+    await connection.execute(_ADD_CHUNKS, event.import_id, list(range(len(bounds))), lower[: len(bounds)], bounds)
+    await ask_for_ranges(connection, event.import_id, in_flight)
+
+
+async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> None:
+    """The first attempt that is published wins; then the next range is asked for."""
+    await lock_alive(connection, {event.import_id})
+    offsets = msgspec.json.encode(event.last_offsets).decode()
+    won = await connection.fetchval(_PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets)
+    if won is not None:
+        await ask_for_ranges(connection, event.import_id, in_flight)
+
+
+async def failed(connection: asyncpg.Connection, event: Failed) -> None:
+    """A plan that failed ends the import; a range that failed dooms it: what is in flight may still end."""
+    if event.chunk is None:
+        await connection.execute(_PLAN_FAILED, event.import_id, event.error)
+    elif await connection.fetchval(_DOOM, event.import_id, event.error, event.chunk) is not None:
+        await connection.execute(_RANGE_FAILED, event.import_id, event.chunk)
+
+
+async def fail(connection: asyncpg.Connection, error: str) -> UUID | None:
+    """Fail the import that is alive, if there is one, and return its id."""
+    return await connection.fetchval(_FAIL_ALIVE, error, ALIVE)  # type: ignore[no-any-return]
+
+
+async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
+    """Fill the window of ranges in flight; a doomed import gets no more."""
+    chunks = await connection.fetch(_NEXT_RANGES, import_id, in_flight)
+    tasks = [
+        (
+            f"{import_id}/{c['chunk']}",
+            RangeRequested(import_id=import_id, chunk=c["chunk"], after_id=c["after_id"], upto_id=c["upto_id"]),
+        )
+        for c in sorted(chunks, key=lambda c: c["chunk"])
+    ]
+    if tasks:
+        await outbox.add(connection, topics.IMPORT_TASKS.name, tasks)
+
+
+_REQUEST = """
+INSERT INTO imports AS i (id, status) VALUES ($1, 'requested')
+ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOTHING
+RETURNING *, NULL::bigint AS counted, NULL::float AS seconds
+"""
+
+# While an import lives, its counts are those of the attempts that have won so far.
+_JOBS = """
+SELECT
+    i.id, i.status, i.planned_rows, i.error, i.requested_at, i.started_at, i.finished_at,
+    coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
+    coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
+    coalesce(live.rejected, i.rejected) AS rejected, coalesce(live.repaired, i.repaired) AS repaired,
+    extract(epoch FROM coalesce(i.finished_at, now()) - i.started_at)::float AS seconds
+FROM imports i
+LEFT JOIN LATERAL (
+    SELECT
+        sum(n.created)::bigint AS created, sum(n.updated)::bigint AS updated, sum(n.unchanged)::bigint AS unchanged,
+        sum(n.skipped)::bigint AS skipped, sum(n.rejected)::bigint AS rejected,
+        (SELECT count(DISTINCT r.legacy_id) FROM import_rejections r JOIN import_chunks w
+            ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
+            WHERE r.import_id = i.id AND r.kind = 'field') AS repaired
+    FROM import_chunks c JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
+    WHERE c.import_id = i.id
+) AS live ON i.finished_at IS NULL
+"""
+
+_COUNTED_REJECTIONS = """
+FROM import_rejections r
+LEFT JOIN import_chunks c ON (c.import_id, c.chunk, c.attempt) = (r.import_id, r.chunk, r.attempt)
+WHERE r.import_id = $1 AND (r.attempt IS NULL OR c.chunk IS NOT NULL)
+"""
+
+_LOCK_ALIVE = "SELECT id FROM imports WHERE id = ANY($1) AND status = ANY($2) ORDER BY id FOR SHARE"
+
+_PLAN_STARTED = """
+UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now()) WHERE id = $1 AND status = 'requested'
+"""
+
+_PLANNED = """
+UPDATE imports SET status = 'running', planned_rows = $2, started_at = coalesce(started_at, now())
+WHERE id = $1 AND status IN ('requested', 'planning') RETURNING id
+"""
+
+_ADD_CHUNKS = """
+INSERT INTO import_chunks (import_id, chunk, after_id, upto_id, status)
+SELECT $1, chunk, after_id, upto_id, 'planned'
+FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS c (chunk, after_id, upto_id)
+"""
+
+_NEXT_RANGES = """
+UPDATE import_chunks SET status = 'requested'
+WHERE import_id = $1 AND chunk IN (
+    SELECT chunk FROM import_chunks c JOIN imports i ON i.id = c.import_id
+    WHERE c.import_id = $1 AND c.status = 'planned' AND i.status = 'running' AND i.error IS NULL
+    ORDER BY chunk
+    LIMIT greatest($2 - (SELECT count(*) FROM import_chunks WHERE import_id = $1 AND status = 'requested'), 0)
+)
+RETURNING chunk, after_id, upto_id
+"""
+
+_PUBLISHED = """
+UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5
+WHERE import_id = $1 AND chunk = $2 AND status = 'requested'
+    AND EXISTS (SELECT FROM imports WHERE id = $1 AND status = 'running')
+RETURNING chunk
+"""
+
+_RANGE_FAILED = """
+UPDATE import_chunks SET status = 'failed' WHERE import_id = $1 AND chunk = $2
+"""
+_DOOM = """
+UPDATE imports i SET error = coalesce(error, $2)
+FROM import_chunks c
+WHERE i.id = $1 AND i.status = 'running' AND c.import_id = i.id AND c.chunk = $3 AND c.status = 'requested'
+RETURNING i.id
+"""
+_PLAN_FAILED = """
+UPDATE imports SET status = 'failed', error = $2, started_at = coalesce(started_at, now()), finished_at = now()
+WHERE id = $1 AND status IN ('requested', 'planning')
+"""
+_FAIL_ALIVE = """
+UPDATE imports SET status = 'failed', error = $1, finished_at = now() WHERE status = ANY($2) RETURNING id
+"""

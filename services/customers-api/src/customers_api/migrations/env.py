@@ -1,0 +1,56 @@
+"""Alembic's environment: one run at a time, the version table in our own schema, our own tables only."""
+
+import asyncio
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from customers_api.models import SCHEMA, Table
+
+_LOCK = 0x76617074  # any number that no one else takes in this database
+
+
+def _ours(name: str | None, kind: str, _: Any) -> bool:
+    return kind != "schema" or name == SCHEMA
+
+
+def _run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Table.metadata,
+        version_table_schema=SCHEMA,
+        include_schemas=True,
+        include_name=_ours,
+    )
+    with context.begin_transaction():
+        connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        context.run_migrations()
+        _grant(connection, context.config.attributes["app_user"])
+
+
+def _grant(connection: Connection, app_user: str) -> None:
+    """The service's own role reads and writes rows and owns nothing."""
+    role = connection.dialect.identifier_preparer.quote(app_user)
+    for grant in (
+        f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {role}",
+        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {role}",
+    ):
+        connection.execute(text(grant))
+
+
+async def _main() -> None:
+    engine = create_async_engine(context.config.attributes["url"], hide_parameters=True)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+asyncio.run(_main())

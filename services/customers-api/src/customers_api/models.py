@@ -1,0 +1,228 @@
+"""The tables of schema `customers`. Personal columns are nullable, so that a person can be erased and the row stay."""
+
+from datetime import date, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+SCHEMA = "customers"
+ALIVE = ("requested", "planning", "running")
+_ALIVE_SQL = "status IN ('requested', 'planning', 'running')"
+_INSTANT = DateTime(timezone=True)
+_NOW = {"server_default": text("now()")}
+_ZERO = {"server_default": text("0")}
+
+
+class Table(SQLModel):
+    metadata: ClassVar[MetaData] = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        },
+    )
+
+
+def _identity() -> Any:
+    return Column(BigInteger, Identity(always=False), primary_key=True)
+
+
+class Phone(Table, table=True):
+    """One row per number, for ever. `digits` is code and number together."""
+
+    __tablename__ = "phones"
+
+    id: int = Field(sa_column=_identity())
+    code: str = Field(sa_type=Text)
+    number: str = Field(sa_type=Text)
+    digits: str = Field(sa_column=Column(Text, Computed("code || number", persisted=True), unique=True))
+
+
+class Firstname(Table, table=True):
+    __tablename__ = "firstnames"
+
+    id: int = Field(sa_column=_identity())
+    name: str = Field(sa_type=Text, unique=True)
+
+
+class Customer(Table, table=True):
+    """A registered customer. `phone_from` says who gave the phone: `api` or `import`."""
+
+    __tablename__ = "customers"
+    __table_args__ = (
+        # one phone, one living customer
+        Index("customers_living_phone_key", "phone_id", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        Index("customers_living_id_idx", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("customers_phoneless_idx", "id", postgresql_where=text("deleted_at IS NULL AND phone_id IS NULL")),
+        CheckConstraint("phone_from IN ('api', 'import')", name="phone_from"),
+        CheckConstraint("gender IN ('M', 'F')", name="gender"),
+        CheckConstraint("city_id >= 0", name="city_id"),
+        # room for HOT updates: the import updates no indexed column but the phone
+        {"postgresql_with": {"fillfactor": 85}},
+    )
+
+    id: int = Field(sa_column=_identity())
+    phone_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.phones.id")
+    phone_from: str | None = Field(None, sa_type=Text)
+    firstname_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.firstnames.id")
+    lastname: str | None = Field(None, sa_type=Text)
+    email: str | None = Field(None, sa_type=Text)
+    birthday: date | None = Field(None, sa_type=Date)
+    gender: str | None = Field(None, sa_type=Text)
+    city_id: int | None = Field(None, sa_type=BigInteger)
+    last_auth_at: datetime | None = Field(None, sa_type=_INSTANT)
+    version: int = Field(1, sa_type=BigInteger)
+    created_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
+    updated_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
+    deleted_at: datetime | None = Field(None, sa_type=_INSTANT)
+
+
+class LegacyCustomer(Table, table=True):
+    """The mirror: each legacy row as it was last applied, and the customer it belongs to. Only imports write it.
+
+    `changed_in` and `changed_as` remember the import that last wrote the row and how it counted it.
+    """
+
+    __tablename__ = "legacy_customers"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 85}},)
+
+    legacy_id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    customer_id: int = Field(sa_type=BigInteger, foreign_key="customers.customers.id", unique=True)
+    phone_id: int | None = Field(sa_type=BigInteger, foreign_key="customers.phones.id", index=True)
+    firstname: str | None = Field(None, sa_type=Text)
+    lastname: str | None = Field(None, sa_type=Text)
+    email: str | None = Field(None, sa_type=Text)
+    birthday: date | None = Field(None, sa_type=Date)
+    gender: str | None = Field(None, sa_type=Text)
+    city_id: int | None = Field(None, sa_type=BigInteger)
+    last_auth_at: datetime | None = Field(None, sa_type=_INSTANT)
+    read_at: datetime = Field(sa_type=_INSTANT)
+    changed_in: UUID
+    changed_as: str = Field(sa_type=Text)
+
+
+class Import(Table, table=True):
+    """One run of the import, as a job. The counts are final once `finished_at` is set."""
+
+    __tablename__ = "imports"
+    __table_args__ = (
+        # at most one import is alive
+        Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_ALIVE_SQL)),
+        CheckConstraint(
+            "status IN ('requested', 'planning', 'running', 'completed', 'failed', 'cancelled')", name="status"
+        ),
+        Index("imports_requested_at_idx", text("requested_at DESC"), "id"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    status: str = Field(sa_type=Text)
+    planned_rows: int | None = Field(None, sa_type=BigInteger)
+    read: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    created: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    updated: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    unchanged: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    skipped: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    rejected: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    repaired: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    error: str | None = Field(None, sa_type=Text)
+    requested_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
+    started_at: datetime | None = Field(None, sa_type=_INSTANT)
+    finished_at: datetime | None = Field(None, sa_type=_INSTANT)
+
+
+class ImportChunk(Table, table=True):
+    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won."""
+
+    __tablename__ = "import_chunks"
+    __table_args__ = (CheckConstraint("status IN ('planned', 'requested', 'published', 'failed')", name="status"),)
+
+    import_id: UUID = Field(primary_key=True, foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    after_id: int | None = Field(None, sa_type=BigInteger)
+    upto_id: int = Field(sa_type=BigInteger)
+    status: str = Field(sa_type=Text)
+    attempt: UUID | None = None
+    event_count: int | None = Field(None, sa_type=BigInteger)
+    last_offsets: dict[str, int] | None = Field(None, sa_type=JSONB)
+
+
+class ImportCount(Table, table=True):
+    """How the events of one attempt at a range were counted, by the partition they came in."""
+
+    __tablename__ = "import_counts"
+
+    import_id: UUID = Field(primary_key=True, foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    attempt: UUID = Field(primary_key=True)
+    partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    created: int = Field(sa_type=BigInteger)
+    updated: int = Field(sa_type=BigInteger)
+    unchanged: int = Field(sa_type=BigInteger)
+    skipped: int = Field(sa_type=BigInteger)
+    rejected: int = Field(sa_type=BigInteger)
+
+
+class ImportRejection(Table, table=True):
+    """What was rejected or repaired, and why; never the value. `attempt` is null for a phone_conflict."""
+
+    __tablename__ = "import_rejections"
+    __table_args__ = (
+        Index("import_rejections_import_id_chunk_idx", "import_id", "chunk", "attempt"),
+        CheckConstraint("kind IN ('row', 'field', 'phone_conflict')", name="kind"),
+    )
+
+    id: int = Field(sa_column=_identity())
+    import_id: UUID = Field(foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int | None = Field(None, sa_type=Integer)
+    attempt: UUID | None = None
+    legacy_id: int = Field(sa_type=BigInteger)
+    kind: str = Field(sa_type=Text)
+    field: str = Field(sa_type=Text)
+    reason: str = Field(sa_type=Text)
+    customer_id: int | None = Field(None, sa_type=BigInteger)
+    other_customer_id: int | None = Field(None, sa_type=BigInteger)
+    other_legacy_id: int | None = Field(None, sa_type=BigInteger)
+
+
+class ConsumedOffset(Table, table=True):
+    """The places of this service's consumers in Kafka, stored with the effect of what they consumed."""
+
+    __tablename__ = "consumed_offsets"
+
+    topic: str = Field(sa_type=Text, primary_key=True)
+    partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    next_offset: int = Field(sa_type=BigInteger)
+    cluster_id: str = Field(sa_type=Text)
+
+
+class Outbox(Table, table=True):
+    """Events and tasks that the relay has yet to send, in the order of `id`."""
+
+    __tablename__ = "outbox"
+
+    id: int = Field(sa_column=_identity())
+    topic: str = Field(sa_type=Text)
+    key: str = Field(sa_type=Text)
+    headers: dict[str, str] = Field(sa_type=JSONB)
+    value: bytes | None = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)

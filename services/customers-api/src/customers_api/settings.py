@@ -1,0 +1,29 @@
+"""The settings of each process of customers-api; the README's table says what each is for."""
+
+from pydantic import Field
+from vapteke_shared.settings import (
+    HttpSettings,
+    KafkaSettings,
+    MetricsSettings,
+    PostgresOwnerSettings,
+    PostgresSettings,
+)
+
+
+class MigrateSettings(PostgresOwnerSettings):
+    """`customers-api migrate`."""
+
+
+class ServeSettings(HttpSettings, PostgresSettings):
+    """`customers-api serve`."""
+
+    import_range_rows: int = Field(10_000, ge=1, le=1_000_000, description="rows in one key range of an import")
+
+
+class WorkSettings(MetricsSettings, KafkaSettings, PostgresSettings):
+    """`customers-api work`."""
+
+    import_range_rows: int = Field(10_000, ge=1, le=1_000_000, description="rows in one key range of an import")
+    import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges asked for at a time")
+    import_stalled_seconds: float = Field(900, gt=0, description="an import without progress for so long has failed")
+    import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")

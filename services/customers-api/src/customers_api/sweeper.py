@@ -1,0 +1,189 @@
+"""The sweeper: every second it looks whether the import has ended, and pronounces its verdict."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+from prometheus_client import Counter
+from vapteke_shared import logs, topics
+from vapteke_shared.health import Health
+from vapteke_shared.processes import pause
+
+from customers_api import imports
+from customers_api.models import ALIVE
+
+CLASSES = ("created", "updated", "unchanged", "skipped", "rejected")
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('customers.imports.sweeper'))"
+_EVERY_SECONDS = 1.0
+
+log = logs.get(__name__)
+verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
+
+
+class Sweeper:
+    """Ends imports; of all processes, the one that holds the advisory lock.
+
+    An import without progress is failed after `stalled_seconds`, counted only while this process runs and neither
+    Postgres nor Kafka is away: an outage is no stall.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, health: Health, stalled_seconds: float) -> None:
+        self._pool, self._health, self._stalled_seconds = pool, health, stalled_seconds
+        self._progress: tuple[object, ...] = ()
+        self._idle_seconds = 0.0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            try:
+                await self._lead(stopping)
+            except Exception as error:
+                self._health.ill("sweeper", f"the sweeper waits: {type(error).__name__}")
+                log.warning("the sweeper waits", error=type(error).__name__)
+            await pause(stopping, _EVERY_SECONDS)
+
+    async def _lead(self, stopping: asyncio.Event) -> None:
+        async with self._pool.acquire() as connection:
+            leads = False
+            while not stopping.is_set():
+                leads = leads or await connection.fetchval(_LOCK)
+                if leads:
+                    started = time.monotonic()
+                    await self.sweep(connection)
+                    self._health.well("sweeper")
+                    await pause(stopping, _EVERY_SECONDS)
+                    self._grow_idle(time.monotonic() - started)
+                else:
+                    self._health.well("sweeper")
+                    await pause(stopping, _EVERY_SECONDS)
+
+    def _grow_idle(self, seconds: float) -> None:
+        others = {need for need in self._health.faults if need != "sweeper"}
+        if not others:
+            self._idle_seconds += min(seconds, 2 * _EVERY_SECONDS)
+
+    async def sweep(self, connection: asyncpg.Connection) -> None:
+        """Look once, and end the import if it has ended or stalled."""
+        job = await connection.fetchrow("SELECT id, status, error FROM imports WHERE status = ANY($1)", ALIVE)
+        if job is None:
+            self._progress, self._idle_seconds = (), 0.0
+            return
+        chunks = await connection.fetch(_CHUNKS, job["id"], topics.LEGACY_CUSTOMERS.name)
+        self._note_progress(job, chunks)
+        verdict = _verdict(job, chunks)
+        if verdict is None and self._idle_seconds >= self._stalled_seconds:
+            verdict = ("failed", job["error"] or self._stalled_text())
+        if verdict is not None:
+            await _end(connection, job["id"], verdict, chunks)
+
+    def _note_progress(self, job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> None:
+        """Progress is a stored plan, a range published for the first time, or counted events of a published attempt."""
+        published = sum(chunk["status"] == "published" for chunk in chunks)
+        progress = (job["id"], job["status"] == "running", published, sum(chunk["counted"] for chunk in chunks))
+        if progress != self._progress:
+            self._progress, self._idle_seconds = progress, 0.0
+
+    def _stalled_text(self) -> str:
+        since = datetime.now(UTC) - timedelta(seconds=self._idle_seconds)
+        return f"no importer has answered since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+Verdict = tuple[str, str | None]
+
+
+def _verdict(job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict | None:
+    """None while something is still to come."""
+    if job["status"] != "running":
+        return None
+    published = [chunk for chunk in chunks if chunk["status"] == "published"]
+    if not all(chunk["passed"] for chunk in published):
+        return None
+    if job["error"] is not None:  # doomed: what was in flight may end, nothing else is asked for
+        return None if any(chunk["status"] == "requested" for chunk in chunks) else ("failed", job["error"])
+    if len(published) < len(chunks):
+        return None
+    faults = [_difference(chunk) for chunk in chunks if chunk["counted"] != chunk["event_count"]]
+    if faults:
+        return "failed", "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+    return "completed", None if chunks else imports.EMPTY_TABLE
+
+
+def _difference(chunk: asyncpg.Record) -> str:
+    after = "the beginning" if chunk["after_id"] is None else chunk["after_id"]
+    return (
+        f"range {chunk['chunk']} (keys after {after} up to {chunk['upto_id']}): "
+        f"{chunk['event_count']} rows were read, {chunk['counted']} were counted"
+    )
+
+
+async def _end(
+    connection: asyncpg.Connection, import_id: UUID, verdict: Verdict, chunks: Sequence[asyncpg.Record]
+) -> None:
+    status, error = verdict
+    async with connection.transaction():
+        if not await connection.fetchval(_LOCK_IMPORT, import_id, ALIVE):
+            return
+        await connection.execute(_PHONE_CONFLICTS, import_id)
+        counts = [sum(chunk[name] for chunk in chunks) for name in CLASSES]
+        await connection.execute(_END, import_id, status, error, *counts)
+    verdicts.labels(status).inc()
+    log.info("the import has ended", import_id=str(import_id), status=status, error=error)
+
+
+# Ranges, counters and offsets in one statement: one snapshot. A range has passed when the stored (next) offset of each
+# partition that it has events in is above its last one.
+_CHUNKS = """
+SELECT
+    c.chunk, c.after_id, c.upto_id, c.status, c.event_count,
+    coalesce(n.created, 0) AS created, coalesce(n.updated, 0) AS updated, coalesce(n.unchanged, 0) AS unchanged,
+    coalesce(n.skipped, 0) AS skipped, coalesce(n.rejected, 0) AS rejected, coalesce(n.counted, 0) AS counted,
+    coalesce((
+        SELECT bool_and(coalesce(o.next_offset, 0) > l.value::bigint)
+        FROM jsonb_each_text(c.last_offsets) AS l
+        LEFT JOIN consumed_offsets o ON o.topic = $2 AND o.partition = l.key::int
+    ), true) AS passed
+FROM import_chunks c
+LEFT JOIN (
+    SELECT
+        import_id, chunk, attempt, sum(created)::bigint AS created, sum(updated)::bigint AS updated,
+        sum(unchanged)::bigint AS unchanged, sum(skipped)::bigint AS skipped, sum(rejected)::bigint AS rejected,
+        sum(created + updated + unchanged + skipped + rejected)::bigint AS counted
+    FROM import_counts WHERE import_id = $1 GROUP BY import_id, chunk, attempt
+) AS n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
+WHERE c.import_id = $1
+ORDER BY c.chunk
+"""
+
+_LOCK_IMPORT = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FOR UPDATE"
+
+# Every living linked customer without a phone, and who holds the one its row names; but not whose row was rejected.
+_PHONE_CONFLICTS = """
+INSERT INTO import_rejections (
+    import_id, legacy_id, kind, field, reason, customer_id, other_customer_id, other_legacy_id
+)
+SELECT $1, m.legacy_id, 'phone_conflict', 'phone', 'held_by_another', c.id, h.id, hm.legacy_id
+FROM customers c
+JOIN legacy_customers m ON m.customer_id = c.id
+LEFT JOIN customers h ON h.phone_id = m.phone_id AND h.deleted_at IS NULL
+LEFT JOIN legacy_customers hm ON hm.customer_id = h.id
+WHERE c.deleted_at IS NULL AND c.phone_id IS NULL AND NOT EXISTS (
+    SELECT FROM import_rejections r
+    JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
+    WHERE r.import_id = $1 AND r.kind = 'row' AND r.legacy_id = m.legacy_id
+)
+ORDER BY m.legacy_id
+"""
+
+_END = """
+UPDATE imports SET
+    status = $2, error = $3, finished_at = now(), started_at = coalesce(started_at, now()),
+    created = $4, updated = $5, unchanged = $6, skipped = $7, rejected = $8, read = $4 + $5 + $6 + $7 + $8,
+    repaired = (
+        SELECT count(DISTINCT r.legacy_id) FROM import_rejections r
+        LEFT JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
+        WHERE r.import_id = $1 AND (r.kind = 'phone_conflict' OR r.kind = 'field' AND w.chunk IS NOT NULL)
+    )
+WHERE id = $1
+"""
