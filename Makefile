@@ -1,0 +1,22 @@
+# Everything runs on a machine that has only Python 3.11 or later and make: deploy/bootstrap makes the rest.
+PYTHON ?= python3
+CUSTOMERS ?= 78553
+BIN := .venv/bin
+
+.PHONY: help demo up test prove bench lint lock
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 16
+demo: ## import 78,553 made-up customers (CUSTOMERS=… for more) and check the verdict
+	@$(PYTHON) deploy/bootstrap && $(BIN)/vapteke demo --customers $(CUSTOMERS)
+up: ## run everything in the foreground; Ctrl-C stops it
+	@$(PYTHON) deploy/bootstrap && $(BIN)/vapteke up --customers $(CUSTOMERS)
+test: ## the whole suite, in minutes
+	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m "not prove"
+prove: ## the long forms of the tests that have one
+	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m prove
+bench: ## measure
+	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest tests/bench -s
+lint: ## ruff and mypy
+	@$(PYTHON) deploy/bootstrap && $(BIN)/ruff check . deploy/bootstrap && $(BIN)/ruff format --check . deploy/bootstrap && $(BIN)/mypy services shared deploy/local
+lock: ## bring requirements.lock in line with the pyproject files
+	@$(PYTHON) deploy/bootstrap && $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --quiet --custom-compile-command "make lock" $(foreach name,shared customers-api favorites-api legacy-importer local,--no-emit-package vaptekecustomers-$(name)) --group dev pyproject.toml -o requirements.lock
