@@ -171,7 +171,9 @@ async def started_again(server: Kafka) -> None:
     """Its first broker died once and accepts connections again."""
     port = int(server.bootstrap[0].split(":")[1])
     async with asyncio.timeout(30):
-        while not server.brokers[0].deaths or await processes.listening(port):
+        while True:
+            if server.brokers[0].deaths and not await processes.listening(port):
+                return
             await asyncio.sleep(0.05)
 
 
