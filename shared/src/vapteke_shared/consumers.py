@@ -1,7 +1,7 @@
 """A FastStream subscriber whose place in Kafka is kept with its effect (facts of FastStream, design section 6).
 
-`apply` is given raw records and does everything in one Postgres transaction, the places included. It resolves bad data by
-itself; whatever it raises is an outage: the batch waits here and is tried again, nothing is skipped.
+`apply` is given raw records and does everything in one Postgres transaction, the places included. It resolves bad
+data by itself; whatever it raises is an outage: the batch waits here and is tried again, nothing is skipped.
 """
 
 import asyncio
@@ -155,7 +155,7 @@ class BatchConsumer:
         return KafkaMessage(body=b"", raw_message=records, consumer=self.consumer)
 
     async def _decode(self, message: KafkaMessage) -> Records:
-        return message.raw_message  # type: ignore[return-value]
+        return message.raw_message
 
     async def _handle(self, records: Any) -> None:
         """Never raises: FastStream would go on after the batch."""
@@ -163,9 +163,11 @@ class BatchConsumer:
         while not self._stopping.is_set():
             try:
                 if self._refused is None:
-                    return await self._done(records)
+                    await self._done(records)
+                    return
             except offsets.Ahead as ahead:
-                return self._seek(ahead.stored)
+                self._seek(ahead.stored)
+                return
             except offsets.KafkaReplaced as error:
                 self._refuse(str(error))
             except Exception as error:

@@ -1,6 +1,6 @@
 """The event contract: what travels on the topics, as JSON values with CloudEvents 1.0 headers (binary mode).
 
-Every event is a frozen struct; its `ce_type` is the class's `type`. `decode` raises EventInvalid for whatever is not one of them.
+An event's `ce_type` is its class's `type`. `decode` raises EventInvalid for whatever is none of them.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class EventInvalid(ValueError):
     """A record is none of the events that its topic carries; the text never holds its values."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+class Event(msgspec.Struct, kw_only=True):
     """The base of all events. Unknown fields are let through: a newer producer may add some."""
 
     type: ClassVar[str]
@@ -92,7 +92,7 @@ class LegacyRow(Event):
 
 
 class LegacyCustomerRead(LegacyRow):
-    """A legacy customer, normalised. A field whose value is unusable is null and named in `unusable` with the reason."""
+    """A legacy customer, normalised. A field with an unusable value is null and named in `unusable` with the reason."""
 
     type = "vapteke.legacy_customer.read"
     phone: Digits
@@ -151,6 +151,7 @@ def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> 
 
 
 def _fault(error: Exception) -> str:
-    if isinstance(error, msgspec.ValidationError):
-        return str(error)
-    return "malformed JSON"
+    if not isinstance(error, msgspec.ValidationError):
+        return "malformed JSON"
+    kind, at, place = str(error).partition(" - at ")
+    return kind.partition(" '")[0] + at + place  # an invalid enum value is quoted: it goes

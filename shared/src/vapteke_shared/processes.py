@@ -19,7 +19,7 @@ log = logs.get(__name__)
 
 @asynccontextmanager
 async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator[None]:
-    """Serve an ASGI app while the block runs; then let requests in hand finish. Raises OSError when the port is taken."""
+    """Serve an ASGI app while the block runs, then let requests in hand finish. Raises OSError: the port is taken."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -30,7 +30,7 @@ async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator
     server = _Server(config)
     task = asyncio.create_task(server.serve([socket.create_server((host, port), backlog=2048)]))
     try:
-        while not server.started and not task.done():
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         yield
     finally:

@@ -1,0 +1,49 @@
+"""The command line of legacy-importer."""
+
+import asyncio
+
+import typer
+from vapteke_shared import logs, processes
+from vapteke_shared.health import Health
+from vapteke_shared.settings import load
+
+from legacy_importer import legacy
+from legacy_importer.consumer import TaskConsumer
+from legacy_importer.importer import Importer
+from legacy_importer.publisher import Publisher
+from legacy_importer.settings import LegacySettings, WorkSettings
+
+cli = typer.Typer(no_args_is_help=True, help="Reads vAptekeSync and publishes it.", pretty_exceptions_enable=False)
+
+
+@cli.command()
+def work() -> None:
+    """Take tasks from Kafka until the end."""
+    settings = load(WorkSettings)
+    logs.configure(settings.log_level)
+    processes.run(lambda stopping: _work(settings, stopping))
+
+
+async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
+    health, publisher = Health("kafka"), Publisher(settings)
+    consumer = TaskConsumer(settings, Importer(settings, publisher, stopping), health)
+    await processes.work(settings, health, stopping, consumer.run)
+    await publisher.close()
+
+
+@cli.command()
+def check() -> None:
+    """Connect to vAptekeSync, compare its table with the settings, and count its rows; nothing is published."""
+    settings = load(LegacySettings)
+    logs.configure("ERROR")
+    try:
+        rows = asyncio.run(_check(settings))
+    except legacy.LegacyError as error:
+        raise SystemExit(f"legacy-importer check: {error}") from None
+    typer.echo(f"vAptekeSync answers, the table fits the settings, rows: {rows}")
+
+
+async def _check(settings: LegacySettings) -> int:
+    async with legacy.connected(settings) as connection:
+        await legacy.check(connection, settings)
+        return (await legacy.plan(connection, settings, 10_000)).row_count

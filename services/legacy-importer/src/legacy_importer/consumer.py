@@ -1,0 +1,104 @@
+"""The Kafka door: tasks are taken one at a time, and committed once they are done."""
+
+import asyncio
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaMessage
+from vapteke_shared import events, kafka, logs, topics
+from vapteke_shared.consumers import create_broker
+from vapteke_shared.events import Event, EventInvalid
+from vapteke_shared.health import Health
+from vapteke_shared.processes import pause
+
+from legacy_importer.importer import Importer, Stopping
+from legacy_importer.settings import WorkSettings
+
+_TOPICS = (topics.IMPORT_TASKS, topics.IMPORT_PROGRESS, topics.LEGACY_CUSTOMERS)
+_GROUP = "legacy-importer"
+
+log = logs.get(__name__)
+
+
+class TaskConsumer:
+    """A work queue shared by all importers: a crash leaves its task to be done again."""
+
+    def __init__(self, settings: WorkSettings, importer: Importer, health: Health) -> None:
+        self._settings, self._importer, self._health = settings, importer, health
+        self._broker = create_broker(settings)
+        self._subscriber = self._broker.subscriber(
+            topics.IMPORT_TASKS.name,
+            group_id=_GROUP,
+            group_instance_id=settings.kafka_group_instance_id,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_interval_ms=_longest_task_ms(settings),
+            ack_policy=AckPolicy.MANUAL,
+            parser=self._parse,
+            decoder=self._decode,
+        )
+        self._subscriber(self._handle)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Take tasks until `stopping`; with Kafka or the topics away, say so and try again."""
+        while not stopping.is_set():
+            try:
+                await kafka.cluster_id(self._settings, [topic.name for topic in _TOPICS])
+                await self._broker.start()
+            except (KafkaError, kafka.TopicsMissing, OSError) as error:
+                fault = str(error) if isinstance(error, kafka.TopicsMissing) else type(error).__name__
+                self._health.ill("kafka", f"Kafka: {fault}")
+                log.warning("waiting for Kafka", error=fault)
+                await pause(stopping, 1)
+                continue
+            self._health.well("kafka")
+            await stopping.wait()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        try:
+            await asyncio.wait_for(self._broker.stop(), 20)
+        except (TimeoutError, KafkaError):
+            log.warning("Kafka did not answer at the stop")
+
+    async def _parse(self, record: Any) -> KafkaMessage:
+        assert self._subscriber.consumer is not None, "the broker is started"
+        return KafkaMessage(body=b"", raw_message=record, consumer=self._subscriber.consumer)
+
+    async def _decode(self, message: KafkaMessage) -> Any:
+        return message.raw_message
+
+    async def _handle(self, record: Any) -> None:
+        """Never raises, and commits in order: a task that was not done stays uncommitted."""
+        try:
+            task = events.decode(record.value, record.headers)
+        except EventInvalid as error:
+            log.error("a task cannot be understood", offset=record.offset, partition=record.partition, why=str(error))
+        else:
+            if not await self._done(task):
+                return
+        assert self._subscriber.consumer is not None, "a record has come"
+        try:
+            await self._subscriber.consumer.commit()
+        except KafkaError as error:  # it will be done again, under a new attempt
+            log.warning("the task's offset was not committed", error=type(error).__name__)
+
+    async def _done(self, task: Event) -> bool:
+        seconds = 1.0
+        while True:
+            try:
+                await self._importer.do(task)
+                return True
+            except Stopping:
+                return False
+            except Exception as error:  # a bug: the task must not be lost
+                log.error("a task waits", task=type(task).__name__, error=type(error).__name__)
+            await asyncio.sleep(seconds)
+            seconds = min(seconds * 2, 60)
+
+
+def _longest_task_ms(settings: WorkSettings) -> int:
+    """A range with all its attempts must fit between two polls, or Kafka gives it to another importer meanwhile."""
+    attempt = 2 * settings.mssql_timeout + settings.mssql_retries_sleep
+    return int(1000 * (attempt * (settings.mssql_retries_count + 1) + 600))

@@ -1,0 +1,139 @@
+"""The importer's two tasks: plan an import, and read a key range and publish its rows (design, section 4)."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+from prometheus_client import Counter, Histogram
+from vapteke_shared import logs, topics
+from vapteke_shared.events import (
+    Event,
+    Failed,
+    Planned,
+    PlanRequested,
+    PlanStarted,
+    RangePublished,
+    RangeRequested,
+)
+
+from legacy_importer import legacy, translate
+from legacy_importer.legacy import LegacyError, LegacyUnavailable
+from legacy_importer.publisher import Publisher, PublishFailed
+from legacy_importer.settings import WorkSettings
+from legacy_importer.translate import Context, LegacyRow
+
+T = TypeVar("T")
+
+log = logs.get(__name__)
+rows_published = Counter("legacy_importer_rows", "Rows published, those of lost attempts too")
+range_seconds = Histogram("legacy_importer_range_seconds", "Time to read and publish one key range")
+attempts_failed = Counter("legacy_importer_failed_attempts", "Attempts at vAptekeSync that failed")
+
+
+class Stopping(Exception):
+    """The process stops: the task in hand is left to the next importer."""
+
+
+class Importer:
+    """Does tasks, one at a time. Each ends with an event on the progress topic; only then is its offset committed."""
+
+    def __init__(self, settings: WorkSettings, publisher: Publisher, stopping: asyncio.Event) -> None:
+        self._settings, self._publisher, self._stopping = settings, publisher, stopping
+        self._zone = ZoneInfo(settings.vaptekesync_timezone)
+        self._genders = translate.spellings(settings.vaptekesync_genders.model_dump())
+        self._doomed: tuple[UUID, str] | None = None
+
+    async def do(self, task: Event) -> None:
+        """Safe to repeat. Raises Stopping."""
+        match task:
+            case PlanRequested():
+                await self._report(PlanStarted(import_id=task.import_id))
+                await self._finish(task, None, lambda: self._plan(task))
+            case RangeRequested() if self._doomed and self._doomed[0] == task.import_id:
+                # one range has used up its attempts: the import has failed, and the others need not try theirs
+                await self._report(Failed(import_id=task.import_id, chunk=task.chunk, error=self._doomed[1]))
+            case RangeRequested():
+                await self._finish(task, task.chunk, lambda: self._read(task))
+
+    async def _finish(self, task: Event, chunk: int | None, work: Callable[[], Awaitable[Event]]) -> None:
+        try:
+            result = await self._attempted(work)
+        except LegacyError as error:
+            self._doomed = (task.import_id, str(error))
+            log.error("a task has failed", import_id=str(task.import_id), chunk=chunk, error=str(error))
+            result = Failed(import_id=task.import_id, chunk=chunk, error=str(error))
+        await self._report(result)
+
+    async def _attempted(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Try as often as the settings allow; what cannot heal is not tried again. Raises LegacyError."""
+        attempts = 1 + self._settings.mssql_retries_count
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._published(work)
+            except LegacyUnavailable as error:
+                attempts_failed.inc()
+                log.warning("an attempt has failed", attempt=attempt, of=attempts, error=str(error))
+                if attempt == attempts:
+                    raise LegacyError(f"{error}; attempts: {attempts}") from None
+            await self._pause(self._settings.mssql_retries_sleep)
+        raise AssertionError("there is at least one attempt")
+
+    async def _published(self, work: Callable[[], Awaitable[T]]) -> T:
+        """With Kafka away, try again for as long as it takes, each time from the start: an outage is no bad data."""
+        while True:
+            try:
+                return await work()
+            except PublishFailed as error:
+                log.warning("publishing has failed; the task starts anew", error=str(error))
+                await self._pause(1)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+        raise Stopping
+
+    async def _report(self, event: Event) -> None:
+        await self._published(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))
+
+    async def _plan(self, task: PlanRequested) -> Planned:
+        async with legacy.connected(self._settings) as connection:
+            await legacy.check(connection, self._settings)
+            row_count, bounds = await legacy.plan(connection, self._settings, task.rows_per_range)
+        return Planned(import_id=task.import_id, row_count=row_count, upper_bounds=bounds)
+
+    async def _read(self, task: RangeRequested) -> RangePublished:
+        """One attempt: every row of the range under a fresh attempt id, all of them acknowledged."""
+        started, attempt = time.monotonic(), uuid4()
+        batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name)
+        async with legacy.connected(self._settings) as connection:
+            context = self._context(task, attempt, await legacy.clock(connection))
+            rows = legacy.read_range(connection, self._settings, task.after_id, task.upto_id)
+            async with aclosing(rows):
+                async for page in rows:
+                    await self._add(batch.add, page, context)
+        last_offsets = await batch.acknowledged()
+        rows_published.inc(batch.count)
+        range_seconds.observe(time.monotonic() - started)
+        return RangePublished(
+            import_id=task.import_id,
+            chunk=task.chunk,
+            attempt=attempt,
+            event_count=batch.count,
+            last_offsets=last_offsets,
+        )
+
+    async def _add(
+        self, add: Callable[[str, Event, datetime], Awaitable[None]], page: Iterable[LegacyRow], context: Context
+    ) -> None:
+        for row in page:
+            await add(str(row.id), translate.to_event(row, context), context.read_at)
+
+    def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
+        return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders)

@@ -1,0 +1,129 @@
+"""Publishing to Kafka: an idempotent producer, events in batches per partition, and acknowledgements that are waited for.
+
+A send that fails or is in doubt ends the attempt, and the producer with it: nothing is sent again under the same attempt.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+from vapteke_shared import events, kafka
+from vapteke_shared.events import Event
+from vapteke_shared.settings import KafkaSettings
+
+SOURCE = "legacy-importer"
+_BATCH_BYTES = 512 * 1024
+_ACK_SECONDS = 60
+
+
+class PublishFailed(Exception):
+    """Kafka did not take it, or its answer is in doubt; the text holds no values."""
+
+
+class Publisher:
+    """Holds one producer, made anew after a failure."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._producer: AIOKafkaProducer | None = None
+
+    async def send(self, topic: str, key: str, event: Event) -> None:
+        """Send one event and wait for its acknowledgement. Raises PublishFailed."""
+        headers = events.headers(event, SOURCE, key)
+        producer = await self._started()
+        try:
+            async with asyncio.timeout(_ACK_SECONDS):
+                await producer.send_and_wait(topic, events.encode(event), key.encode(), headers=headers)
+        except (KafkaError, TimeoutError) as error:
+            raise await self.failed(error) from None
+
+    async def batch(self, topic: str) -> "Batch":
+        """A batch for one attempt. Raises PublishFailed."""
+        producer = await self._started()
+        try:
+            async with asyncio.timeout(_ACK_SECONDS):
+                partitions = await producer.partitions_for(topic)
+        except (KafkaError, TimeoutError) as error:
+            raise await self.failed(error) from None
+        return Batch(self, producer, topic, len(partitions))
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await kafka.stop_producer(producer)
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **kafka.client_options(self._settings),
+                enable_idempotence=True,
+                acks="all",
+                compression_type="zstd",
+                linger_ms=0,
+                max_batch_size=_BATCH_BYTES,
+            )
+            try:
+                await asyncio.wait_for(producer.start(), _ACK_SECONDS)
+            except (KafkaError, OSError) as error:
+                await kafka.stop_producer(producer)
+                raise PublishFailed(type(error).__name__) from None
+            self._producer = producer
+        return self._producer
+
+    async def failed(self, error: BaseException) -> PublishFailed:
+        await self.close()
+        return PublishFailed(type(error).__name__)
+
+
+class Batch:
+    """The events of one attempt. `add` them, then wait until they are `acknowledged`."""
+
+    def __init__(self, publisher: Publisher, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
+        self._publisher, self._producer, self._topic, self._partitions = publisher, producer, topic, partitions
+        self._builders = {partition: producer.create_batch() for partition in range(partitions)}
+        self._acks: list[tuple[int, int, asyncio.Future[Any]]] = []
+        self.count = 0
+
+    async def add(self, key: str, event: Event, at: datetime) -> None:
+        """Raises PublishFailed."""
+        key_bytes, value = key.encode(), events.encode(event)
+        record = {
+            "timestamp": None,
+            "key": key_bytes,
+            "value": value,
+            "headers": events.headers(event, SOURCE, key, at),
+        }
+        # as every Kafka client partitions a key, so that the next attempt meets this one's events
+        partition = (murmur2(key_bytes) & 0x7FFFFFFF) % self._partitions
+        if self._builders[partition].append(**record) is None:
+            await self._submit(partition)
+            self._builders[partition].append(**record)
+        self.count += 1
+
+    async def acknowledged(self) -> dict[int, int]:
+        """The last offset of each partition that got events, once Kafka has all of them. Raises PublishFailed."""
+        for partition in self._builders:
+            await self._submit(partition)
+        last: dict[int, int] = {}
+        for partition, count, ack in self._acks:
+            metadata = await self._in_time(ack)
+            last[partition] = metadata.offset + count - 1
+        return last
+
+    async def _submit(self, partition: int) -> None:
+        builder = self._builders[partition]
+        self._builders[partition] = self._producer.create_batch()
+        if builder.record_count():
+            sending = self._producer.send_batch(builder, self._topic, partition=partition)
+            self._acks.append((partition, builder.record_count(), await self._in_time(sending)))
+
+    async def _in_time(self, answer: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(_ACK_SECONDS):
+                return await answer
+        except (KafkaError, TimeoutError) as error:
+            raise await self._publisher.failed(error) from None

@@ -1,0 +1,68 @@
+"""The importer's settings; the README's table says what each is for."""
+
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from vapteke_shared.settings import KafkaSettings, MetricsSettings, Port
+
+
+class Columns(BaseModel):
+    """The legacy table's names for what we read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = "ID"
+    phone: str = "Phone"
+    firstname: str = "FirstName"
+    lastname: str = "LastName"
+    email: str = "Email"
+    birthday: str = "Birthday"
+    gender: str = "Gender"
+    city_id: str = "CityID"
+    last_auth_at: str = "LastAuthAt"
+
+
+class Genders(BaseModel):
+    """The legacy spellings of gender; case and surrounding spaces do not matter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    M: list[str] = ["м", "m", "муж", "муж.", "мужской", "male", "1"]
+    F: list[str] = ["ж", "f", "жен", "жен.", "женский", "female", "2"]
+
+
+class LegacySettings(MetricsSettings):
+    """How vAptekeSync is reached and what its table looks like."""
+
+    vaptekesync_host: str = Field(description="vAptekeSync: host")
+    vaptekesync_port: Port = Field(1433, description="vAptekeSync: port")
+    vaptekesync_db: str = Field(description="vAptekeSync: database")
+    vaptekesync_user: str = Field(description="vAptekeSync: user; reading the one table is all it needs")
+    vaptekesync_password: SecretStr = Field(description="vAptekeSync: its password")
+    vaptekesync_driver: str = Field(
+        "", description="ODBC driver by name or path; empty: Microsoft's, from its wheel; FreeTDS: the fallback"
+    )
+    vaptekesync_encrypt: Literal["yes", "no", "strict"] = Field("yes", description="TLS to vAptekeSync")
+    vaptekesync_trust_server_certificate: bool = Field(False, description="accept any certificate of vAptekeSync")
+    vaptekesync_timezone: str = Field("UTC", description="the zone of its datetimes, which carry none")
+    vaptekesync_schema: str = Field("dbo", description="schema of the legacy table")
+    vaptekesync_table: str = Field("Customers", description="the legacy table")
+    vaptekesync_columns: Columns = Field(Columns(), description="JSON: our names to the table's columns")
+    vaptekesync_genders: Genders = Field(Genders(), description="JSON: M and F to the table's spellings")
+    mssql_timeout: float = Field(30, gt=0, description="deadline of a connect and of each statement, seconds")
+    mssql_retries_count: int = Field(2, ge=0, description="further attempts after a failure")
+    mssql_retries_sleep: float = Field(30, ge=0, description="pause between attempts, seconds")
+
+    @field_validator("vaptekesync_timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("is no time zone of the IANA database, as Europe/Moscow is") from None
+        return name
+
+
+class WorkSettings(LegacySettings, KafkaSettings):
+    """`legacy-importer work`."""

@@ -1,0 +1,112 @@
+"""Errors over HTTP: RFC 9457 `application/problem+json`, everywhere and in one shape."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from vapteke_shared import logs
+
+log = logs.get(__name__)
+
+
+class FieldFault(BaseModel):
+    """One field that cannot be understood."""
+
+    pointer: str = Field(description="JSON pointer: where (`query`, `path`, `body`), then the field")
+    detail: str = Field(description="what is wrong, without the value")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details. The texts never repeat personal data."""
+
+    type: str = Field("about:blank", description="a URI of the kind of problem")
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what happened, for a person")
+    instance: str = Field(description="the path that was asked for")
+    code: str = Field(description="what happened, for a program; stable")
+    trace_id: str = Field(description="finds this request in the logs")
+    errors: list[FieldFault] | None = Field(None, description="with 422: the fields")
+
+
+class ProblemError(Exception):
+    """Raised by a door or a subject, it becomes the answer."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.headers = status, code, detail, headers
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem."""
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    for outage in (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
+        app.add_exception_handler(outage, _on_outage)
+    for refusal in (asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError):
+        app.add_exception_handler(refusal, _on_outage)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def answer(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[FieldFault] | None = None,
+) -> Response:
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        trace_id=_trace_id(request),
+        errors=list(errors) if errors else None,
+    )
+    content = problem.model_dump(exclude_none=True)
+    return JSONResponse(content, status, dict(headers or {}), media_type="application/problem+json")
+
+
+def _trace_id(request: Request) -> str:
+    """The caller's W3C trace id, or a new one."""
+    parts = request.headers.get("traceparent", "").split("-")
+    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 and parts[1].isalnum() else secrets.token_hex(16)
+
+
+async def _on_problem(request: Request, error: Any) -> Response:
+    return answer(request, error.status, error.code, error.detail, error.headers)
+
+
+async def _on_http(request: Request, error: Any) -> Response:
+    phrase = HTTPStatus(error.status_code).phrase
+    return answer(request, error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}.", error.headers)
+
+
+async def _on_validation(request: Request, error: Any) -> Response:
+    faults = [
+        FieldFault(pointer="/" + "/".join(map(str, fault["loc"])), detail=fault["msg"]) for fault in error.errors()
+    ]
+    return answer(request, 422, "invalid_request", "The request cannot be understood; see errors.", errors=faults)
+
+
+async def _on_outage(request: Request, error: Exception) -> Response:
+    log.warning("the database is away", path=request.url.path, error=type(error).__name__)
+    detail = "The database does not answer; nothing was changed unless the request was already done. Try again."
+    return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", path=request.url.path, error=type(error).__name__)
+    return answer(request, 500, "internal_error", "Something went wrong; the trace_id finds it in the logs.")
