@@ -11,7 +11,7 @@ from vapteke_shared import health, logs, offsets, problems, processes
 from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
-from customers_api import api, database, imports
+from customers_api import api, database, imports, legacy_customers
 from customers_api.consumer import ImportConsumers
 from customers_api.outbox import Relay
 from customers_api.settings import MigrateSettings, ServeSettings, WorkSettings
@@ -85,7 +85,7 @@ def work() -> None:
 
 async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
     state = Health("postgres")
-    async with database.create_pool(settings, 8) as pool:
+    async with database.create_pool(settings, 8, legacy_customers.prepare) as pool:
         consumers = ImportConsumers(settings, pool, state)
         await processes.work(
             settings,

@@ -17,7 +17,7 @@ _page = (
 ).subquery()
 
 _PAGE = Statement(
-    select(  # type: ignore[call-overload, misc]
+    select(  # type: ignore[call-overload,misc,unused-ignore]
         Customer.id,
         col(Phone.id).label("phone_id"),
         Phone.code,
@@ -36,7 +36,7 @@ _PAGE = Statement(
 _COUNT = Statement(select(func.count()).select_from(Customer).where(_living))
 
 _ONE = Statement(
-    select(  # type: ignore[call-overload, misc]
+    select(  # type: ignore[call-overload,misc,unused-ignore]
         Customer.id,
         col(Phone.digits).label("phone"),
         col(Firstname.name).label("firstname"),

@@ -1,7 +1,7 @@
 """Postgres: the pool, statements built by `select()` and run by asyncpg, and the migrations."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, cast
 
@@ -20,7 +20,9 @@ from customers_api.models import SCHEMA
 log = logs.get(__name__)
 
 
-def create_pool(settings: PostgresSettings, size: int) -> asyncpg.Pool:
+def create_pool(
+    settings: PostgresSettings, size: int, init: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+) -> asyncpg.Pool:
     """A pool that connects when it is first used, so that Postgres may come later than the service."""
     return asyncpg.create_pool(
         host=settings.postgres_host,
@@ -30,6 +32,7 @@ def create_pool(settings: PostgresSettings, size: int) -> asyncpg.Pool:
         password=settings.postgres_password.get_secret_value(),
         min_size=0,
         max_size=size,
+        init=init,
         timeout=10,
         command_timeout=60,
         server_settings={

@@ -179,7 +179,8 @@ ORDER BY m.legacy_id
 _END = """
 UPDATE imports SET
     status = $2, error = $3, finished_at = now(), started_at = coalesce(started_at, now()),
-    created = $4, updated = $5, unchanged = $6, skipped = $7, rejected = $8, read = $4 + $5 + $6 + $7 + $8,
+    created = $4, updated = $5, unchanged = $6, skipped = $7, rejected = $8,
+    read = $4::bigint + $5::bigint + $6::bigint + $7::bigint + $8::bigint,
     repaired = (
         SELECT count(DISTINCT r.legacy_id) FROM import_rejections r
         LEFT JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)

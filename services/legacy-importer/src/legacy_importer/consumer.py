@@ -70,7 +70,9 @@ class TaskConsumer:
         return message.raw_message
 
     async def _handle(self, record: Any) -> None:
-        """Never raises, and commits in order: a task that was not done stays uncommitted."""
+        """Never raises, and commits in order: a task that was not done, and all after it, stay uncommitted."""
+        if self._importer.stopping:
+            return
         try:
             task = events.decode(record.value, record.headers)
         except EventInvalid as error:

@@ -45,8 +45,12 @@ class Importer:
     def __init__(self, settings: WorkSettings, publisher: Publisher, stopping: asyncio.Event) -> None:
         self._settings, self._publisher, self._stopping = settings, publisher, stopping
         self._zone = ZoneInfo(settings.vaptekesync_timezone)
-        self._genders = translate.spellings(settings.vaptekesync_genders.model_dump())
+        self._genders = translate.spellings({"M": settings.vaptekesync_genders.M, "F": settings.vaptekesync_genders.F})
         self._doomed: tuple[UUID, str] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
 
     async def do(self, task: Event) -> None:
         """Safe to repeat. Raises Stopping."""

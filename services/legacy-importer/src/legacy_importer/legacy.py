@@ -8,7 +8,7 @@ import asyncio
 import math
 import platform
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -66,8 +66,8 @@ class Connection:
     async def open(self) -> None:
         seconds = math.ceil(self._settings.mssql_timeout)
         arguments = {"dsn": _connection_string(self._settings), "autocommit": True, "executor": self._thread}
-        self._odbc = await self._in_time(self._connect(timeout=seconds, **arguments))
-        self._cursor = await self._in_time(self._odbc.cursor())
+        odbc = await self._in_time(self._connect(timeout=seconds, **arguments))
+        self._cursor = await self._in_time(odbc.cursor())
 
     async def _connect(self, **arguments: Any) -> aioodbc.Connection:
         self._odbc = await aioodbc.connect(**arguments)
@@ -105,9 +105,8 @@ class Connection:
             raise
         if not done:
             self._give_up(call)
-            raise LegacyUnavailable(
-                f"{_address(self._settings)} did not answer within {self._settings.mssql_timeout:g} s"
-            )
+            seconds = f"{self._settings.mssql_timeout:g} s"
+            raise LegacyUnavailable(f"{_address(self._settings)} did not answer within {seconds}")
         try:
             return call.result()
         except pyodbc.Error as error:
@@ -190,7 +189,7 @@ async def clock(connection: Connection) -> datetime:
 
 async def read_range(
     connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
-) -> AsyncIterator[Iterable[LegacyRow]]:
+) -> AsyncGenerator[Iterable[LegacyRow]]:
     """The rows with `after_id` < key <= `upto_id` in pages, in the order of the key. Raises LegacyError."""
     key, table = _quoted(settings.vaptekesync_columns.id), _table(settings)
     columns = ", ".join(_selected(settings))

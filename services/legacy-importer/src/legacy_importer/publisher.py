@@ -1,6 +1,6 @@
-"""Publishing to Kafka: an idempotent producer, events in batches per partition, and acknowledgements that are waited for.
+"""Publishing to Kafka: an idempotent producer, batches per partition, acknowledgements that are waited for.
 
-A send that fails or is in doubt ends the attempt, and the producer with it: nothing is sent again under the same attempt.
+A send that fails or is in doubt ends the attempt, and the producer with it: nothing is sent again under that attempt.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ is rejected.
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ _PLAIN_EMAIL = re.compile(r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?
 _SPECIAL = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
 
 T = TypeVar("T")
+Gender = Literal["M", "F"]
 
 
 class LegacyRow(NamedTuple):
@@ -49,7 +50,7 @@ class Context(NamedTuple):
     attempt: UUID
     read_at: datetime
     zone: ZoneInfo
-    genders: Mapping[str, str]
+    genders: Mapping[str, Gender]
 
 
 class Unusable(ValueError):
@@ -88,7 +89,7 @@ def to_event(row: LegacyRow, context: Context) -> LegacyCustomerRead | LegacyCus
         lastname=usable("lastname", name, row.lastname),
         email=usable("email", email, row.email),
         birthday=usable("birthday", lambda value: birthday(value, context.read_at.date()), row.birthday),
-        gender=usable("gender", lambda value: gender(value, context.genders), row.gender),  # type: ignore[arg-type]
+        gender=usable("gender", lambda value: gender(value, context.genders), row.gender),
         city_id=usable("city_id", city, row.city_id),
         last_auth_at=usable("last_auth_at", lambda value: instant(value, context.zone), row.last_auth_at),
         unusable=unusable or None,
@@ -149,7 +150,7 @@ def birthday(value: date | datetime | str, today: date) -> date | None:
     return day
 
 
-def gender(text: str, genders: Mapping[str, str]) -> str | None:
+def gender(text: str, genders: Mapping[str, Gender]) -> Gender | None:
     """M or F by the spellings of the settings, given in lower case."""
     text = text.strip().casefold()
     if not text:
@@ -188,6 +189,6 @@ def _text(text: str) -> str:
     return text.strip()
 
 
-def spellings(genders: Mapping[str, list[str]]) -> dict[str, str]:
+def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
     """Gender by spelling, ready for `Context.genders`."""
     return {spelling.strip().casefold(): letter for letter, texts in genders.items() for spelling in texts}
