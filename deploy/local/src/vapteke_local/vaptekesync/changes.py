@@ -41,7 +41,7 @@ def make(rows: Rows, change: Change) -> Rows:
 
 
 def _set(rows: Rows, change: Change) -> Rows:
-    rows.change(_key(rows, change), _values(rows, change))
+    rows.change(key(rows, change), _values(rows, change))
     return rows
 
 
@@ -51,7 +51,7 @@ def _add(rows: Rows, change: Change) -> Rows:
 
 
 def _remove(rows: Rows, change: Change) -> Rows:
-    rows.remove(_key(rows, change))
+    rows.remove(key(rows, change))
     return rows
 
 
@@ -62,7 +62,8 @@ def _table(rows: Rows, change: Change) -> Rows:
 ACTIONS: dict[str, Callable[[Rows, Change], Rows]] = {"set": _set, "add": _add, "remove": _remove, "table": _table}
 
 
-def _key(rows: Rows, change: Change) -> Any:
+def key(rows: Rows, change: Change) -> Any:
+    """The row that a change is about."""
     return _value(rows.table.column(rows.table.key), change["id"])
 
 

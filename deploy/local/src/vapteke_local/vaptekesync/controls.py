@@ -14,7 +14,6 @@ A command that cannot be done: {"ok": false, "error": "…"}.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -99,7 +98,7 @@ def _do(server: Server, command: Command) -> Command:
     elif action == "clear":
         server.clear_faults()
     elif action == "get":
-        return {"row": server.rows.get(options.get("id"))}
+        return {"row": server.rows.get(changes.key(server.rows, command))}
     elif action == "stats":
         return _stats(server)
     else:
@@ -108,5 +107,4 @@ def _do(server: Server, command: Command) -> Command:
 
 
 def _stats(server: Server) -> Command:
-    stats = dataclasses.asdict(server.stats)
-    return {"stats": stats, "rows": len(server.rows), "table": table.to_json(server.table)}
+    return {"stats": vars(server.stats), "rows": len(server.rows), "table": table.to_json(server.table)}

@@ -15,9 +15,12 @@ HIGH_WATER = 1 << 20
 
 
 class Message(NamedTuple):
+    """`taken_back`: the client gave up in the middle of sending it. `resets`: it wants a connection as new."""
+
     kind: int
-    payload: bytes
+    payload: bytes = b""
     resets: bool = False
+    taken_back: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -66,18 +69,15 @@ class Connection(asyncio.Protocol):
         kind, status = packet[0], packet[1]
         if kind == ATTENTION:
             self.attention.set()
-            self.messages.put_nowait(Message(ATTENTION, b""))
+            self.messages.put_nowait(Message(ATTENTION))
             return
         self._payload += packet[HEADER:]
         self._resets |= bool(status & (RESET | RESET_KEEPING_TRANSACTION))
         if status & END_OF_MESSAGE:
-            self._finish_message(kind, ignored=bool(status & IGNORE))
-
-    def _finish_message(self, kind: int, ignored: bool) -> None:
-        if not ignored:
-            self.messages.put_nowait(Message(kind, bytes(self._payload), self._resets))
-        self._payload.clear()
-        self._resets = False
+            message = Message(kind, bytes(self._payload), self._resets, taken_back=bool(status & IGNORE))
+            self.messages.put_nowait(message)
+            self._payload.clear()
+            self._resets = False
 
     async def drained(self) -> None:
         """Waits for a slow client, and lets other connections and an attention come in between."""

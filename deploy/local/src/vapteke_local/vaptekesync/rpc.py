@@ -71,6 +71,6 @@ def _read_parameter(fields: Fields) -> Parameter:
     return Parameter(name, sqltypes.read_value(sqltypes.read_type(fields), fields))
 
 
-def declared_names(declaration: str | None) -> list[str]:
+def declared_names(declaration: str | None = None) -> list[str]:
     """`@P1 int, @P2 nvarchar(128)` to the names, in order."""
     return [name.casefold() for name in re.findall(r"@\w+", declaration or "")]

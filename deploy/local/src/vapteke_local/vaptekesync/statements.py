@@ -19,7 +19,8 @@
 White space, the case of words, brackets around names, comments and a closing semicolon are free; so are the aliases,
 the step of `boundaries`, and the select list of `range`: any of the table's columns in any order, each plain or CAST AS
 nvarchar(n or max). A `?` may be a parameter or a literal. The ORDER BY and the bounds are on the table's key.
-Everything else is error 102, but for the SET, USE and transaction statements that drivers send by themselves: `done`.
+Everything else is error 102, but for what drivers send by themselves (SET, USE, the transaction statements, the
+question which types there are): `done`.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ CAST = syntax.pattern("CAST ( :column AS nvarchar ( #size ) )")
 CAST_MAX = syntax.pattern("CAST ( :column AS nvarchar ( max ) )")
 HOUSEKEEPING = re.compile(
     r"""\s*(?:(?: SET\s(?:(?!\bSELECT\b)[^;])+? | USE\s+\S+
+        | sp_datatype_info\w*\s+[-\d,\s]+
         | (?:IF\s+@@TRANCOUNT\s*>\s*0\s+)?(?:BEGIN|COMMIT|ROLLBACK)(?:\s+TRAN\w*)? )\s*(?:;|$)\s*)+""",
     re.IGNORECASE | re.VERBOSE,
 )

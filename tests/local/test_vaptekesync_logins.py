@@ -1,0 +1,83 @@
+"""Who is let in."""
+
+import socket
+import time
+from collections.abc import Callable
+
+import pyodbc
+import pytest
+from vapteke_local.vaptekesync import Server
+
+Connect = Callable[..., pyodbc.Connection]
+
+
+def refusal(connect: Connect, server: Server, **login: str) -> str:
+    with pytest.raises(pyodbc.Error) as error:
+        connect(server, **login)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("wrong", ["user", "password"])
+def test_a_wrong_user_or_password_is_error_18456(server: Server, connect: Connect, wrong: str) -> None:
+    said = refusal(connect, server, **{wrong: "wrong"})
+
+    assert f"Login failed for user '{'wrong' if wrong == 'user' else server.user}'." in said
+    assert "(18456)" in said
+
+
+def test_a_wrong_database_is_error_4060_and_then_18456(server: Server, connect: Connect, driver: str) -> None:
+    said = refusal(connect, server, database="Other")
+
+    # Both are sent, as by SQL Server; Microsoft's driver shows the first one, FreeTDS the last.
+    if "msodbcsql" in driver:
+        assert 'Cannot open database "Other" requested by the login. The login failed. (4060)' in said
+    else:
+        assert "(18456)" in said
+
+
+def test_a_refused_client_is_hung_up_on(
+    server: Server, connect: Connect, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    refusal(connect, server, password="wrong")
+
+    eventually(lambda: server.stats.connections_open == 0)
+    assert server.stats.logins_refused == 1
+
+
+def test_names_of_user_and_database_ignore_case_but_the_password_does_not(server: Server, connect: Connect) -> None:
+    connect(server, user=server.user.upper(), database=server.database.lower())
+
+    assert "(18456)" in refusal(connect, server, password=server.password.upper())
+
+
+def test_a_client_that_demands_encryption_is_told_at_once(server: Server, dsn: Callable[..., str], driver: str) -> None:
+    demand = dsn(server, extra="Encryption=require").replace("Encrypt=no", "Encrypt=yes")
+
+    started = time.monotonic()
+    with pytest.raises(pyodbc.Error) as error:
+        pyodbc.connect(demand, timeout=60)
+
+    text = "Encryption not supported on SQL Server" if "msodbcsql" in driver else "Unable to connect to data source"
+    assert text in str(error.value)
+    assert time.monotonic() - started < 5
+
+
+def test_bytes_that_are_no_tds_are_hung_up_on(server: Server) -> None:
+    with socket.create_connection((server.host, server.port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+        assert connection.recv(1) == b""
+
+
+def test_commit_and_rollback_of_a_transaction_are_answered(server: Server, dsn: Callable[..., str]) -> None:
+    def use() -> int:
+        connection = pyodbc.connect(dsn(server), autocommit=False)
+        connection.execute("SELECT 1").fetchall()
+        connection.commit()
+        connection.execute("SELECT 1").fetchall()
+        connection.rollback()
+        answered: int = connection.execute("SELECT 1").fetchval()
+        connection.close()
+        return answered
+
+    assert use() == 1
