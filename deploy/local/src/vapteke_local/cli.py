@@ -78,7 +78,8 @@ def demo(customers: Customers = 78_553, seed: Seed = 1) -> None:
 async def _up(options: Options) -> int:
     async with stack.serve(options, _say) as running:
         console.print(_addresses(running))
-        console.print(f"described in {options.ready}; Ctrl-C stops it")
+        _say(f"Postgres, as superuser: {running.postgres}")
+        _say(f"described in {options.ready}; Ctrl-C stops it")
         await asyncio.Event().wait()
     return 0
 
@@ -94,7 +95,6 @@ def _addresses(running: Stack) -> Table:
     }
     for name, pid in sorted(running.processes.items()):
         table.add_row(name, where.get(name, ""), str(pid))
-    table.add_row("Postgres, superuser", running.postgres, "")
     return table
 
 

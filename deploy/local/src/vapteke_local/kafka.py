@@ -18,7 +18,13 @@ from vapteke_local import kafka_jars, places, processes
 from vapteke_local.processes import Process, Program
 
 HOST = "127.0.0.1"
-_JVM = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+_JVM = (
+    "-Xmx512m",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,223 @@
+"""`vapteke up` as a person runs it: real processes, one description, nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from vapteke_local import people, places
+
+VAPTEKE = Path(sys.executable).parent / "vapteke"
+PROCESSES = {
+    *("postgres", "kafka 1", "vaptekesync"),
+    *("customers-api serve", "customers-api work 1", "favorites-api serve", "legacy-importer 1"),
+}
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with new_folder() as folder:
+        yield folder
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """Everything of one stack, its temporary folder too, so that one can see what it leaves."""
+    folder = Path(tempfile.mkdtemp(prefix="vapteke-test-"))
+    folder.chmod(0o711)
+    (folder / "tmp").mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Path]:
+    """The folder of a stack that runs as long as the tests that leave it as it was."""
+    with new_folder() as folder, started(folder, "--data", str(folder / "data")) as up:
+        ready(folder, up)
+        yield folder
+
+
+@contextmanager
+def started(folder: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), **variables}
+    command: list[str | Path] = [VAPTEKE, "up", "--customers", "500", "--ready", folder / "ready.json", *options]
+    with (folder / "output").open("wb") as output:
+        up = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield up
+    finally:
+        if up.poll() is None:
+            up.terminate()
+        up.wait(60)
+
+
+def ready(folder: Path, up: subprocess.Popen[bytes]) -> dict[str, Any]:
+    deadline = time.monotonic() + 120
+    while not (folder / "ready.json").exists():
+        assert up.poll() is None, (folder / "output").read_text()
+        assert time.monotonic() < deadline, (folder / "output").read_text()
+        time.sleep(0.05)
+    return described(folder)
+
+
+def described(folder: Path) -> dict[str, Any]:
+    description: dict[str, Any] = json.loads((folder / "ready.json").read_text())
+    return description
+
+
+def family(description: dict[str, Any]) -> list[psutil.Process]:
+    parents = [psutil.Process(pid) for pid in description["processes"].values()]
+    return [*parents, *(child for parent in parents for child in parent.children(recursive=True))]
+
+
+def listening_ports(processes: list[psutil.Process]) -> set[int]:
+    connections = [connection for process in processes for connection in process.net_connections("tcp")]
+    return {int(c.laddr[1]) for c in connections if c.status == psutil.CONN_LISTEN}
+
+
+def test_the_description_tells_everything_and_nothing_is_left_after_sigterm(folder: Path) -> None:
+    with started(folder) as up:
+        description = ready(folder, up)
+        processes = family(description)
+        ports = listening_ports(processes)
+        answers = {name: httpx.get(f"{description[name]}/health/ready").status_code for name in URLS}
+
+        up.send_signal(signal.SIGTERM)
+        code = up.wait(60)
+
+    assert answers == dict.fromkeys(URLS, 200)
+    assert set(description) == {*URLS, "postgres", "kafka", "vaptekesync", "processes", "truth"}
+    assert set(description["processes"]) == PROCESSES
+    assert description["truth"] == people.truth(1, 500)
+    assert set(description["vaptekesync"]) == {"host", "port", "database", "user", "password", "control_port"}
+    assert code == 0
+    assert [process for process in processes if process.is_running()] == []
+    assert len(ports) > len(PROCESSES)
+    assert all(map(places.is_free, ports))
+    assert sorted(path.name for path in folder.rglob("*")) == ["output", "tmp"]
+
+
+URLS = ("customers_api", "favorites_api", "legacy_importer")
+
+
+@only_linux
+def test_sigkill_leaves_no_process_and_no_port_after_5_seconds(folder: Path) -> None:
+    with started(folder) as up:
+        processes = family(ready(folder, up))
+        ports = listening_ports(processes)
+        up.kill()
+
+        up.wait()
+        _, alive = psutil.wait_procs(processes, timeout=5)
+
+    assert len(processes) > len(PROCESSES)
+    assert alive == []
+    assert all(map(places.is_free, ports))
+
+
+def test_a_service_that_dies_is_started_again_and_the_description_follows(shared: Path) -> None:
+    before = described(shared)
+    os.kill(before["processes"]["customers-api serve"], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while (after := described(shared))["processes"] == before["processes"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    answer = _answer(f"{after['customers_api']}/health/live", deadline)
+
+    assert answer == 200
+    assert {**after, "processes": None} == {**before, "processes": None}
+    changed = {name for name, pid in after["processes"].items() if pid != before["processes"][name]}
+    assert changed == {"customers-api serve"}
+
+
+def _answer(url: str, deadline: float) -> int:
+    while True:
+        try:
+            return httpx.get(url).status_code
+        except httpx.ConnectError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_data_keeps_the_state_and_the_addresses(folder: Path) -> None:
+    descriptions = []
+    for _ in range(2):
+        with started(folder, "--data", str(folder / "data")) as up:
+            descriptions.append({**ready(folder, up), "processes": None})
+            up.send_signal(signal.SIGINT)
+            assert up.wait(60) == 0
+
+    assert descriptions[0] == descriptions[1]
+    assert (folder / "data/logs/customers-api-serve.log").exists()
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_change_from_the_command_line_reaches_the_stand_in(shared: Path) -> None:
+    first = legacy(shared, "add", "ID=2000000000", "Phone=79160000000")
+    again = legacy(shared, "add", "ID=2000000000")
+
+    assert first.returncode == 0
+    assert again.returncode == 1
+    assert "2000000000" in again.stderr
+
+
+def legacy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command: list[str | Path] = [VAPTEKE, "legacy", *arguments, "--ready", folder / "ready.json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_missing_variable_of_an_external_piece_is_named_at_once(folder: Path) -> None:
+    with started(folder, "--external", "kafka", KAFKA_BOOTSTRAP_SERVERS="") as up:
+        code = up.wait(30)
+
+    assert code == 1
+    assert "--external kafka: the variable KAFKA_BOOTSTRAP_SERVERS is missing" in (folder / "output").read_text()
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_start_that_fails_shows_why_and_leaves_nothing(folder: Path) -> None:
+    with started(folder, MSSQL_TIMEOUT="soon") as up:
+        code = up.wait(120)
+
+    output = (folder / "output").read_text()
+    assert code == 1
+    assert "legacy-importer 1 ended before it was ready" in output
+    assert "MSSQL_TIMEOUT" in output
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_stop_in_the_middle_of_the_start_leaves_nothing(folder: Path) -> None:
+    with started(folder) as up:
+        deadline = time.monotonic() + 60
+        while not psutil.Process(up.pid).children():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        children = psutil.Process(up.pid).children(recursive=True)
+        up.send_signal(signal.SIGTERM)
+        code = up.wait(60)
+
+    assert code == 0
+    assert [child for child in children if child.is_running()] == []
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_two_stacks_do_not_share_a_folder(shared: Path) -> None:
+    command: list[str | Path] = [VAPTEKE, "up", "--data", shared / "data", "--ready", shared / "second.json"]
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert second.returncode == 1
+    assert f"another stack runs on {shared / 'data'}" in second.stderr
