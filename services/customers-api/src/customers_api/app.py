@@ -129,7 +129,13 @@ def reset() -> None:
 
 
 async def _reset(settings: ServeSettings) -> None:
-    async with database.create_pool(settings, 1) as pool, pool.acquire() as connection, connection.transaction():
+    async with database.create_pool(settings, 1) as pool:
+        await forget_places(pool)
+
+
+async def forget_places(pool: asyncpg.Pool) -> None:
+    """Delete the stored offsets, and fail the import that is alive: its events are lost."""
+    async with pool.acquire() as connection, connection.transaction():
         await offsets.reset(connection)
         failed = await imports.fail(connection, _REPLACED)
     log.info("the places are forgotten", failed_import=str(failed) if failed else None)

@@ -23,7 +23,7 @@ from vapteke_shared.events import (
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
 
-from customers_api import imports, legacy_customers
+from customers_api import imports, legacy_customers, outbox
 from customers_api.legacy_customers import LegacyEvent
 from customers_api.models import ALIVE
 from customers_api.settings import WorkSettings
@@ -59,7 +59,6 @@ class ImportConsumers:
             reset_command=RESET,
             max_records=settings.import_batch_rows,
             fetch_min_bytes=512 * 1024,
-            topics=[topics.LEGACY_CUSTOMERS_DEAD.name],
         )
         self.progress = BatchConsumer(
             settings,
@@ -129,7 +128,7 @@ class ImportConsumers:
             async with connection.transaction():
                 fresh = await offsets.fresh(connection, records, cluster_id, gaps)
                 pairs = [(record, event_of[record.partition, record.offset]) for record in fresh]
-                await self._bury([record for record, event in pairs if event is None])
+                await _bury(connection, [record for record, event in pairs if event is None])
                 await self._apply_fresh(connection, [(r.partition, event) for r, event in pairs if event])
                 await offsets.store(connection, offsets.after(fresh))
 
@@ -162,7 +161,7 @@ class ImportConsumers:
             if not fresh:
                 return
             if event is None:
-                await self._bury(fresh)
+                await _bury(connection, fresh)
             else:
                 await self._progress(connection, event)
             await offsets.store(connection, offsets.after(fresh))
@@ -178,25 +177,28 @@ class ImportConsumers:
             case Failed():
                 await imports.failed(connection, event)
 
-    async def _bury(self, records: Sequence[ConsumerRecord]) -> None:
-        """Send what cannot be understood to the dead topic, before its offset is stored."""
-        for record in records:
-            reason = _reason(record)
-            dead.labels(record.topic).inc()
-            log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, why=reason)
-            async with asyncio.timeout(30):
-                await self.legacy.broker.publish(
-                    (record.value or b"")[:_DEAD_VALUE_BYTES],
-                    topics.LEGACY_CUSTOMERS_DEAD.name,
-                    key=f"{record.topic}/{record.partition}/{record.offset}".encode(),
-                    headers={
-                        "reason": reason,
-                        "topic": record.topic,
-                        "partition": str(record.partition),
-                        "offset": str(record.offset),
-                        "content-type": "application/octet-stream",
-                    },
-                )
+
+async def _bury(connection: asyncpg.Connection, records: Sequence[ConsumerRecord]) -> None:
+    """Write what cannot be understood to the dead topic, by way of the outbox: once, with the stored offset."""
+    if not records:
+        return
+    letters = [_dead_letter(record) for record in records]
+    await outbox.add(connection, topics.LEGACY_CUSTOMERS_DEAD.name, letters)
+    for record, letter in zip(records, letters, strict=True):
+        dead.labels(record.topic).inc()
+        log.warning("dead letter", origin=letter.key, reason=letter.headers["reason"])
+
+
+def _dead_letter(record: ConsumerRecord) -> outbox.Message:
+    headers = {
+        "reason": _reason(record),
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "content-type": "application/octet-stream",
+    }
+    origin = f"{record.topic}/{record.partition}/{record.offset}"
+    return outbox.Message(origin, headers, (record.value or b"")[:_DEAD_VALUE_BYTES])
 
 
 def _decode_legacy(record: ConsumerRecord) -> LegacyEvent | None:

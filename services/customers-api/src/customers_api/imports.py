@@ -23,7 +23,7 @@ async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[
         job = await connection.fetchrow(_REQUEST, uuid4())
         if job is not None:
             event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range)
-            await outbox.add(connection, topics.IMPORT_TASKS.name, [(str(job["id"]), event)])
+            await outbox.add(connection, topics.IMPORT_TASKS.name, [outbox.message(str(job["id"]), event)])
             return job, True
         job = await connection.fetchrow(_JOBS + " WHERE i.status = ANY($1)", ALIVE)
         if job is not None:
@@ -97,7 +97,7 @@ async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_fli
     """Fill the window of ranges in flight; a doomed import gets no more."""
     chunks = await connection.fetch(_NEXT_RANGES, import_id, in_flight)
     tasks = [
-        (
+        outbox.message(
             f"{import_id}/{c['chunk']}",
             RangeRequested(import_id=import_id, chunk=c["chunk"], after_id=c["after_id"], upto_id=c["upto_id"]),
         )

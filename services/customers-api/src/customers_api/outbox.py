@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
@@ -26,15 +25,23 @@ oldest_waits = Gauge("vapteke_outbox_oldest_seconds", "Age of the outbox's oldes
 sent = Counter("vapteke_outbox_sent", "Rows of the outbox that were sent")
 
 
-async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[tuple[str, Event]]) -> None:
-    """Write (key, event) pairs into the caller's transaction."""
-    now = datetime.now(UTC)
-    headers = [
-        msgspec.json.encode({k: v.decode() for k, v in events.headers(event, SOURCE, key, now)}).decode()
-        for key, event in messages
-    ]
-    keys = [key for key, _ in messages]
-    await connection.execute(_ADD, topic, keys, headers, [events.encode(event) for _, event in messages])
+class Message(NamedTuple):
+    """What is to be sent: a record of Kafka but for its topic."""
+
+    key: str
+    headers: dict[str, str]
+    value: bytes
+
+
+def message(key: str, event: Event) -> Message:
+    headers = {name: content.decode() for name, content in events.headers(event, SOURCE, key)}
+    return Message(key, headers, events.encode(event))
+
+
+async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> None:
+    """Write messages into the caller's transaction; they are sent in this order once it is committed."""
+    headers = [msgspec.json.encode(m.headers).decode() for m in messages]
+    await connection.execute(_ADD, topic, [m.key for m in messages], headers, [m.value for m in messages])
 
 
 class Relay:

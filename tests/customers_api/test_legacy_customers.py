@@ -1,0 +1,226 @@
+"""The rules of applying legacy customers, on real Postgres."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+from customers_api.consumer import ImportConsumers
+from legacy_events import CLUSTER, READ_AT, Attempt, counts, end_import, people_of, records, start_import
+
+EARLIER, LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
+PHONE, OTHER = "79025163111", "79025163112"
+
+
+async def deliver(consumers: ImportConsumers, pool: asyncpg.Pool, *events: object) -> None:
+    first = await pool.fetchval("SELECT coalesce(max(next_offset), 0) FROM consumed_offsets")
+    await consumers.apply_legacy(records(events, first), CLUSTER, {})  # type: ignore[arg-type]
+
+
+async def again(pool: asyncpg.Pool) -> Attempt:
+    """The first range of the next import, read a day later."""
+    await end_import(pool)
+    await pool.execute("DELETE FROM import_counts")
+    return Attempt(await start_import(pool), read_at=READ_AT + timedelta(days=1))
+
+
+async def written(pool: asyncpg.Pool) -> list[object]:
+    """Changes whenever a row of the four tables is written."""
+    return [
+        await pool.fetch(f"SELECT t.xmin::text, t.* FROM {table} t ORDER BY 3, 2")
+        for table in ("phones", "firstnames", "customers", "legacy_customers")
+    ]
+
+
+async def test_a_new_row_becomes_a_customer(consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID) -> None:
+    event = Attempt(running).read(7, PHONE, firstname="Виктор", lastname="Иванов", email="ving@mail.ru", gender="M")
+
+    await deliver(consumers, pool, event)
+
+    assert await people_of(pool) == {7: (PHONE, "Виктор", "Иванов", "ving@mail.ru", "M", 1)}
+    assert await counts(pool) == {"created": 1}
+
+
+async def test_an_unchanged_row_writes_nothing(consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID) -> None:
+    first = Attempt(running)
+    await deliver(consumers, pool, first.read(7, PHONE, firstname="Виктор"), first.read(8, PHONE), first.rejected(9))
+    before = await written(pool)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, firstname="Виктор"), second.read(8, PHONE), second.rejected(9))
+
+    assert await written(pool) == before
+    assert await counts(pool) == {"unchanged": 2, "rejected": 1}
+
+
+async def test_a_changed_row_updates_what_it_changed(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, firstname="Анна", lastname="Иванова"))
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, OTHER, firstname="Анна", lastname="Петрова"))
+
+    assert await people_of(pool) == {7: (OTHER, "Анна", "Петрова", None, None, 2)}
+    assert await counts(pool) == {"updated": 1}
+
+
+async def test_an_unusable_value_leaves_what_was_there(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, email="ving@mail.ru"))
+    before = await written(pool)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, unusable={"email": "not_an_address"}))
+
+    assert await written(pool) == before
+    assert await counts(pool) == {"unchanged": 1}
+    rejection = await pool.fetchrow("SELECT legacy_id, kind, field, reason FROM import_rejections")
+    assert tuple(rejection) == (7, "field", "email", "not_an_address")
+
+
+async def test_a_row_rejected_later_keeps_its_customer(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, lastname="Иванов"))
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.rejected(7))
+
+    assert await people_of(pool) == {7: (PHONE, None, "Иванов", None, None, 1)}
+    assert await counts(pool) == {"rejected": 1}
+
+
+async def test_a_deleted_customers_row_is_skipped(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, lastname="Иванов"))
+    await pool.execute("UPDATE customers SET deleted_at = now()")
+    before = await written(pool)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, OTHER, lastname="Петров", unusable={"email": "not_an_address"}))
+
+    assert (await written(pool))[2:] == before[2:]
+    assert await counts(pool) == {"skipped": 1}
+    assert await pool.fetchval("SELECT count(*) FROM import_rejections") == 0
+
+
+async def test_a_row_read_earlier_than_its_mirror_is_counted_and_not_applied(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, lastname="Новый"))
+    late = Attempt(running, read_at=READ_AT - timedelta(seconds=1))
+
+    await deliver(consumers, pool, late.read(7, PHONE, lastname="Старый"))
+
+    assert (await people_of(pool))[7][2] == "Новый"
+    assert await counts(pool) == {"created": 2}  # each attempt is counted, as the row first ended in this import
+
+
+async def test_a_range_read_again_counts_its_rows_as_they_first_ended(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    lost, won = Attempt(running), Attempt(running, read_at=READ_AT + timedelta(seconds=9))
+    await deliver(consumers, pool, lost.read(7, PHONE, lastname="Иванов"), lost.read(8, OTHER))
+
+    await deliver(consumers, pool, won.read(7, PHONE, lastname="Петров"), won.read(8, OTHER))
+
+    row = await pool.fetchrow("SELECT created, updated, unchanged FROM import_counts WHERE attempt = $1", won.id)
+    assert tuple(row) == (2, 0, 0)
+    assert (await people_of(pool))[7][2] == "Петров"
+
+
+async def test_two_events_of_one_row_in_a_batch_are_applied_in_order(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    lost, won = Attempt(running), Attempt(running, read_at=READ_AT + timedelta(seconds=9))
+
+    await deliver(consumers, pool, lost.read(7, PHONE), lost.read(8, OTHER), won.read(7, OTHER), won.read(8, PHONE))
+
+    assert {row: person[0] for row, person in (await people_of(pool)).items()} == {7: OTHER, 8: PHONE}
+
+
+async def test_of_two_rows_with_one_phone_the_greatest_claimant_owns_it_in_any_order(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    rivals = [
+        attempt.read(1, PHONE, last_auth_at=EARLIER),
+        attempt.read(2, PHONE, last_auth_at=LATER),
+        attempt.read(3, PHONE),
+        attempt.read(4, OTHER),
+        attempt.read(5, OTHER),
+    ]
+
+    await deliver(consumers, pool, rivals[1], rivals[4])
+    await deliver(consumers, pool, rivals[0], rivals[2], rivals[3])
+
+    phones = {row: person[0] for row, person in (await people_of(pool)).items()}
+    assert phones == {1: None, 2: PHONE, 3: None, 4: None, 5: OTHER}
+
+
+async def test_a_greater_claimant_takes_the_phone_over(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    await deliver(consumers, pool, attempt.read(1, PHONE, last_auth_at=EARLIER))
+
+    await deliver(consumers, pool, attempt.read(2, PHONE, last_auth_at=LATER))
+
+    phones = {row: (person[0], person[-1]) for row, person in (await people_of(pool)).items()}
+    assert phones == {1: (None, 2), 2: (PHONE, 1)}
+
+
+async def test_a_swap_of_phones_is_one_change_each(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    first = Attempt(running)
+    await deliver(consumers, pool, first.read(1, PHONE), first.read(2, OTHER))
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(1, OTHER), second.read(2, PHONE))
+
+    phones = {row: (person[0], person[-1]) for row, person in (await people_of(pool)).items()}
+    assert phones == {1: (OTHER, 2), 2: (PHONE, 2)}
+
+
+async def test_the_rival_gets_the_phone_that_its_owner_gives_up(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    first = Attempt(running)
+    await deliver(consumers, pool, first.read(1, PHONE), first.read(2, PHONE))
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(2, OTHER))
+
+    phones = {row: (person[0], person[-1]) for row, person in (await people_of(pool)).items()}
+    assert phones == {1: (PHONE, 2), 2: (OTHER, 2)}
+
+
+async def test_events_of_an_import_that_has_ended_or_is_unknown_are_ignored(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await end_import(pool, "failed")
+    unknown = Attempt(UUID(int=1))
+
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE), unknown.read(8, OTHER))
+
+    assert await people_of(pool) == {}
+    assert await counts(pool) == {}
+    assert await pool.fetchval("SELECT next_offset FROM consumed_offsets") == 2
+
+
+async def test_the_first_of_an_imports_rows_joins_the_customer_with_its_phone_and_fills_the_gaps(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    phone = await pool.fetchval("INSERT INTO phones (code, number) VALUES ('7', '9025163111') RETURNING id")
+    mine = await pool.fetchval(
+        "INSERT INTO customers (phone_id, phone_from, lastname, version) VALUES ($1, 'api', 'Иванов', 1) RETURNING id",
+        phone,
+    )
+
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, lastname="Другой", email="ving@mail.ru"))
+
+    assert await people_of(pool) == {7: (PHONE, None, "Иванов", "ving@mail.ru", None, 2)}
+    assert await pool.fetchval("SELECT customer_id FROM legacy_customers") == mine
