@@ -1,6 +1,7 @@
 """The vAptekeSync stand-in in the test's own process, and the drivers that talk to it."""
 
 import asyncio
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,11 @@ pyodbc.pooling = False
 
 def microsoft_driver() -> Path:
     libraries = Path(mssql_python_odbc.__file__).parent / "libs"
-    return next(libraries.glob("linux/debian_ubuntu/x86_64/lib/libmsodbcsql-18*.so*"))
+    linux = f"linux/debian_ubuntu/{platform.machine()}/lib/libmsodbcsql-18*"
+    places = {"Linux": linux, "Darwin": "macos/*/lib/libmsodbcsql*"}
+    for library in libraries.glob(places.get(platform.system(), "-")):
+        return library
+    pytest.skip("Microsoft's ODBC driver has no build for this platform")
 
 
 def freetds_driver() -> Path:

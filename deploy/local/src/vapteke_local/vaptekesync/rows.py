@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
@@ -19,8 +18,7 @@ from vapteke_local.vaptekesync.sqltypes import MAX, Encoder, SqlType
 from vapteke_local.vaptekesync.table import Table
 
 ROW = b"\xd1"
-CHUNK = 10_000
-REPEATED_VALUES = 100_000
+CHUNK = 20_000
 
 
 class BadValue(ValueError):
@@ -177,7 +175,7 @@ class Rows:
         try:
             if not column.nullable and None in values:
                 raise ValueError("does not allow NULL")
-            return list(map(self._encoders[position], values))
+            return _encode_all(self._encoders[position], values)
         except (ValueError, TypeError, AttributeError) as error:
             reason = error if isinstance(error, ValueError) else f"a value that is no {column.type}"
             raise BadValue(f"column {column.name}: {reason}") from None
@@ -279,9 +277,18 @@ def _info(sql_type: SqlType, table: Table) -> sqltypes.TypeInfo:
     return sqltypes.read_type(Fields(sqltypes.describe(sql_type, table.collation_bytes)))
 
 
+def _encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
+    """Names, dates, cities repeat: each different value is encoded once."""
+    different = set(values)
+    if len(different) * 2 > len(values):
+        return list(map(encode, values))
+    cells = {value: encode(value) for value in different}
+    return list(map(cells.__getitem__, values))
+
+
 def _encoder(sql_type: SqlType, codepage: str) -> Encoder:
     if sql_type.is_text:
-        return lru_cache(REPEATED_VALUES)(sqltypes.stored_text_encoder(sql_type, codepage))
+        return sqltypes.stored_text_encoder(sql_type, codepage)
     return sqltypes.encoder(sql_type, codepage)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vapteke_local.vaptekesync import changes as row_changes
 from vapteke_local.vaptekesync import controls, session
 from vapteke_local.vaptekesync.changes import Journal
 from vapteke_local.vaptekesync.faults import Fault, FaultKind, Faults
@@ -74,11 +75,11 @@ class Server:
         self.faults.clear()
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Change the row with that key, or add it; a new row's missing columns are NULL."""
-        key = self.table.key
-        known = {name.casefold(): value for name, value in values.items()}.get(key.casefold())
-        if known is not None and known in self.rows:
-            self.change({"do": "set", "id": known, "values": dict(values)})
+        """Change the row with that key, or add it; a new row's missing columns are NULL. Values as in `changes`."""
+        given = {name.casefold(): value for name, value in values.items()}.get(self.table.key.casefold())
+        key = row_changes.key(self.rows, {"id": given})
+        if key is not None and key in self.rows:
+            self.change({"do": "set", "id": given, "values": dict(values)})
         else:
             self.change({"do": "add", "values": dict(values)})
 

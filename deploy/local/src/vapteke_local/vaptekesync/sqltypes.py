@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 from vapteke_local.vaptekesync.reading import Fields, Malformed
@@ -159,7 +159,6 @@ def _bit_cell(value: bool | None) -> bytes:
     return b"\0" if value is None else bytes((1, bool(value)))
 
 
-@lru_cache(maxsize=100_000)
 def _date_cell(value: date | None) -> bytes:
     return b"\0" if value is None else b"\x03" + (value.toordinal() - 1).to_bytes(3, "little")
 
