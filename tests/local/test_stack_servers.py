@@ -127,6 +127,14 @@ async def test_an_owner_creates_schemas_and_an_app_role_does_not(postgres_server
     await app.close()
 
 
+def test_a_cluster_id_is_not_taken_for_an_option() -> None:
+    ids = {kafka.new_cluster_id() for _ in range(1000)}
+
+    assert len(ids) == 1000
+    assert {len(cluster_id) for cluster_id in ids} == {22}
+    assert not any(cluster_id.startswith("-") for cluster_id in ids)
+
+
 async def test_kafka_carries_a_record_and_keeps_it_over_a_restart(data: Path) -> None:
     async with kafka.serve(data) as first:
         await create(first, "kept", copies=1)

@@ -93,8 +93,14 @@ def _broker(number: int, data: Path, logs: Path) -> _Broker:
 def _cluster_id(data: Path) -> str:
     file = data / "cluster-id"
     if not file.exists():
-        file.write_text(urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        file.write_text(new_cluster_id())
     return file.read_text()
+
+
+def new_cluster_id() -> str:
+    """A UUID in Kafka's spelling. Never with a dash in front, which Kafka's tools would take for an option."""
+    first, *rest = uuid.uuid4().bytes
+    return urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
 
 
 async def _prepare(broker: _Broker, cluster: list[_Broker], cluster_id: str, jars: list[Path]) -> None:
