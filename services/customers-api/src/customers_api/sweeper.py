@@ -54,12 +54,12 @@ class Sweeper:
                     await self.sweep(connection)
                     self._health.well("sweeper")
                     await pause(stopping, _EVERY_SECONDS)
-                    self._grow_idle(time.monotonic() - started)
+                    self.grow_idle(time.monotonic() - started)
                 else:
                     self._health.well("sweeper")
                     await pause(stopping, _EVERY_SECONDS)
 
-    def _grow_idle(self, seconds: float) -> None:
+    def grow_idle(self, seconds: float) -> None:
         others = {need for need in self._health.faults if need != "sweeper"}
         if not others:
             self._idle_seconds += min(seconds, 2 * _EVERY_SECONDS)

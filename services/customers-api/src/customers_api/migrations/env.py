@@ -27,7 +27,8 @@ def _run(connection: Connection) -> None:
     with context.begin_transaction():
         connection.execute(text("SET LOCAL lock_timeout = '30s'"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        if not connection.scalar(text("SELECT true FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
+            connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
         context.run_migrations()
         _grant(connection, context.config.attributes["app_user"])
 

@@ -1,0 +1,111 @@
+"""The life of an import: asked for, planned, its window of ranges, its end."""
+
+import asyncio
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from customers_api import imports
+from legacy_events import Attempt, end_import, start_import
+from vapteke_shared.events import Event, Failed, Planned, PlanStarted
+
+
+async def tell(pool: asyncpg.Pool, event: Event, in_flight: int = 8) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        match event:
+            case PlanStarted():
+                await imports.plan_started(connection, event)
+            case Planned():
+                await imports.planned(connection, event, in_flight)
+            case Failed():
+                await imports.failed(connection, event)
+            case _:
+                await imports.range_published(connection, event, in_flight)  # type: ignore[arg-type]
+
+
+async def asked_for(pool: asyncpg.Pool) -> list[tuple[int, int | None, int]]:
+    rows = await pool.fetch("SELECT value FROM outbox WHERE headers->>'ce_type' LIKE '%range_requested' ORDER BY id")
+    tasks = [msgspec.json.decode(row["value"]) for row in rows]
+    return [(task["chunk"], task["after_id"], task["upto_id"]) for task in tasks]
+
+
+async def status(pool: asyncpg.Pool) -> tuple[str, str | None]:
+    return tuple(await pool.fetchrow("SELECT status, error FROM imports ORDER BY requested_at DESC LIMIT 1"))
+
+
+async def test_of_twenty_callers_at_once_all_get_one_import(pool: asyncpg.Pool) -> None:
+    async def call() -> UUID:
+        async with pool.acquire() as connection, connection.transaction():
+            job, _ = await imports.request(connection, 10_000)
+            return job["id"]  # type: ignore[no-any-return]
+
+    jobs = await asyncio.gather(*(call() for _ in range(20)))
+
+    assert len(set(jobs)) == 1
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 1
+
+
+async def test_after_an_import_has_ended_the_next_call_starts_another(pool: asyncpg.Pool) -> None:
+    first = await start_import(pool)
+    await end_import(pool)
+
+    second = await start_import(pool)
+
+    assert first != second
+
+
+async def test_ranges_are_asked_for_through_a_window(pool: asyncpg.Pool) -> None:
+    running = await start_import(pool, upper_bounds=[10, 20, 30, 40, 50], in_flight=2)
+    assert await asked_for(pool) == [(0, None, 10), (1, 10, 20)]
+
+    await tell(pool, Attempt(running, chunk=1).published(3, {0: 2}), in_flight=2)
+
+    assert await asked_for(pool) == [(0, None, 10), (1, 10, 20), (2, 20, 30)]
+
+
+async def test_the_first_plan_counts(pool: asyncpg.Pool) -> None:
+    running = await start_import(pool, upper_bounds=[10])
+
+    await tell(pool, Planned(import_id=running, row_count=99, upper_bounds=[5, 9]))
+
+    assert await asked_for(pool) == [(0, None, 10)]
+    assert await pool.fetchval("SELECT planned_rows FROM imports") == 1
+
+
+async def test_the_first_published_attempt_wins(pool: asyncpg.Pool) -> None:
+    running = await start_import(pool)
+    won, late = Attempt(running), Attempt(running)
+    await tell(pool, won.published(3, {0: 2}))
+
+    await tell(pool, late.published(5, {0: 7}))
+    await tell(pool, Failed(import_id=running, chunk=0, error="too late"))
+
+    assert await pool.fetchval("SELECT attempt FROM import_chunks") == won.id
+    assert await status(pool) == ("running", None)
+
+
+async def test_a_failed_range_dooms_the_import_and_nothing_more_is_asked_for(pool: asyncpg.Pool) -> None:
+    running = await start_import(pool, upper_bounds=[10, 20, 30], in_flight=2)
+
+    await tell(pool, Failed(import_id=running, chunk=0, error="cannot be reached"))
+    await tell(pool, Attempt(running, chunk=0).published(1, {}), in_flight=2)
+    await tell(pool, Attempt(running, chunk=1).published(1, {}), in_flight=2)
+
+    assert await status(pool) == ("running", "cannot be reached")
+    assert await asked_for(pool) == [(0, None, 10), (1, 10, 20)]
+    assert [row[0] for row in await pool.fetch("SELECT status FROM import_chunks ORDER BY chunk")] == [
+        "failed",
+        "published",
+        "planned",
+    ]
+
+
+async def test_a_failed_plan_ends_the_import(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        job, _ = await imports.request(connection, 10_000)
+    await tell(pool, PlanStarted(import_id=job["id"]))
+
+    await tell(pool, Failed(import_id=job["id"], chunk=None, error="refused the login"))
+    await tell(pool, Planned(import_id=job["id"], row_count=1, upper_bounds=[1]))
+
+    assert await status(pool) == ("failed", "refused the login")

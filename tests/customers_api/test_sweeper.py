@@ -1,0 +1,147 @@
+"""The verdict: exact, or failed with the range and the difference."""
+
+from uuid import UUID
+
+import asyncpg
+import pytest
+from customers_api import imports
+from customers_api.consumer import ImportConsumers
+from customers_api.sweeper import Sweeper
+from legacy_events import CLUSTER, Attempt, records, start_import
+from vapteke_shared.events import Event, Failed
+from vapteke_shared.health import Health
+
+PHONE = "79025163111"
+
+
+@pytest.fixture
+def sweeper(pool: asyncpg.Pool) -> Sweeper:
+    return Sweeper(pool, Health(), stalled_seconds=900)
+
+
+async def publish(pool: asyncpg.Pool, attempt: Attempt, count: int, last_offsets: dict[int, int]) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await imports.range_published(connection, attempt.published(count, last_offsets), 8)
+
+
+async def sweep(pool: asyncpg.Pool, sweeper: Sweeper) -> tuple[object, ...]:
+    """Look once; the job's status, error, and counts: read, created, rejected, repaired."""
+    async with pool.acquire() as connection:
+        await sweeper.sweep(connection)
+    return tuple(await pool.fetchrow("SELECT status, error, read, created, rejected, repaired FROM imports"))
+
+
+def batch(attempt: Attempt) -> list[Event]:
+    return [
+        attempt.read(1, PHONE),
+        attempt.read(2, PHONE, unusable={"email": "not_an_address"}),
+        attempt.read(3, "79025163113", unusable={"email": "not_an_address", "gender": "unknown"}),
+        attempt.rejected(4),
+    ]
+
+
+async def test_everything_counted_is_completed(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    await consumers.apply_legacy(records(batch(attempt)), CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 3})
+
+    assert await sweep(pool, sweeper) == ("completed", None, 4, 3, 1, 3)
+
+    conflict = await pool.fetchrow(
+        "SELECT legacy_id, other_legacy_id FROM import_rejections WHERE kind = 'phone_conflict'"
+    )
+    assert tuple(conflict) == (1, 2)
+
+
+async def test_nothing_ends_before_the_offsets_have_passed(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    await consumers.apply_legacy(records(batch(attempt)[:3]), CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 3})
+
+    assert (await sweep(pool, sweeper))[0] == "running"
+
+
+async def test_a_record_taken_away_fails_the_import_and_names_the_range(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper
+) -> None:
+    running = await start_import(pool, upper_bounds=[100, 200])
+    attempt, whole = Attempt(running, chunk=1), Attempt(running, chunk=0)
+    delivered = records(batch(attempt))
+    await consumers.apply_legacy([delivered[0], *delivered[2:]], CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 3})
+    await publish(pool, whole, 0, {})
+
+    status, error, *_ = await sweep(pool, sweeper)
+
+    assert status == "failed"
+    assert error == "range 1 (keys after 100 up to 200): 4 rows were read, 3 were counted"
+
+
+async def test_an_event_counted_twice_fails_the_import(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    await consumers.apply_legacy(records([*batch(attempt), attempt.rejected(9)]), CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 3})
+
+    status, error, *_ = await sweep(pool, sweeper)
+
+    assert (status, error) == (
+        "failed",
+        "range 0 (keys after the beginning up to 1000000000): 4 rows were read, 5 were counted",
+    )
+
+
+async def test_an_attempt_that_was_lost_counts_for_nothing(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
+) -> None:
+    lost, won = Attempt(running), Attempt(running)
+    await consumers.apply_legacy(records([*batch(lost)[:2], *batch(won)]), CLUSTER, {})
+    await publish(pool, won, 4, {0: 5})
+
+    assert await sweep(pool, sweeper) == ("completed", None, 4, 3, 1, 3)
+
+
+async def test_a_doomed_import_ends_when_nothing_is_in_flight(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
+    running = await start_import(pool, upper_bounds=[100, 200, 300], in_flight=2)
+    async with pool.acquire() as connection, connection.transaction():
+        await imports.failed(connection, Failed(import_id=running, chunk=0, error="cannot be reached"))
+    assert (await sweep(pool, sweeper))[0] == "running"
+
+    await publish(pool, Attempt(running, chunk=1), 0, {})
+
+    assert (await sweep(pool, sweeper))[:2] == ("failed", "cannot be reached")
+
+
+async def test_an_empty_table_completes_with_a_warning(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
+    await start_import(pool, upper_bounds=[])
+
+    assert await sweep(pool, sweeper) == ("completed", imports.EMPTY_TABLE, 0, 0, 0, 0)
+
+
+async def test_an_import_without_progress_has_stalled(pool: asyncpg.Pool, running: UUID) -> None:
+    impatient = Sweeper(pool, Health(), stalled_seconds=1.5)
+    assert (await sweep(pool, impatient))[0] == "running"
+    impatient.grow_idle(1)
+    assert (await sweep(pool, impatient))[0] == "running"
+
+    impatient.grow_idle(1)
+
+    status, error, *_ = await sweep(pool, impatient)
+    assert status == "failed"
+    assert str(error).startswith("no importer has answered since 20")
+
+
+async def test_while_kafka_is_away_no_import_stalls(pool: asyncpg.Pool, running: UUID) -> None:
+    health = Health("kafka")
+    impatient = Sweeper(pool, health, stalled_seconds=1.5)
+    await sweep(pool, impatient)
+
+    for _ in range(9):
+        impatient.grow_idle(1)
+
+    assert (await sweep(pool, impatient))[0] == "running"
