@@ -178,3 +178,33 @@ def test_a_statement_that_cannot_be_answered_is_an_error(
 
     assert text in str(error.value)
     assert f"({number})" in str(error.value)
+
+
+@pytest.mark.parametrize("driver", ["freetds"], indirect=True)
+def test_procedures_that_clients_call_themselves(
+    server: Server, connect: Callable[..., pyodbc.Connection], people: list[tuple[Any, ...]]
+) -> None:
+    connection = connect(server)
+    sql = RANGE.replace("> ?", "> @above").replace("<= ?", "<= @up_to")
+    declared = "@above int, @up_to int"
+
+    at_once = connection.execute("{CALL sp_executesql(?, ?, ?, ?)}", sql, declared, 3, 9).fetchall()
+    connection.execute("{CALL sp_prepare(?, ?, ?, ?)}", None, declared, sql, 1)
+    by_handle = connection.execute("{CALL sp_execute(?, ?, ?)}", 1, 3, 9).fetchall()
+    connection.execute("{CALL sp_unprepare(?)}", 1)
+
+    assert [tuple(row) for row in at_once] == [tuple(row) for row in by_handle] == people[1:3]
+    with pytest.raises(pyodbc.Error, match="Could not find prepared statement with handle 1"):
+        connection.execute("{CALL sp_execute(?, ?, ?)}", 1, 3, 9)
+    with pytest.raises(pyodbc.Error, match="Could not find stored procedure 'sp_who'"):
+        connection.execute("{CALL sp_who(?)}", 1)
+
+
+def test_a_statement_with_parameters_may_be_run_again_on_its_cursor(
+    server: Server, connect: Callable[..., pyodbc.Connection], people: list[tuple[Any, ...]]
+) -> None:
+    cursor = connect(server).cursor()
+
+    found = [cursor.execute(RANGE, above, above + 300).fetchall() for above in range(0, 3000, 300)]
+
+    assert [tuple(row) for rows in found for row in rows] == people[:1000]

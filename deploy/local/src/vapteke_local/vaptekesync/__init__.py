@@ -3,11 +3,11 @@
 It answers the importer's own statements (listed in `statements`) from rows in memory, and misbehaves on command.
 """
 
+from vapteke_local.vaptekesync.backend import Stats
 from vapteke_local.vaptekesync.controls import control
 from vapteke_local.vaptekesync.faults import Fault, Faults
 from vapteke_local.vaptekesync.rows import BadValue, DuplicateKey, NoSuchRow, Rows
 from vapteke_local.vaptekesync.server import Server, serve
-from vapteke_local.vaptekesync.session import Stats
 from vapteke_local.vaptekesync.sqltypes import SqlType
 from vapteke_local.vaptekesync.table import CUSTOMERS, Column, Constraint, Table, UnknownColumn
 

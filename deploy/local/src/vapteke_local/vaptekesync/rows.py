@@ -8,16 +8,16 @@ first read, and remembered.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-from vapteke_local.vaptekesync import sqltypes
+from vapteke_local.vaptekesync import decoding, projections, sqltypes
+from vapteke_local.vaptekesync.projections import ROW, Item, Projection
 from vapteke_local.vaptekesync.reading import Fields
-from vapteke_local.vaptekesync.sqltypes import MAX, Encoder, SqlType
+from vapteke_local.vaptekesync.sqltypes import Encoder, SqlType
 from vapteke_local.vaptekesync.table import Table
 
-ROW = b"\xd1"
 CHUNK = 20_000
 
 
@@ -33,33 +33,14 @@ class DuplicateKey(ValueError):
     """The key is unique and taken."""
 
 
-class Item(NamedTuple):
-    """One item of a select list: a column, plain or cast to nvarchar of so many characters."""
-
-    column: int
-    cast: int | None = None
-
-
-class Projection(dict[bytes, bytes]):
-    """Stored row to the row that one select list shows."""
-
-    def __init__(self, cut: Callable[[bytes], bytes]) -> None:
-        self._cut = cut
-
-    def __missing__(self, row: bytes) -> bytes:
-        shown = self[row] = self._cut(row)
-        return shown
-
-
 class Rows:
     """Rows without a key (NULL) come first in order, and no range holds them."""
 
     def __init__(self, table: Table, rows: Iterable[Sequence[Any]] = ()) -> None:
         self.table = table
-        self._types = [_stored(column.type) for column in table.columns]
-        self._infos = [_info(sql_type, table) for sql_type in self._types]
+        self._infos = projections.stored_infos(table)
         self._encoders = [_encoder(column.type, table.codepage) for column in table.columns]
-        self._projections: dict[tuple[Item, ...], Projection] = {}
+        self._projections: dict[tuple[Item, ...], Projection | None] = {}
         self._keys: list[Any] = []
         self._rows: list[bytes] = []
         self._keyless: list[bytes] = []
@@ -90,12 +71,11 @@ class Rows:
 
     def show(self, items: tuple[Item, ...], rows: Sequence[bytes]) -> Sequence[bytes]:
         """Stored rows as a select list shows them."""
-        if self._is_stored_form(items):
-            return rows
-        projection = self._projections.get(items)
-        if projection is None:
-            projection = self._projections[items] = Projection(self._cutter(items))
-        return [projection[row] for row in rows]
+        if items not in self._projections:
+            cutter = projections.cutter(self.table, items)
+            self._projections[items] = None if cutter is None else Projection(cutter)
+        projection = self._projections[items]
+        return rows if projection is None else [projection[row] for row in rows]
 
     def get(self, key: Any) -> dict[str, Any]:
         row = self._rows[self._find(key)]
@@ -206,75 +186,12 @@ class Rows:
         return changed
 
     def _forget(self, row: bytes) -> None:
-        for projection in self._projections.values():
+        for projection in filter(None, self._projections.values()):
             projection.pop(row, None)
 
     def _values(self, row: bytes) -> tuple[Any, ...]:
         fields = Fields(row, len(ROW))
-        return tuple(sqltypes.read_value(info, fields) for info in self._infos)
-
-    def _is_stored_form(self, items: tuple[Item, ...]) -> bool:
-        if [item.column for item in items] != list(range(len(self.table.columns))):
-            return False
-        return all(self._convert(item) is None for item in items)
-
-    def _cutter(self, items: tuple[Item, ...]) -> Callable[[bytes], bytes]:
-        converters = [(item.column, self._convert(item)) for item in items]
-        spans = [_span(sql_type) for sql_type in self._types]
-
-        def cut(row: bytes) -> bytes:
-            cells, start = [], len(ROW)
-            for span in spans:
-                end = span(row, start)
-                cells.append(row[start:end])
-                start = end
-            return ROW + b"".join(
-                [convert(cells[position]) if convert else cells[position] for position, convert in converters]
-            )
-
-        return cut
-
-    def _convert(self, item: Item) -> Encoder | None:
-        """Stored cell to the cell of an item; None when they are the same bytes."""
-        stored, shown = self._types[item.column], self.shown_type(item)
-        plain = self.table.columns[item.column].type
-        if stored.is_text and shown.name == "nvarchar" and _holds(shown, stored):
-            return None
-        if shown == stored:
-            return None
-        encode = sqltypes.encoder(shown, self.table.codepage)
-        if stored.size != MAX and shown.name == "varchar":
-            return lambda cell: encode(None if cell == sqltypes.TEXT_NULL else cell[2:].decode("utf-16-le"))
-        info = self._infos[item.column]
-
-        def convert(cell: bytes) -> bytes:
-            value = sqltypes.read_value(info, Fields(cell))
-            if value is None or item.cast is None:
-                return encode(value)
-            text = sqltypes.to_text(plain, value)
-            return encode(text if item.cast == MAX else text[: item.cast])
-
-        return convert
-
-    def shown_type(self, item: Item) -> SqlType:
-        if item.cast is None:
-            return self.table.columns[item.column].type
-        return SqlType("nvarchar", item.cast)
-
-
-def _stored(sql_type: SqlType) -> SqlType:
-    return SqlType("nvarchar", sql_type.size) if sql_type.is_text else sql_type
-
-
-def _holds(shown: SqlType, stored: SqlType) -> bool:
-    """(max) and counted cells differ in form."""
-    if MAX in (shown.size, stored.size):
-        return shown.size == stored.size
-    return shown.size >= stored.size
-
-
-def _info(sql_type: SqlType, table: Table) -> sqltypes.TypeInfo:
-    return sqltypes.read_type(Fields(sqltypes.describe(sql_type, table.collation_bytes)))
+        return tuple(decoding.read_value(info, fields) for info in self._infos)
 
 
 def _encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
@@ -290,22 +207,3 @@ def _encoder(sql_type: SqlType, codepage: str) -> Encoder:
     if sql_type.is_text:
         return sqltypes.stored_text_encoder(sql_type, codepage)
     return sqltypes.encoder(sql_type, codepage)
-
-
-def _span(sql_type: SqlType) -> Callable[[bytes, int], int]:
-    """Where the cell that starts at a place ends."""
-    if not sql_type.is_text:
-        return lambda row, start: start + 1 + row[start]
-    return _long_end if sql_type.size == MAX else _text_end
-
-
-def _text_end(row: bytes, start: int) -> int:
-    size = row[start] | row[start + 1] << 8
-    return start + 2 if size == 0xFFFF else start + 2 + size
-
-
-def _long_end(row: bytes, start: int) -> int:
-    if row[start : start + 8] == sqltypes.PLP_NULL:
-        return start + 8
-    size = int.from_bytes(row[start : start + 8], "little")
-    return start + 8 + (4 + size if size else 0) + 4

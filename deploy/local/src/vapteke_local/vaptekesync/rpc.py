@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from vapteke_local.vaptekesync import sqltypes
+from vapteke_local.vaptekesync import decoding
 from vapteke_local.vaptekesync.reading import Fields
 
 BY_NUMBER = {
@@ -13,6 +13,7 @@ BY_NUMBER = {
     11: "sp_prepare",
     12: "sp_execute",
     13: "sp_prepexec",
+    14: "sp_prepexecrpc",
     15: "sp_unprepare",
 }
 SEPARATORS = (0xFF, 0x80, 0xFE)
@@ -68,7 +69,7 @@ def _read_procedure(fields: Fields) -> str:
 def _read_parameter(fields: Fields) -> Parameter:
     name = fields.short_text()
     fields.take(1)
-    return Parameter(name, sqltypes.read_value(sqltypes.read_type(fields), fields))
+    return Parameter(name, decoding.read_value(decoding.read_type(fields), fields))
 
 
 def declared_names(declaration: str | None = None) -> list[str]:

@@ -12,12 +12,12 @@ from typing import Any
 
 from vapteke_local.vaptekesync import changes as row_changes
 from vapteke_local.vaptekesync import controls, session
+from vapteke_local.vaptekesync.backend import Backend, Stats
 from vapteke_local.vaptekesync.changes import Journal
 from vapteke_local.vaptekesync.faults import Fault, FaultKind, Faults
 from vapteke_local.vaptekesync.login import Account
 from vapteke_local.vaptekesync.packets import Connection
 from vapteke_local.vaptekesync.rows import Rows
-from vapteke_local.vaptekesync.session import Backend, Stats
 from vapteke_local.vaptekesync.statements import Database
 from vapteke_local.vaptekesync.table import CUSTOMERS, Table
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from vapteke_local.vaptekesync import login, packets, rpc, statements, tokens
-from vapteke_local.vaptekesync.faults import Fault, Faults
-from vapteke_local.vaptekesync.login import Account
+from vapteke_local.vaptekesync import login, packets, prepared, rpc, statements, tokens
+from vapteke_local.vaptekesync.backend import Backend
+from vapteke_local.vaptekesync.faults import Fault
 from vapteke_local.vaptekesync.packets import Connection, Message, Reply
+from vapteke_local.vaptekesync.prepared import Handles, Prepared
 from vapteke_local.vaptekesync.reading import Malformed
 from vapteke_local.vaptekesync.rpc import Call
-from vapteke_local.vaptekesync.statements import Database, Parameters, Result, Statement
+from vapteke_local.vaptekesync.statements import Parameters, Result, Statement
 from vapteke_local.vaptekesync.tokens import DONE, DONE_IN_PROC, DONE_PROC, SqlError
 
 log = logging.getLogger(__name__)
@@ -43,32 +41,6 @@ class Dropped(Exception):
     """The connection is gone, or is to go."""
 
 
-@dataclass
-class Stats:
-    connections_open: int = 0
-    connections_accepted: int = 0
-    connections_refused: int = 0
-    logins_refused: int = 0
-    attentions: int = 0
-    rows_sent: int = 0
-    statements: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass
-class Backend:
-    """What all sessions share."""
-
-    account: Account
-    database: Database
-    faults: Faults = field(default_factory=Faults)
-    stats: Stats = field(default_factory=Stats)
-
-
-class Prepared(NamedTuple):
-    sql: str
-    names: list[str]
-
-
 async def serve(connection: Connection, backend: Backend) -> None:
     """Until the client goes or is dropped; cancelled when its socket closes."""
     session = Session(connection, backend)
@@ -90,8 +62,7 @@ class Session:
     def __init__(self, connection: Connection, backend: Backend) -> None:
         self._connection = connection
         self._backend = backend
-        self._prepared: dict[int, Prepared] = {}
-        self._last_handle = 0
+        self._prepared = Handles()
         self._reply = Reply(connection)
 
     async def next_message(self) -> Message:
@@ -229,7 +200,7 @@ class Session:
 
     async def _run_sql(self, call: Call) -> None:
         sql, *declaration = call.values[:2]
-        await self._run_prepared(Prepared(sql, rpc.declared_names(*declaration)), call.parameters[2:])
+        await self._run_prepared(prepared.prepare(sql, *declaration), call.parameters[2:])
         self._reply.write(tokens.return_status(0))
 
     async def _only_prepare(self, call: Call) -> None:
@@ -237,23 +208,23 @@ class Session:
         self._reply.write(tokens.return_status(0) + tokens.returned_handle(0, handle))
 
     async def _run_by_handle(self, call: Call) -> None:
-        await self._run_prepared(self._get_prepared(call.values[0]), call.parameters[1:])
+        await self._run_prepared(self._prepared.get(call.values[0]), call.parameters[1:])
         self._reply.write(tokens.return_status(0))
 
     async def _forget(self, call: Call) -> None:
-        self._get_prepared(call.values[0])
-        del self._prepared[call.values[0]]
+        self._prepared.get(call.values[0])
+        self._prepared.forget(call.values[0])
         self._reply.write(tokens.return_status(0))
 
     async def _prepare_and_run(self, call: Call) -> None:
         handle = self._prepare(call)
         try:
-            await self._run_prepared(self._prepared[handle], call.parameters[3:])
+            await self._run_prepared(self._prepared.get(handle), call.parameters[3:])
         except SqlError as error:
             if error.number not in COMPILE_ERRORS:
                 self._reply.write(tokens.returned_handle(0, handle))
                 raise
-            del self._prepared[handle]
+            self._prepared.forget(handle)
             if error.number not in FOLLOWED_BY_NOT_PREPARED:
                 raise
             self._reply.write(tokens.error(error, login.SERVER_NAME))
@@ -262,21 +233,13 @@ class Session:
 
     def _prepare(self, call: Call) -> int:
         replaced, declaration, sql, *_ = call.values
-        self._prepared.pop(replaced, None)
+        self._prepared.forget(replaced)
         statements.compile_sql(sql)
-        self._last_handle += 1
-        self._prepared[self._last_handle] = Prepared(sql, rpc.declared_names(declaration))
-        return self._last_handle
+        return self._prepared.add(sql, declaration)
 
-    def _get_prepared(self, handle: int) -> Prepared:
-        if handle not in self._prepared:
-            raise SqlError(8179, f"Could not find prepared statement with handle {handle}.")
-        return self._prepared[handle]
-
-    async def _run_prepared(self, prepared: Prepared, given: list[rpc.Parameter]) -> None:
-        parameters = dict(zip(prepared.names, (parameter.value for parameter in given), strict=False))
-        parameters |= {parameter.name.casefold(): parameter.value for parameter in given if parameter.name}
-        result = await self._execute(statements.compile_sql(prepared.sql), parameters)
+    async def _run_prepared(self, statement: Prepared, given: list[rpc.Parameter]) -> None:
+        parameters = statement.bind(given)
+        result = await self._execute(statements.compile_sql(statement.sql), parameters)
         self._reply.write(tokens.done(DONE_IN_PROC, tokens.MORE, _count(result)))
 
     async def _execute(self, statement: Statement, parameters: Parameters) -> Result:

@@ -32,9 +32,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from vapteke_local.vaptekesync import sqltypes, syntax, tokens
-from vapteke_local.vaptekesync.rows import ROW, Item, Rows
-from vapteke_local.vaptekesync.sqltypes import MAX, SqlType
+from vapteke_local.vaptekesync import select_list, sqltypes, syntax, tokens
+from vapteke_local.vaptekesync.projections import ROW, Item, shown_type
+from vapteke_local.vaptekesync.rows import Rows
+from vapteke_local.vaptekesync.sqltypes import SqlType
 from vapteke_local.vaptekesync.syntax import Mismatch, Parameter, Token
 from vapteke_local.vaptekesync.table import Table, UnknownColumn
 from vapteke_local.vaptekesync.tokens import SqlError
@@ -60,9 +61,6 @@ BOUNDARIES = syntax.pattern(
 )
 RANGE = syntax.pattern("FROM :schema . :table WHERE :key > ?above AND :key <= ?upto ORDER BY :key")
 FIRST_RANGE = syntax.pattern("FROM :schema . :table WHERE :key <= ?upto ORDER BY :key")
-ITEM = syntax.pattern(":column")
-CAST = syntax.pattern("CAST ( :column AS nvarchar ( #size ) )")
-CAST_MAX = syntax.pattern("CAST ( :column AS nvarchar ( max ) )")
 HOUSEKEEPING = re.compile(
     r"""\s*(?:(?: SET\s(?:(?!\bSELECT\b)[^;])+? | USE\s+\S+
         | sp_datatype_info\w*\s+[-\d,\s]+
@@ -173,7 +171,7 @@ def _boundaries(given: list[Token]) -> Run:
 
 
 def _range(given: list[Token]) -> Run:
-    names, place = _select_list(given)
+    names, place = select_list.read(given)
     found = _first_of((RANGE, FIRST_RANGE), given, place)
 
     def run(parameters: Parameters, database: Database) -> Result:
@@ -206,41 +204,6 @@ def _first_of(patterns: tuple[list[Token], ...], given: list[Token], place: int)
         except Mismatch as mismatch:
             farthest = max(farthest, mismatch.place)
     raise Mismatch(farthest)
-
-
-def _select_list(given: list[Token]) -> tuple[list[tuple[str, int | None]], int]:
-    """(column, size of the cast) of each item, and where FROM stands."""
-    if given[0].text.casefold() != "select":
-        raise Mismatch(0)
-    items, place = [], 1
-    while True:
-        item, place = _item(given, place)
-        items.append(item)
-        if place >= len(given) or given[place].text != ",":
-            return items, place
-        place += 1
-
-
-def _item(given: list[Token], place: int) -> tuple[tuple[str, int | None], int]:
-    for wanted in (CAST_MAX, CAST, ITEM):
-        piece = given[place : place + len(wanted)]
-        try:
-            found = syntax.match(wanted, piece)
-        except Mismatch:
-            continue
-        return (found["column"], _cast_size(wanted, found)), place + len(wanted)
-    raise Mismatch(place)
-
-
-def _cast_size(wanted: list[Token], found: dict[str, Any]) -> int | None:
-    if wanted is CAST_MAX:
-        return MAX
-    if "size" not in found:
-        return None
-    size = int(found["size"])
-    if not 1 <= size <= 4000:
-        raise SqlError(131, f"The size ({size}) given to the type 'nvarchar' exceeds the maximum allowed (4000).", 15)
-    return size
 
 
 def _is_asked(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
@@ -285,7 +248,7 @@ def _converted(value: Any, sql_type: SqlType) -> Any:
 
 
 def _metadata(rows: Rows, items: tuple[Item, ...]) -> bytes:
-    heads = [("" if i.cast else rows.table.columns[i.column].name, rows.shown_type(i)) for i in items]
+    heads = [("" if i.cast else rows.table.columns[i.column].name, shown_type(rows.table, i)) for i in items]
     return tokens.columns([(name, sqltypes.describe(kind, rows.table.collation_bytes)) for name, kind in heads])
 
 
