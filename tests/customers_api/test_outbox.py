@@ -44,7 +44,7 @@ async def say(pool: asyncpg.Pool, *keys: str) -> None:
 
 async def empty(pool: asyncpg.Pool) -> None:
     async with asyncio.timeout(30):
-        while await pool.fetchval("SELECT count(*) FROM outbox"):  # noqa: ASYNC110
+        while await pool.fetchval("SELECT count(*) FROM outbox"):
             await asyncio.sleep(0.05)
 
 
@@ -100,7 +100,7 @@ async def test_without_kafka_the_messages_wait_and_the_health_says_so(
 
     async with Running(Relay(settings, pool, health)):
         async with asyncio.timeout(30):
-            while "the relay waits" not in health.faults.get("outbox", ""):  # noqa: ASYNC110
+            while "the relay waits" not in health.faults.get("outbox", ""):
                 await asyncio.sleep(0.05)
 
     assert await pool.fetchval("SELECT count(*) FROM outbox") == 1

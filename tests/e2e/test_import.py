@@ -1,0 +1,180 @@
+"""From the endpoint to the verdict, over real processes, a real Kafka and the real ODBC driver."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import pytest
+from running_stack import RunningStack, running_stack, verdict
+from vapteke_local import people, vaptekesync
+from vapteke_local.vaptekesync.server import Server
+from vapteke_local.vaptekesync.table import CUSTOMERS
+
+SEED, COUNT = 5, 3_000
+TIMEOUT, SLEEP, ATTEMPTS = 2, 1, 2
+pytestmark = pytest.mark.timeout(240)
+
+
+class Legacy:
+    """vAptekeSync on one address, whatever server stands behind it."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self.server: Server
+
+    async def start(self, **options: object) -> None:
+        port = self.server.port if hasattr(self, "server") else 0
+        rows = [tuple(person) for person in people.generate(SEED, COUNT)]
+        self.server = await self._stack.enter_async_context(vaptekesync.serve(rows, **{"port": port, **options}))
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+    async def restart(self, **options: object) -> None:
+        await self.stop()
+        await self.start(**options)
+
+
+@pytest.fixture(scope="module")
+async def legacy() -> AsyncIterator[Legacy]:
+    legacy = Legacy()
+    await legacy.start()
+    yield legacy
+    await legacy.stop()
+
+
+@pytest.fixture(scope="module")
+async def stack(legacy: Legacy) -> AsyncIterator[RunningStack]:
+    variables = {
+        "IMPORT_RANGE_ROWS": "500",
+        "MSSQL_TIMEOUT": str(TIMEOUT),
+        "MSSQL_RETRIES_SLEEP": str(SLEEP),
+        "MSSQL_RETRIES_COUNT": str(ATTEMPTS - 1),
+    }
+    async with running_stack(legacy.server, **variables) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def whole(legacy: Legacy, stack: RunningStack) -> AsyncIterator[None]:
+    """The next import works, whatever this test has done to vAptekeSync."""
+    yield
+    await legacy.restart()
+    await stack.healthy()
+    job = await stack.imported()
+    assert (job["status"], job["error"]) == ("completed", None)
+
+
+async def test_a_first_import_is_exact(stack: RunningStack) -> None:
+    await stack.forget_customers()
+
+    job = await stack.imported()
+
+    assert (job["status"], job["error"], job["percent"]) == ("completed", None, 100.0)
+    assert verdict(job) == people.truth(SEED, COUNT)
+
+
+async def test_the_customers_are_those_of_vaptekesync(stack: RunningStack) -> None:
+    await stack.imported()
+
+    async with stack.database() as connection:
+        rows = await connection.fetch(
+            "SELECT m.legacy_id, p.digits, f.name, c.lastname, c.last_auth_at FROM legacy_customers m"
+            " JOIN customers c ON c.id = m.customer_id LEFT JOIN phones p ON p.id = c.phone_id"
+            " LEFT JOIN firstnames f ON f.id = c.firstname_id ORDER BY 1"
+        )
+
+    assert [tuple(row) for row in rows] == [_customer(*pair) for pair in people.labelled(SEED, COUNT) if _taken(pair)]
+
+
+def _taken(pair: tuple[people.Person, people.Expected]) -> bool:
+    return pair[1].verdict == "created"
+
+
+def _customer(person: people.Person, expected: people.Expected) -> tuple[object, ...]:
+    return (
+        person.id,
+        expected.phone if expected.rival is None else None,
+        _text(person.first_name, "first_name" in expected.unusable),
+        _text(person.last_name, "last_name" in expected.unusable),
+        person.last_auth_at and person.last_auth_at.replace(tzinfo=UTC),
+    )
+
+
+def _text(text: str | None, unusable: bool) -> str | None:
+    return None if unusable else (text or "").strip() or None
+
+
+async def test_a_second_import_writes_nothing(stack: RunningStack) -> None:
+    await stack.imported()
+    written = await stack.rows_written()
+
+    job = await stack.imported()
+
+    assert verdict(job) == people.truth_again(SEED, COUNT)
+    await asyncio.sleep(1.5)  # Postgres counts with a delay
+    assert await stack.rows_written() == written
+
+
+async def test_a_change_arrives(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+    await stack.imported()
+    person = next(pair[0] for pair in people.labelled(SEED, COUNT) if _taken(pair) and pair[1].rival is None)
+
+    legacy.server.put({"ID": person.id, "LastName": "Новая", "LastAuthAt": datetime(2025, 1, 1)})
+    job = await stack.imported()
+
+    assert (job["updated"], job["created"]) == (1, 0)
+
+
+async def test_a_wrong_password_fails_within_five_seconds(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+    await legacy.restart(password="another-password")
+    started = time.monotonic()
+
+    job = await stack.imported()
+
+    assert (job["status"], time.monotonic() - started < 5) == ("failed", True)
+    assert "refused the login: check VAPTEKESYNC_USER and VAPTEKESYNC_PASSWORD" in job["error"]
+
+
+async def test_a_missing_column_fails_within_five_seconds(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+    await legacy.restart(table=CUSTOMERS.altered("Birthday", name="Born"))
+    started = time.monotonic()
+
+    job = await stack.imported()
+
+    assert (job["status"], time.monotonic() - started < 5) == ("failed", True)
+    assert job["error"] == "table dbo.Customers has no column Birthday"
+
+
+@pytest.mark.parametrize("fault", ["refused", "silent", "silent in mid-result", "away"])
+async def test_a_server_that_does_not_answer_fails_in_time(
+    legacy: Legacy, stack: RunningStack, whole: None, fault: str
+) -> None:
+    match fault:
+        case "refused":
+            legacy.server.set_fault("refuse")
+        case "silent":
+            legacy.server.set_fault("silent")
+        case "silent in mid-result":
+            legacy.server.set_fault("silent", rows=100, times=1000)
+        case "away":
+            await legacy.stop()
+    started = time.monotonic()
+
+    job = await stack.imported()
+
+    assert time.monotonic() - started < (TIMEOUT + SLEEP) * ATTEMPTS + 5
+    assert job["status"] == "failed"
+    assert f"vAptekeSync at 127.0.0.1:{legacy.server.port}" in job["error"]
+    await stack.healthy()
+
+
+async def test_a_connection_lost_in_mid_result_is_read_again(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+    await stack.forget_customers()
+    legacy.server.set_fault("drop", rows=200, nth=3)
+
+    job = await stack.imported()
+
+    assert (job["status"], verdict(job)) == ("completed", people.truth(SEED, COUNT))

@@ -1,0 +1,127 @@
+"""A whole stack of real processes, started as a person would, over a vAptekeSync that lives in the test."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+from vapteke_local.vaptekesync.server import Server
+
+VAPTEKE = Path(sys.executable).parent / "vapteke"
+TABLES = ("phones", "firstnames", "customers", "legacy_customers")
+ENDED = ("completed", "failed", "cancelled")
+
+
+class RunningStack:
+    """What the ready file describes; it is read anew each time, as processes come and go."""
+
+    def __init__(self, ready: Path) -> None:
+        self._ready = ready
+        self.client = httpx.AsyncClient(base_url=self["customers_api"], timeout=10)
+
+    def __getitem__(self, name: str) -> Any:
+        return json.loads(self._ready.read_text())[name]
+
+    async def start_import(self) -> str:
+        answer = await self.client.get("/grpc/v1/service/import_customers/")
+        assert answer.status_code == 202
+        url: str = answer.json()["data"]["url"]
+        return url
+
+    async def ended(self, url: str, seconds: float = 90) -> dict[str, Any]:
+        """The job once it has ended."""
+        async with asyncio.timeout(seconds):
+            while (job := (await self.client.get(url)).json())["status"] not in ENDED:
+                await asyncio.sleep(0.05)
+        return dict(job)
+
+    async def imported(self, seconds: float = 90) -> dict[str, Any]:
+        return await self.ended(await self.start_import(), seconds)
+
+    def kill(self, name: str) -> None:
+        os.kill(self["processes"][name], signal.SIGKILL)
+
+    async def forget_customers(self) -> None:
+        async with self.database() as connection:
+            await connection.execute(f"TRUNCATE {', '.join(TABLES)}")
+
+    async def healthy(self, seconds: float = 30) -> None:
+        """Until every service says that it is ready."""
+        urls = [f"{self[name]}/health/ready" for name in ("customers_api", "favorites_api", "legacy_importer")]
+        deadline = time.monotonic() + seconds
+        for url in urls:
+            while (await self.client.get(url)).status_code != 200:
+                assert time.monotonic() < deadline, url
+                await asyncio.sleep(0.1)
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(self["postgres"], server_settings={"search_path": "customers"})
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def rows_written(self) -> int:
+        """Rows inserted, updated and deleted in the four tables since Postgres started."""
+        async with self.database() as connection:
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+            return await connection.fetchval(  # type: ignore[no-any-return]
+                "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::int FROM pg_stat_user_tables WHERE relname = ANY($1)",
+                TABLES,
+            )
+
+
+def verdict(job: Mapping[str, Any]) -> dict[str, int]:
+    names = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired")
+    return {name: job[name] for name in names}
+
+
+@asynccontextmanager
+async def running_stack(legacy: Server, **variables: str) -> AsyncIterator[RunningStack]:
+    """`vapteke up` over `legacy`; the folder and all processes are gone at the end."""
+    environment = {
+        **os.environ,
+        "VAPTEKESYNC_HOST": legacy.host,
+        "VAPTEKESYNC_PORT": str(legacy.port),
+        "VAPTEKESYNC_DB": legacy.database,
+        "VAPTEKESYNC_USER": legacy.user,
+        "VAPTEKESYNC_PASSWORD": legacy.password,
+        "VAPTEKESYNC_ENCRYPT": "no",
+        **variables,
+    }
+    with tempfile.TemporaryDirectory(prefix="vapteke-tests-") as folder:
+        ready, output = Path(folder, "ready.json"), Path(folder, "output")
+        with output.open("wb") as sink:
+            up = await asyncio.create_subprocess_exec(
+                *(VAPTEKE, "up", "--external", "vaptekesync", "--ready", ready),
+                env=environment,
+                stdout=sink,
+                stderr=sink,
+            )
+        try:
+            await _appeared(ready, up, output)
+            stack = RunningStack(ready)
+            yield stack
+            await stack.client.aclose()
+        finally:
+            if up.returncode is None:
+                up.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(up.wait(), 60)
+
+
+async def _appeared(ready: Path, up: asyncio.subprocess.Process, output: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not ready.exists():
+        assert up.returncode is None, output.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        await asyncio.sleep(0.1)
