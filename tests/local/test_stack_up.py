@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from vapteke_local import people, places
+from vapteke_local import kafka, people, places, postgres
+from vapteke_local.postgres import Postgres, Role
 
 VAPTEKE = Path(sys.executable).parent / "vapteke"
 PROCESSES = {
@@ -187,6 +188,39 @@ def test_a_missing_variable_of_an_external_piece_is_named_at_once(folder: Path) 
     assert code == 1
     assert "--external kafka: the variable KAFKA_BOOTSTRAP_SERVERS is missing" in (folder / "output").read_text()
     assert list((folder / "tmp").iterdir()) == []
+
+
+async def test_every_piece_can_be_taken_from_elsewhere(folder: Path, shared: Path, postgres_server: Postgres) -> None:
+    roles = [Role(name="elsewhere_owner", password="one", owner=True), Role(name="elsewhere_app", password="two")]
+    await postgres.ensure_database(postgres_server, roles, "elsewhere")
+    legacy = described(shared)["vaptekesync"]
+    async with kafka.serve(folder / "kafka") as brokers:
+        variables = {
+            "POSTGRES_HOST": postgres_server.host,
+            "POSTGRES_PORT": str(postgres_server.port),
+            "POSTGRES_DB": "elsewhere",
+            "POSTGRES_USER": "elsewhere_app",
+            "POSTGRES_PASSWORD": "two",
+            "POSTGRES_OWNER_USER": "elsewhere_owner",
+            "POSTGRES_OWNER_PASSWORD": "one",
+            "KAFKA_BOOTSTRAP_SERVERS": ",".join(brokers.bootstrap),
+            "VAPTEKESYNC_HOST": legacy["host"],
+            "VAPTEKESYNC_PORT": str(legacy["port"]),
+            "VAPTEKESYNC_DB": legacy["database"],
+            "VAPTEKESYNC_USER": legacy["user"],
+            "VAPTEKESYNC_PASSWORD": legacy["password"],
+        }
+        with started(folder, *EXTERNAL, **variables, VAPTEKESYNC_ENCRYPT="no") as up:
+            description = ready(folder, up)
+
+    assert set(description["processes"]) == PROCESSES - {"postgres", "kafka 1", "vaptekesync"}
+    assert description["truth"] is None
+    assert description["postgres"] == postgres_server.dsn_of("elsewhere", "elsewhere_owner", "one")
+    assert description["kafka"] == brokers.bootstrap
+    assert description["vaptekesync"] == {**legacy, "control_port": None}
+
+
+EXTERNAL = [part for piece in ("postgres", "kafka", "vaptekesync") for part in ("--external", piece)]
 
 
 def test_a_start_that_fails_shows_why_and_leaves_nothing(folder: Path) -> None:

@@ -68,24 +68,28 @@ async def run(options: Options, console: Console) -> int:
             console.print(_customers_table(await _get(client, "/rest/v1/customers/", limit=5)))
         console.print(_memory_table(running.processes))
     for fault in faults:
-        console.print(f"[bold red]{fault}")
+        console.print(fault, style="bold red", markup=False, highlight=False, soft_wrap=True)
     if not faults:
         console.print("[bold green]The verdict is exact.")
     return 1 if faults else 0
 
 
 async def _both_imports(client: httpx.AsyncClient, running: Stack, options: Options, console: Console) -> list[str]:
+    console.rule("First import", align="left")
     job, timeline = await _import(client, console)
-    console.print(_stage_table("First import", job, timeline))
-    faults = _compare("First import", job, running.truth or {}, console)
+    console.print(_stage_table(job, timeline))
+    faults = compare("First import", job, people.truth(options.seed, options.customers), console)
+    if job["status"] != "completed":
+        return faults
     before = await _settled(running.postgres)
+    console.rule("Second import of the same rows", align="left")
     job, timeline = await _import(client, console)
-    console.print(_stage_table("Second import of the same rows", job, timeline))
-    faults += _compare("Second import", job, people.truth_again(options.seed, options.customers), console)
+    console.print(_stage_table(job, timeline))
+    faults += compare("Second import", job, people.truth_again(options.seed, options.customers), console)
     console.print("waiting until Postgres has counted all that was written …")
     await asyncio.sleep(STATISTICS_SETTLE_SECONDS)
     written = (await _written(running.postgres)) - before
-    console.print(f"rows written by the second import to {', '.join(WRITTEN_TABLES)}: {written}")
+    console.print(f"rows written by the second import to {', '.join(WRITTEN_TABLES)}: {written}", soft_wrap=True)
     return faults + ([f"the second import wrote {written} rows"] if written else [])
 
 
@@ -117,7 +121,10 @@ async def _follow(client: httpx.AsyncClient, path: str) -> AsyncIterator[Job]:
 
 
 async def _get(client: httpx.AsyncClient, path: str, expected: int = 200, **parameters: int) -> Any:
-    answer = await client.get(path, params=parameters)
+    try:
+        answer = await client.get(path, params=parameters)
+    except httpx.TransportError as error:
+        raise Refused(f"GET {client.base_url}{path}: {type(error).__name__}") from error
     if answer.status_code != expected:
         raise Refused(f"GET {path}: {answer.status_code} instead of {expected}: {answer.text[:500]}")
     return answer.json()
@@ -161,10 +168,10 @@ def _rate(job: Job) -> str:
     return f"{job['rows_per_second']:,.0f} rows/s" if job["rows_per_second"] else ""
 
 
-def _compare(title: str, job: Job, truth: Mapping[str, int], console: Console) -> list[str]:
+def compare(title: str, job: Job, truth: Mapping[str, int], console: Console) -> list[str]:
     """Prints the verdict; returns what is wrong with it."""
     faults = [f"{title}: {job['status']}: {job['error']}"] if job["status"] != "completed" else []
-    table = Table("", "expected", "got", "", title=f"{title}: the verdict", title_justify="left")
+    table = Table("", "expected", "got", "", title="The verdict", title_justify="left")
     for name in CLASSES:
         right = job[name] == truth[name]
         table.add_row(name, f"{truth[name]:,}", f"{job[name]:,}", "ok" if right else "[bold red]differs")
@@ -173,9 +180,9 @@ def _compare(title: str, job: Job, truth: Mapping[str, int], console: Console) -
     return faults
 
 
-def _stage_table(title: str, job: Job, timeline: Timeline) -> Table:
+def _stage_table(job: Job, timeline: Timeline) -> Table:
     """Our own clock from the call to the verdict, then the job's."""
-    table = Table("stage", "seconds", "rows/s", title=f"{title}: where the time went", title_justify="left")
+    table = Table("stage", "seconds", "rows/s", title="Where the time went", title_justify="left")
     rows = job["read"]
     for name, seconds in timeline.stages():
         table.add_row(name, f"{seconds:.2f}", f"{rows / seconds:,.0f}" if name == "running" else "")
