@@ -5,7 +5,7 @@ data by itself; whatever it raises is an outage: the batch waits here and is tri
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -25,6 +25,7 @@ Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, str, Mapping[Partition, int]], Awaitable[None]]
 
 _CHECK_SECONDS = 5
+_CHECK_TIMEOUT_SECONDS = 30
 _MAX_BACKOFF_SECONDS = 10
 
 log = logs.get(__name__)
@@ -45,7 +46,47 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
     )
 
 
-class BatchConsumer:
+class Consumer:
+    """A broker that is started once Kafka and the topics are there; subclasses add its one subscriber."""
+
+    def __init__(self, settings: KafkaSettings, health: Health, need: str, topics: Collection[str]) -> None:
+        self._settings, self._health, self._need, self._topics = settings, health, need, topics
+        self._stopping = asyncio.Event()
+        self._cluster_id = ""
+        self._broker = create_broker(settings)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Consume until `stopping`; with Kafka or the topics away, say so and try again."""
+        self._stopping = stopping
+        started = False
+        while not stopping.is_set():
+            try:
+                async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
+                    self._cluster_id = await kafka.cluster_id(self._settings, self._topics)
+                    if not started:
+                        await self._broker.start()
+                    started = True
+                    await self._check()
+            except Exception as error:
+                self._health.ill(self._need, f"Kafka: {_named(error)}")
+                log.warning("Kafka does not answer as it should", need=self._need, error=_named(error))
+                await pause(stopping, 1)
+            else:
+                await pause(stopping, _CHECK_SECONDS)
+        await self._stop()
+
+    async def _check(self) -> None:
+        """Called every few seconds; what it raises makes the health say so."""
+        self._health.well(self._need)
+
+    async def _stop(self) -> None:
+        try:
+            await asyncio.wait_for(self._broker.stop(), 20)
+        except (TimeoutError, KafkaError):
+            log.warning("Kafka did not answer at the stop", need=self._need)
+
+
+class BatchConsumer(Consumer):
     """Consumes one topic in batches; `run` beside the others of the process.
 
     Safe to repeat: a batch that was applied before is recognised by the stored offsets.
@@ -63,16 +104,12 @@ class BatchConsumer:
         reset_command: str,
         max_records: int,
         fetch_min_bytes: int = 1,
-        topics: Sequence[str] = (),
     ) -> None:
-        self._settings, self._pool, self._health, self._apply = settings, pool, health, apply
-        self._topic, self._topics, self._reset_command = topic, {topic, *topics}, reset_command
-        self._stopping = asyncio.Event()
-        self._cluster_id = ""
-        self._refused: str | None = None
+        super().__init__(settings, health, topic, [topic])
+        self._pool, self._apply, self._topic, self._reset_command = pool, apply, topic, reset_command
+        self._refused: str | None = "not yet checked"
         self._gaps: dict[Partition, int] = {}
-        self.broker = create_broker(settings)
-        self._subscriber = self.broker.subscriber(
+        self._subscriber = self._broker.subscriber(
             topic,
             group_id=group,
             group_instance_id=settings.kafka_group_instance_id,
@@ -90,42 +127,15 @@ class BatchConsumer:
         )
         self._subscriber(self._handle)
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Consume until `stopping`; with Kafka or the topics away, say so and try again."""
-        self._stopping = stopping
-        while not stopping.is_set():
-            try:
-                self._cluster_id = await kafka.cluster_id(self._settings, self._topics)
-                await self.broker.start()
-            except (KafkaError, kafka.TopicsMissing, OSError) as error:
-                self._health.ill(self._topic, f"Kafka: {_named(error)}")
-                log.warning("waiting for Kafka", topic=self._topic, error=_named(error))
-                await pause(stopping, 1)
-                continue
-            await self._watch(stopping)
-        await self._stop()
-
-    async def _stop(self) -> None:
-        try:
-            await asyncio.wait_for(self.broker.stop(), 20)
-        except (TimeoutError, KafkaError):
-            log.warning("Kafka did not answer at the stop", topic=self._topic)
-
-    async def _watch(self, stopping: asyncio.Event) -> None:
-        while not stopping.is_set():
-            try:
-                await self._check()
-            except Exception as error:
-                self._health.ill(self._topic, _named(error))
-                log.warning("cannot check the places", topic=self._topic, error=_named(error))
-            await pause(stopping, _CHECK_SECONDS)
-
     async def _check(self) -> None:
         """Compare Kafka's ends with the stored offsets: the lag, or the sign that this is not the Kafka we knew."""
-        partitions = self.consumer.assignment()
-        async with asyncio.timeout(_CHECK_SECONDS):
-            ends = await self.consumer.end_offsets(partitions) if partitions else {}
-        places = await self._stored(partitions)
+        partitions = self._consumer.assignment()
+        ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        try:
+            places = await self._stored(partitions)
+        except offsets.KafkaReplaced as error:
+            self._refuse(str(error))
+            return
         for tp, end in ends.items():
             lag.labels(tp.topic, tp.partition).set(end - places.get(Partition(*tp), 0))
         behind = [tp for tp, end in ends.items() if end < places.get(Partition(*tp), 0)]
@@ -140,19 +150,19 @@ class BatchConsumer:
         self._health.ill(self._topic, text)
         log.error(text, topic=self._topic)
 
-    async def _stored(self, partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
+    async def _stored(self, partitions: Collection[TopicPartition]) -> dict[Partition, int]:
         async with self._pool.acquire() as connection:
-            return await offsets.stored(connection, [Partition(*tp) for tp in partitions])
+            return await offsets.stored(connection, [Partition(*tp) for tp in partitions], self._cluster_id)
 
     @property
-    def consumer(self) -> AIOKafkaConsumer:
+    def _consumer(self) -> AIOKafkaConsumer:
         consumer = self._subscriber.consumer
         assert consumer is not None, "the broker is started"
         return consumer
 
     async def _parse(self, records: Any) -> KafkaMessage:
         """Take the records as they are: FastStream's own parser decodes headers and raises on rubbish."""
-        return KafkaMessage(body=b"", raw_message=records, consumer=self.consumer)
+        return KafkaMessage(body=b"", raw_message=records, consumer=self._consumer)
 
     async def _decode(self, message: KafkaMessage) -> Records:
         return message.raw_message
@@ -181,7 +191,7 @@ class BatchConsumer:
         self._gaps.clear()
         self._health.well(self._topic)
         try:
-            await self.consumer.commit()  # for the eyes of Kafka's tools only
+            await self._consumer.commit()  # for the eyes of Kafka's tools only
         except KafkaError as error:
             log.info("the group's offset was not committed", topic=self._topic, error=_named(error))
 
@@ -190,7 +200,7 @@ class BatchConsumer:
             log.warning("reading again from the stored offset", partition=partition.partition, offset=offset)
             self._gaps[partition] = offset
             try:
-                self.consumer.seek(TopicPartition(*partition), offset)
+                self._consumer.seek(TopicPartition(*partition), offset)
             except IllegalStateError:  # the partition has gone to another replica
                 continue
 
@@ -204,12 +214,12 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         try:
-            places = await self._owner._stored(list(assigned))
+            places = await self._owner._stored(assigned)
         except Exception as error:  # the batch itself looks again
             log.warning("cannot read the places", error=_named(error))
             return
         for partition, offset in places.items():
-            self._owner.consumer.seek(TopicPartition(*partition), offset)
+            self._owner._consumer.seek(TopicPartition(*partition), offset)
 
 
 def _named(error: Exception) -> str:

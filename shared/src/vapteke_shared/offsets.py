@@ -4,7 +4,7 @@ Works on a table `consumed_offsets` (topic, partition, next_offset, cluster_id) 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from asyncpg import Connection
 
@@ -47,7 +47,10 @@ async def lock(connection: Connection, partitions: Collection[Partition], cluste
     """
     topics, numbers = [p.topic for p in partitions], [p.partition for p in partitions]
     await connection.execute(_INSERT, topics, numbers, cluster_id)
-    rows = await connection.fetch(_LOCK, topics, numbers)
+    return _places(await connection.fetch(_LOCK, topics, numbers), cluster_id)
+
+
+def _places(rows: Iterable[Mapping[str, Any]], cluster_id: str) -> dict[Partition, int]:
     if any(row["cluster_id"] != cluster_id for row in rows):
         raise KafkaReplaced("the stored offsets belong to another Kafka cluster")
     return {Partition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
@@ -76,10 +79,10 @@ async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -
     )
 
 
-async def stored(connection: Connection, partitions: Collection[Partition]) -> dict[Partition, int]:
-    """The next offsets of those partitions that have been consumed."""
+async def stored(connection: Connection, partitions: Collection[Partition], cluster_id: str) -> dict[Partition, int]:
+    """The next offsets of those partitions that have been consumed. Raises KafkaReplaced."""
     rows = await connection.fetch(_READ, [p.topic for p in partitions], [p.partition for p in partitions])
-    return {Partition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+    return _places(rows, cluster_id)
 
 
 async def reset(connection: Connection) -> None:
@@ -108,7 +111,7 @@ WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int[]))
 ORDER BY topic, partition FOR UPDATE
 """
 _READ = """
-SELECT topic, partition, next_offset FROM consumed_offsets
+SELECT topic, partition, next_offset, cluster_id FROM consumed_offsets
 WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int[]))
 """
 _STORE = """

@@ -6,27 +6,26 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaMessage
-from vapteke_shared import events, kafka, logs, topics
-from vapteke_shared.consumers import create_broker
+from vapteke_shared import events, logs, topics
+from vapteke_shared.consumers import Consumer
 from vapteke_shared.events import Event, EventInvalid
 from vapteke_shared.health import Health
-from vapteke_shared.processes import pause
 
 from legacy_importer.importer import Importer, Stopping
 from legacy_importer.settings import WorkSettings
 
-_TOPICS = (topics.IMPORT_TASKS, topics.IMPORT_PROGRESS, topics.LEGACY_CUSTOMERS)
+_TOPICS = [topic.name for topic in (topics.IMPORT_TASKS, topics.IMPORT_PROGRESS, topics.LEGACY_CUSTOMERS)]
 _GROUP = "legacy-importer"
 
 log = logs.get(__name__)
 
 
-class TaskConsumer:
+class TaskConsumer(Consumer):
     """A work queue shared by all importers: a crash leaves its task to be done again."""
 
     def __init__(self, settings: WorkSettings, importer: Importer, health: Health) -> None:
-        self._settings, self._importer, self._health = settings, importer, health
-        self._broker = create_broker(settings)
+        super().__init__(settings, health, "kafka", _TOPICS)
+        self._importer = importer
         self._subscriber = self._broker.subscriber(
             topics.IMPORT_TASKS.name,
             group_id=_GROUP,
@@ -39,28 +38,6 @@ class TaskConsumer:
             decoder=self._decode,
         )
         self._subscriber(self._handle)
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Take tasks until `stopping`; with Kafka or the topics away, say so and try again."""
-        while not stopping.is_set():
-            try:
-                await kafka.cluster_id(self._settings, [topic.name for topic in _TOPICS])
-                await self._broker.start()
-            except (KafkaError, kafka.TopicsMissing, OSError) as error:
-                fault = str(error) if isinstance(error, kafka.TopicsMissing) else type(error).__name__
-                self._health.ill("kafka", f"Kafka: {fault}")
-                log.warning("waiting for Kafka", error=fault)
-                await pause(stopping, 1)
-                continue
-            self._health.well("kafka")
-            await stopping.wait()
-        await self._stop()
-
-    async def _stop(self) -> None:
-        try:
-            await asyncio.wait_for(self._broker.stop(), 20)
-        except (TimeoutError, KafkaError):
-            log.warning("Kafka did not answer at the stop")
 
     async def _parse(self, record: Any) -> KafkaMessage:
         assert self._subscriber.consumer is not None, "the broker is started"
