@@ -17,13 +17,12 @@ class MigrateSettings(PostgresOwnerSettings):
 class ServeSettings(HttpSettings, PostgresSettings):
     """`customers-api serve`."""
 
-    import_range_rows: int = Field(10_000, ge=1, le=1_000_000, description="rows in one key range of an import")
+    import_range_rows: int = Field(10_000, ge=1, le=100_000, description="rows in one key range of an import")
 
 
 class WorkSettings(MetricsSettings, KafkaSettings, PostgresSettings):
     """`customers-api work`."""
 
-    import_range_rows: int = Field(10_000, ge=1, le=1_000_000, description="rows in one key range of an import")
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges asked for at a time")
     import_stalled_seconds: float = Field(900, gt=0, description="an import without progress for so long has failed")
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")

@@ -1,0 +1,65 @@
+"""Who may import whom: doors know subjects, subjects know tables, services know nothing of each other."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
+# each module may import those in the lines above its own
+LAYERS = {
+    "customers_api": [
+        {"models", "schemas", "settings"},
+        {"database"},
+        {"outbox"},
+        {"imports", "customers", "legacy_customers"},
+        {"api", "consumer", "sweeper"},
+        {"app"},
+    ],
+    "legacy_importer": [
+        {"settings"},
+        {"translate", "publisher"},
+        {"sockets"},
+        {"legacy"},
+        {"importer"},
+        {"consumer"},
+        {"cli"},
+    ],
+    "favorites_api": [{"app"}],
+}
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for path in [*ROOT.glob("services/*/src/*/*.py"), *ROOT.glob("shared/src/*/*.py")]:
+        yield path.parent.name, path
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names that the module imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize(
+    ("package", "path"), list(sources()), ids=lambda value: value.stem if isinstance(value, Path) else value
+)
+def test_a_module_imports_only_what_lies_below_it(package: str, path: Path) -> None:
+    packages = {name.split(".")[0] for name in imported(path)}
+
+    assert not packages & SERVICES - {package}
+    if package in LAYERS and path.stem != "__init__":
+        own = {name.split(".")[1] for name in imported(path) if name.startswith(f"{package}.")}
+        assert own <= _below(package, path.stem)
+
+
+def _below(package: str, module: str) -> set[str]:
+    levels = LAYERS[package]
+    level = next(number for number, modules in enumerate(levels) if module in modules)
+    return set().union(*levels[:level])
