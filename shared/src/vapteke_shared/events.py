@@ -11,14 +11,19 @@ from uuid import UUID, uuid4
 import msgspec
 from msgspec import Meta
 
+from vapteke_shared import phones
+
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+PartitionNumber = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
-Digits = Annotated[str, Meta(pattern="^[0-9]{11,15}$")]
+Digits = Annotated[str, Meta(pattern=r"^[0-9]{11,15}\Z")]
 Instant = Annotated[datetime, Meta(tz=True)]
 Field = Literal["phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "row"]
-Reason = Annotated[str, Meta(pattern="^[a-z0-9_]{1,60}$")]
+Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,60}\Z")]
+
+_BAD_ENUM = "Invalid enum value"
 
 Headers = list[tuple[str, bytes]]
 
@@ -38,7 +43,7 @@ class PlanRequested(Event):
     """Task: check the legacy table and cut its keys into ranges."""
 
     type = "vapteke.import.plan_requested"
-    rows_per_range: Annotated[int, Meta(ge=1)]
+    rows_per_range: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class RangeRequested(Event):
@@ -71,7 +76,7 @@ class RangePublished(Event):
     chunk: Count
     attempt: UUID
     event_count: Count
-    last_offsets: dict[int, int]
+    last_offsets: dict[PartitionNumber, Count]
 
 
 class Failed(Event):
@@ -145,13 +150,20 @@ def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> 
     if value is None:
         raise EventInvalid("no value")
     try:
-        return decoder.decode(value)  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        event: Event = decoder.decode(value)
+        if isinstance(event, LegacyCustomerRead):
+            phones.split(event.phone)
+        return event
+    except phones.PhoneInvalid as error:
+        raise EventInvalid(f"{error.reason} - at `$.phone`") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventInvalid(_fault(error)) from None
 
 
 def _fault(error: Exception) -> str:
     if not isinstance(error, msgspec.ValidationError):
         return "malformed JSON"
-    kind, at, place = str(error).partition(" - at ")
-    return kind.partition(" '")[0] + at + place  # an invalid enum value is quoted: it goes
+    text = str(error)
+    if not text.startswith(_BAD_ENUM):
+        return text
+    return _BAD_ENUM + "".join(text.rpartition(" - at ")[1:])  # what stands between is the value

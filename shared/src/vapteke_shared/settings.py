@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 _SECRETS = Path("/run/secrets")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+Broker = Annotated[str, Field(pattern=r"^\S+:[0-9]{1,5}$")]
 
 
 def _split(value: object) -> object:
@@ -38,7 +42,7 @@ class HttpSettings(MetricsSettings):
 
 
 class KafkaSettings(Settings):
-    kafka_bootstrap_servers: Annotated[list[str], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
+    kafka_bootstrap_servers: Annotated[list[Broker], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
         description="Kafka's brokers, comma-separated host:port"
     )
     kafka_group_instance_id: str | None = Field(
@@ -47,16 +51,16 @@ class KafkaSettings(Settings):
 
 
 class PostgresSettings(Settings):
-    postgres_host: str = Field(description="Postgres: host")
+    postgres_host: Text = Field(description="Postgres: host")
     postgres_port: Port = Field(5432, description="Postgres: port")
-    postgres_db: str = Field(description="Postgres: database")
-    postgres_user: str = Field(description="Postgres: the service's own role, which owns nothing")
-    postgres_password: SecretStr = Field(description="Postgres: its password")
+    postgres_db: Text = Field(description="Postgres: database")
+    postgres_user: Text = Field(description="Postgres: the service's own role, which owns nothing")
+    postgres_password: Secret = Field(description="Postgres: its password")
 
 
 class PostgresOwnerSettings(PostgresSettings):
-    postgres_owner_user: str = Field(description="Postgres: the role that owns the schema; for `migrate` only")
-    postgres_owner_password: SecretStr = Field(description="Postgres: the owner's password; for `migrate` only")
+    postgres_owner_user: Text = Field(description="Postgres: the role that owns the schema; for `migrate` only")
+    postgres_owner_password: Secret = Field(description="Postgres: the owner's password; for `migrate` only")
 
 
 S = TypeVar("S", bound=Settings)
@@ -69,3 +73,6 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         raise SystemExit(f"configuration: {'; '.join(faults)}") from None
+    except SettingsError as error:  # its text has the field in quotes, and no value
+        _, field, _ = str(error).split('"', 2)
+        raise SystemExit(f"configuration: {field.upper()}: is no JSON") from None

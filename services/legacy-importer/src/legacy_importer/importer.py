@@ -27,6 +27,8 @@ from legacy_importer.publisher import Publisher, PublishFailed
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
 
+_ERROR_MAX = 2000
+
 T = TypeVar("T")
 
 log = logs.get(__name__)
@@ -68,9 +70,10 @@ class Importer:
         try:
             result = await self._attempted(work)
         except LegacyError as error:
-            self._doomed = (task.import_id, str(error))
-            log.error("a task has failed", import_id=str(task.import_id), chunk=chunk, error=str(error))
-            result = Failed(import_id=task.import_id, chunk=chunk, error=str(error))
+            cause = str(error)[:_ERROR_MAX]
+            self._doomed = (task.import_id, cause)
+            log.error("a task has failed", import_id=str(task.import_id), chunk=chunk, error=cause)
+            result = Failed(import_id=task.import_id, chunk=chunk, error=cause)
         await self._report(result)
 
     async def _attempted(self, work: Callable[[], Awaitable[T]]) -> T:

@@ -10,7 +10,7 @@ import platform
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyodbc
 from prometheus_client import Gauge
 from vapteke_shared import logs
 
+from legacy_importer import sockets
 from legacy_importer.settings import LegacySettings
 from legacy_importer.translate import LegacyRow
 
@@ -62,22 +63,27 @@ class Connection:
         self._thread = ThreadPoolExecutor(1, "odbc")
         self._odbc: aioodbc.Connection | None = None
         self._cursor: aioodbc.Cursor | None = None
+        self._others = sockets.connected_to(settings.vaptekesync_port)
+        self._is_given_up = False
 
     async def open(self) -> None:
-        seconds = math.ceil(self._settings.mssql_timeout)
-        arguments = {"dsn": _connection_string(self._settings), "autocommit": True, "executor": self._thread}
-        odbc = await self._in_time(self._connect(timeout=seconds, **arguments))
-        self._cursor = await self._in_time(odbc.cursor())
+        await self._in_time(self._connect())
+        assert self._odbc is not None, "it was connected in time"
+        self._cursor = await self._in_time(self._odbc.cursor())
 
-    async def _connect(self, **arguments: Any) -> aioodbc.Connection:
-        self._odbc = await aioodbc.connect(**arguments)
-        return self._odbc
+    async def _connect(self) -> None:
+        self._odbc = await aioodbc.connect(
+            dsn=_connection_string(self._settings),
+            autocommit=True,
+            timeout=math.ceil(self._settings.mssql_timeout),
+            executor=self._thread,
+        )
 
     async def fetch(self, sql: str, *parameters: Any) -> list[Any]:
         """All rows of a small answer."""
         return [row async for page in self.pages(sql, *parameters) for row in page]
 
-    async def pages(self, sql: str, *parameters: Any) -> AsyncIterator[Sequence[Any]]:
+    async def pages(self, sql: str, *parameters: Any) -> AsyncGenerator[Sequence[Any]]:
         """The answer in pages; the next one is fetched while the caller is busy with this one."""
         assert self._cursor is not None, "the connection is open"
         await self._in_time(self._cursor.execute(sql, *parameters))
@@ -86,10 +92,20 @@ class Connection:
             following = asyncio.ensure_future(self._cursor.fetchmany(_PAGE_ROWS))
             try:
                 yield page
-            finally:
-                page = await self._in_time(following)
+            except BaseException:  # the caller has stopped: its reason is told, not how this ends
+                with suppress(LegacyError, UnicodeDecodeError):
+                    await self._in_time(following)
+                raise
+            page = await self._in_time(following)
+
+    async def accept_half_characters(self) -> None:
+        """Read texts that are not UTF-16, at half the speed."""
+        assert self._odbc is not None, "the connection is open"
+        await self._in_time(self._odbc.add_output_converter(pyodbc.SQL_WVARCHAR, _decoded))
 
     async def close(self) -> None:
+        if self._is_given_up:
+            return
         if self._odbc is not None:
             with suppress(LegacyError):  # it is left either way
                 await self._in_time(self._odbc.close())
@@ -113,25 +129,22 @@ class Connection:
             raise _understood(error, self._settings) from None
 
     def _give_up(self, call: asyncio.Future[Any]) -> None:
-        """Leave a call that hangs: it is cancelled, and the connection closed, once the driver lets go."""
+        """Leave a call that hangs; its connection is cut, and closed once the driver lets go."""
+        self._is_given_up = True
+        given_up.inc()
+        sockets.cut(self._settings.vaptekesync_port, self._others)
         _leaving.add(leaving := asyncio.create_task(self._leave(call)))
         leaving.add_done_callback(_leaving.discard)
-        given_up.inc()
 
     async def _leave(self, call: asyncio.Future[Any]) -> None:
-        odbc, cursor, self._odbc, self._cursor = self._odbc, self._cursor, None, None
         try:
-            if cursor is not None:
-                await asyncio.to_thread(cursor._impl.cancel)
-            result = await call
-            if odbc is None and isinstance(result, aioodbc.Connection):
-                odbc = result
+            await call
         except pyodbc.Error as error:
             log.info("a call given up has ended", error=type(error).__name__)
         finally:
-            if odbc is not None:
+            if self._odbc is not None:
                 with suppress(pyodbc.Error):
-                    await odbc.close()
+                    await self._odbc.close()
             self._thread.shutdown(wait=False)
             given_up.dec()
 
@@ -191,13 +204,26 @@ async def read_range(
     connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
 ) -> AsyncGenerator[Iterable[LegacyRow]]:
     """The rows with `after_id` < key <= `upto_id` in pages, in the order of the key. Raises LegacyError."""
+    try:
+        async with aclosing(_read(connection, settings, after_id, upto_id)) as pages:
+            async for page in pages:
+                after_id = page[-1][0]
+                yield map(LegacyRow._make, page)
+    except UnicodeDecodeError:  # half a surrogate pair: the driver drops a whole page for it
+        await connection.accept_half_characters()
+        async with aclosing(_read(connection, settings, after_id, upto_id)) as pages:
+            async for page in pages:
+                yield map(LegacyRow._make, page)
+
+
+def _read(
+    connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
+) -> AsyncGenerator[Sequence[Any]]:
     key, table = _quoted(settings.vaptekesync_columns.id), _table(settings)
     columns = ", ".join(_selected(settings))
     bounds = f"{key} <= ?" if after_id is None else f"{key} > ? AND {key} <= ?"
     parameters = (upto_id,) if after_id is None else (after_id, upto_id)
-    sql = f"SELECT {columns} FROM {table} WHERE {bounds} ORDER BY {key}"
-    async for page in connection.pages(sql, *parameters):
-        yield map(LegacyRow._make, page)
+    return connection.pages(f"SELECT {columns} FROM {table} WHERE {bounds} ORDER BY {key}", *parameters)
 
 
 _COLUMNS = (
@@ -217,6 +243,10 @@ def _is_unique(key: str, constraints: Iterable[Any]) -> bool:
     for name, column in constraints:
         columns.setdefault(name, []).append(column.casefold())
     return [key.casefold()] in columns.values()
+
+
+def _decoded(text: bytes | None) -> str | None:
+    return None if text is None else text.decode("utf-16-le", "surrogatepass")
 
 
 def _selected(settings: LegacySettings) -> list[str]:
@@ -248,8 +278,10 @@ def _understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
     if _NO_DATABASE in numbers:
         return LegacyUnfit(f"{where} has no database {settings.vaptekesync_db} for this user (VAPTEKESYNC_DB)")
     if _LOGIN_REFUSED in numbers or state == "28000":
-        return LegacyUnfit(f"{where} refused the login: check VAPTEKESYNC_USER and VAPTEKESYNC_PASSWORD")
-    if state in ("01000", "IM002", "IM003"):
+        return LegacyUnfit(
+            f"{where} refused the login: check VAPTEKESYNC_USER, VAPTEKESYNC_PASSWORD and VAPTEKESYNC_DB"
+        )
+    if state in ("01000", "IM002", "IM003") and "[Driver Manager]" in text:
         return LegacyUnfit(f"the ODBC driver cannot be loaded (VAPTEKESYNC_DRIVER, {state})")
     for number in numbers & _UNFIT.keys():
         return LegacyUnfit(f"{where}: {_UNFIT[number]} (error {number})")

@@ -3,8 +3,8 @@
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from vapteke_shared.settings import KafkaSettings, MetricsSettings, Port
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from vapteke_shared.settings import KafkaSettings, MetricsSettings, Port, Secret, Text
 
 
 class Columns(BaseModel):
@@ -12,15 +12,15 @@ class Columns(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str = "ID"
-    phone: str = "Phone"
-    firstname: str = "FirstName"
-    lastname: str = "LastName"
-    email: str = "Email"
-    birthday: str = "Birthday"
-    gender: str = "Gender"
-    city_id: str = "CityID"
-    last_auth_at: str = "LastAuthAt"
+    id: Text = "ID"
+    phone: Text = "Phone"
+    firstname: Text = "FirstName"
+    lastname: Text = "LastName"
+    email: Text = "Email"
+    birthday: Text = "Birthday"
+    gender: Text = "Gender"
+    city_id: Text = "CityID"
+    last_auth_at: Text = "LastAuthAt"
 
 
 class Genders(BaseModel):
@@ -31,28 +31,35 @@ class Genders(BaseModel):
     M: list[str] = ["м", "m", "муж", "муж.", "мужской", "male", "1"]
     F: list[str] = ["ж", "f", "жен", "жен.", "женский", "female", "2"]
 
+    @model_validator(mode="after")
+    def _clear(self) -> "Genders":
+        spellings = [{spelling.strip().casefold() for spelling in side} for side in (self.M, self.F)]
+        if spellings[0] & spellings[1]:
+            raise ValueError("M and F have a spelling in common")
+        return self
+
 
 class LegacySettings(MetricsSettings):
     """How vAptekeSync is reached and what its table looks like."""
 
-    vaptekesync_host: str = Field(description="vAptekeSync: host")
+    vaptekesync_host: Text = Field(description="vAptekeSync: host")
     vaptekesync_port: Port = Field(1433, description="vAptekeSync: port")
-    vaptekesync_db: str = Field(description="vAptekeSync: database")
-    vaptekesync_user: str = Field(description="vAptekeSync: user; reading the one table is all it needs")
-    vaptekesync_password: SecretStr = Field(description="vAptekeSync: its password")
+    vaptekesync_db: Text = Field(description="vAptekeSync: database")
+    vaptekesync_user: Text = Field(description="vAptekeSync: user; reading the one table is all it needs")
+    vaptekesync_password: Secret = Field(description="vAptekeSync: its password")
     vaptekesync_driver: str = Field(
         "", description="ODBC driver by name or path; empty: Microsoft's, from its wheel; FreeTDS: the fallback"
     )
     vaptekesync_encrypt: Literal["yes", "no", "strict"] = Field("yes", description="TLS to vAptekeSync")
     vaptekesync_trust_server_certificate: bool = Field(False, description="accept any certificate of vAptekeSync")
     vaptekesync_timezone: str = Field("UTC", description="the zone of its datetimes, which carry none")
-    vaptekesync_schema: str = Field("dbo", description="schema of the legacy table")
-    vaptekesync_table: str = Field("Customers", description="the legacy table")
+    vaptekesync_schema: Text = Field("dbo", description="schema of the legacy table")
+    vaptekesync_table: Text = Field("Customers", description="the legacy table")
     vaptekesync_columns: Columns = Field(Columns(), description="JSON: our names to the table's columns")
     vaptekesync_genders: Genders = Field(Genders(), description="JSON: M and F to the table's spellings")
-    mssql_timeout: float = Field(30, gt=0, description="deadline of a connect and of each statement, seconds")
-    mssql_retries_count: int = Field(2, ge=0, description="further attempts after a failure")
-    mssql_retries_sleep: float = Field(30, ge=0, description="pause between attempts, seconds")
+    mssql_timeout: float = Field(30, gt=0, le=3600, description="deadline of a connect and of each statement, seconds")
+    mssql_retries_count: int = Field(2, ge=0, le=100, description="further attempts after a failure")
+    mssql_retries_sleep: float = Field(30, ge=0, le=3600, description="pause between attempts, seconds")
 
     @field_validator("vaptekesync_timezone")
     @classmethod

@@ -7,7 +7,7 @@ is rejected.
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -39,7 +39,7 @@ class LegacyRow(NamedTuple):
     birthday: date | datetime | str | None
     gender: str | None
     city_id: int | None
-    last_auth_at: datetime | date | None
+    last_auth_at: datetime | date | str | None
 
 
 class Context(NamedTuple):
@@ -134,15 +134,10 @@ def _is_plain(text: str) -> bool:
 
 def birthday(value: date | datetime | str, today: date) -> date | None:
     """A date, or an ISO 8601 text of one; the time of a datetime is dropped."""
-    if isinstance(value, str):
-        value = value.strip()
-        if not value:
-            return None
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise Unusable("not_a_date") from None
-    day = value.date() if isinstance(value, datetime) else value
+    dated = _dated(value)
+    if dated is None:
+        return None
+    day = dated.date() if isinstance(dated, datetime) else dated
     if day > today:
         raise Unusable("in_the_future")
     if day < _FIRST_BIRTHDAY:
@@ -170,22 +165,46 @@ def city(value: int) -> int:
     return value
 
 
-def instant(value: datetime | date, zone: ZoneInfo) -> datetime:
-    """The legacy server's local time, in UTC, to the millisecond."""
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=zone)
+def instant(value: datetime | date | str, zone: ZoneInfo) -> datetime | None:
+    """The legacy server's local time, or an ISO 8601 text of one, in UTC, to the millisecond."""
+    dated = _dated(value)
+    if dated is None:
+        return None
+    local = dated if isinstance(dated, datetime) else datetime(dated.year, dated.month, dated.day)
+    if local.tzinfo is None:
+        local = local.replace(tzinfo=zone)
     try:
-        return value.replace(microsecond=value.microsecond // 1000 * 1000).astimezone(UTC)
+        moment = local.replace(microsecond=local.microsecond // 1000 * 1000).astimezone(UTC)
     except OverflowError:
         raise Unusable("out_of_range") from None
+    if moment.year in (MINYEAR, MAXYEAR):  # asyncpg takes their ends for infinity
+        raise Unusable("out_of_range")
+    return moment
+
+
+def _dated(value: object) -> date | None:
+    """A date or datetime as it is, or read from an ISO 8601 text; an empty one is null."""
+    if isinstance(value, str):
+        value = value.strip()
+        if not value:
+            return None
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            raise Unusable("not_a_date") from None
+    if not isinstance(value, date):
+        raise Unusable("not_a_date")
+    return value
 
 
 def _text(text: str) -> str:
-    """Trimmed; what Postgres cannot keep is unusable."""
+    """Trimmed; what UTF-8 and Postgres cannot keep is unusable."""
     if "\0" in text:
         raise Unusable("has_a_zero_character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Unusable("has_half_a_character") from None
     return text.strip()
 
 
