@@ -38,10 +38,12 @@ def folder() -> Iterator[Path]:
 def new_folder() -> Iterator[Path]:
     """Everything of one stack, its temporary folder too, so that one can see what it leaves."""
     folder = Path(tempfile.mkdtemp(prefix="vapteke-test-"))
-    folder.chmod(0o711)
-    (folder / "tmp").mkdir()
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        folder.chmod(0o711)
+        (folder / "tmp").mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

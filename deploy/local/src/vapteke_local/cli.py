@@ -104,7 +104,9 @@ def _say(text: str) -> None:
 
 def _run(main: Callable[[], Coroutine[Any, Any, int]], *, when_stopped: int) -> int:
     """The exit code; `when_stopped` is the one after Ctrl-C or SIGTERM."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors)])
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
+    )
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # while the brokers start it complains of each attempt
     try:
         return asyncio.run(_until_signalled(main))
