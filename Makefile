@@ -14,8 +14,8 @@ test: ## the whole suite, in minutes
 	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m "not prove"
 prove: ## the long forms of the tests that have one
 	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m prove
-bench: ## measure
-	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest tests/bench -s
+bench: ## measure each stage of an import
+	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/bench/stages.py
 lint: ## ruff and mypy
 	@$(PYTHON) deploy/bootstrap && $(BIN)/ruff check . deploy/bootstrap && $(BIN)/ruff format --check . deploy/bootstrap && $(BIN)/mypy services shared deploy/local
 lock: ## bring requirements.lock in line with the pyproject files

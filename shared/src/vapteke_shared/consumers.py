@@ -117,7 +117,7 @@ class BatchConsumer(Consumer):
             batch_timeout_ms=200,
             max_records=max_records,
             fetch_min_bytes=fetch_min_bytes,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=256 * 1024,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             ack_policy=AckPolicy.MANUAL,

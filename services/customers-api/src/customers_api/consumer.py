@@ -58,7 +58,7 @@ class ImportConsumers:
             self.apply_legacy,
             reset_command=RESET,
             max_records=settings.import_batch_rows,
-            fetch_min_bytes=512 * 1024,
+            fetch_min_bytes=128 * 1024,
         )
         self.progress = BatchConsumer(
             settings,

@@ -1,6 +1,5 @@
 """The Kafka door: tasks are taken one at a time, and committed once they are done."""
 
-import asyncio
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -10,6 +9,7 @@ from vapteke_shared import events, logs, topics
 from vapteke_shared.consumers import Consumer
 from vapteke_shared.events import Event, EventInvalid
 from vapteke_shared.health import Health
+from vapteke_shared.processes import pause
 
 from legacy_importer.importer import Importer, Stopping
 from legacy_importer.settings import WorkSettings
@@ -65,7 +65,7 @@ class TaskConsumer(Consumer):
 
     async def _done(self, task: Event) -> bool:
         seconds = 1.0
-        while True:
+        while not self._stopping.is_set():
             try:
                 await self._importer.do(task)
                 return True
@@ -73,8 +73,9 @@ class TaskConsumer(Consumer):
                 return False
             except Exception as error:  # a bug: the task must not be lost
                 log.error("a task waits", task=type(task).__name__, error=type(error).__name__)
-            await asyncio.sleep(seconds)
+            await pause(self._stopping, seconds)
             seconds = min(seconds * 2, 60)
+        return False
 
 
 def _longest_task_ms(settings: WorkSettings) -> int:

@@ -1,0 +1,189 @@
+"""How fast each stage of an import is by itself: `make bench`. Rows per second, the median of three runs.
+
+The stages run one after the other on real servers, each with the machine to itself; in an import they share it.
+"""
+
+import asyncio
+import multiprocessing
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import asyncpg
+from customers_api import database, legacy_customers
+from customers_api.consumer import ImportConsumers
+from customers_api.settings import MigrateSettings, WorkSettings
+from legacy_events import CLUSTER, end_import, record, start_import
+from legacy_importer import legacy, translate
+from legacy_importer.publisher import Publisher
+from legacy_importer.settings import Genders, LegacySettings
+from legacy_importer.translate import Context, LegacyRow
+from rich.console import Console
+from rich.table import Table
+from vapteke_local import kafka, people, postgres, vaptekesync
+from vapteke_local.kafka import Kafka
+from vapteke_local.postgres import Postgres, Role
+from vapteke_shared import logs, topics
+from vapteke_shared.events import Event, PlanStarted
+from vapteke_shared.health import Health
+from vapteke_shared.topics import TopicsSettings
+
+ROWS, BATCH, RUNS = 50_000, 5_000, 3
+Stage = Callable[[], Awaitable[Any]]
+
+
+def _legacy_process(pipe: Pipe) -> None:
+    async def serve() -> None:
+        async with vaptekesync.serve(tuple(person) for person in people.generate(1, ROWS)) as server:
+            pipe.send((server.host, server.port, server.database, server.user, server.password))
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+@contextmanager
+def _legacy_settings() -> Iterator[LegacySettings]:
+    """Of a stand-in in a process of its own: it must not share the reader's interpreter."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=_legacy_process, args=(theirs,), daemon=True)
+    process.start()
+    with closing(ours):
+        host, port, name, user, password = ours.recv()
+        yield LegacySettings(
+            vaptekesync_host=host,
+            vaptekesync_port=port,
+            vaptekesync_db=name,
+            vaptekesync_user=user,
+            vaptekesync_password=password,
+            vaptekesync_encrypt="no",
+        )
+    process.terminate()
+    process.join()
+
+
+async def _read(settings: LegacySettings) -> None:
+    async with legacy.connected(settings) as connection:
+        async for page in legacy.read_range(connection, settings, None, 2**31 - 1):
+            list(page)
+
+
+def _context(import_id: UUID) -> Context:
+    genders = translate.spellings({"M": Genders().M, "F": Genders().F})
+    return Context(import_id, 0, uuid4(), datetime.now(UTC), ZoneInfo("UTC"), genders)
+
+
+def _translated(import_id: UUID) -> list[Event]:
+    context = _context(import_id)
+    return [translate.to_event(LegacyRow(*person), context) for person in people.generate(1, ROWS)]
+
+
+async def _publish(publisher: Publisher, events: list[Event]) -> None:
+    batch = await publisher.batch(topics.LEGACY_CUSTOMERS.name)
+    for number, event in enumerate(events):
+        await batch.add(str(number), event, datetime.now(UTC))
+    await batch.acknowledged()
+
+
+class Applying:
+    """Applies the same people again and again, each time in an import of its own."""
+
+    def __init__(self, consumers: ImportConsumers, pool: asyncpg.Pool) -> None:
+        self._consumers, self._pool, self._offset = consumers, pool, 0
+
+    async def prepared(self) -> Stage:
+        await end_import(self._pool)
+        events = _translated(await start_import(self._pool))
+        records = [record(event, self._offset + place) for place, event in enumerate(events)]
+        self._offset += len(records)
+        return lambda: self._apply(records)
+
+    async def _apply(self, records: list[Any]) -> None:
+        for start in range(0, len(records), BATCH):
+            await self._consumers.apply_legacy(records[start : start + BATCH], CLUSTER, {})
+
+
+async def _measured(prepare: Callable[[], Awaitable[Stage]]) -> float:
+    rates = []
+    for _ in range(RUNS):
+        stage = await prepare()
+        started = time.perf_counter()
+        await stage()
+        rates.append(ROWS / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+async def _ready(stage: Stage) -> Stage:
+    return stage
+
+
+async def _measure(legacy_settings: LegacySettings, server: Postgres, broker: Kafka) -> dict[str, float]:
+    roles = [Role(name="customers_owner", password="owner", owner=True), Role(name="customers_app", password="app")]
+    await postgres.ensure_database(server, roles)
+    common: dict[str, Any] = {
+        "postgres_host": server.host,
+        "postgres_port": server.port,
+        "postgres_db": postgres.DATABASE,
+        "postgres_user": "customers_app",
+        "postgres_password": "app",
+    }
+    owner = MigrateSettings(**common, postgres_owner_user="customers_owner", postgres_owner_password="owner")
+    await asyncio.to_thread(database.migrate, owner)
+    await topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
+    settings = WorkSettings(**common, kafka_bootstrap_servers=broker.bootstrap)
+    publisher = Publisher(settings)
+    events = _translated(uuid4())
+    await publisher.send(topics.IMPORT_PROGRESS.name, "warm", PlanStarted(import_id=uuid4()))
+
+    async with database.create_pool(settings, 4, legacy_customers.prepare) as pool:
+        applying = Applying(ImportConsumers(settings, pool, Health()), pool)
+
+        async def fresh() -> Stage:
+            await _truncate(server)
+            return await applying.prepared()
+
+        rates = {
+            "read through ODBC": await _measured(lambda: _ready(lambda: _read(legacy_settings))),
+            "translate": await _measured(lambda: _ready(lambda: asyncio.to_thread(_translated, uuid4()))),
+            "publish to Kafka": await _measured(lambda: _ready(lambda: _publish(publisher, events))),
+            "apply, all new": await _measured(fresh),
+            "apply, all unchanged": await _measured(applying.prepared),
+        }
+    await publisher.close()
+    return rates
+
+
+async def _truncate(server: Postgres) -> None:
+    connection = await asyncpg.connect(server.dsn_of(postgres.DATABASE), server_settings={"search_path": "customers"})
+    await connection.execute("TRUNCATE phones, firstnames, customers, legacy_customers")
+    await connection.close()
+
+
+async def _main() -> None:
+    logs.configure("ERROR")
+    folder = Path(tempfile.mkdtemp(prefix="vapteke-bench-"))
+    folder.chmod(0o711)
+    try:
+        with _legacy_settings() as legacy_settings:
+            async with AsyncExitStack() as stack:
+                server = await stack.enter_async_context(postgres.serve(folder / "postgres"))
+                broker = await stack.enter_async_context(kafka.serve(folder / "kafka"))
+                rates = await _measure(legacy_settings, server, broker)
+    finally:
+        shutil.rmtree(folder)
+    table = Table("stage", "rows/s", title=f"{ROWS:,} rows, median of {RUNS}", title_justify="left")
+    for stage, rate in rates.items():
+        table.add_row(stage, f"{rate:,.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
