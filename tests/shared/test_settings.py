@@ -1,0 +1,153 @@
+"""Settings from the environment, and the one line that ends a start with wrong ones."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+from legacy_importer.settings import LegacySettings, WorkSettings
+from vapteke_shared.settings import KafkaSettings, PostgresOwnerSettings, Settings, load
+
+SECRET = "s3cret-v4lue"
+RIGHT = {
+    "VAPTEKESYNC_HOST": "192.168.123.205",
+    "VAPTEKESYNC_DB": "vAptekeSync",
+    "VAPTEKESYNC_USER": "vaptekesync_user",
+    "VAPTEKESYNC_PASSWORD": SECRET,
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092, kafka-2:9092,",
+}
+Environment = Callable[..., None]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """`environment(NAME=value)`: the right variables, with some changed; None takes one away."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("no-dot-env"))
+
+    def set_all(**changed: str | None) -> None:
+        for name in list(os.environ):
+            if name.startswith(("VAPTEKESYNC_", "MSSQL_", "KAFKA_", "POSTGRES_", "METRICS_", "LOG_LEVEL")):
+                monkeypatch.delenv(name)
+        for name, value in (RIGHT | changed).items():
+            if value is not None:
+                monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+def line_of(kind: type[Settings]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        load(kind)
+    assert isinstance(ended.value.code, str)
+    return ended.value.code
+
+
+def test_the_right_variables_are_enough(environment: Environment) -> None:
+    environment()
+
+    settings = load(WorkSettings)
+
+    assert settings.kafka_bootstrap_servers == ["kafka-1:9092", "kafka-2:9092"]
+    assert (settings.mssql_timeout, settings.mssql_retries_count, settings.mssql_retries_sleep) == (30, 2, 30)
+    assert (settings.vaptekesync_port, settings.vaptekesync_timezone) == (1433, "UTC")
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_or_empty_variable_is_named(environment: Environment, name: str, value: str | None) -> None:
+    environment(**{name: value})
+
+    line = line_of(WorkSettings)
+
+    assert line.startswith(f"configuration: {name}: ")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VAPTEKESYNC_PORT", SECRET),
+        ("VAPTEKESYNC_PORT", "70000"),
+        ("VAPTEKESYNC_HOST", "   "),
+        ("VAPTEKESYNC_ENCRYPT", SECRET),
+        ("VAPTEKESYNC_TRUST_SERVER_CERTIFICATE", SECRET),
+        ("VAPTEKESYNC_TIMEZONE", SECRET),
+        ("VAPTEKESYNC_TIMEZONE", "Europe"),
+        ("VAPTEKESYNC_TIMEZONE", ""),
+        ("VAPTEKESYNC_TIMEZONE", "../../etc/passwd"),
+        ("VAPTEKESYNC_COLUMNS", "{" + SECRET),
+        ("VAPTEKESYNC_COLUMNS", f'["{SECRET}"]'),
+        ("VAPTEKESYNC_COLUMNS", '{"id": ""}'),
+        ("VAPTEKESYNC_COLUMNS", '{"identity": "ID"}'),
+        ("VAPTEKESYNC_GENDERS", f'{{"M": "{SECRET}"}}'),
+        ("VAPTEKESYNC_GENDERS", f'{{"M": ["{SECRET}"], "F": ["{SECRET.upper()} "]}}'),
+        ("MSSQL_TIMEOUT", SECRET),
+        ("MSSQL_TIMEOUT", "0"),
+        ("MSSQL_TIMEOUT", "inf"),
+        ("MSSQL_TIMEOUT", "nan"),
+        ("MSSQL_RETRIES_COUNT", "-1"),
+        ("MSSQL_RETRIES_COUNT", "2.5"),
+        ("MSSQL_RETRIES_SLEEP", "-1"),
+        ("MSSQL_RETRIES_SLEEP", "1e12"),
+        ("KAFKA_BOOTSTRAP_SERVERS", " , "),
+        ("KAFKA_BOOTSTRAP_SERVERS", f"kafka:{SECRET}"),
+        ("LOG_LEVEL", SECRET),
+        ("METRICS_PORT", "0"),
+    ],
+)
+def test_a_senseless_value_is_named_and_never_told(environment: Environment, name: str, value: str) -> None:
+    environment(**{name: value})
+
+    line = line_of(WorkSettings)
+
+    assert line.startswith(f"configuration: {name}")
+    assert SECRET not in line
+    assert "\n" not in line
+
+
+def test_all_wrong_variables_are_named_at_once(environment: Environment) -> None:
+    environment(VAPTEKESYNC_HOST=None, MSSQL_TIMEOUT="soon", KAFKA_BOOTSTRAP_SERVERS=None)
+
+    line = line_of(WorkSettings)
+
+    assert all(name in line for name in ("VAPTEKESYNC_HOST", "MSSQL_TIMEOUT", "KAFKA_BOOTSTRAP_SERVERS"))
+
+
+def test_columns_and_genders_are_mapped_from_json(environment: Environment) -> None:
+    environment(
+        VAPTEKESYNC_COLUMNS='{"id": "Код", "phone": "Телефон"}', VAPTEKESYNC_GENDERS='{"M": ["м"], "F": ["ж", "д"]}'
+    )
+
+    settings = load(LegacySettings)
+
+    assert (settings.vaptekesync_columns.id, settings.vaptekesync_columns.phone) == ("Код", "Телефон")
+    assert settings.vaptekesync_columns.email == "Email"
+    assert settings.vaptekesync_genders.model_dump() == {"M": ["м"], "F": ["ж", "д"]}
+
+
+def test_a_process_wants_no_variables_of_others(environment: Environment) -> None:
+    environment(VAPTEKESYNC_HOST=None, VAPTEKESYNC_PASSWORD=None, POSTGRES_HOST=None)
+
+    assert load(KafkaSettings).kafka_bootstrap_servers == ["kafka-1:9092", "kafka-2:9092"]
+
+
+def test_the_owner_of_the_schema_is_asked_for_by_name(environment: Environment) -> None:
+    names = ("POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_OWNER_USER")
+    environment(POSTGRES_OWNER_PASSWORD=SECRET)
+
+    line = line_of(PostgresOwnerSettings)
+
+    assert all(f"{name}: Field required" in line for name in names)
+    assert SECRET not in line
+
+
+def test_a_dot_env_file_serves_and_the_environment_goes_before_it(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(VAPTEKESYNC_HOST=None)
+    with open(".env", "w", encoding="utf-8") as file:
+        file.write("VAPTEKESYNC_HOST=from-the-file\nVAPTEKESYNC_DB=not-this-one\nUNKNOWN=1\n")
+
+    settings = load(LegacySettings)
+
+    assert (settings.vaptekesync_host, settings.vaptekesync_db) == ("from-the-file", "vAptekeSync")

@@ -1,0 +1,79 @@
+"""`vapteke-topics` on a real Kafka."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from vapteke_local.kafka import Kafka
+from vapteke_shared import kafka, topics
+from vapteke_shared.topics import TopicsSettings
+
+NAMES = [topic.name for topic in topics.ALL]
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest.fixture
+def settings(kafka_server: Kafka) -> TopicsSettings:
+    return TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap)
+
+
+@pytest.fixture
+async def admin(settings: TopicsSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    async with kafka.admin(settings) as client:
+        yield client
+
+
+async def configuration(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    [(_, _, _, _, entries)] = answer.resources
+    return {name: value for name, value, *_ in entries}
+
+
+async def test_creating_again_creates_nothing(settings: TopicsSettings) -> None:
+    await topics.create(settings)
+
+    assert await topics.create(settings) == []
+
+
+async def test_the_topics_have_their_partitions_and_configuration(
+    settings: TopicsSettings, admin: AIOKafkaAdminClient
+) -> None:
+    await topics.create(settings)
+
+    described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(NAMES)}
+    cleanup = {name: await configuration(admin, name) for name in NAMES}
+    kept = {name: int(cleanup[name]["retention.ms"]) / DAY_MS for name in NAMES[:4]}
+
+    assert described == dict(zip(NAMES, (8, 1, 8, 1, 8), strict=True))
+    assert [cleanup[name]["cleanup.policy"] for name in NAMES] == ["delete"] * 4 + ["compact"]
+    assert kept == dict(zip(NAMES, (7, 7, 3, 14), strict=False))
+    assert int(cleanup[NAMES[4]]["max.compaction.lag.ms"]) == DAY_MS
+
+
+async def test_a_topic_that_is_there_keeps_its_partitions(settings: TopicsSettings, admin: AIOKafkaAdminClient) -> None:
+    await topics.create(settings)
+    before = await admin.describe_topics(NAMES)
+
+    await topics.create(settings)
+
+    assert await admin.describe_topics(NAMES) == before
+
+
+async def test_the_clusters_id_is_known_once_the_topics_are_there(settings: TopicsSettings) -> None:
+    await topics.create(settings)
+
+    first = await kafka.cluster_id(settings, NAMES)
+
+    assert len(first) == 22
+    assert await kafka.cluster_id(settings, NAMES) == first
+
+
+async def test_missing_topics_are_named_with_the_command_that_creates_them(settings: TopicsSettings) -> None:
+    with pytest.raises(kafka.TopicsMissing, match=r"b\.v1, c\.v1; `vapteke-topics` creates them"):
+        await kafka.cluster_id(settings, ["c.v1", "b.v1"])
+
+
+def test_names_carry_the_version_and_keys_are_no_phones() -> None:
+    assert all(topic.name.startswith("vapteke.") and topic.name.endswith(".v1") for topic in topics.ALL)
+    assert all("phone" not in topic.key for topic in topics.ALL)
