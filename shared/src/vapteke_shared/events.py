@@ -143,8 +143,7 @@ def headers(event: Event, source: str, subject: str, at: datetime | None = None)
 
 def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> Event:
     """Raises EventInvalid; its text names the place and the kind of fault, as msgspec does, never the value."""
-    kind = next((content for name, content in record_headers if name == "ce_type"), b"")
-    decoder = _DECODERS.get(kind)
+    decoder = _DECODERS.get(_type(record_headers))
     if decoder is None:
         raise EventInvalid("unknown event type")
     if value is None:
@@ -158,6 +157,13 @@ def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> 
         raise EventInvalid(f"{error.reason} - at `$.phone`") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventInvalid(_fault(error)) from None
+
+
+def _type(record_headers: Sequence[tuple[str, bytes]]) -> bytes:
+    for name, content in record_headers:  # a loop: this runs for every record
+        if name == "ce_type":
+            return content
+    return b""
 
 
 def _fault(error: Exception) -> str:

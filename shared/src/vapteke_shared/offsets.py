@@ -4,7 +4,7 @@ Works on a table `consumed_offsets` (topic, partition, next_offset, cluster_id) 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from asyncpg import Connection
 
@@ -37,9 +37,6 @@ class Record(Protocol):
     def offset(self) -> int: ...
 
 
-R = TypeVar("R", bound=Record)
-
-
 async def lock(connection: Connection, partitions: Collection[Partition], cluster_id: str) -> dict[Partition, int]:
     """Lock the partitions' rows for this transaction, made where they are missing, and return the next offsets.
 
@@ -56,20 +53,20 @@ def _places(rows: Iterable[Mapping[str, Any]], cluster_id: str) -> dict[Partitio
     return {Partition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
-async def fresh(
-    connection: Connection, records: Sequence[R], cluster_id: str, gaps: Mapping[Partition, int]
-) -> list[R]:
-    """Lock the places of a batch's partitions and return the records that are not yet done.
+async def begin(
+    connection: Connection, records: Sequence[Record], cluster_id: str, gaps: Mapping[Partition, int]
+) -> dict[Partition, int]:
+    """Lock the places of a batch's partitions and return them: records below are done already.
 
     `gaps` are the stored offsets that a seek has been tried for: what begins above one of them is a true gap (Kafka
     has deleted or compacted the records between), and accepted. Raises Ahead and KafkaReplaced.
     """
-    places = await lock(connection, partitions_of(records), cluster_id)
-    first = {Partition(r.topic, r.partition): r.offset for r in reversed(records)}
+    first = _first_offsets(records)
+    places = await lock(connection, first.keys(), cluster_id)
     ahead = {p: places[p] for p, offset in first.items() if offset > places[p] and gaps.get(p) != places[p]}
     if ahead:
         raise Ahead(ahead)
-    return [r for r in records if r.offset >= places[Partition(r.topic, r.partition)]]
+    return places
 
 
 async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
@@ -90,13 +87,15 @@ async def reset(connection: Connection) -> None:
     await connection.execute("DELETE FROM consumed_offsets")
 
 
-def partitions_of(records: Iterable[Record]) -> set[Partition]:
-    return {Partition(record.topic, record.partition) for record in records}
-
-
 def after(records: Iterable[Record]) -> dict[Partition, int]:
     """The next offset of each partition once these records, in order, are done."""
-    return {Partition(record.topic, record.partition): record.offset + 1 for record in records}
+    last = {(record.topic, record.partition): record.offset for record in records}
+    return {Partition(*partition): offset + 1 for partition, offset in last.items()}
+
+
+def _first_offsets(records: Sequence[Record]) -> dict[Partition, int]:
+    first = {(record.topic, record.partition): record.offset for record in reversed(records)}
+    return {Partition(*partition): offset for partition, offset in first.items()}
 
 
 _INSERT = """

@@ -122,15 +122,15 @@ class ImportConsumers:
 
     async def _apply_once(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
         records = [record for record, _ in decoded]
-        event_of = {(record.partition, record.offset): event for record, event in decoded}
         async with self._pool.acquire() as connection:
             await self._add_missing_names(connection, [event for _, event in decoded if event])
             async with connection.transaction():
-                fresh = await offsets.fresh(connection, records, cluster_id, gaps)
-                pairs = [(record, event_of[record.partition, record.offset]) for record in fresh]
-                await _bury(connection, [record for record, event in pairs if event is None])
-                await self._apply_fresh(connection, [(r.partition, event) for r, event in pairs if event])
-                await offsets.store(connection, offsets.after(fresh))
+                places = await offsets.begin(connection, records, cluster_id, gaps)
+                fresh = [(r, event) for r, event in decoded if r.offset >= places[r.topic, r.partition]]  # type: ignore[index]
+                await _bury(connection, [record for record, event in fresh if event is None])
+                await self._apply_fresh(connection, [(r.partition, event) for r, event in fresh if event])
+                if fresh:
+                    await offsets.store(connection, offsets.after(record for record, _ in fresh))
 
     async def _apply_fresh(self, connection: asyncpg.Connection, incoming: Sequence[tuple[int, LegacyEvent]]) -> None:
         alive = await imports.lock_alive(connection, {event.import_id for _, event in incoming})
@@ -157,14 +157,14 @@ class ImportConsumers:
 
     async def _apply_event(self, record: ConsumerRecord, event: Event | None, cluster_id: str, gaps: Gaps) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
-            fresh = await offsets.fresh(connection, [record], cluster_id, gaps)
-            if not fresh:
+            [place] = (await offsets.begin(connection, [record], cluster_id, gaps)).values()
+            if record.offset < place:
                 return
             if event is None:
-                await _bury(connection, fresh)
+                await _bury(connection, [record])
             else:
                 await self._progress(connection, event)
-            await offsets.store(connection, offsets.after(fresh))
+            await offsets.store(connection, offsets.after([record]))
 
     async def _progress(self, connection: asyncpg.Connection, event: Event) -> None:
         match event:

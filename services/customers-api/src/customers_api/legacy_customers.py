@@ -34,8 +34,9 @@ async def add_missing_names(connection: asyncpg.Connection, events: Sequence[Leg
 
 async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Sequence[Incoming]) -> None:
     """Apply and count events of one import, at most one per legacy row; in the caller's transaction."""
-    columns: Any = list(zip(*(_row(partition, event) for partition, event in incoming), strict=True))
-    await connection.execute(_CLASSIFY, import_id, *columns)
+    rows = [_row(partition, event) for partition, event in incoming]
+    await connection.copy_records_to_table("arrivals", records=rows, schema_name="pg_temp")
+    await connection.execute(_CLASSIFY, import_id)
     if await connection.fetchval("SELECT EXISTS (SELECT FROM incoming WHERE applies)"):
         for statement in (_LOCK_PHONES, _LOCK_CUSTOMERS, _SKIP, _LINK, _DECIDE, _LOSE, _CREATE, _CHANGE):
             await connection.execute(statement)
@@ -67,10 +68,15 @@ def _json(reasons: dict[Any, str] | None) -> str | None:
     return msgspec.json.encode(reasons).decode() if reasons else None
 
 
-# incoming: the batch, each row compared with its mirror. applies: it writes; is_new: its legacy row was never seen;
-# links: it joins a customer that is there; claims: it changes who may own a phone.
+# arrivals: the batch as it came. incoming: each row compared with its mirror; applies: it writes; is_new: its legacy
+# row was never seen; links: it joins a customer that is there; claims: it changes who may own a phone.
 # owners: who owns each phone that is decided anew. losers: who loses one.
 _TEMPORARY = """
+CREATE TEMP TABLE arrivals (
+    partition int, chunk int, attempt uuid, legacy_id bigint, read_at timestamptz, rejected bool, reasons jsonb,
+    digits text, firstname text, lastname text, email text, birthday date, gender text, city_id bigint,
+    last_auth_at timestamptz
+) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE incoming (
     partition int, chunk int, attempt uuid, legacy_id bigint, read_at timestamptz, rejected bool, reasons jsonb,
     phone_id bigint, firstname text, lastname text, email text, birthday date, gender text, city_id bigint,
@@ -125,13 +131,7 @@ FROM (
             IS DISTINCT FROM
             (m.phone_id, m.firstname, m.lastname, m.email, m.birthday, m.gender, m.city_id, m.last_auth_at)
         ) AS applies
-    FROM unnest(
-        $2::int[], $3::int[], $4::uuid[], $5::bigint[], $6::timestamptz[], $7::bool[], $8::jsonb[], $9::text[],
-        $10::text[], $11::text[], $12::text[], $13::date[], $14::text[], $15::bigint[], $16::timestamptz[]
-    ) AS e (
-        partition, chunk, attempt, legacy_id, read_at, rejected, reasons, digits,
-        firstname, lastname, email, birthday, gender, city_id, last_auth_at
-    )
+    FROM arrivals e
     LEFT JOIN LATERAL (SELECT * FROM phones p WHERE p.digits = e.digits LIMIT 1) AS p ON true
     LEFT JOIN LATERAL (SELECT * FROM legacy_customers m WHERE m.legacy_id = e.legacy_id LIMIT 1) AS m ON true
     LEFT JOIN LATERAL (SELECT deleted_at FROM customers c WHERE c.id = m.customer_id LIMIT 1) AS c ON true
