@@ -294,7 +294,8 @@ def _listed(numbers: set[int]) -> str:
 
 
 def _connection_string(settings: LegacySettings) -> str:
-    options = _freetds(settings) if "tds" in settings.vaptekesync_driver.casefold() else _microsoft(settings)
+    is_freetds = "tds" in settings.vaptekesync_driver.casefold()
+    options, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
     values = {
         "DRIVER": settings.vaptekesync_driver or str(_microsoft_driver()),
         "DATABASE": settings.vaptekesync_db,
@@ -304,11 +305,18 @@ def _connection_string(settings: LegacySettings) -> str:
         "ApplicationIntent": "ReadOnly",
         **options,
     }
-    return ";".join(f"{name}={_braced(value)}" for name, value in values.items())
+    return ";".join(f"{name}={braced(value)}" for name, value in values.items())
 
 
 def _braced(value: str) -> str:
     return "{" + value.replace("}", "}}") + "}"
+
+
+def _braced_for_freetds(value: str) -> str:
+    """It knows no doubled brace. Raises LegacyUnfit."""
+    if "};" in value:
+        raise LegacyUnfit("FreeTDS cannot be given a user, password or database with `};` in it (VAPTEKESYNC_DRIVER)")
+    return "{" + value + "}"
 
 
 def _microsoft(settings: LegacySettings) -> dict[str, str]:
