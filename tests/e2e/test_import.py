@@ -135,7 +135,7 @@ async def test_a_wrong_password_fails_within_five_seconds(legacy: Legacy, stack:
     job = await stack.imported()
 
     assert (job["status"], time.monotonic() - started < 5) == ("failed", True)
-    assert "refused the login: check VAPTEKESYNC_USER and VAPTEKESYNC_PASSWORD" in job["error"]
+    assert "refused the login: check VAPTEKESYNC_USER, VAPTEKESYNC_PASSWORD and VAPTEKESYNC_DB" in job["error"]
 
 
 async def test_a_missing_column_fails_within_five_seconds(legacy: Legacy, stack: RunningStack, whole: None) -> None:
