@@ -1,0 +1,233 @@
+"""The importer's Kafka door, on a Kafka of its own: it begins without a topic, and nobody else sends tasks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from legacy_importer.consumer import TaskConsumer
+from legacy_importer.importer import Importer
+from legacy_importer.publisher import Publisher
+from legacy_importer.settings import WorkSettings
+from vapteke_local import kafka
+from vapteke_local.kafka import Kafka
+from vapteke_local.vaptekesync import Server
+from vapteke_shared import events, topics
+from vapteke_shared.events import Event, Planned, PlanRequested, PlanStarted, RangePublished, RangeRequested
+from vapteke_shared.health import Health
+from vapteke_shared.topics import TopicsSettings
+
+Serve = Callable[..., Any]
+SettingsFor = Callable[..., WorkSettings]
+Eventually = Callable[..., Awaitable[None]]
+
+PARTITIONS = [TopicPartition(topics.IMPORT_TASKS.name, number) for number in range(topics.IMPORT_TASKS.partitions)]
+
+
+@pytest.fixture(scope="module")
+async def empty_kafka(server_data: Path) -> AsyncIterator[Kafka]:
+    """Without topics, until a test creates them."""
+    async with kafka.serve(server_data / "kafka-of-the-importer") as server:
+        yield server
+
+
+@pytest.fixture
+async def own_kafka(empty_kafka: Kafka) -> Kafka:
+    """With topics."""
+    await topics.create(TopicsSettings(kafka_bootstrap_servers=empty_kafka.bootstrap))
+    return empty_kafka
+
+
+@asynccontextmanager
+async def working(settings: WorkSettings) -> AsyncIterator[Health]:
+    """An importer at work; it stops, in time, with the block."""
+    health, publisher, stopping = Health("kafka"), Publisher(settings), asyncio.Event()
+    consumer = TaskConsumer(settings, Importer(settings, publisher, stopping), health)
+    running = asyncio.create_task(consumer.run(stopping))
+    try:
+        yield health
+    finally:
+        stopping.set()
+        await asyncio.wait_for(running, 10)
+        await publisher.close()
+
+
+async def send(own_kafka: Kafka, *tasks: Event | bytes) -> None:
+    """All to one partition: their order is kept."""
+    producer = AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap)
+    await producer.start()
+    try:
+        for task in tasks:
+            value, headers = (task, []) if isinstance(task, bytes) else (events.encode(task), headers_of(task))
+            await producer.send_and_wait(topics.IMPORT_TASKS.name, value, headers=headers, partition=0)
+    finally:
+        await producer.stop()
+
+
+def headers_of(task: Event) -> events.Headers:
+    return events.headers(task, "a-test", "a-subject")
+
+
+async def answers_of(own_kafka: Kafka, import_id: UUID) -> list[Event]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
+    partition = TopicPartition(topics.IMPORT_PROGRESS.name, 0)
+    await consumer.start()
+    try:
+        consumer.assign([partition])
+        await consumer.seek_to_beginning()
+        end, found = (await consumer.end_offsets([partition]))[partition], []
+        while await consumer.position(partition) < end:
+            found += [r for page in (await consumer.getmany(timeout_ms=100)).values() for r in page]
+    finally:
+        await consumer.stop()
+    decoded = [events.decode(record.value, record.headers) for record in found]
+    return [event for event in decoded if event.import_id == import_id]
+
+
+async def waiting_tasks(own_kafka: Kafka) -> int:
+    """How many tasks are not committed."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=own_kafka.bootstrap)
+    consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
+    await admin.start()
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(PARTITIONS)
+        committed = await admin.list_consumer_group_offsets("legacy-importer", partitions=PARTITIONS)
+        return sum(end - max(committed[partition].offset, 0) for partition, end in ends.items())
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
+async def until(look: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not await look():
+            await asyncio.sleep(0.1)
+
+
+async def committed(own_kafka: Kafka) -> None:
+    async def all_done() -> bool:
+        return await waiting_tasks(own_kafka) == 0
+
+    await until(all_done)
+
+
+def whole(import_id: UUID) -> RangeRequested:
+    return RangeRequested(import_id=import_id, chunk=0, after_id=None, upto_id=1000)
+
+
+def customer(key: int) -> tuple[Any, ...]:
+    return (key, f"8907{key:07d}", *[None] * 7)
+
+
+async def test_without_topics_it_waits_says_so_and_then_works(
+    serve: Serve, settings_for: SettingsFor, empty_kafka: Kafka, eventually: Eventually
+) -> None:
+    import_id = uuid4()
+    with serve([customer(1)]) as server:
+        async with working(settings_for(server, kafka_bootstrap_servers=empty_kafka.bootstrap)) as health:
+            await eventually(lambda: "topics are missing" in health.faults.get("kafka", ""))
+            assert topics.IMPORT_TASKS.name in health.faults["kafka"]
+            assert "`vapteke-topics` creates them" in health.faults["kafka"]
+
+            await topics.create(TopicsSettings(kafka_bootstrap_servers=empty_kafka.bootstrap))
+            await eventually(lambda: not health.faults)
+            await send(empty_kafka, PlanRequested(import_id=import_id, rows_per_range=10))
+            await committed(empty_kafka)
+
+    assert await answers_of(empty_kafka, import_id) == [
+        PlanStarted(import_id=import_id),
+        Planned(import_id=import_id, row_count=1, upper_bounds=[1]),
+    ]
+
+
+async def test_without_kafka_it_waits_and_says_so(
+    serve: Serve, settings_for: SettingsFor, eventually: Eventually
+) -> None:
+    with serve() as server:
+        async with working(settings_for(server)) as health:
+            assert health.faults == {"kafka": "starting"}
+            await eventually(lambda: health.faults.get("kafka", "").startswith("Kafka: "))
+
+
+async def test_a_task_is_done_and_then_committed(serve: Serve, settings_for: SettingsFor, own_kafka: Kafka) -> None:
+    import_id = uuid4()
+    with serve([customer(key) for key in range(1, 301)]) as server:
+        await send(own_kafka, whole(import_id))
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await committed(own_kafka)
+
+    [published] = await answers_of(own_kafka, import_id)
+    assert isinstance(published, RangePublished)
+    assert published.event_count == 300
+
+
+async def test_a_task_that_is_rubbish_is_skipped(serve: Serve, settings_for: SettingsFor, own_kafka: Kafka) -> None:
+    import_id = uuid4()
+    with serve([customer(1)]) as server:
+        await send(own_kafka, b"\xff\xfe", b"", b"[]", whole(import_id))
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await committed(own_kafka)
+
+    [published] = await answers_of(own_kafka, import_id)
+    assert isinstance(published, RangePublished)
+
+
+async def test_tasks_are_done_once_and_in_order(serve: Serve, settings_for: SettingsFor, own_kafka: Kafka) -> None:
+    import_id = uuid4()
+    tasks = [RangeRequested(import_id=import_id, chunk=n, after_id=n, upto_id=n + 1) for n in range(20)]
+    with serve([customer(key) for key in range(1, 301)]) as server:
+        await send(own_kafka, *tasks)
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await committed(own_kafka)
+
+    answers = await answers_of(own_kafka, import_id)
+    assert [(answer.chunk, answer.event_count) for answer in answers if isinstance(answer, RangePublished)] == [
+        (number, 1) for number in range(20)
+    ]
+
+
+async def test_a_task_that_was_not_finished_is_left_to_the_next_importer(
+    serve: Serve, settings_for: SettingsFor, own_kafka: Kafka, eventually: Eventually
+) -> None:
+    first, second = uuid4(), uuid4()
+    with serve([customer(1)]) as server:
+        settings = settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap, mssql_retries_sleep=60)
+        server.set_fault("refuse")
+        await send(own_kafka, whole(first), whole(second))
+        async with working(settings):
+            await eventually(lambda: refused(server))
+        left = await waiting_tasks(own_kafka)
+
+        server.clear_faults()
+        async with working(settings):
+            await committed(own_kafka)
+
+    assert left == 2
+    assert [type(answer) for answer in await answers_of(own_kafka, first)] == [RangePublished]
+    assert [type(answer) for answer in await answers_of(own_kafka, second)] == [RangePublished]
+
+
+def refused(server: Server) -> bool:
+    return server.stats.connections_refused > 0
+
+
+async def test_a_stop_in_mid_range_ends_in_time(
+    serve: Serve, settings_for: SettingsFor, own_kafka: Kafka, eventually: Eventually
+) -> None:
+    import_id = uuid4()
+    with serve([customer(1)]) as server:
+        settings = settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap, mssql_timeout=3)
+        server.set_fault("silent", statement="range")
+        await send(own_kafka, whole(import_id))
+        async with working(settings):
+            await eventually(lambda: server.stats.statements["range"])
+
+        await eventually(lambda: server.stats.connections_open == 0, seconds=5)
+    assert await answers_of(own_kafka, import_id) == []
+    assert await waiting_tasks(own_kafka) == 1
