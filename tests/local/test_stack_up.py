@@ -125,7 +125,8 @@ URLS = ("customers_api", "favorites_api", "legacy_importer")
 @only_linux
 def test_sigkill_leaves_no_process_and_no_port_after_5_seconds(folder: Path) -> None:
     with started(folder) as up:
-        processes = family(ready(folder, up))
+        description = ready(folder, up)
+        processes = family(description)
         ports = listening_ports(description, processes)
         up.kill()
 
