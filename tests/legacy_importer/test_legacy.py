@@ -25,7 +25,7 @@ Eventually = Callable[..., Awaitable[None]]
 
 BIGINT = CUSTOMERS.altered("ID", sql_type="bigint")
 LEAST, GREATEST = -(2**63), 2**63 - 1
-ROWS = 12_000
+ROWS = 6_000
 SECRET = "s3cret-p4ssword"
 
 
@@ -112,10 +112,10 @@ async def test_bounds_between_the_keys_lose_and_repeat_nothing(
 async def test_a_range_of_several_pages_is_read_whole_and_in_order(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
-    with serve([customer(key) for key in range(ROWS)]) as server:
+    with serve([customer(key) for key in range(12_000)]) as server:
         rows = await rows_of(settings_for(server, vaptekesync_driver=driver))
 
-    assert [row.id for row in rows] == list(range(ROWS))
+    assert [row.id for row in rows] == list(range(12_000))
 
 
 async def test_every_column_arrives_as_it_was(serve: Serve, settings_for: SettingsFor, driver: str) -> None:
@@ -137,7 +137,7 @@ async def test_every_column_arrives_as_it_was(serve: Serve, settings_for: Settin
     assert rows == [LegacyRow(*empty), LegacyRow(*full)]
 
 
-@pytest.mark.parametrize("broken", [5, 6_000])
+@pytest.mark.parametrize("broken", [5, 5_900])
 async def test_half_a_character_does_not_hold_up_the_other_rows(
     serve: Serve, settings_for: SettingsFor, driver: str, broken: int
 ) -> None:
@@ -472,7 +472,7 @@ def test_sockets_to_other_ports_are_not_cut(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (None, "rows: 12000"),
+        (None, "rows: 6000"),
         (("silent", {}), "did not answer within 1 s"),
         (("silent", {"statement": "boundaries"}), "did not answer within 1 s"),
         (("refuse", {}), "cannot be reached"),

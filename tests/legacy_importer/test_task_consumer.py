@@ -1,6 +1,7 @@
 """The importer's Kafka door, on a Kafka of its own: it begins without a topic, and nobody else sends tasks."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -222,12 +223,14 @@ async def test_a_stop_in_mid_range_ends_in_time(
 ) -> None:
     import_id = uuid4()
     with serve([customer(1)]) as server:
-        settings = settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap, mssql_timeout=3)
+        settings = settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap, mssql_timeout=60)
         server.set_fault("silent", statement="range")
         await send(own_kafka, whole(import_id))
         async with working(settings):
             await eventually(lambda: server.stats.statements["range"])
+            told = time.monotonic()
 
+        assert time.monotonic() - told < 8
         await eventually(lambda: server.stats.connections_open == 0, seconds=5)
     assert await answers_of(own_kafka, import_id) == []
     assert await waiting_tasks(own_kafka) == 1

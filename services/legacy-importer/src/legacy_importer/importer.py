@@ -28,6 +28,7 @@ from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
 
 _ERROR_MAX = 2000
+_LAST_SECONDS = 3
 
 T = TypeVar("T")
 
@@ -55,7 +56,24 @@ class Importer:
         return self._stopping.is_set()
 
     async def do(self, task: Event) -> None:
-        """Safe to repeat. Raises Stopping."""
+        """Safe to repeat. Raises Stopping, at most a few seconds after the process was told to stop."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                watching = asyncio.create_task(self._limit_at_stop(limit))
+                try:
+                    await self._do(task)
+                finally:
+                    watching.cancel()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Stopping from None
+
+    async def _limit_at_stop(self, limit: asyncio.Timeout) -> None:
+        await self._stopping.wait()
+        limit.reschedule(asyncio.get_running_loop().time() + _LAST_SECONDS)
+
+    async def _do(self, task: Event) -> None:
         match task:
             case PlanRequested():
                 await self._report(PlanStarted(import_id=task.import_id))

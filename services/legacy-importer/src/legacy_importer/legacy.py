@@ -75,7 +75,7 @@ class Connection:
         self._odbc = await aioodbc.connect(
             dsn=_connection_string(self._settings),
             autocommit=True,
-            timeout=math.ceil(self._settings.mssql_timeout),
+            timeout=math.ceil(self._settings.mssql_timeout) + 1,  # ours comes first and says how long it was
             executor=self._thread,
         )
 
