@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -61,6 +61,32 @@ async def test_a_batch_above_the_stored_offset_is_not_applied(
 
     assert ahead.value.stored == {Partition(LEGACY, 0): 0}
     assert await people_of(pool) == {}
+
+
+async def test_when_one_partition_is_ahead_all_of_the_batch_are_read_again(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    ahead = records([attempt.read(1, PHONES[1])], first_offset=5, partition=0)
+    in_place = records([attempt.read(2, PHONES[2])], partition=1)
+
+    with pytest.raises(offsets.Ahead) as refused:
+        await consumers.apply_legacy([*ahead, *in_place], CLUSTER, {})
+
+    assert refused.value.stored == {Partition(LEGACY, 0): 0, Partition(LEGACY, 1): 0}
+    assert refused.value.ahead == {Partition(LEGACY, 0)}
+
+
+async def test_a_value_that_the_driver_cannot_encode_is_rejected_alone(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    impossible = datetime.max.replace(tzinfo=timezone(-timedelta(hours=14)))
+    events = [attempt.read(1, PHONES[1]), attempt.read(2, PHONES[2], last_auth_at=impossible)]
+
+    await consumers.apply_legacy(records(events), CLUSTER, {})
+
+    assert await counts(pool) == {"created": 1, "rejected": 1}
 
 
 async def test_a_gap_is_accepted_once_a_seek_has_found_it(
@@ -210,3 +236,4 @@ async def test_a_progress_event_that_is_rubbish_is_buried_and_the_next_is_done(
     await consumers.apply_progress([record(b"rubbish", 0, topic=topic), record(published, 1, topic=topic)], CLUSTER, {})
 
     assert await pool.fetchval("SELECT status FROM import_chunks") == "published"
+    assert await pool.fetchval("SELECT key FROM outbox WHERE topic LIKE '%dead%'") == f"{topic}/0/0"

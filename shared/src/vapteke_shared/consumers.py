@@ -107,6 +107,7 @@ class BatchConsumer(Consumer):
     ) -> None:
         super().__init__(settings, health, topic, [topic])
         self._pool, self._apply, self._topic, self._reset_command = pool, apply, topic, reset_command
+        self._batches = f"{topic}: batches"
         self._refused: str | None = "not yet checked"
         self._gaps: dict[Partition, int] = {}
         self._subscriber = self._broker.subscriber(
@@ -130,12 +131,13 @@ class BatchConsumer(Consumer):
     async def _check(self) -> None:
         """Compare Kafka's ends with the stored offsets: the lag, or the sign that this is not the Kafka we knew."""
         partitions = self._consumer.assignment()
-        ends = await self._consumer.end_offsets(partitions) if partitions else {}
         try:
             places = await self._stored(partitions)
         except offsets.KafkaReplaced as error:
             self._refuse(str(error))
             return
+        # read after the places: what is applied meanwhile must not look like an end below its place
+        ends = await self._consumer.end_offsets(partitions) if partitions else {}
         for tp, end in ends.items():
             lag.labels(tp.topic, tp.partition).set(end - places.get(Partition(*tp), 0))
         behind = [tp for tp, end in ends.items() if end < places.get(Partition(*tp), 0)]
@@ -176,29 +178,31 @@ class BatchConsumer(Consumer):
                     await self._done(records)
                     return
             except offsets.Ahead as ahead:
-                self._seek(ahead.stored)
+                self._seek(ahead)
                 return
             except offsets.KafkaReplaced as error:
                 self._refuse(str(error))
             except Exception as error:
-                self._health.ill(self._topic, _named(error))
+                self._health.ill(self._batches, _named(error))
                 log.warning("the batch waits", topic=self._topic, records=len(records), error=_named(error))
             await pause(self._stopping, seconds)
             seconds = min(seconds * 2, _MAX_BACKOFF_SECONDS)
 
     async def _done(self, records: Records) -> None:
         await self._apply(records, self._cluster_id, self._gaps)
-        self._gaps.clear()
-        self._health.well(self._topic)
+        for record in records:
+            self._gaps.pop(Partition(record.topic, record.partition), None)
+        self._health.well(self._batches)
         try:
             await self._consumer.commit()  # for the eyes of Kafka's tools only
         except KafkaError as error:
             log.info("the group's offset was not committed", topic=self._topic, error=_named(error))
 
-    def _seek(self, stored: Mapping[Partition, int]) -> None:
-        for partition, offset in stored.items():
+    def _seek(self, ahead: offsets.Ahead) -> None:
+        """Every partition of the batch goes back to its place: none of its records was applied."""
+        self._gaps.update({partition: ahead.stored[partition] for partition in ahead.ahead})
+        for partition, offset in ahead.stored.items():
             log.warning("reading again from the stored offset", partition=partition.partition, offset=offset)
-            self._gaps[partition] = offset
             try:
                 self._consumer.seek(TopicPartition(*partition), offset)
             except IllegalStateError:  # the partition has gone to another replica

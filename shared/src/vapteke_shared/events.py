@@ -14,6 +14,7 @@ from msgspec import Meta
 from vapteke_shared import phones
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Chunk = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 PartitionNumber = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -50,7 +51,7 @@ class RangeRequested(Event):
     """Task: read the rows with `after_id` < key <= `upto_id` (no lower bound when null) and publish them."""
 
     type = "vapteke.import.range_requested"
-    chunk: Count
+    chunk: Chunk
     after_id: Int64 | None
     upto_id: Int64
 
@@ -73,7 +74,7 @@ class RangePublished(Event):
     """All events of one attempt are acknowledged: how many, and the last offset of each partition that got any."""
 
     type = "vapteke.import.range_published"
-    chunk: Count
+    chunk: Chunk
     attempt: UUID
     event_count: Count
     last_offsets: dict[PartitionNumber, Count]
@@ -83,14 +84,14 @@ class Failed(Event):
     """The plan (`chunk` null) or a range could not be done; `error` is for operators."""
 
     type = "vapteke.import.failed"
-    chunk: Count | None
+    chunk: Chunk | None
     error: Annotated[str, Meta(max_length=2000)]
 
 
 class LegacyRow(Event):
     """What each event about one legacy row carries."""
 
-    chunk: Count
+    chunk: Chunk
     attempt: UUID
     legacy_id: Int64
     read_at: Instant

@@ -22,6 +22,7 @@ def configure(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _name_errors,
                 structlog.processors.JSONRenderer(ensure_ascii=False),
             ],
         )
@@ -34,6 +35,16 @@ def configure(level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _name_errors(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """An error that a library logs with its traceback: its type stays, its text and values go."""
+    info = event.pop("exc_info", None)
+    if isinstance(info, tuple) and info[0] is not None:
+        event["error"] = info[0].__name__
+    elif isinstance(info, BaseException):
+        event["error"] = type(info).__name__
+    return event
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

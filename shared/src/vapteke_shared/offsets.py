@@ -8,17 +8,21 @@ from typing import Any, NamedTuple, Protocol
 
 from asyncpg import Connection
 
+from vapteke_shared import logs
+
+log = logs.get(__name__)
+
 
 class KafkaReplaced(Exception):
     """The stored offsets are of another Kafka, or of a topic made anew: applying would lose or repeat events."""
 
 
 class Ahead(Exception):
-    """The batch begins above a stored offset: read again from `stored`."""
+    """A partition of the batch begins above its stored offset: read all of `stored`, the batch's, again from there."""
 
-    def __init__(self, stored: Mapping["Partition", int]) -> None:
+    def __init__(self, stored: Mapping["Partition", int], ahead: Collection["Partition"]) -> None:
         super().__init__("the batch begins above the stored offset")
-        self.stored = stored
+        self.stored, self.ahead = stored, ahead
 
 
 class Partition(NamedTuple):
@@ -63,9 +67,11 @@ async def begin(
     """
     first = _first_offsets(records)
     places = await lock(connection, first.keys(), cluster_id)
-    ahead = {p: places[p] for p, offset in first.items() if offset > places[p] and gaps.get(p) != places[p]}
-    if ahead:
-        raise Ahead(ahead)
+    ahead = {p for p, offset in first.items() if offset > places[p]}
+    if any(gaps.get(p) != places[p] for p in ahead):
+        raise Ahead(places, ahead)
+    for p in ahead:
+        log.warning("a gap is accepted", topic=p.topic, partition=p.partition, stored=places[p], begins=first[p])
     return places
 
 

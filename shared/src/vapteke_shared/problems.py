@@ -1,5 +1,6 @@
 """Errors over HTTP: RFC 9457 `application/problem+json`, everywhere and in one shape."""
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -52,9 +53,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     for outage in (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
         app.add_exception_handler(outage, _on_outage)
-    for refusal in (asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError):
+    for refusal in _REFUSALS:
         app.add_exception_handler(refusal, _on_outage)
     app.add_exception_handler(Exception, _on_bug)
+
+
+_REFUSALS = (
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.UndefinedTableError,
+)
 
 
 def answer(
@@ -80,9 +90,13 @@ def answer(
 
 
 def _trace_id(request: Request) -> str:
-    """The caller's W3C trace id, or a new one."""
-    parts = request.headers.get("traceparent", "").split("-")
-    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 and parts[1].isalnum() else secrets.token_hex(16)
+    """The caller's W3C trace id, or a new one; the same for the answer and the log."""
+    if not hasattr(request.state, "trace_id"):
+        given = re.fullmatch(
+            r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", request.headers.get("traceparent", "")
+        )
+        request.state.trace_id = given[1] if given else secrets.token_hex(16)
+    return str(request.state.trace_id)
 
 
 async def _on_problem(request: Request, error: Any) -> Response:
@@ -102,11 +116,11 @@ async def _on_validation(request: Request, error: Any) -> Response:
 
 
 async def _on_outage(request: Request, error: Exception) -> Response:
-    log.warning("the database is away", path=request.url.path, error=type(error).__name__)
+    log.warning("the database is away", trace_id=_trace_id(request), error=type(error).__name__)
     detail = "The database does not answer; nothing was changed unless the request was already done. Try again."
     return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", path=request.url.path, error=type(error).__name__)
+    log.error("unexpected error", trace_id=_trace_id(request), error=type(error).__name__)
     return answer(request, 500, "internal_error", "Something went wrong; the trace_id finds it in the logs.")

@@ -7,7 +7,7 @@ import asyncpg
 import typer
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
-from vapteke_shared import health, logs, offsets, problems, processes
+from vapteke_shared import health, logs, offsets, problems, processes, topics
 from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
@@ -84,7 +84,7 @@ def work() -> None:
 
 
 async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
-    state = Health("postgres")
+    state = Health("postgres", "outbox", "sweeper", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
     async with database.create_pool(settings, 8, legacy_customers.prepare) as pool:
         consumers = ImportConsumers(settings, pool, state)
         await processes.work(

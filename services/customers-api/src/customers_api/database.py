@@ -64,7 +64,7 @@ def migrate(settings: PostgresOwnerSettings, wait_seconds: float = 60) -> None:
     while True:
         try:
             alembic.command.upgrade(alembic_config(settings), "head")
-        except OSError as error:
+        except (OSError, asyncpg.CannotConnectNowError) as error:
             if time.monotonic() > deadline:
                 raise SystemExit(f"customers-api migrate: Postgres does not answer: {type(error).__name__}") from None
             time.sleep(0.5)

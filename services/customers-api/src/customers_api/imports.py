@@ -8,12 +8,15 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
-from vapteke_shared import topics
+from prometheus_client import Counter
+from vapteke_shared import logs, topics
 from vapteke_shared.events import Failed, Planned, PlanRequested, PlanStarted, RangePublished, RangeRequested
 
 from customers_api import outbox
 from customers_api.models import ALIVE
 
+log = logs.get(__name__)
+verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
 EMPTY_TABLE = "warning: the legacy table is empty"
 
 
@@ -83,7 +86,9 @@ async def range_published(connection: asyncpg.Connection, event: RangePublished,
 async def failed(connection: asyncpg.Connection, event: Failed) -> None:
     """A plan that failed ends the import; a range that failed dooms it: what is in flight may still end."""
     if event.chunk is None:
-        await connection.execute(_PLAN_FAILED, event.import_id, event.error)
+        if await connection.fetchval(_PLAN_FAILED, event.import_id, event.error) is not None:
+            verdicts.labels("failed").inc()
+            log.info("the plan has failed", import_id=str(event.import_id), error=event.error)
     elif await connection.fetchval(_DOOM, event.import_id, event.error, event.chunk) is not None:
         await connection.execute(_RANGE_FAILED, event.import_id, event.chunk)
 
@@ -130,8 +135,8 @@ LEFT JOIN LATERAL (
             ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
             WHERE r.import_id = i.id AND r.kind = 'field') AS repaired
     FROM import_chunks c JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
-    WHERE c.import_id = i.id
-) AS live ON i.finished_at IS NULL
+    WHERE c.import_id = i.id AND i.finished_at IS NULL
+) AS live ON true
 """
 
 _COUNTED_REJECTIONS = """
@@ -186,8 +191,21 @@ RETURNING i.id
 """
 _PLAN_FAILED = """
 UPDATE imports SET status = 'failed', error = $2, started_at = coalesce(started_at, now()), finished_at = now()
-WHERE id = $1 AND status IN ('requested', 'planning')
+WHERE id = $1 AND status IN ('requested', 'planning') RETURNING id
 """
 _FAIL_ALIVE = """
-UPDATE imports SET status = 'failed', error = $1, finished_at = now() WHERE status = ANY($2) RETURNING id
+UPDATE imports i SET
+    status = 'failed', error = $1, finished_at = now(), created = n.created, updated = n.updated,
+    unchanged = n.unchanged, skipped = n.skipped, rejected = n.rejected,
+    read = n.created + n.updated + n.unchanged + n.skipped + n.rejected
+FROM (
+    SELECT
+        coalesce(sum(n.created), 0)::bigint AS created, coalesce(sum(n.updated), 0)::bigint AS updated,
+        coalesce(sum(n.unchanged), 0)::bigint AS unchanged, coalesce(sum(n.skipped), 0)::bigint AS skipped,
+        coalesce(sum(n.rejected), 0)::bigint AS rejected
+    FROM imports a JOIN import_chunks c ON c.import_id = a.id
+    JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
+    WHERE a.status = ANY($2)
+) AS n
+WHERE i.status = ANY($2) RETURNING i.id
 """

@@ -35,7 +35,10 @@ async def add_missing_names(connection: asyncpg.Connection, events: Sequence[Leg
 async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Sequence[Incoming]) -> None:
     """Apply and count events of one import, at most one per legacy row; in the caller's transaction."""
     rows = [_row(partition, event) for partition, event in incoming]
-    await connection.copy_records_to_table("arrivals", records=rows, schema_name="pg_temp")
+    try:
+        await connection.copy_records_to_table("arrivals", records=rows, schema_name="pg_temp")
+    except (OverflowError, TypeError, ValueError) as error:  # asyncpg's own encoder refuses a value
+        raise asyncpg.DataError(type(error).__name__) from None
     await connection.execute(_CLASSIFY, import_id)
     if await connection.fetchval("SELECT EXISTS (SELECT FROM incoming WHERE applies)"):
         for statement in (_LOCK_PHONES, _LOCK_CUSTOMERS, _SKIP, _LINK, _DECIDE, _LOSE, _CREATE, _CHANGE):

@@ -92,7 +92,7 @@ class Relay:
     async def _send_batch(self, connection: asyncpg.Connection, producer: AIOKafkaProducer) -> int:
         rows = await connection.fetch(_NEXT, _BATCH_ROWS)
         if rows:
-            async with asyncio.timeout(60):  # aiokafka would try for ever
+            async with asyncio.timeout(15):  # aiokafka would try for ever
                 await _publish(producer, rows)
             await connection.execute("DELETE FROM outbox WHERE id = ANY($1)", [row["id"] for row in rows])
             sent.inc(len(rows))
@@ -101,9 +101,11 @@ class Relay:
 
 
 async def _publish(producer: AIOKafkaProducer, rows: Sequence[asyncpg.Record]) -> None:
-    async with producer.transaction():
-        acks = [await producer.send(r["topic"], r["value"], r["key"].encode(), headers=_headers(r)) for r in rows]
-        await asyncio.gather(*acks)
+    """What fails is left to the next producer's start, which aborts it: aborting here would wait for Kafka."""
+    await producer.begin_transaction()
+    acks = [await producer.send(r["topic"], r["value"], r["key"].encode(), headers=_headers(r)) for r in rows]
+    await asyncio.gather(*acks)
+    await producer.commit_transaction()
 
 
 def _headers(row: asyncpg.Record) -> list[tuple[str, bytes]]:

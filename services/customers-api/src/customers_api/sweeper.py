@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from prometheus_client import Counter
 from vapteke_shared import logs, topics
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
@@ -20,7 +19,6 @@ _LOCK = "SELECT pg_try_advisory_lock(hashtext('customers.imports.sweeper'))"
 _EVERY_SECONDS = 1.0
 
 log = logs.get(__name__)
-verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
 
 
 class Sweeper:
@@ -128,7 +126,7 @@ async def _end(
         await connection.execute(_PHONE_CONFLICTS, import_id)
         counts = [sum(chunk[name] for chunk in chunks) for name in CLASSES]
         await connection.execute(_END, import_id, status, error, *counts)
-    verdicts.labels(status).inc()
+    imports.verdicts.labels(status).inc()
     log.info("the import has ended", import_id=str(import_id), status=status, error=error)
 
 
