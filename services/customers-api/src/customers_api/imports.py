@@ -131,9 +131,11 @@ LEFT JOIN LATERAL (
     SELECT
         sum(n.created)::bigint AS created, sum(n.updated)::bigint AS updated, sum(n.unchanged)::bigint AS unchanged,
         sum(n.skipped)::bigint AS skipped, sum(n.rejected)::bigint AS rejected,
-        (SELECT count(DISTINCT r.legacy_id) FROM import_rejections r JOIN import_chunks w
+        CASE WHEN i.finished_at IS NULL THEN (
+            SELECT count(DISTINCT r.legacy_id) FROM import_rejections r JOIN import_chunks w
             ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
-            WHERE r.import_id = i.id AND r.kind = 'field') AS repaired
+            WHERE r.import_id = i.id AND r.kind = 'field'
+        ) END AS repaired
     FROM import_chunks c JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
     WHERE c.import_id = i.id AND i.finished_at IS NULL
 ) AS live ON true
