@@ -115,7 +115,7 @@ async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_fli
 _REQUEST = """
 INSERT INTO imports AS i (id, status) VALUES ($1, 'requested')
 ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOTHING
-RETURNING *, NULL::bigint AS counted, NULL::float AS seconds
+RETURNING *
 """
 
 # While an import lives, its counts are those of the attempts that have won so far.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 _OPEN_FILES = Path("/dev/fd")
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
 def connected_to(port: int) -> set[Any]:
