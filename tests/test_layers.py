@@ -14,8 +14,8 @@ LAYERS = {
         {"models", "schemas", "settings"},
         {"database"},
         {"outbox"},
-        {"imports", "customers", "legacy_customers"},
-        {"api", "consumer", "sweeper"},
+        {"imports", "customers", "customer_lists", "legacy_customers", "http"},
+        {"api", "api_lists", "api_imports", "consumer", "sweeper"},
         {"app"},
     ],
     "legacy_importer": [

@@ -22,6 +22,9 @@ Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9]{11,15}\Z")]
 Instant = Annotated[datetime, Meta(tz=True)]
 Field = Literal["phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "row"]
+ChangedField = Literal[
+    "phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "deleted_at"
+]
 Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,60}\Z")]
 
 _BAD_ENUM = "Invalid enum value"
@@ -37,17 +40,22 @@ class Event(msgspec.Struct, kw_only=True):
     """The base of all events. Unknown fields are let through: a newer producer may add some."""
 
     type: ClassVar[str]
+
+
+class ImportEvent(Event):
+    """What each event of an import carries."""
+
     import_id: UUID
 
 
-class PlanRequested(Event):
+class PlanRequested(ImportEvent):
     """Task: check the legacy table and cut its keys into ranges."""
 
     type = "vapteke.import.plan_requested"
     rows_per_range: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class RangeRequested(Event):
+class RangeRequested(ImportEvent):
     """Task: read the rows with `after_id` < key <= `upto_id` (no lower bound when null) and publish them."""
 
     type = "vapteke.import.range_requested"
@@ -56,13 +64,13 @@ class RangeRequested(Event):
     upto_id: Int64
 
 
-class PlanStarted(Event):
+class PlanStarted(ImportEvent):
     """An importer has taken the plan."""
 
     type = "vapteke.import.plan_started"
 
 
-class Planned(Event):
+class Planned(ImportEvent):
     """The ranges' upper bounds, ascending, and how many rows there were; no bounds: the table is empty."""
 
     type = "vapteke.import.planned"
@@ -70,7 +78,7 @@ class Planned(Event):
     upper_bounds: list[Int64]
 
 
-class RangePublished(Event):
+class RangePublished(ImportEvent):
     """All events of one attempt are acknowledged: how many, and the last offset of each partition that got any."""
 
     type = "vapteke.import.range_published"
@@ -80,7 +88,7 @@ class RangePublished(Event):
     last_offsets: dict[PartitionNumber, Count]
 
 
-class Failed(Event):
+class Failed(ImportEvent):
     """The plan (`chunk` null) or a range could not be done; `error` is for operators."""
 
     type = "vapteke.import.failed"
@@ -88,7 +96,7 @@ class Failed(Event):
     error: Annotated[str, Meta(max_length=2000)]
 
 
-class LegacyRow(Event):
+class LegacyRow(ImportEvent):
     """What each event about one legacy row carries."""
 
     chunk: Chunk
@@ -119,13 +127,75 @@ class LegacyCustomerRejected(LegacyRow):
     reasons: Annotated[dict[Field, Reason], Meta(min_length=1)]
 
 
+class CustomerEvent(Event):
+    """A customer as it is after a change: its full state. Act on the state, never on the event's type alone.
+
+    Compaction may remove a step, so gaps in `version` are normal; drop what is not newer than what you have.
+    A deleted customer is a state with `deleted_at` and keeps the phone it had, which may be somebody else's by now.
+    """
+
+    id: Annotated[int, Meta(ge=1, le=2**63 - 1, description="the record's key too", examples=[14722])]
+    version: Annotated[int, Meta(ge=1, le=2**63 - 1, description="grows by one with each change", examples=[3])]
+    origin: Annotated[Literal["api", "import"], Meta(description="what caused the change")]
+    changed: Annotated[list[ChangedField], Meta(description="what differs from the version before")]
+    phone: Annotated[Digits | None, Meta(description="code and number together", examples=["79025163111"])]
+    firstname: Annotated[str | None, Meta(examples=["Виктор"])]
+    lastname: Annotated[str | None, Meta(examples=["Иванов"])]
+    email: Annotated[str | None, Meta(examples=["user@example.com"])]
+    birthday: Annotated[date | None, Meta(examples=["1980-12-21"])]
+    gender: Literal["M", "F"] | None
+    city_id: Annotated[Count | None, Meta(examples=[0])]
+    last_auth_at: Annotated[Instant | None, Meta(examples=["2023-12-21T04:20:37.024Z"])]
+    created_at: Annotated[Instant, Meta(examples=["2023-12-21T04:20:37.024Z"])]
+    updated_at: Annotated[Instant, Meta(examples=["2023-12-21T04:20:37.024Z"])]
+    deleted_at: Annotated[Instant | None, Meta(description="null: the customer is not deleted")]
+
+
+class CustomerCreated(CustomerEvent):
+    """A customer is new. `changed` names every field that has a value."""
+
+    type = "vapteke.customer.created"
+
+
+class CustomerUpdated(CustomerEvent):
+    """Fields of a customer have changed, the phone not."""
+
+    type = "vapteke.customer.updated"
+
+
+class CustomerPhoneChanged(CustomerEvent):
+    """A customer got another phone, or lost the one it had; other fields may have changed too."""
+
+    type = "vapteke.customer.phone_changed"
+
+
+class CustomerDeleted(CustomerEvent):
+    """A customer was deleted: it keeps its fields, and can be restored."""
+
+    type = "vapteke.customer.deleted"
+
+
+class CustomerRestored(CustomerEvent):
+    """A deleted customer is back; its phone may have been lost to another in between."""
+
+    type = "vapteke.customer.restored"
+
+
 TASKS: tuple[type[Event], ...] = (PlanRequested, RangeRequested)
 PROGRESS: tuple[type[Event], ...] = (PlanStarted, Planned, RangePublished, Failed)
 LEGACY_CUSTOMERS: tuple[type[Event], ...] = (LegacyCustomerRead, LegacyCustomerRejected)
 
+CUSTOMERS: tuple[type[Event], ...] = (
+    CustomerCreated,
+    CustomerUpdated,
+    CustomerPhoneChanged,
+    CustomerDeleted,
+    CustomerRestored,
+)
+
 encode = msgspec.json.Encoder().encode
 _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
-    kind.type.encode(): msgspec.json.Decoder(kind) for kind in (*TASKS, *PROGRESS, *LEGACY_CUSTOMERS)
+    kind.type.encode(): msgspec.json.Decoder(kind) for kind in (*TASKS, *PROGRESS, *LEGACY_CUSTOMERS, *CUSTOMERS)
 }
 
 

@@ -11,7 +11,7 @@ from vapteke_shared import health, logs, offsets, problems, processes, topics
 from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
-from customers_api import api, database, imports, legacy_customers
+from customers_api import api, api_imports, api_lists, database, imports, legacy_customers
 from customers_api.consumer import ImportConsumers
 from customers_api.outbox import Relay
 from customers_api.settings import MigrateSettings, ServeSettings, WorkSettings
@@ -38,7 +38,8 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
     )
     app.state.settings, app.state.pool = settings, pool
     problems.install(app)
-    app.include_router(api.router)
+    for router in (api.router, api_lists.router, api_imports.router):
+        app.include_router(router)
     app.add_api_route("/health/live", health.live, include_in_schema=False)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
     app.add_middleware(SlashAdded)

@@ -14,6 +14,7 @@ from vapteke_shared import logs, topics
 from vapteke_shared.events import (
     Event,
     Failed,
+    ImportEvent,
     Planned,
     PlanRequested,
     PlanStarted,
@@ -84,7 +85,7 @@ class Importer:
             case RangeRequested():
                 await self._finish(task, task.chunk, lambda: self._read(task))
 
-    async def _finish(self, task: Event, chunk: int | None, work: Callable[[], Awaitable[Event]]) -> None:
+    async def _finish(self, task: ImportEvent, chunk: int | None, work: Callable[[], Awaitable[ImportEvent]]) -> None:
         try:
             result = await self._attempted(work)
         except LegacyError as error:
@@ -124,7 +125,7 @@ class Importer:
             return
         raise Stopping
 
-    async def _report(self, event: Event) -> None:
+    async def _report(self, event: ImportEvent) -> None:
         await self._published(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))
 
     async def _plan(self, task: PlanRequested) -> Planned:

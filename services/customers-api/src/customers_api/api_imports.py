@@ -1,0 +1,105 @@
+"""The REST door to imports, as jobs (contract, section Import)."""
+
+from uuid import UUID
+
+import asyncpg
+from fastapi import APIRouter, Request, Response
+from vapteke_shared.problems import ProblemError
+
+from customers_api import imports
+from customers_api.http import NOT_FOUND, PROBLEMS, Connection, Limit, Offset
+from customers_api.schemas import (
+    Import,
+    ImportList,
+    ImportStarted,
+    Rejection,
+    RejectionList,
+    StartedImport,
+)
+
+router = APIRouter(responses=PROBLEMS, tags=["imports"])
+
+
+@router.get(
+    "/grpc/v1/service/import_customers/",
+    status_code=202,
+    summary="Load the registered customers from vAptekeSync",
+)
+async def import_customers(request: Request, connection: Connection, response: Response) -> ImportStarted:
+    """Starts an import, or joins the one that is running: repeating the call does no harm."""
+    response.headers["Cache-Control"] = "no-store"
+    job, new = await _request_import(request, connection)
+    message = "The import has been requested." if new else "An import is running already: this is it."
+    data = StartedImport(import_id=job["id"], status=job["status"], url=_url(job["id"]))
+    return ImportStarted(message=message, data=data)
+
+
+@router.post("/rest/v1/imports/", status_code=202, summary="Start an import")
+async def start_import(request: Request, connection: Connection, response: Response) -> Import:
+    """Starts an import, or joins the one that is running; `Location` is the job."""
+    job, _ = await _request_import(request, connection)
+    response.headers["Location"] = _url(job["id"])
+    return await get_import(connection, job["id"])
+
+
+@router.get("/rest/v1/imports/", summary="List imports")
+async def list_imports(connection: Connection, limit: Limit = 50, offset: Offset = 0) -> ImportList:
+    """The latest first."""
+    rows, count = await imports.history(connection, limit, offset)
+    return ImportList(items=[_import(row) for row in rows], count=count)
+
+
+@router.get("/rest/v1/imports/{import_id}/", summary="One import", responses=NOT_FOUND)
+async def get_import(connection: Connection, import_id: UUID) -> Import:
+    """The job: status, counts, and how long it will take."""
+    row = await imports.find(connection, import_id)
+    if row is None:
+        raise _no_import()
+    return _import(row)
+
+
+@router.get(
+    "/rest/v1/imports/{import_id}/rejections/",
+    summary="What was rejected or repaired",
+    responses=NOT_FOUND,
+)
+async def list_rejections(
+    connection: Connection, import_id: UUID, limit: Limit = 50, offset: Offset = 0
+) -> RejectionList:
+    """In the order of the legacy ids."""
+    if await imports.find(connection, import_id) is None:
+        raise _no_import()
+    rows, count = await imports.rejections(connection, import_id, limit, offset)
+    return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
+
+
+async def _request_import(request: Request, connection: asyncpg.Connection) -> tuple[asyncpg.Record, bool]:
+    async with connection.transaction():
+        return await imports.request(connection, request.app.state.settings.import_range_rows)
+
+
+def _no_import() -> ProblemError:
+    return ProblemError(404, "import_not_found", "There is no such import.")
+
+
+def _url(import_id: UUID) -> str:
+    return f"/rest/v1/imports/{import_id}/"
+
+
+def _import(row: asyncpg.Record) -> Import:
+    read = sum(row[name] for name in ("created", "updated", "unchanged", "skipped", "rejected"))
+    rate = read / row["seconds"] if row["seconds"] else None
+    planned, running = row["planned_rows"], row["finished_at"] is None
+    return Import(
+        **row,
+        read=read,
+        percent=_percent(row["status"], read, planned),
+        rows_per_second=round(rate, 1) if rate is not None else None,
+        seconds_left=round(max(planned - read, 0) / rate, 1) if running and rate and planned is not None else None,
+    )
+
+
+def _percent(status: str, read: int, planned: int | None) -> float | None:
+    if status == "completed":
+        return 100.0
+    return None if planned is None else round(min(100 * read / max(planned, 1), 100.0), 1)

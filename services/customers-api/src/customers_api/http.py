@@ -1,0 +1,24 @@
+"""What the REST doors have in common: the connection, paging, the problems of every call."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import Depends, Query, Request
+from vapteke_shared.problems import Problem
+
+INT64 = 2**63 - 1
+
+
+async def _connection(request: Request) -> AsyncIterator[asyncpg.Connection]:
+    async with request.app.state.pool.acquire() as connection:
+        yield connection
+
+
+# the connection goes back before the answer is sent: a slow client must not hold it
+Connection = Annotated[asyncpg.Connection, Depends(_connection, scope="function")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="items per answer")]
+Offset = Annotated[int, Query(ge=0, le=INT64, description="rows to skip")]
+Responses = dict[int | str, dict[str, Any]]
+PROBLEMS: Responses = {status: {"model": Problem} for status in (422, 503)}
+NOT_FOUND: Responses = {404: {"model": Problem}}
