@@ -11,8 +11,8 @@ SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
 # each module may import those in the lines above its own
 LAYERS = {
     "customers_api": [
-        {"models", "schemas", "settings"},
-        {"database"},
+        {"answers", "models", "settings"},
+        {"schemas", "database"},
         {"outbox"},
         {"imports", "customers", "customer_lists", "legacy_customers", "http"},
         {"api", "api_lists", "api_imports", "consumer", "sweeper"},

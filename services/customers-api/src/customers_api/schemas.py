@@ -1,17 +1,14 @@
 """The shapes of the answers (contract): bodies hold exactly these keys."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from customers_api.answers import instant
 
-def _instant(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Instant = Annotated[datetime, PlainSerializer(_instant, return_type=str)]
+Instant = Annotated[datetime, PlainSerializer(instant, return_type=str)]
 
 
 class Answer(BaseModel):
