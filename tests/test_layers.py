@@ -11,9 +11,10 @@ SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
 # each module may import those in the lines above its own
 LAYERS = {
     "customers_api": [
-        {"answers", "models", "settings"},
+        {"answers", "fields", "models", "settings"},
         {"schemas", "database"},
         {"outbox"},
+        {"customer_events"},
         {"imports", "customers", "customer_lists", "legacy_customers", "http"},
         {"api", "api_lists", "api_imports", "consumer", "sweeper"},
         {"app"},

@@ -13,6 +13,8 @@ import msgspec
 from vapteke_shared import phones
 from vapteke_shared.events import LegacyCustomerRead, LegacyCustomerRejected
 
+from customers_api import customer_events
+
 LegacyEvent = LegacyCustomerRead | LegacyCustomerRejected
 Incoming = tuple[int, LegacyEvent]
 """The partition that an event came in, and the event."""
@@ -44,6 +46,7 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
         for statement in (_LOCK_PHONES, _LOCK_CUSTOMERS, _SKIP, _LINK, _DECIDE, _LOSE, _CREATE, _CHANGE):
             await connection.execute(statement)
         await connection.execute(_MIRROR, import_id)
+        await connection.execute(_SAY)
     await connection.execute(_REJECTIONS, import_id)
     await connection.execute(_COUNT, import_id)
 
@@ -73,7 +76,7 @@ def _json(reasons: dict[Any, str] | None) -> str | None:
 
 # arrivals: the batch as it came. incoming: each row compared with its mirror; applies: it writes; is_new: its legacy
 # row was never seen; links: it joins a customer that is there; claims: it changes who may own a phone.
-# owners: who owns each phone that is decided anew. losers: who loses one.
+# owners: who owns each phone that is decided anew. losers: who loses one. changes: what is to be told of whom.
 _TEMPORARY = """
 CREATE TEMP TABLE arrivals (
     partition int, chunk int, attempt uuid, legacy_id bigint, read_at timestamptz, rejected bool, reasons jsonb,
@@ -88,6 +91,7 @@ CREATE TEMP TABLE incoming (
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE owners (phone_id bigint, customer_id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE losers (customer_id bigint) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE changes (customer_id bigint, kind text, changed json) ON COMMIT DELETE ROWS;
 """
 
 _ADD_PHONES = """
@@ -227,17 +231,26 @@ INSERT INTO losers SELECT id FROM lost
 """
 
 _CREATE = """
-INSERT INTO customers (
-    id, phone_id, phone_from, firstname_id, lastname, email, birthday, gender, city_id, last_auth_at, version
+WITH created AS (
+    INSERT INTO customers (
+        id, phone_id, phone_from, firstname_id, lastname, email, birthday, gender, city_id, last_auth_at, version
+    )
+    SELECT
+        i.customer_id, o.phone_id, CASE WHEN o.phone_id IS NOT NULL THEN 'import' END, f.id, i.lastname, i.email,
+        i.birthday, i.gender, i.city_id, i.last_auth_at, 1
+    FROM incoming i
+    LEFT JOIN owners o ON o.phone_id = i.phone_id AND o.customer_id = i.customer_id
+    LEFT JOIN firstnames f ON f.name = i.firstname
+    WHERE i.applies AND i.is_new AND NOT i.links
+    ORDER BY i.customer_id
+    RETURNING id, phone_id, firstname_id, lastname, email, birthday, gender, city_id, last_auth_at
 )
-SELECT
-    i.customer_id, o.phone_id, CASE WHEN o.phone_id IS NOT NULL THEN 'import' END, f.id, i.lastname, i.email,
-    i.birthday, i.gender, i.city_id, i.last_auth_at, 1
-FROM incoming i
-LEFT JOIN owners o ON o.phone_id = i.phone_id AND o.customer_id = i.customer_id
-LEFT JOIN firstnames f ON f.name = i.firstname
-WHERE i.applies AND i.is_new AND NOT i.links
-ORDER BY i.customer_id
+INSERT INTO changes SELECT id, 'created', array_to_json(array_remove(ARRAY[
+    CASE WHEN phone_id IS NOT NULL THEN 'phone' END, CASE WHEN firstname_id IS NOT NULL THEN 'firstname' END,
+    CASE WHEN lastname IS NOT NULL THEN 'lastname' END, CASE WHEN email IS NOT NULL THEN 'email' END,
+    CASE WHEN birthday IS NOT NULL THEN 'birthday' END, CASE WHEN gender IS NOT NULL THEN 'gender' END,
+    CASE WHEN city_id IS NOT NULL THEN 'city_id' END, CASE WHEN last_auth_at IS NOT NULL THEN 'last_auth_at' END
+], NULL)) FROM created
 """
 
 # Field by field: what the legacy side changed since the mirror was written is taken, the rest keeps what we have. On
@@ -251,7 +264,7 @@ WITH changed AS (
 ),
 merged AS (
     SELECT
-        c.id,
+        c AS old, c.id,
         COALESCE(o.phone_id, c.phone_id) AS phone_id,
         CASE WHEN o.phone_id IS NULL OR o.phone_id = c.phone_id AND c.phone_from = 'api' THEN c.phone_from
             ELSE 'import' END AS phone_from,
@@ -277,19 +290,34 @@ merged AS (
     LEFT JOIN legacy_customers m ON m.legacy_id = i.legacy_id
     LEFT JOIN firstnames f ON f.name = i.firstname
     LEFT JOIN owners o ON o.customer_id = c.id
+),
+compared AS (
+    SELECT merged.*, array_remove(ARRAY[
+        CASE WHEN lost OR phone_id IS DISTINCT FROM (old).phone_id THEN 'phone' END,
+        CASE WHEN firstname_id IS DISTINCT FROM (old).firstname_id THEN 'firstname' END,
+        CASE WHEN lastname IS DISTINCT FROM (old).lastname THEN 'lastname' END,
+        CASE WHEN email IS DISTINCT FROM (old).email THEN 'email' END,
+        CASE WHEN birthday IS DISTINCT FROM (old).birthday THEN 'birthday' END,
+        CASE WHEN gender IS DISTINCT FROM (old).gender THEN 'gender' END,
+        CASE WHEN city_id IS DISTINCT FROM (old).city_id THEN 'city_id' END,
+        CASE WHEN last_auth_at IS DISTINCT FROM (old).last_auth_at THEN 'last_auth_at' END
+    ], NULL) AS changed
+    FROM merged
+),
+written AS (
+    UPDATE customers c SET
+        phone_id = n.phone_id, phone_from = n.phone_from, firstname_id = n.firstname_id, lastname = n.lastname,
+        email = n.email, birthday = n.birthday, gender = n.gender, city_id = n.city_id, last_auth_at = n.last_auth_at,
+        version = c.version + 1, updated_at = now()
+    FROM compared n
+    WHERE c.id = n.id AND cardinality(n.changed) > 0
+    RETURNING c.id, n.changed
 )
-UPDATE customers c SET
-    phone_id = n.phone_id, phone_from = n.phone_from, firstname_id = n.firstname_id, lastname = n.lastname,
-    email = n.email, birthday = n.birthday, gender = n.gender, city_id = n.city_id, last_auth_at = n.last_auth_at,
-    version = c.version + 1, updated_at = now()
-FROM merged n
-WHERE c.id = n.id AND (
-    n.lost OR
-    (n.phone_id, n.firstname_id, n.lastname, n.email, n.birthday, n.gender, n.city_id, n.last_auth_at)
-    IS DISTINCT FROM
-    (c.phone_id, c.firstname_id, c.lastname, c.email, c.birthday, c.gender, c.city_id, c.last_auth_at)
-)
+INSERT INTO changes
+SELECT id, CASE WHEN 'phone' = ANY(changed) THEN 'phone_changed' ELSE 'updated' END, array_to_json(changed) FROM written
 """
+
+_SAY = customer_events.insert("'import'", "changes")
 
 _MIRROR = """
 INSERT INTO legacy_customers (

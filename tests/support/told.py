@@ -1,0 +1,20 @@
+"""What the outbox has to tell of customers."""
+
+import asyncpg
+import msgspec
+from vapteke_shared import events, topics
+from vapteke_shared.events import CustomerEvent
+
+
+async def told(pool: asyncpg.Pool) -> list[CustomerEvent]:
+    """The customer events in the outbox, in order, each checked to be what its headers and key say."""
+    rows = await pool.fetch("SELECT * FROM outbox WHERE topic = $1 ORDER BY id", topics.CUSTOMERS.name)
+    return [_decoded(row) for row in rows]
+
+
+def _decoded(row: asyncpg.Record) -> CustomerEvent:
+    headers = msgspec.json.decode(row["headers"])
+    event = events.decode(row["value"], [(name, str(content).encode()) for name, content in headers.items()])
+    assert isinstance(event, CustomerEvent)
+    assert row["key"] == headers["ce_subject"] == str(event.id)
+    return event
