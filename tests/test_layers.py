@@ -28,7 +28,7 @@ LAYERS = {
         {"consumer"},
         {"cli"},
     ],
-    "favorites_api": [{"app"}],
+    "favorites_api": [{"settings"}, {"app"}],
 }
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from customers_api.settings import MigrateSettings, ServeSettings
 from customers_api.settings import WorkSettings as CustomersWorkSettings
+from favorites_api.settings import ServeSettings as FavoritesSettings
 from legacy_importer.settings import Columns, Genders
 from legacy_importer.settings import WorkSettings as ImporterSettings
 from pydantic.fields import FieldInfo
-from vapteke_shared.settings import HttpSettings, Settings
+from vapteke_shared.settings import Settings
 from vapteke_shared.topics import TopicsSettings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -17,9 +18,9 @@ PROCESSES: dict[str, type[Settings]] = {
     "M": MigrateSettings,
     "I": ImporterSettings,
     "T": TopicsSettings,
-    "F": HttpSettings,
+    "F": FavoritesSettings,
 }
-ORDER = ("postgres", "kafka", "vaptekesync", "mssql", "import", "http", "metrics", "log")
+ORDER = ("secret", "auth", "postgres", "kafka", "vaptekesync", "mssql", "import", "http", "metrics", "log")
 
 
 def test_the_configuration_table_is_that_of_the_settings() -> None:

@@ -10,14 +10,16 @@ from customers_api.app import create_app
 from customers_api.consumer import ImportConsumers
 from customers_api.settings import ServeSettings
 from legacy_events import CLUSTER, Attempt, records
+from tokens_for import SECRET_KEY, bearer
 from vapteke_shared.health import Health
 from vapteke_shared.settings import PostgresSettings
 
 
 @pytest.fixture
 async def client(settings: PostgresSettings, pool: asyncpg.Pool) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(ServeSettings(**settings.model_dump()), pool, Health())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    app = create_app(ServeSettings(**settings.model_dump(), secret_key=SECRET_KEY), pool, Health())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer()) as client:
         yield client
 
 
@@ -147,10 +149,11 @@ async def test_rejections_are_those_of_the_winning_attempts(
 async def test_without_the_database_it_is_unavailable(settings: PostgresSettings) -> None:
     from customers_api import database
 
-    away = ServeSettings(**{**settings.model_dump(), "postgres_port": 1})
+    away = ServeSettings(**{**settings.model_dump(), "postgres_port": 1, "secret_key": SECRET_KEY})
     async with database.create_pool(away, 1) as pool:
         app = create_app(away, pool, Health())
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer()) as client:
             answer = await client.get("/rest/v1/customers/")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")

@@ -82,14 +82,14 @@ def answer(
         detail=detail,
         instance=request.url.path,
         code=code,
-        trace_id=_trace_id(request),
+        trace_id=trace_id(request),
         errors=list(errors) if errors else None,
     )
     content = problem.model_dump(exclude_none=True)
     return JSONResponse(content, status, dict(headers or {}), media_type="application/problem+json")
 
 
-def _trace_id(request: Request) -> str:
+def trace_id(request: Request) -> str:
     """The caller's W3C trace id, or a new one; the same for the answer and the log."""
     if not hasattr(request.state, "trace_id"):
         given = re.fullmatch(
@@ -116,11 +116,11 @@ async def _on_validation(request: Request, error: Any) -> Response:
 
 
 async def _on_outage(request: Request, error: Exception) -> Response:
-    log.warning("the database is away", trace_id=_trace_id(request), error=type(error).__name__)
+    log.warning("the database is away", trace_id=trace_id(request), error=type(error).__name__)
     detail = "The database does not answer; nothing was changed unless the request was already done. Try again."
     return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", trace_id=_trace_id(request), error=type(error).__name__)
+    log.error("unexpected error", trace_id=trace_id(request), error=type(error).__name__)
     return answer(request, 500, "internal_error", "Something went wrong; the trace_id finds it in the logs.")

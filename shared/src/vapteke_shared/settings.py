@@ -3,11 +3,20 @@
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 _SECRETS = Path("/run/secrets")
+_KEY_BYTES = 32  # as long as the digest of HS256
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -39,6 +48,27 @@ class MetricsSettings(Settings):
 class HttpSettings(MetricsSettings):
     http_host: str = Field("127.0.0.1", description="address of the REST service")
     http_port: Port = Field(8000, description="port of the REST service")
+
+
+class AuthSettings(Settings):
+    auth_enabled: bool = Field(
+        True, description="false: no tokens, everybody may do everything: for a closed network alone"
+    )
+    auth_issuer: Text = Field("vapteke", description="the claim `iss` that tokens must have")
+    auth_audience: Text = Field("vapteke", description="the claim `aud` that tokens must have")
+    secret_key: Annotated[SecretStr | None, Field(validate_default=True)] = Field(
+        None, description=f"signs the bearer tokens: at least {_KEY_BYTES} bytes; required unless AUTH_ENABLED=false"
+    )
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        if (
+            others.data.get("auth_enabled", True)
+            and len((key or SecretStr("")).get_secret_value().encode()) < _KEY_BYTES
+        ):
+            raise ValueError(f"needs at least {_KEY_BYTES} bytes")
+        return key
 
 
 class KafkaSettings(Settings):

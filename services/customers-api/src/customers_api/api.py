@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from vapteke_shared import auth
 from vapteke_shared.problems import ProblemError
 
 from customers_api import customers
@@ -13,7 +14,12 @@ router = APIRouter(responses=PROBLEMS, tags=["customers"])
 CustomerId = Annotated[int, Path(ge=1, le=INT64)]
 
 
-@router.get("/rest/v1/customers/{customer_id}/", summary="One customer", responses=NOT_FOUND)
+@router.get(
+    "/rest/v1/customers/{customer_id}/",
+    summary="One customer",
+    dependencies=[auth.needs("customers:read")],
+    responses=NOT_FOUND,
+)
 async def get_customer(connection: Connection, customer_id: CustomerId) -> Customer:
     """The customer, if not deleted."""
     row = await customers.find(connection, customer_id)

@@ -4,6 +4,7 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import APIRouter, Request, Response
+from vapteke_shared import auth
 from vapteke_shared.problems import ProblemError
 
 from customers_api import imports
@@ -24,6 +25,7 @@ router = APIRouter(responses=PROBLEMS, tags=["imports"])
     "/grpc/v1/service/import_customers/",
     status_code=202,
     summary="Load the registered customers from vAptekeSync",
+    dependencies=[auth.needs("imports:run")],
 )
 async def import_customers(request: Request, connection: Connection, response: Response) -> ImportStarted:
     """Starts an import, or joins the one that is running: repeating the call does no harm."""
@@ -34,7 +36,7 @@ async def import_customers(request: Request, connection: Connection, response: R
     return ImportStarted(message=message, data=data)
 
 
-@router.post("/rest/v1/imports/", status_code=202, summary="Start an import")
+@router.post("/rest/v1/imports/", status_code=202, summary="Start an import", dependencies=[auth.needs("imports:run")])
 async def start_import(request: Request, connection: Connection, response: Response) -> Import:
     """Starts an import, or joins the one that is running; `Location` is the job."""
     job, _ = await _request_import(request, connection)
@@ -42,14 +44,19 @@ async def start_import(request: Request, connection: Connection, response: Respo
     return await get_import(connection, job["id"])
 
 
-@router.get("/rest/v1/imports/", summary="List imports")
+@router.get("/rest/v1/imports/", summary="List imports", dependencies=[auth.needs("imports:read")])
 async def list_imports(connection: Connection, limit: Limit = 50, offset: Offset = 0) -> ImportList:
     """The latest first."""
     rows, count = await imports.history(connection, limit, offset)
     return ImportList(items=[_import(row) for row in rows], count=count)
 
 
-@router.get("/rest/v1/imports/{import_id}/", summary="One import", responses=NOT_FOUND)
+@router.get(
+    "/rest/v1/imports/{import_id}/",
+    summary="One import",
+    dependencies=[auth.needs("imports:read")],
+    responses=NOT_FOUND,
+)
 async def get_import(connection: Connection, import_id: UUID) -> Import:
     """The job: status, counts, and how long it will take."""
     row = await imports.find(connection, import_id)
@@ -61,6 +68,7 @@ async def get_import(connection: Connection, import_id: UUID) -> Import:
 @router.get(
     "/rest/v1/imports/{import_id}/rejections/",
     summary="What was rejected or repaired",
+    dependencies=[auth.needs("imports:read")],
     responses=NOT_FOUND,
 )
 async def list_rejections(

@@ -7,7 +7,7 @@ import asyncpg
 import typer
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
-from vapteke_shared import health, logs, offsets, problems, processes, topics
+from vapteke_shared import auth, health, logs, offsets, problems, processes, topics
 from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
@@ -21,6 +21,7 @@ cli = typer.Typer(no_args_is_help=True, help="Customers and their import.", pret
 offsets_cli = typer.Typer(no_args_is_help=True, help="The places in Kafka that are stored in Postgres.")
 cli.add_typer(offsets_cli, name="offsets")
 
+PUBLIC = ("/health/live", "/health/ready", "/openapi.json")
 _REPLACED = "Kafka was replaced"
 _DATABASE_CHECK_SECONDS = 2
 
@@ -42,6 +43,7 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         app.include_router(router)
     app.add_api_route("/health/live", health.live, include_in_schema=False)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
+    auth.protect(app, settings, PUBLIC)
     app.add_middleware(SlashAdded)
     return app
 

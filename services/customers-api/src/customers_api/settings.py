@@ -2,6 +2,7 @@
 
 from pydantic import Field
 from vapteke_shared.settings import (
+    AuthSettings,
     HttpSettings,
     KafkaSettings,
     MetricsSettings,
@@ -14,7 +15,7 @@ class MigrateSettings(PostgresOwnerSettings):
     """`customers-api migrate`."""
 
 
-class ServeSettings(HttpSettings, PostgresSettings):
+class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):
     """`customers-api serve`."""
 
     import_range_rows: int = Field(10_000, ge=1, le=100_000, description="rows in one key range of an import")

@@ -4,9 +4,13 @@ import asyncio
 
 import typer
 from fastapi import FastAPI
-from vapteke_shared import health, logs, problems, processes
+from vapteke_shared import auth, health, logs, problems, processes
 from vapteke_shared.health import Health
-from vapteke_shared.settings import HttpSettings, load
+from vapteke_shared.settings import load
+
+from favorites_api.settings import ServeSettings
+
+PUBLIC = ("/health/live", "/health/ready", "/openapi.json")
 
 cli = typer.Typer(no_args_is_help=True, help="Favorites of customers.", pretty_exceptions_enable=False)
 
@@ -16,25 +20,26 @@ def main() -> None:
     """Favorites of customers."""
 
 
-def create_app(state: Health) -> FastAPI:
+def create_app(settings: ServeSettings, state: Health) -> FastAPI:
     app = FastAPI(title="favorites-api", version="1", docs_url=None, redoc_url=None)
     problems.install(app)
     app.add_api_route("/health/live", health.live, include_in_schema=False)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
+    auth.protect(app, settings, PUBLIC)
     return app
 
 
 @cli.command()
 def serve() -> None:
     """The REST service."""
-    settings = load(HttpSettings)
+    settings = load(ServeSettings)
     logs.configure(settings.log_level)
     processes.run(lambda stopping: _serve(settings, stopping))
 
 
-async def _serve(settings: HttpSettings, stopping: asyncio.Event) -> None:
+async def _serve(settings: ServeSettings, stopping: asyncio.Event) -> None:
     state = Health()
-    async with processes.served(create_app(state), settings.http_host, settings.http_port):
+    async with processes.served(create_app(settings, state), settings.http_host, settings.http_port):
         await processes.work(settings, state, stopping, _wait)
 
 

@@ -1,0 +1,117 @@
+"""Who may ask for what: every path but the public ones wants a bearer token, every route a scope."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.routing import iter_route_contexts
+from fastapi.security.base import SecurityBase
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vapteke_shared import logs, problems
+from vapteke_shared.problems import ProblemError
+from vapteke_shared.settings import AuthSettings
+from vapteke_shared.tokens import ANONYMOUS, SCOPES, Principal, TokenRefused, Verifier
+
+_CHALLENGE: Final = 'Bearer realm="vapteke"'
+
+log = logs.get(__name__)
+
+
+class Unprotected(Exception):
+    """A route asks for no scope and is not public."""
+
+
+def needs(scope: str) -> Any:
+    """What a route's `dependencies` hold: only a token with this scope may call it."""
+    return Security(_Needs(scope), scopes=[scope])
+
+
+def protect(app: FastAPI, settings: AuthSettings, public: Collection[str]) -> None:
+    """Called once, when all routes are there; `public` are whole paths. Raises Unprotected."""
+    unprotected = [path for path, scopes in scopes_by_path(app) if not scopes and path not in public]
+    if unprotected:
+        raise Unprotected(f"neither a scope nor public: {', '.join(unprotected)}")
+    if settings.auth_enabled:
+        verifier = Verifier(settings)
+        app.add_middleware(Authentication, identify=lambda scope: _identified(verifier, scope), public=public)
+    else:
+        log.warning("AUTH_ENABLED=false: everybody who can connect may read and change everything")
+        app.add_middleware(Authentication, identify=lambda _: ANONYMOUS, public=public)
+
+
+def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
+    """Every route's path, and the scopes that it asks for."""
+    for route in iter_route_contexts(app.routes):
+        dependant = getattr(route.route, "dependant", None)
+        needed = [each.call for each in dependant.dependencies] if dependant else []
+        yield str(route.path), [need.scope for need in needed if isinstance(need, _Needs)]
+
+
+def principal(request: Request) -> Principal:
+    """Who asks. Raises ProblemError on a public path, where nobody was asked for."""
+    known = request.scope.get("principal")
+    if not isinstance(known, Principal):
+        raise ProblemError(401, "token_required", _NO_TOKEN, {"WWW-Authenticate": _CHALLENGE})
+    return known
+
+
+_NO_TOKEN = "This call wants a bearer token in the Authorization header."
+
+
+class _Needs(SecurityBase):
+    """Looks for a scope in the token, and shows it in OpenAPI."""
+
+    scheme_name = "bearer"
+    model = HTTPBearer(bearerFormat="JWT", description="A token of `scope`s: " + ", ".join(SCOPES))
+
+    def __init__(self, scope: str) -> None:
+        if scope not in SCOPES:
+            raise ValueError(f"unknown scope: {scope}")
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> None:
+        if self.scope not in principal(request).scopes:
+            challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{self.scope}"'
+            detail = f"The token lacks the scope {self.scope}."
+            raise ProblemError(403, "insufficient_scope", detail, {"WWW-Authenticate": challenge})
+
+
+class Authentication:
+    """Stands before all routing: a path that does not exist is no stranger's business either."""
+
+    def __init__(self, app: ASGIApp, identify: Callable[[Scope], Principal], public: Collection[str]) -> None:
+        self._app, self._identify, self._public = app, identify, frozenset(public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in self._public:
+            try:
+                scope["principal"] = self._identify(scope)
+            except ProblemError as refusal:
+                request = Request(scope)
+                answer = problems.answer(request, refusal.status, refusal.code, refusal.detail, refusal.headers)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _identified(verifier: Verifier, scope: Scope) -> Principal:
+    """Raises ProblemError."""
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not given:
+        raise ProblemError(401, "token_required", _NO_TOKEN, {"WWW-Authenticate": _CHALLENGE})
+    if len(given) > 1:
+        raise _invalid("There is more than one Authorization header.")
+    scheme, _, token = given[0].partition(b" ")
+    if scheme.lower() != b"bearer":
+        raise ProblemError(401, "token_required", _NO_TOKEN, {"WWW-Authenticate": _CHALLENGE})
+    try:
+        return verifier.principal(token.strip())
+    except TokenRefused as refusal:
+        raise _invalid(str(refusal)) from None
+
+
+def _invalid(detail: str) -> ProblemError:
+    challenge = f'{_CHALLENGE}, error="invalid_token", error_description="{detail}"'
+    return ProblemError(401, "invalid_token", detail, {"WWW-Authenticate": challenge})

@@ -1,0 +1,19 @@
+"""Tokens for the tests, and the settings that accept them."""
+
+from datetime import timedelta
+
+from pydantic import SecretStr
+from vapteke_shared import tokens
+from vapteke_shared.settings import AuthSettings
+
+SECRET_KEY = "a key for tests alone, made up here"
+SETTINGS = AuthSettings(secret_key=SecretStr(SECRET_KEY))
+
+
+def bearer(*scopes: str) -> dict[str, str]:
+    """The header of a request with a token of these scopes; none: of all."""
+    return header(tokens.issue(SETTINGS, "tester", scopes or tokens.SCOPES, timedelta(hours=1)))
+
+
+def header(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
