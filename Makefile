@@ -9,7 +9,7 @@ help: ## show this list
 demo: ## import 78,553 made-up customers (CUSTOMERS=… for more) and check the verdict
 	@$(PYTHON) deploy/bootstrap && $(BIN)/vapteke demo --customers $(CUSTOMERS)
 up: ## run everything in the foreground; Ctrl-C stops it
-	@$(PYTHON) deploy/bootstrap && $(BIN)/vapteke up --customers $(CUSTOMERS)
+	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke up --customers $(CUSTOMERS)
 test: ## the whole suite, in minutes
 	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m "not prove"
 prove: ## the long forms of the tests that have one

@@ -26,7 +26,8 @@ class RunningStack:
 
     def __init__(self, ready: Path) -> None:
         self._ready = ready
-        self.client = httpx.AsyncClient(base_url=self["customers_api"], timeout=10)
+        headers = {"Authorization": f"Bearer {self['token']}"}
+        self.client = httpx.AsyncClient(base_url=self["customers_api"], headers=headers, timeout=10)
 
     def __getitem__(self, name: str) -> Any:
         return json.loads(self._ready.read_text())[name]

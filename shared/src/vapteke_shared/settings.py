@@ -1,7 +1,7 @@
 """Settings from the environment, a `.env` file or a folder of secrets; a wrong one ends the start with one line."""
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -96,10 +96,11 @@ class PostgresOwnerSettings(PostgresSettings):
 S = TypeVar("S", bound=Settings)
 
 
-def load(kind: type[S]) -> S:
-    """Read the settings, or end the process with one line that names each wrong variable and never its value."""
+def load(kind: type[S], **given: Any) -> S:
+    """Read the settings that are not given, or end the process with one line that names each wrong variable and never
+    its value."""
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         raise SystemExit(f"configuration: {'; '.join(faults)}") from None

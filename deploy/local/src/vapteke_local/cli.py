@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -15,7 +16,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from vapteke_local import demo as demonstration
-from vapteke_local import stack
+from vapteke_local import stack, tokens
 from vapteke_local.pieces import Piece
 from vapteke_local.processes import StackFailure
 from vapteke_local.stack import Options, Stack
@@ -79,22 +80,22 @@ async def _up(options: Options) -> int:
     async with stack.serve(options, _say) as running:
         console.print(_addresses(running))
         _say(f"Postgres, as superuser: {running.postgres}")
+        _say("`vapteke token` prints a token for the services")
         _say(f"described in {options.ready}; Ctrl-C stops it")
         await asyncio.Event().wait()
     return 0
 
 
 def _addresses(running: Stack) -> Table:
-    table = Table("what", "where", "pid", title="The stack runs", title_justify="left")
+    table = Table("what", "where", "metrics", "pid", title="The stack runs", title_justify="left")
     where = {
         "customers-api serve": running.customers_api,
         "favorites-api serve": running.favorites_api,
-        "legacy-importer 1": running.legacy_importer,
         "vaptekesync": f"{running.vaptekesync.host}:{running.vaptekesync.port}",
         **{f"kafka {number}": address for number, address in enumerate(running.kafka, start=1)},
     }
     for name, pid in sorted(running.processes.items()):
-        table.add_row(name, where.get(name, ""), str(pid))
+        table.add_row(name, where.get(name, ""), running.metrics.get(name, ""), str(pid))
     return table
 
 
@@ -134,22 +135,43 @@ Running = Annotated[Path | None, typer.Option("--ready", help="The stack's descr
 Values = Annotated[list[str], typer.Argument(metavar="COLUMN=VALUE…", help="NULL for null, dates in ISO 8601.")]
 
 
+@app.command()
+def token(
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help=f"What it may do, repeatable: {', '.join(tokens.SCOPES)}. Default: everything."),
+    ] = None,
+    ttl: Annotated[str, typer.Option(help="How long it holds: seconds, or such as 15m, 12h, 30d.")] = "12h",
+    subject: Annotated[str, typer.Option(help="Who asks, for the audit log.")] = "developer",
+    ready: Running = None,
+) -> None:
+    """Print a bearer token, made with SECRET_KEY or, without it, with the running stack's."""
+    secret_key = tokens.key_from_environment() or _description(ready or stack.run_file())["secret_key"]
+    try:
+        made = tokens.issue(secret_key, subject, scope or tokens.SCOPES, tokens.duration(ttl))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    except StackFailure as failure:
+        _give_up(str(failure))
+    sys.stdout.write(f"{made}\n")
+
+
 @legacy.command("set")
 def set_row(legacy_id: Annotated[int, typer.Argument(metavar="ID")], values: Values, ready: Running = None) -> None:
     """Change columns of a row: `vapteke legacy set 5 Phone=79161234567`."""
-    _command(ready, {"do": "set", "id": legacy_id, "values": _pairs(values)})
+    _command(ready, {"do": "set", "id": legacy_id, "values": _pairs(values)}, f"row {legacy_id} is changed")
 
 
 @legacy.command("add")
 def add_row(values: Values, ready: Running = None) -> None:
     """Add a row: `vapteke legacy add ID=2000000000 Phone=79161234567`."""
-    _command(ready, {"do": "add", "values": _pairs(values)})
+    _command(ready, {"do": "add", "values": _pairs(values)}, "the row is added")
 
 
 @legacy.command("remove")
 def remove_row(legacy_id: Annotated[int, typer.Argument(metavar="ID")], ready: Running = None) -> None:
     """Remove a row."""
-    _command(ready, {"do": "remove", "id": legacy_id})
+    _command(ready, {"do": "remove", "id": legacy_id}, f"row {legacy_id} is removed")
 
 
 @legacy.command("fault")
@@ -161,22 +183,19 @@ def fault(
     ready: Running = None,
 ) -> None:
     """Make the server misbehave: `vapteke legacy fault drop rows=500 times=2`."""
-    _command(
-        ready, {"do": "fault", "kind": kind, **{name: _number(value) for name, value in _pairs(options or []).items()}}
-    )
+    numbers = {name: _number(value) for name, value in _pairs(options or []).items()}
+    _command(ready, {"do": "fault", "kind": kind, **numbers}, f"the fault {kind} is set")
 
 
 @legacy.command("clear")
 def clear(ready: Running = None) -> None:
     """End all faults."""
-    _command(ready, {"do": "clear"})
+    _command(ready, {"do": "clear"}, "all faults are ended")
 
 
-def _command(ready: Path | None, command: dict[str, Any]) -> None:
+def _command(ready: Path | None, command: dict[str, Any], done: str) -> None:
     file = ready or stack.run_file()
-    if not file.exists():
-        _give_up(f"no stack is described in {file}: is `vapteke up` running?")
-    server = json.loads(file.read_text())["vaptekesync"]
+    server = _description(file)["vaptekesync"]
     if server["control_port"] is None:
         _give_up("this stack reads a vAptekeSync from elsewhere: it is not ours to change")
     try:
@@ -185,6 +204,14 @@ def _command(ready: Path | None, command: dict[str, Any]) -> None:
         _give_up(f"the stack described in {file} does not answer: {error}")
     if not answer["ok"]:
         _give_up(answer["error"])
+    _say(done)
+
+
+def _description(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        _give_up(f"no stack is described in {file}: is `vapteke up` running?")
+    description: dict[str, Any] = json.loads(file.read_text())
+    return description
 
 
 def _give_up(text: str) -> NoReturn:

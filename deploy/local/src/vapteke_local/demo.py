@@ -63,7 +63,7 @@ class Timeline:
 async def run(options: Options, console: Console) -> int:
     """The exit code: 0 when every verdict is the expected one and the second import wrote nothing."""
     async with stack.serve(options, lambda text: console.print(text, markup=False, highlight=False)) as running:
-        async with httpx.AsyncClient(base_url=running.customers_api, timeout=30, trust_env=False) as client:
+        async with _client(running) as client:
             faults = await _both_imports(client, running, options, console)
             console.print(_customers_table(await _get(client, "/rest/v1/customers/", limit=5)))
         console.print(_memory_table(running.processes))
@@ -72,6 +72,11 @@ async def run(options: Options, console: Console) -> int:
     if not faults:
         console.print("[bold green]The verdict is exact.")
     return 1 if faults else 0
+
+
+def _client(running: Stack) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {running.token}"}
+    return httpx.AsyncClient(base_url=running.customers_api, headers=headers, timeout=30, trust_env=False)
 
 
 async def _both_imports(client: httpx.AsyncClient, running: Stack, options: Options, console: Console) -> list[str]:

@@ -33,6 +33,7 @@ class Service:
     program: Program
     url: str
     """Where it answers: the REST service of a `serve`, health and metrics of a worker."""
+    metrics: str
 
     @property
     def ready(self) -> Probe:
@@ -51,7 +52,8 @@ def serving(around: Surroundings, name: str) -> Service:
     """A REST service, such as `customers-api`."""
     port, metrics = _port(around, name), _port(around, f"{name} metrics")
     env = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), **_metrics(metrics)}
-    return Service(program=_program(around, f"{name} serve", name, "serve", env=env), url=f"http://{HOST}:{port}")
+    program = _program(around, f"{name} serve", name, "serve", env=env)
+    return Service(program=program, url=f"http://{HOST}:{port}", metrics=f"http://{HOST}:{metrics}/metrics")
 
 
 def working(around: Surroundings, service: str, name: str, count: int) -> list[Service]:
@@ -63,7 +65,8 @@ def _worker(around: Surroundings, service: str, name: str) -> Service:
     """Its name is also the one under which Kafka keeps its partitions while it is started again."""
     port = _port(around, name)
     env = {**_metrics(port), "KAFKA_GROUP_INSTANCE_ID": name.replace(" ", "-")}
-    return Service(program=_program(around, name, service, "work", env=env), url=f"http://{HOST}:{port}")
+    program = _program(around, name, service, "work", env=env)
+    return Service(program=program, url=f"http://{HOST}:{port}", metrics=f"http://{HOST}:{port}/metrics")
 
 
 def _program(

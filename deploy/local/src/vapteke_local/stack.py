@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vapteke_local import people, pieces, places, processes, services
+from vapteke_local import people, pieces, places, processes, services, tokens
 from vapteke_local.pieces import Brokers, Changed, Database, Legacy, Piece, Say
 from vapteke_local.processes import Process, StackFailure
 from vapteke_local.services import Service, Surroundings
@@ -49,6 +48,11 @@ class Stack:
     postgres: str
     kafka: list[str]
     vaptekesync: Legacy
+    metrics: Mapping[str, str]
+    """Name of one of our processes → where its metrics are."""
+    secret_key: str
+    token: str
+    """Of every scope."""
     processes: dict[str, int]
     """Name → pid; follows when a process is started again."""
     truth: Mapping[str, int] | None
@@ -77,15 +81,24 @@ async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as exits:
         file = exits.enter_context(_description(options.ready)) if options.ready else None
         data = exits.enter_context(_folder(options.data))
+        secret_key = tokens.key_from_environment() or places.kept_secret(data, "SECRET_KEY")
+        token = tokens.issue(secret_key, "vapteke up")
         truth = asyncio.to_thread(_truth, options)
         database, brokers, legacy, expected = await _all(*_pieces(exits, options, data, changed, say), truth)
-        around = _surroundings(database, brokers, legacy, data)
+        around = _surroundings(database, brokers, legacy, secret_key, data)
         say("creating topics and tables")
         await _all(*(processes.run(program, timeout=120) for program in services.commands(around)))
         say("starting the services")
-        urls = await _start_services(exits, options, around, changed)
+        addresses = await _start_services(exits, options, around, changed)
         stack = Stack(
-            postgres=database.dsn, kafka=brokers.bootstrap, vaptekesync=legacy, processes=pids, truth=expected, **urls
+            **addresses,
+            postgres=database.dsn,
+            kafka=brokers.bootstrap,
+            vaptekesync=legacy,
+            secret_key=secret_key,
+            token=token,
+            processes=pids,
+            truth=expected,
         )
         if file:
             file.write(stack)
@@ -110,15 +123,15 @@ def _truth(options: Options) -> dict[str, int] | None:
     return None if Piece.VAPTEKESYNC in options.external else people.truth(options.seed, options.customers)
 
 
-def _surroundings(database: Database, brokers: Brokers, legacy: Legacy, data: Path) -> Surroundings:
-    secret = {"SECRET_KEY": os.environ.get("SECRET_KEY") or places.kept_secret(data, "SECRET_KEY")}
-    return Surroundings(common={**database.env, **brokers.env, **legacy.env, **secret}, database=database, data=data)
+def _surroundings(database: Database, brokers: Brokers, legacy: Legacy, secret_key: str, data: Path) -> Surroundings:
+    common = {**database.env, **brokers.env, **legacy.env, "SECRET_KEY": secret_key}
+    return Surroundings(common=common, database=database, data=data)
 
 
 async def _start_services(
     exits: AsyncExitStack, options: Options, around: Surroundings, changed: Changed
-) -> dict[str, str]:
-    """The base URLs, once each process says that it is ready."""
+) -> dict[str, Any]:
+    """Where they answer, once each process says that it is ready."""
     customers = services.serving(around, "customers-api")
     favorites = services.serving(around, "favorites-api")
     importers = services.working(around, "legacy-importer", "legacy-importer", options.importers)
@@ -126,7 +139,12 @@ async def _start_services(
     started = [customers, favorites, *importers, *consumers]
     running = await exits.enter_async_context(processes.running([each.program for each in started], changed))
     await _all(*(_until_ready(process, service) for process, service in zip(running, started, strict=True)))
-    return {"customers_api": customers.url, "favorites_api": favorites.url, "legacy_importer": importers[0].url}
+    return {
+        "customers_api": customers.url,
+        "favorites_api": favorites.url,
+        "legacy_importer": importers[0].url,
+        "metrics": {each.program.name: each.metrics for each in started},
+    }
 
 
 async def _until_ready(process: Process, service: Service) -> None:
