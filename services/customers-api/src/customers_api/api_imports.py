@@ -4,11 +4,11 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import APIRouter, Request, Response
-from vapteke_shared import auth
+from vapteke_shared import auth, openapi
 from vapteke_shared.problems import ProblemError
 
 from customers_api import imports
-from customers_api.http import NOT_FOUND, PROBLEMS, Connection, Limit, Offset
+from customers_api.http import Connection, Limit, Offset
 from customers_api.schemas import (
     Import,
     ImportList,
@@ -18,7 +18,7 @@ from customers_api.schemas import (
     StartedImport,
 )
 
-router = APIRouter(responses=PROBLEMS, tags=["imports"])
+router = APIRouter(tags=["imports"])
 
 
 @router.get(
@@ -26,6 +26,7 @@ router = APIRouter(responses=PROBLEMS, tags=["imports"])
     status_code=202,
     summary="Load the registered customers from vAptekeSync",
     dependencies=[auth.needs("imports:run")],
+    responses={202: {"description": "The import that has been requested, or the one that is running"}},
 )
 async def import_customers(request: Request, connection: Connection, response: Response) -> ImportStarted:
     """Starts an import, or joins the one that is running: repeating the call does no harm."""
@@ -36,7 +37,13 @@ async def import_customers(request: Request, connection: Connection, response: R
     return ImportStarted(message=message, data=data)
 
 
-@router.post("/rest/v1/imports/", status_code=202, summary="Start an import", dependencies=[auth.needs("imports:run")])
+@router.post(
+    "/rest/v1/imports/",
+    status_code=202,
+    summary="Start an import",
+    dependencies=[auth.needs("imports:run")],
+    responses={202: {"description": "The job", "headers": openapi.headers(Location="the job's path")}},
+)
 async def start_import(request: Request, connection: Connection, response: Response) -> Import:
     """Starts an import, or joins the one that is running; `Location` is the job."""
     job, _ = await _request_import(request, connection)
@@ -55,7 +62,7 @@ async def list_imports(connection: Connection, limit: Limit = 50, offset: Offset
     "/rest/v1/imports/{import_id}/",
     summary="One import",
     dependencies=[auth.needs("imports:read")],
-    responses=NOT_FOUND,
+    responses=openapi.problems(import_not_found=404),
 )
 async def get_import(connection: Connection, import_id: UUID) -> Import:
     """The job: status, counts, and how long it will take."""
@@ -69,7 +76,7 @@ async def get_import(connection: Connection, import_id: UUID) -> Import:
     "/rest/v1/imports/{import_id}/rejections/",
     summary="What was rejected or repaired",
     dependencies=[auth.needs("imports:read")],
-    responses=NOT_FOUND,
+    responses=openapi.problems(import_not_found=404),
 )
 async def list_rejections(
     connection: Connection, import_id: UUID, limit: Limit = 50, offset: Offset = 0

@@ -1,11 +1,11 @@
-"""What the REST doors have in common: the connection, paging, the problems of every call."""
+"""What the REST doors have in common: the connection, paging."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import asyncpg
 from fastapi import Depends, Query, Request
-from vapteke_shared.problems import Problem
+from vapteke_shared import openapi
 
 INT64 = 2**63 - 1
 
@@ -19,6 +19,5 @@ async def _connection(request: Request) -> AsyncIterator[asyncpg.Connection]:
 Connection = Annotated[asyncpg.Connection, Depends(_connection, scope="function")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items per answer")]
 Offset = Annotated[int, Query(ge=0, le=INT64, description="rows to skip")]
-Responses = dict[int | str, dict[str, Any]]
-PROBLEMS: Responses = {status: {"model": Problem} for status in (422, 503)}
-NOT_FOUND: Responses = {404: {"model": Problem}}
+PROBLEMS: openapi.Responses = {}
+NOT_FOUND = openapi.problems(customer_not_found=404)
