@@ -11,10 +11,11 @@ SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
 # each module may import those in the lines above its own
 LAYERS = {
     "customers_api": [
-        {"answers", "fields", "models", "settings"},
+        {"answers", "etags", "fields", "models", "settings"},
         {"schemas", "database"},
         {"outbox"},
         {"customer_events"},
+        {"phone_owners"},
         {"imports", "customers", "customer_lists", "legacy_customers", "http"},
         {"api", "api_lists", "api_imports", "consumer", "sweeper"},
         {"app"},

@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest
 from customers_api import database, legacy_customers
+from customers_api.app import create_app
 from customers_api.consumer import ImportConsumers
-from customers_api.settings import MigrateSettings, WorkSettings
+from customers_api.settings import MigrateSettings, ServeSettings, WorkSettings
 from legacy_events import start_import
+from tokens_for import SECRET_KEY, bearer
 from vapteke_local import postgres
 from vapteke_local.postgres import Postgres, Role
 from vapteke_shared.health import Health
@@ -70,3 +73,11 @@ def consumers(settings: WorkSettings, pool: asyncpg.Pool) -> ImportConsumers:
 @pytest.fixture
 async def running(pool: asyncpg.Pool) -> UUID:
     return await start_import(pool)
+
+
+@pytest.fixture
+async def client(settings: WorkSettings, pool: asyncpg.Pool) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(ServeSettings(**settings.model_dump(), secret_key=SECRET_KEY), pool, Health())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer()) as client:
+        yield client

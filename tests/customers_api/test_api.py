@@ -1,6 +1,5 @@
 """The REST door, asked as the frontend asks."""
 
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -13,14 +12,6 @@ from legacy_events import CLUSTER, Attempt, records
 from tokens_for import SECRET_KEY, bearer
 from vapteke_shared.health import Health
 from vapteke_shared.settings import PostgresSettings
-
-
-@pytest.fixture
-async def client(settings: PostgresSettings, pool: asyncpg.Pool) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(ServeSettings(**settings.model_dump(), secret_key=SECRET_KEY), pool, Health())
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer()) as client:
-        yield client
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from vapteke_shared import logs
 
@@ -41,9 +43,17 @@ class Problem(BaseModel):
 class ProblemError(Exception):
     """Raised by a door or a subject, it becomes the answer."""
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, headers
+        self.status, self.code, self.detail = status, code, detail
+        self.headers, self.extensions = headers, extensions
 
 
 def install(app: FastAPI) -> None:
@@ -74,6 +84,7 @@ def answer(
     detail: str,
     headers: Mapping[str, str] | None = None,
     errors: Sequence[FieldFault] | None = None,
+    extensions: Mapping[str, Any] | None = None,
 ) -> Response:
     problem = Problem(
         type="about:blank",
@@ -85,34 +96,57 @@ def answer(
         trace_id=trace_id(request),
         errors=list(errors) if errors else None,
     )
-    content = problem.model_dump(exclude_none=True)
+    content = {**problem.model_dump(exclude_none=True), **(extensions or {})}
     return JSONResponse(content, status, dict(headers or {}), media_type="application/problem+json")
 
 
 def trace_id(request: Request) -> str:
     """The caller's W3C trace id, or a new one; the same for the answer and the log."""
-    if not hasattr(request.state, "trace_id"):
-        given = re.fullmatch(
-            r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", request.headers.get("traceparent", "")
-        )
-        request.state.trace_id = given[1] if given else secrets.token_hex(16)
-    return str(request.state.trace_id)
+    state = request.scope.setdefault("state", {})
+    if "trace_id" not in state:
+        given = [value for name, value in request.scope["headers"] if name == b"traceparent"]
+        parent = _TRACEPARENT.fullmatch(given[0]) if given else None
+        state["trace_id"] = parent[1].decode() if parent else secrets.token_hex(16)
+    return str(state["trace_id"])
+
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+_HTTP = {
+    404: ("not_found", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path does not answer this method; Allow names those that it does."),
+    422: ("invalid_request", "The body is no JSON in UTF-8."),
+}
 
 
 async def _on_problem(request: Request, error: Any) -> Response:
-    return answer(request, error.status, error.code, error.detail, error.headers)
+    return answer(request, error.status, error.code, error.detail, error.headers, extensions=error.extensions)
 
 
 async def _on_http(request: Request, error: Any) -> Response:
-    phrase = HTTPStatus(error.status_code).phrase
-    return answer(request, error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}.", error.headers)
+    status = 422 if error.status_code == 400 else error.status_code  # FastAPI's 400: a body that is no JSON
+    code, detail = _HTTP.get(status, ("http_error", HTTPStatus(status).phrase))
+    headers = {"Allow": ", ".join(_methods(request))} if status == 405 else error.headers
+    return answer(request, status, code, detail, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path answers: Starlette names those of one route only."""
+    routes = [context.route for context in iter_route_contexts(request.app.routes)]
+    here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
 
 
 async def _on_validation(request: Request, error: Any) -> Response:
-    faults = [
-        FieldFault(pointer="/" + "/".join(map(str, fault["loc"])), detail=fault["msg"]) for fault in error.errors()
-    ]
+    faults = [FieldFault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in error.errors()]
     return answer(request, 422, "invalid_request", "The request cannot be understood; see errors.", errors=faults)
+
+
+def _pointer(place: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901). Pydantic names the branch of a union in the place: ours are in brackets."""
+    parts = [str(part) for part in place if not str(part).startswith("(")]
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 async def _on_outage(request: Request, error: Exception) -> Response:

@@ -1,28 +1,170 @@
 """The REST door to one customer (contract, section Customers)."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
-from vapteke_shared import auth
-from vapteke_shared.problems import ProblemError
+from fastapi import APIRouter, Body, Header, Path, Request, Response
+from pydantic import Discriminator, Tag
+from vapteke_shared import audit, auth, openapi
+from vapteke_shared.bodies import BodyRoute
 
-from customers_api import customers
-from customers_api.http import INT64, NOT_FOUND, PROBLEMS, Connection
-from customers_api.schemas import Customer
+from customers_api import answers, customers, etags, schemas
+from customers_api.customers import FIELDS, CustomerNotFound, Shown
+from customers_api.http import INT64, PROBLEMS, Connection
+from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
-router = APIRouter(responses=PROBLEMS, tags=["customers"])
-CustomerId = Annotated[int, Path(ge=1, le=INT64)]
+router = APIRouter(responses=PROBLEMS, tags=["customers"], route_class=BodyRoute)
+
+_PATH = "/rest/v1/customers/{customer_id}/"
+_READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
+_ETAG = openapi.headers(ETag="the customer's version")
+_SHOWN: dict[str, Any] = {"model": schemas.Customer, "headers": _ETAG, "description": "The customer"}
+
+CustomerId = Annotated[int, Path(ge=1, le=INT64, description="the customer's id", examples=[14722])]
+IfMatch = Annotated[
+    str | None, Header(description="only if the customer's `ETag` is this one; `*`: any", examples=['"3"'])
+]
+IfNoneMatch = Annotated[str | None, Header(description="304 if the customer's `ETag` is this one", examples=['"3"'])]
+
+
+def _kind(body: Any) -> str | None:
+    """Which of the two PATCH forms this is; none when it is both."""
+    fields = body if isinstance(body, dict) else {}
+    if "phone" not in fields:
+        return "(profile)"
+    return "(phone)" if len(fields) == 1 else None
+
+
+_BOTH = "The phone is changed alone: send it without other fields, and those in a call of their own"
+Change = Annotated[
+    Annotated[ProfileChange, Tag("(profile)")] | Annotated[PhoneChange, Tag("(phone)")],
+    Discriminator(_kind, custom_error_type="phone_not_alone", custom_error_message=_BOTH),
+    Body(description="a profile change, or a phone and nothing else"),
+]
+
+
+@router.post(
+    "/rest/v1/customers/",
+    summary="Create a customer",
+    status_code=201,
+    dependencies=_WRITE,
+    responses={
+        201: _SHOWN | {"headers": _ETAG | openapi.headers(Location="the customer's path")},
+        **openapi.problems(phone_taken=409),
+    },
+)
+async def create_customer(request: Request, connection: Connection, body: NewCustomer) -> Response:
+    """Only the phone is required. The phone of a deleted customer is free; `customer_id` of a 409 is who has it."""
+    customer = await customers.create(connection, body.phone, body.model_dump(exclude={"phone"}))
+    audit.record(request, "customers.create", [customer["id"]])
+    return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
 
 
 @router.get(
-    "/rest/v1/customers/{customer_id}/",
-    summary="One customer",
-    dependencies=[auth.needs("customers:read")],
-    responses=NOT_FOUND,
+    _PATH,
+    summary="Read a customer",
+    dependencies=_READ,
+    responses={
+        200: _SHOWN,
+        304: {"description": "The customer is as `If-None-Match` says", "headers": _ETAG},
+        **openapi.problems(customer_not_found=404),
+    },
 )
-async def get_customer(connection: Connection, customer_id: CustomerId) -> Customer:
+async def get_customer(request: Request, customer_id: CustomerId, if_none_match: IfNoneMatch = None) -> Response:
     """The customer, if not deleted."""
-    row = await customers.find(connection, customer_id)
-    if row is None:
-        raise ProblemError(404, "customer_not_found", "There is no such customer.")
-    return Customer(**row)
+    customer = await customers.find(request.app.state.pool, customer_id)
+    audit.record(request, "customers.read", [customer_id])
+    if customer is None:
+        raise CustomerNotFound
+    if if_none_match is not None and not etags.none_match(if_none_match, customer["version"]):
+        return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
+    return _answer(customer)
+
+
+@router.patch(
+    _PATH,
+    summary="Change a customer's profile, or its phone",
+    dependencies=_WRITE,
+    responses={
+        200: {
+            "model": schemas.Customer | Done,
+            "headers": _ETAG,
+            "description": "The customer; of a phone change, that it is done",
+        },
+        **openapi.problems(customer_not_found=404, phone_taken=409, version_mismatch=412),
+    },
+)
+async def change_customer(
+    request: Request, connection: Connection, customer_id: CustomerId, body: Change, if_match: IfMatch = None
+) -> Response:
+    """Absent fields stay, `null` clears one. What is equal already is not written. A phone is changed alone."""
+    if isinstance(body, PhoneChange):
+        return await change_phone(request, connection, customer_id, body, if_match)
+    fields = body.model_dump(exclude_unset=True)
+    customer = await customers.update(connection, customer_id, fields, if_match)
+    audit.record(request, "customers.update", [customer_id])
+    return _answer(customer)
+
+
+@router.patch(
+    _PATH + "phone/",
+    summary="Change a customer's phone",
+    dependencies=_WRITE,
+    responses={
+        200: {"model": Done, "headers": _ETAG, "description": "It is done"},
+        **openapi.problems(customer_not_found=404, phone_taken=409, version_mismatch=412),
+    },
+)
+async def change_phone(
+    request: Request, connection: Connection, customer_id: CustomerId, body: PhoneChange, if_match: IfMatch = None
+) -> Response:
+    """The old phone is free then; `customer_id` of a 409 is who has the new one."""
+    version = await customers.change_phone(connection, customer_id, body.phone, if_match)
+    audit.record(request, "customers.phone_change", [customer_id])
+    return _done("The phone has been changed.", {"ETag": etags.of(version)})
+
+
+@router.delete(
+    _PATH,
+    summary="Delete a customer",
+    dependencies=_WRITE,
+    responses={
+        200: {"model": Done, "description": "It is done"},
+        **openapi.problems(customer_not_found=404, version_mismatch=412),
+    },
+)
+async def delete_customer(
+    request: Request, connection: Connection, customer_id: CustomerId, if_match: IfMatch = None
+) -> Response:
+    """The customer is kept and can be restored; its phone is free for others."""
+    await customers.delete(connection, customer_id, if_match)
+    audit.record(request, "customers.delete", [customer_id])
+    return _done("The customer has been deleted.")
+
+
+@router.post(
+    _PATH + "restore/",
+    summary="Restore a deleted customer",
+    dependencies=_WRITE,
+    responses={200: _SHOWN, **openapi.problems(customer_not_found=404, phone_taken=409)},
+)
+async def restore_customer(request: Request, connection: Connection, customer_id: CustomerId) -> Response:
+    """Of a customer that is not deleted: nothing changes.
+
+    A phone that the API gave must still be free (409 else, `customer_id` is who has it); one from an import goes to
+    whom the import's rule gives it, so the customer may come back without.
+    """
+    customer = await customers.restore(connection, customer_id)
+    audit.record(request, "customers.restore", [customer_id])
+    return _answer(customer)
+
+
+def _answer(customer: Shown, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    body = {name: customer[name] for name in ("id", "phone", *FIELDS)}
+    if body["last_auth_at"] is not None:
+        body["last_auth_at"] = answers.instant(body["last_auth_at"])
+    return answers.json_response(body, status, {"ETag": etags.of(customer["version"]), **(headers or {})})
+
+
+def _done(message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return answers.json_response({"success": True, "message": message}, headers=headers)

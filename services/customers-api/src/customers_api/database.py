@@ -1,9 +1,12 @@
 """Postgres: the pool, statements built by `select()` and run by asyncpg, and the migrations."""
 
+import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import alembic.command
 import asyncpg
@@ -56,6 +59,40 @@ class Statement:
     def __call__(self, **values: Any) -> tuple[Any, ...]:
         """Text and arguments for `connection.fetch(*statement(...))`."""
         return (self.text, *({**self._values, **values}[name] for name in self._names))
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_TRIES = 5
+
+
+class Overtaken(Exception):
+    """What was looked at has changed before it was locked."""
+
+
+CONFLICTS = (
+    Overtaken,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+)
+"""What two writers at once may meet; the same once more goes well."""
+
+
+def tried_again(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Do a whole transaction again when it met another; at the last try, the conflict is raised."""
+
+    @wraps(write)
+    async def patiently(*args: P.args, **options: P.kwargs) -> T:
+        for attempt in range(1, _TRIES):
+            try:
+                return await write(*args, **options)
+            except CONFLICTS as error:
+                log.info("tried again", write=write.__name__, conflict=type(error).__name__, attempt=attempt)
+                await asyncio.sleep(0.05 * attempt * random.random())
+        return await write(*args, **options)
+
+    return patiently
 
 
 def migrate(settings: PostgresOwnerSettings, wait_seconds: float = 60) -> None:

@@ -24,7 +24,7 @@ _PHONE_FAULTS = {
 
 
 def _refuse(kind: str, text: str) -> PydanticCustomError:
-    return PydanticCustomError(kind, text)  # type: ignore[arg-type]
+    return PydanticCustomError(kind, text)
 
 
 def _phone(text: str) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from customers_api.answers import instant
+from customers_api.fields import Birthday, CityId, Email, Gender, Moment, Name, PhoneText
 
 Instant = Annotated[datetime, PlainSerializer(instant, return_type=str)]
 
@@ -47,6 +48,49 @@ class Customer(Answer):
     gender: Literal["M", "F"] | None = Field(examples=["M"])
     city_id: int | None = Field(examples=[0])
     last_auth_at: Instant | None = Field(examples=["2023-12-21T04:20:37.024Z"])
+
+
+class Done(Answer):
+    """A change that has been made."""
+
+    success: Literal[True] = Field(True, description="always true: what fails is a problem")
+    message: str = Field(description="what was done, for a person", examples=["The phone has been changed."])
+
+
+class Asked(BaseModel):
+    """A body: strict types, no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ProfileChange(Asked):
+    """Absent fields stay as they are, `null` clears one."""
+
+    firstname: Name | None = Field(None, description="trimmed", examples=["Виктор"])
+    lastname: Name | None = Field(None, description="trimmed", examples=["Иванов"])
+    email: Email | None = Field(None, description="an e-mail address", examples=["user@example.com"])
+    birthday: Birthday | None = Field(
+        None, description="1900-01-01 or later, not in the future", examples=["2023-12-21"]
+    )
+    gender: Gender | None = Field(None, description="M or F", examples=["M"])
+    city_id: CityId | None = Field(None, description="the city's number", examples=[0])
+    last_auth_at: Moment | None = Field(
+        None,
+        description="with any offset, without one in UTC; kept to the millisecond",
+        examples=["2023-12-21T04:20:37.024Z"],
+    )
+
+
+class NewCustomer(ProfileChange):
+    """Only the phone is required."""
+
+    phone: PhoneText
+
+
+class PhoneChange(Asked):
+    """A phone, and nothing else."""
+
+    phone: PhoneText
 
 
 class StartedImport(Answer):
