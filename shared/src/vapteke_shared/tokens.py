@@ -111,10 +111,12 @@ class Verifier:
 
 
 def _principal(claims: dict[str, Any]) -> Principal:
-    scope = claims.get("scope", "")
+    subject, scope = claims["sub"], claims.get("scope", "")
+    if not subject.strip() or not subject.isprintable():
+        raise TokenRefused("The claim sub names nobody.")
     if not isinstance(scope, str):
         raise TokenRefused("The claim scope is not a text of words.")
-    return Principal(claims["sub"], frozenset(scope.split()), int(claims["exp"]) + LEEWAY_SECONDS)
+    return Principal(subject, frozenset(scope.split()), int(claims["exp"]) + LEEWAY_SECONDS)
 
 
 def _key(settings: AuthSettings) -> bytes:
