@@ -5,7 +5,7 @@ An event's `ce_type` is its class's `type`. `decode` raises EventInvalid for wha
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from uuid import UUID, uuid4
 
 import msgspec
@@ -14,18 +14,28 @@ from msgspec import Meta
 from vapteke_shared import phones
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Chunk = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Chunk = Annotated[int, Meta(ge=0, le=2**31 - 1, description="the range's number in its import", examples=[7])]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 PartitionNumber = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9]{11,15}\Z")]
 Instant = Annotated[datetime, Meta(tz=True)]
+Attempt = Annotated[
+    UUID,
+    Meta(
+        description="one try at reading the range; a new one each time",
+        examples=["9b2f6a54-4b5c-4d0e-8f1a-0c3f1f1d7a20"],
+    ),
+]
 Field = Literal["phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "row"]
 ChangedField = Literal[
     "phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "deleted_at"
 ]
 Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,60}\Z")]
+# of a dict, msgspec writes only the values to a schema
+_FIELDS_ONLY = {"propertyNames": {"enum": sorted(get_args(Field))}}
+_PARTITIONS_ONLY = {"propertyNames": {"pattern": "^[0-9]{1,10}$"}}
 
 _BAD_ENUM = "Invalid enum value"
 
@@ -45,14 +55,16 @@ class Event(msgspec.Struct, kw_only=True):
 class ImportEvent(Event):
     """What each event of an import carries."""
 
-    import_id: UUID
+    import_id: Annotated[UUID, Meta(description="the import", examples=["0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11"])]
 
 
 class PlanRequested(ImportEvent):
     """Task: check the legacy table and cut its keys into ranges."""
 
     type = "vapteke.import.plan_requested"
-    rows_per_range: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    rows_per_range: Annotated[
+        int, Meta(ge=1, le=2**31 - 1, description="how many rows a range is to have", examples=[10000])
+    ]
 
 
 class RangeRequested(ImportEvent):
@@ -60,8 +72,8 @@ class RangeRequested(ImportEvent):
 
     type = "vapteke.import.range_requested"
     chunk: Chunk
-    after_id: Int64 | None
-    upto_id: Int64
+    after_id: Annotated[Int64 | None, Meta(description="the range begins after this key", examples=[81220])]
+    upto_id: Annotated[Int64, Meta(description="the range's last key", examples=[102954])]
 
 
 class PlanStarted(ImportEvent):
@@ -74,8 +86,10 @@ class Planned(ImportEvent):
     """The ranges' upper bounds, ascending, and how many rows there were; no bounds: the table is empty."""
 
     type = "vapteke.import.planned"
-    row_count: Count
-    upper_bounds: list[Int64]
+    row_count: Annotated[Count, Meta(description="rows in the table", examples=[78553])]
+    upper_bounds: Annotated[
+        list[Int64], Meta(description="each range's last key, ascending", examples=[[81220, 102954]])
+    ]
 
 
 class RangePublished(ImportEvent):
@@ -83,48 +97,81 @@ class RangePublished(ImportEvent):
 
     type = "vapteke.import.range_published"
     chunk: Chunk
-    attempt: UUID
-    event_count: Count
-    last_offsets: dict[PartitionNumber, Count]
+    attempt: Attempt
+    event_count: Annotated[Count, Meta(description="events of this attempt", examples=[10000])]
+    last_offsets: Annotated[
+        dict[PartitionNumber, Count],
+        Meta(
+            description="the last offset of each partition that got any",
+            examples=[{"0": 41250, "3": 39871}],
+            extra_json_schema=_PARTITIONS_ONLY,
+        ),
+    ]
 
 
 class Failed(ImportEvent):
     """The plan (`chunk` null) or a range could not be done; `error` is for operators."""
 
     type = "vapteke.import.failed"
-    chunk: Chunk | None
-    error: Annotated[str, Meta(max_length=2000)]
+    chunk: Annotated[Chunk | None, Meta(description="the range's number; null: the plan", examples=[7])]
+    error: Annotated[
+        str,
+        Meta(
+            max_length=2000,
+            description="why, for operators; no personal data",
+            examples=["table dbo.Customers has no column Birthday"],
+        ),
+    ]
 
 
 class LegacyRow(ImportEvent):
     """What each event about one legacy row carries."""
 
     chunk: Chunk
-    attempt: UUID
-    legacy_id: Int64
-    read_at: Instant
+    attempt: Attempt
+    legacy_id: Annotated[Int64, Meta(description="the row's key in vAptekeSync", examples=[14722])]
+    read_at: Annotated[
+        Instant, Meta(description="when it was read, by vAptekeSync's clock", examples=["2026-01-02T03:04:05.678Z"])
+    ]
 
 
 class LegacyCustomerRead(LegacyRow):
     """A legacy customer, normalised. A field with an unusable value is null and named in `unusable` with the reason."""
 
     type = "vapteke.legacy_customer.read"
-    phone: Digits
-    firstname: Name | None = None
-    lastname: Name | None = None
-    email: Email | None = None
-    birthday: date | None = None
-    gender: Literal["M", "F"] | None = None
-    city_id: Count | None = None
-    last_auth_at: Instant | None = None
-    unusable: dict[Field, Reason] | None = None
+    phone: Annotated[Digits, Meta(description="code and number together", examples=["79025163111"])]
+    firstname: Annotated[Name | None, Meta(description="first name", examples=["Виктор"])] = None
+    lastname: Annotated[Name | None, Meta(description="last name", examples=["Иванов"])] = None
+    email: Annotated[Email | None, Meta(description="e-mail address", examples=["user@example.com"])] = None
+    birthday: Annotated[date | None, Meta(description="date of birth", examples=["1980-12-21"])] = None
+    gender: Annotated[Literal["M", "F"] | None, Meta(description="gender", examples=["M"])] = None
+    city_id: Annotated[Count | None, Meta(description="the city's number", examples=[0])] = None
+    last_auth_at: Annotated[
+        Instant | None, Meta(description="the last sign-in", examples=["2023-12-21T04:20:37.024Z"])
+    ] = None
+    unusable: Annotated[
+        dict[Field, Reason] | None,
+        Meta(
+            description="fields whose value cannot be used, and why",
+            examples=[{"lastname": "too_long"}],
+            extra_json_schema=_FIELDS_ONLY,
+        ),
+    ] = None
 
 
 class LegacyCustomerRejected(LegacyRow):
     """A legacy row that cannot become a customer: the reasons, and no values."""
 
     type = "vapteke.legacy_customer.rejected"
-    reasons: Annotated[dict[Field, Reason], Meta(min_length=1)]
+    reasons: Annotated[
+        dict[Field, Reason],
+        Meta(
+            min_length=1,
+            description="fields that make the row unusable, and why",
+            examples=[{"phone": "too_short"}],
+            extra_json_schema=_FIELDS_ONLY,
+        ),
+    ]
 
 
 class CustomerEvent(Event):
@@ -136,19 +183,24 @@ class CustomerEvent(Event):
 
     id: Annotated[int, Meta(ge=1, le=2**63 - 1, description="the record's key too", examples=[14722])]
     version: Annotated[int, Meta(ge=1, le=2**63 - 1, description="grows by one with each change", examples=[3])]
-    origin: Annotated[Literal["api", "import"], Meta(description="what caused the change")]
-    changed: Annotated[list[ChangedField], Meta(description="what differs from the version before")]
+    origin: Annotated[Literal["api", "import"], Meta(description="what caused the change", examples=["api"])]
+    changed: Annotated[
+        list[ChangedField],
+        Meta(description="what differs from the version before", examples=[["firstname", "city_id"]]),
+    ]
     phone: Annotated[Digits | None, Meta(description="code and number together", examples=["79025163111"])]
-    firstname: Annotated[str | None, Meta(examples=["Виктор"])]
-    lastname: Annotated[str | None, Meta(examples=["Иванов"])]
-    email: Annotated[str | None, Meta(examples=["user@example.com"])]
-    birthday: Annotated[date | None, Meta(examples=["1980-12-21"])]
-    gender: Literal["M", "F"] | None
-    city_id: Annotated[Count | None, Meta(examples=[0])]
-    last_auth_at: Annotated[Instant | None, Meta(examples=["2023-12-21T04:20:37.024Z"])]
-    created_at: Annotated[Instant, Meta(examples=["2023-12-21T04:20:37.024Z"])]
-    updated_at: Annotated[Instant, Meta(examples=["2023-12-21T04:20:37.024Z"])]
-    deleted_at: Annotated[Instant | None, Meta(description="null: the customer is not deleted")]
+    firstname: Annotated[str | None, Meta(description="first name", examples=["Виктор"])]
+    lastname: Annotated[str | None, Meta(description="last name", examples=["Иванов"])]
+    email: Annotated[str | None, Meta(description="e-mail address", examples=["user@example.com"])]
+    birthday: Annotated[date | None, Meta(description="date of birth", examples=["1980-12-21"])]
+    gender: Annotated[Literal["M", "F"] | None, Meta(description="gender", examples=["M"])]
+    city_id: Annotated[Count | None, Meta(description="the city's number", examples=[0])]
+    last_auth_at: Annotated[Instant | None, Meta(description="the last sign-in", examples=["2023-12-21T04:20:37.024Z"])]
+    created_at: Annotated[
+        Instant, Meta(description="when the customer came to be", examples=["2023-12-21T04:20:37.024Z"])
+    ]
+    updated_at: Annotated[Instant, Meta(description="when this change was made", examples=["2026-01-02T03:04:05.678Z"])]
+    deleted_at: Annotated[Instant | None, Meta(description="null: the customer is not deleted", examples=[None])]
 
 
 class CustomerCreated(CustomerEvent):
