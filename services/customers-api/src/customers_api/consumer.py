@@ -1,6 +1,5 @@
 """The Kafka doors: legacy customers are applied in batches, the importers' progress one by one."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -24,15 +23,14 @@ from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
 
 from customers_api import imports, legacy_customers, outbox
+from customers_api.database import tried_again
 from customers_api.legacy_customers import LegacyEvent
 from customers_api.models import ALIVE
 from customers_api.settings import WorkSettings
 
 RESET = "customers-api offsets reset"
 _DEAD_VALUE_BYTES = 64 * 1024
-_TRIED_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
 _BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-_TRIES = 5
 
 Gaps = Mapping[Partition, int]
 Decoded = tuple[ConsumerRecord, LegacyEvent | None]
@@ -83,7 +81,7 @@ class ImportConsumers:
     async def _apply(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
         """Halve what the database refuses, down to the one record, which is rejected."""
         try:
-            await self._apply_patiently(decoded, cluster_id, gaps)
+            await self._apply_once(decoded, cluster_id, gaps)
         except _BAD_DATA as error:
             log.warning("the database refuses a batch", records=len(decoded), sqlstate=error.sqlstate)
             if len(decoded) == 1:
@@ -97,7 +95,7 @@ class ImportConsumers:
         record, event = decoded
         assert event is not None, "a record without an event touches no data"
         if "row" in getattr(event, "reasons", {}):  # even its rejection is refused
-            await self._apply_patiently([(record, None)], cluster_id, gaps)
+            await self._apply_once([(record, None)], cluster_id, gaps)
             return
         rejected = LegacyCustomerRejected(
             import_id=event.import_id,
@@ -109,17 +107,7 @@ class ImportConsumers:
         )
         await self._apply([(record, rejected)], cluster_id, gaps)
 
-    async def _apply_patiently(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
-        for attempt in range(1, _TRIES + 1):
-            try:
-                await self._apply_once(decoded, cluster_id, gaps)
-                return
-            except _TRIED_AGAIN as error:
-                log.info("the batch is tried again", sqlstate=error.sqlstate, attempt=attempt)
-                if attempt == _TRIES:
-                    raise
-                await asyncio.sleep(0.05 * attempt)
-
+    @tried_again
     async def _apply_once(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
         records = [record for record, _ in decoded]
         async with self._pool.acquire() as connection:
