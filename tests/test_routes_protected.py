@@ -1,0 +1,107 @@
+"""Every route of every service, asked by a stranger, and by somebody with all scopes but its own."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+import asyncpg
+import httpx
+import pytest
+from customers_api import app as customers
+from customers_api.settings import ServeSettings as CustomersSettings
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from favorites_api import app as favorites
+from favorites_api.settings import ServeSettings as FavoritesSettings
+from tokens_for import SECRET_KEY, bearer
+from vapteke_shared import auth
+from vapteke_shared.health import Health
+from vapteke_shared.tokens import SCOPES
+
+HEALTH = {"/health/live", "/health/ready"}
+DOCUMENTATION = re.compile(r"/(docs|redoc|asyncapi)(/.*)?|/(openapi|asyncapi)\.json")
+
+
+def customers_api() -> FastAPI:
+    """Without a database: nobody here gets as far."""
+    postgres: dict[str, Any] = {f"postgres_{name}": "none" for name in ("host", "db", "user", "password")}
+    settings = CustomersSettings(**postgres, secret_key=SECRET_KEY)
+    return customers.create_app(settings, cast(asyncpg.Pool, None), Health())
+
+
+def favorites_api() -> FastAPI:
+    return favorites.create_app(FavoritesSettings(secret_key=SECRET_KEY), Health())
+
+
+SERVICES = {"customers-api": customers_api(), "favorites-api": favorites_api()}
+
+
+def operations() -> Iterator[tuple[str, str, str]]:
+    for service, app in SERVICES.items():
+        for route in iter_route_contexts(app.routes):
+            for method in sorted(route.methods or {"GET"}):
+                yield service, method, str(route.path)
+
+
+def scope_of(method: str, path: str) -> str:
+    if path.startswith("/grpc/v1/service/import_customers/"):
+        return "imports:run"
+    [resource] = re.findall("^/rest/v1/([a-z]+)/", path)
+    reading = method in ("GET", "HEAD") or path.endswith("/lookup/")
+    return f"{resource}:{'read' if reading else 'run' if resource == 'imports' else 'write'}"
+
+
+def is_public(path: str) -> bool:
+    return path in HEALTH or DOCUMENTATION.fullmatch(path) is not None
+
+
+PUBLIC = [operation for operation in operations() if is_public(operation[2])]
+PROTECTED = [operation for operation in operations() if not is_public(operation[2])]
+
+
+async def ask(service: str, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    transport = httpx.ASGITransport(SERVICES[service])
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        return await client.request(method, re.sub("{[^}]+}", "1", path))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_route_asks_for_a_scope_or_is_on_the_list(service: str) -> None:
+    unscoped = {path for path, scopes in auth.scopes_by_path(SERVICES[service]) if not scopes}
+
+    assert {path for path in unscoped if not is_public(path)} == set()
+    assert unscoped >= HEALTH
+
+
+@pytest.mark.parametrize(("service", "method", "path"), PROTECTED)
+async def test_a_stranger_is_refused(service: str, method: str, path: str) -> None:
+    answer = await ask(service, method, path, {})
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="vapteke"')
+
+
+@pytest.mark.parametrize(("service", "method", "path"), PROTECTED)
+async def test_all_other_scopes_are_not_enough(service: str, method: str, path: str) -> None:
+    scope = scope_of(method, path)
+
+    answer = await ask(service, method, path, bearer(*(SCOPES.keys() - {scope})))
+
+    assert (answer.status_code, answer.json()["detail"]) == (403, f"The token lacks the scope {scope}.")
+
+
+@pytest.mark.parametrize(("service", "method", "path"), PUBLIC)
+async def test_the_list_is_open(service: str, method: str, path: str) -> None:
+    answer = await ask(service, method, path, {})
+
+    assert answer.status_code not in (401, 403, 404)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "HEAD"])
+@pytest.mark.parametrize(
+    "path", ["/", "/metrics", "/docs/nothing", "/rest/v1/nothing/", "/health/live/", "//health/live"]
+)
+async def test_a_path_that_does_not_exist_is_no_strangers_business(service: str, method: str, path: str) -> None:
+    answer = await ask(service, method, path, {})
+
+    assert answer.status_code == 401
