@@ -3,7 +3,7 @@ PYTHON ?= python3
 CUSTOMERS ?= 78553
 BIN := .venv/bin
 
-.PHONY: help demo up test prove bench lint lock
+.PHONY: help demo up test prove bench contracts lint lock
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 16
 demo: ## import 78,553 made-up customers (CUSTOMERS=… for more) and check the verdict
@@ -16,6 +16,8 @@ prove: ## the long forms of the tests that have one
 	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m prove
 bench: ## measure each stage of an import
 	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/bench/stages.py
+contracts: ## write the OpenAPI, AsyncAPI and event schema files anew
+	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/support/contracts.py
 lint: ## ruff and mypy
 	@$(PYTHON) deploy/bootstrap && $(BIN)/ruff check . deploy/bootstrap && $(BIN)/ruff format --check . deploy/bootstrap && $(BIN)/mypy services shared deploy/local
 lock: ## bring requirements.lock in line with the pyproject files

@@ -20,7 +20,7 @@ PROCESSES: dict[str, type[Settings]] = {
     "T": TopicsSettings,
     "F": FavoritesSettings,
 }
-ORDER = ("secret", "auth", "postgres", "kafka", "vaptekesync", "mssql", "import", "http", "metrics", "log")
+ORDER = ("secret", "auth", "postgres", "kafka", "vaptekesync", "mssql", "import", "http", "docs", "metrics", "log")
 
 
 def test_the_configuration_table_is_that_of_the_settings() -> None:

@@ -9,6 +9,15 @@ from vapteke_shared.problems import Problem
 
 Responses = dict[int | str, dict[str, Any]]
 
+DESCRIPTION: Final = """\
+Every path answers with and without its trailing slash. Instants are shown in UTC to the millisecond, and read with any
+offset; without one they are in UTC. Lists are ordered by id unless they say otherwise.
+
+Errors are RFC 9457 problems: the `code` is stable, the `trace_id` finds the request in the logs, and no text repeats
+personal data. Beyond those of each operation, a path that does not exist is 404 `not_found`, and a method that it does
+not answer 405 `method_not_allowed`.
+"""
+
 _SCHEMAS: Final = "#/components/schemas/"
 _MEANINGS: Final = {
     400: "The request is malformed",

@@ -48,6 +48,7 @@ class MetricsSettings(Settings):
 class HttpSettings(MetricsSettings):
     http_host: str = Field("127.0.0.1", description="address of the REST service")
     http_port: Port = Field(8000, description="port of the REST service")
+    docs_enabled: bool = Field(True, description="show the documentation pages, to everybody")
 
 
 class AuthSettings(Settings):

@@ -7,31 +7,86 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import Field
 
-from vapteke_shared import kafka, logs
+from vapteke_shared import events, kafka, logs
+from vapteke_shared.events import Event
 from vapteke_shared.settings import KafkaSettings, load
 
 _DAY_MS = 24 * 3600 * 1000
 
 
 class Topic(NamedTuple):
-    """`key` says what its records are keyed by; `config` is Kafka's own."""
+    """`key` says what its records are keyed by; `config` is Kafka's own. The dead topic's records are no events."""
 
     name: str
+    content: str
     key: str
+    producer: str
+    consumers: tuple[str, ...]
+    events: tuple[type[Event], ...]
     partitions: int
     config: dict[str, str]
+
+    @property
+    def version(self) -> str:
+        """The last part of the name; what readers of the one could not read goes to the next."""
+        return self.name.rpartition(".")[2]
 
 
 def _kept(days: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(days * _DAY_MS)}
 
 
-IMPORT_TASKS = Topic("vapteke.import.tasks.v1", "import id, chunk", 8, _kept(7))
-IMPORT_PROGRESS = Topic("vapteke.import.progress.v1", "import id", 1, _kept(7))
-LEGACY_CUSTOMERS = Topic("vapteke.legacy.customers.v1", "legacy id", 8, _kept(3))
-LEGACY_CUSTOMERS_DEAD = Topic("vapteke.legacy.customers.dead.v1", "origin", 1, _kept(14))
+CUSTOMERS_API, IMPORTER, FAVORITES_API = "customers-api", "legacy-importer", "favorites-api"
+IMPORT_TASKS = Topic(
+    "vapteke.import.tasks.v1",
+    "What importers are asked to do: a work queue that all of them share.",
+    key="import id, chunk",
+    producer=CUSTOMERS_API,
+    consumers=(IMPORTER,),
+    events=events.TASKS,
+    partitions=8,
+    config=_kept(7),
+)
+IMPORT_PROGRESS = Topic(
+    "vapteke.import.progress.v1",
+    "How far the importers are.",
+    key="import id",
+    producer=IMPORTER,
+    consumers=(CUSTOMERS_API,),
+    events=events.PROGRESS,
+    partitions=1,
+    config=_kept(7),
+)
+LEGACY_CUSTOMERS = Topic(
+    "vapteke.legacy.customers.v1",
+    "One event per row read from vAptekeSync: the customer, normalised, or why the row cannot become one.",
+    key="legacy id",
+    producer=IMPORTER,
+    consumers=(CUSTOMERS_API,),
+    events=events.LEGACY_CUSTOMERS,
+    partitions=8,
+    config=_kept(3),
+)
+LEGACY_CUSTOMERS_DEAD = Topic(
+    "vapteke.legacy.customers.dead.v1",
+    "Records that could not be understood: the value, at most 64 KiB of it; headers say why, and where it was.",
+    key="origin",
+    producer=CUSTOMERS_API,
+    consumers=("operators",),
+    events=(),
+    partitions=1,
+    config=_kept(14),
+)
 CUSTOMERS = Topic(
-    "vapteke.customers.v1", "customer id", 8, {"cleanup.policy": "compact", "max.compaction.lag.ms": str(_DAY_MS)}
+    "vapteke.customers.v1",
+    "Customers as they are after each change. Act on the state, never on the event's type alone; drop what is not "
+    "newer than the `version` you have; gaps are normal. A null value means that the person was erased.",
+    key="customer id",
+    producer=CUSTOMERS_API,
+    consumers=(FAVORITES_API, "anybody"),
+    events=events.CUSTOMERS,
+    partitions=8,
+    config={"cleanup.policy": "compact", "max.compaction.lag.ms": str(_DAY_MS)},
 )
 ALL = (IMPORT_TASKS, IMPORT_PROGRESS, LEGACY_CUSTOMERS, LEGACY_CUSTOMERS_DEAD, CUSTOMERS)
 

@@ -7,7 +7,7 @@ import asyncpg
 import typer
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
-from vapteke_shared import auth, health, logs, offsets, problems, processes, topics
+from vapteke_shared import asyncapi, auth, docs, health, logs, offsets, openapi, problems, processes, topics
 from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
@@ -21,7 +21,14 @@ cli = typer.Typer(no_args_is_help=True, help="Customers and their import.", pret
 offsets_cli = typer.Typer(no_args_is_help=True, help="The places in Kafka that are stored in Postgres.")
 cli.add_typer(offsets_cli, name="offsets")
 
-PUBLIC = ("/health/live", "/health/ready", "/openapi.json")
+PUBLIC = ("/health/live", "/health/ready", *docs.PATHS)
+_TAGS = [
+    {
+        "name": "customers",
+        "description": "Registered customers: a phone, and what else is known. Deleted ones can be restored.",
+    },
+    {"name": "imports", "description": "Loading registered customers from vAptekeSync, one import at a time."},
+]
 _REPLACED = "Kafka was replaced"
 _DATABASE_CHECK_SECONDS = 2
 
@@ -34,8 +41,10 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         title="customers-api",
         version="1",
         summary="Registered customers of the pharmacy chain, and their import from vAptekeSync",
-        docs_url=None,
-        redoc_url=None,
+        description=openapi.DESCRIPTION,
+        openapi_url=None,
+        openapi_tags=_TAGS,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.settings, app.state.pool = settings, pool
     problems.install(app)
@@ -43,6 +52,7 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         app.include_router(router)
     app.add_api_route("/health/live", health.live, include_in_schema=False)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
+    docs.install(app, settings.docs_enabled, asyncapi.document(topics.CUSTOMERS_API))
     auth.protect(app, settings, PUBLIC)
     app.add_middleware(SlashAdded)
     return app

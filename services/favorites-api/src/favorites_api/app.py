@@ -4,13 +4,13 @@ import asyncio
 
 import typer
 from fastapi import FastAPI
-from vapteke_shared import auth, health, logs, problems, processes
+from vapteke_shared import auth, docs, health, logs, openapi, problems, processes
 from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
 from favorites_api.settings import ServeSettings
 
-PUBLIC = ("/health/live", "/health/ready", "/openapi.json")
+PUBLIC = ("/health/live", "/health/ready", *docs.PATHS)
 
 cli = typer.Typer(no_args_is_help=True, help="Favorites of customers.", pretty_exceptions_enable=False)
 
@@ -21,10 +21,18 @@ def main() -> None:
 
 
 def create_app(settings: ServeSettings, state: Health) -> FastAPI:
-    app = FastAPI(title="favorites-api", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="favorites-api",
+        version="1",
+        summary="Favorites of the pharmacy chain's customers",
+        description=openapi.DESCRIPTION,
+        openapi_url=None,
+        generate_unique_id_function=openapi.operation_id,
+    )
     problems.install(app)
     app.add_api_route("/health/live", health.live, include_in_schema=False)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
+    docs.install(app, settings.docs_enabled)
     auth.protect(app, settings, PUBLIC)
     return app
 
