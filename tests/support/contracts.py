@@ -1,7 +1,6 @@
 """The files that tell others what to count on, made from the code; `make contracts` writes them anew."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from vapteke_shared.health import Health
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "shared" / "schemas"
+RULE = "What is incompatible needs a new version of the topic: schemas.py has the rule."
 
 
 def apps(**settings: Any) -> dict[str, FastAPI]:
@@ -39,23 +39,25 @@ def files() -> dict[Path, str]:
     return {path: json.dumps(each, ensure_ascii=False, indent=2) + "\n" for path, each in documents.items()}
 
 
-def incompatibilities() -> Iterator[str]:
-    """What consumers of the committed schemas could not read."""
-    now = schemas.published()
-    for path in sorted(SCHEMAS.glob("*.json")):
-        if path.name in now:
-            old = json.loads(path.read_text())
-            yield from (f"{path.name}: {fault}" for fault in schemas.incompatibilities(old, now[path.name]))
-        else:
-            yield f"{path.name}: no such event any more, but old ones are about"
+def faults(name: str, old: schemas.Schema) -> list[str]:
+    """What a consumer of an earlier content of the file could not read."""
+    now = schemas.published().get(name)
+    if now is None:
+        return [f"{name}: there is no such event any more, but old ones are about"]
+    return [f"{name}: {fault}" for fault in schemas.incompatibilities(old, now)]
+
+
+def check(folder: Path) -> None:
+    """Raises SystemExit when a consumer of the folder's schemas could not read today's events."""
+    found = [
+        fault for path in sorted(folder.glob("*.json")) for fault in faults(path.name, json.loads(path.read_text()))
+    ]
+    if found:
+        raise SystemExit("\n".join([*found, RULE]))
 
 
 def main() -> None:
-    faults = list(incompatibilities())
-    if faults:
-        raise SystemExit(
-            "\n".join([*faults, "Incompatible: it needs a new version of the topic (schemas.py has the rule)"])
-        )
+    check(SCHEMAS)
     for path, text in files().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)

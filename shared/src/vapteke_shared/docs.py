@@ -25,10 +25,10 @@ _FILES: Final[Mapping[str, Path]] = {
     "/redoc/redoc.standalone.js": _BUNDLES / "redoc" / "redoc.standalone.js",
     "/redoc/logo-mini.svg": _BUNDLES / "redoc" / "logo-mini.svg",
     "/redoc//logo-mini.svg": _BUNDLES / "redoc" / "logo-mini.svg",  # as the bundle puts it together
-    "/asyncapi/page.css": _PAGES / "asyncapi.css",
 }
+_TOPICS: Final = ("/asyncapi.json", "/asyncapi/", "/asyncapi/page.css")
 
-PATHS: Final = frozenset({*_FILES, "/docs", "/redoc", "/asyncapi", "/asyncapi/", "/openapi.json", "/asyncapi.json"})
+PATHS: Final = frozenset({*_FILES, *_TOPICS, "/docs", "/redoc", "/asyncapi", "/openapi.json"})
 """Every path that `install` may add, to be public: none of them tells anything of a person."""
 
 # ReDoc writes two style elements: an empty one, which it fills by script, and that of its scroll bars
@@ -67,8 +67,9 @@ def _endpoints(app: FastAPI, asyncapi: Mapping[str, Any] | None) -> dict[str, Ca
     endpoints["/openapi.json"] = lambda _: JSONResponse(app.openapi())
     if asyncapi is not None:
         page = asyncapi_page.render(asyncapi)
-        endpoints["/asyncapi.json"] = lambda _: JSONResponse(asyncapi)
-        endpoints["/asyncapi/"] = lambda _: HTMLResponse(page, headers=_HEADERS)
+        style = partial(_file, _PAGES / "asyncapi.css")
+        answers = (lambda _: JSONResponse(asyncapi), lambda _: HTMLResponse(page, headers=_HEADERS), style)
+        endpoints |= dict(zip(_TOPICS, answers, strict=True))
     return endpoints
 
 
