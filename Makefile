@@ -7,7 +7,7 @@ BIN := .venv/bin
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 16
 demo: ## import 78,553 made-up customers (CUSTOMERS=… for more) and check the verdict
-	@$(PYTHON) deploy/bootstrap && $(BIN)/vapteke demo --customers $(CUSTOMERS)
+	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke demo --customers $(CUSTOMERS)
 up: ## run everything in the foreground; Ctrl-C stops it
 	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke up --customers $(CUSTOMERS)
 test: ## the whole suite, in minutes

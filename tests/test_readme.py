@@ -9,6 +9,7 @@ from legacy_importer.settings import Columns, Genders
 from legacy_importer.settings import WorkSettings as ImporterSettings
 from pydantic.fields import FieldInfo
 from vapteke_shared.settings import Settings
+from vapteke_shared.tokens import SCOPES
 from vapteke_shared.topics import TopicsSettings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -25,6 +26,12 @@ ORDER = ("secret", "auth", "postgres", "kafka", "vaptekesync", "mssql", "import"
 
 def test_the_configuration_table_is_that_of_the_settings() -> None:
     assert _table() in README.read_text(), _table()
+
+
+def test_every_scope_is_explained() -> None:
+    rows = [f"| `{scope}` | {meaning} |" for scope, meaning in SCOPES.items()]
+
+    assert "\n".join(rows) in README.read_text()
 
 
 def _table() -> str:

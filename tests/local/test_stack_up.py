@@ -108,7 +108,10 @@ def test_the_description_tells_everything_and_nothing_is_left_after_sigterm(fold
         code = up.wait(60)
 
     assert answers == dict.fromkeys(URLS, 200)
-    assert set(description) == {*URLS, "postgres", "kafka", "vaptekesync", "processes", "truth"}
+    assert set(description) == {
+        *URLS,
+        *("postgres", "kafka", "vaptekesync", "metrics", "secret_key", "token", "processes", "truth"),
+    }
     assert set(description["processes"]) == PROCESSES
     assert description["truth"] == people.truth(1, 500)
     assert set(description["vaptekesync"]) == {"host", "port", "database", "user", "password", "control_port"}
@@ -166,7 +169,7 @@ def test_data_keeps_the_state_and_the_addresses(folder: Path) -> None:
     descriptions = []
     for _ in range(2):
         with started(folder, "--data", str(folder / "data")) as up:
-            descriptions.append({**ready(folder, up), "processes": None})
+            descriptions.append({**ready(folder, up), "processes": None, "token": None})
             up.send_signal(signal.SIGINT)
             assert up.wait(60) == 0
 
@@ -179,7 +182,7 @@ def test_a_change_from_the_command_line_reaches_the_stand_in(shared: Path) -> No
     first = legacy(shared, "add", "ID=2000000000", "Phone=79160000000")
     again = legacy(shared, "add", "ID=2000000000")
 
-    assert first.returncode == 0
+    assert (first.returncode, first.stdout) == (0, "the row is added\n")
     assert again.returncode == 1
     assert "2000000000" in again.stderr
 
@@ -187,6 +190,54 @@ def test_a_change_from_the_command_line_reaches_the_stand_in(shared: Path) -> No
 def legacy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command: list[str | Path] = [VAPTEKE, "legacy", *arguments, "--ready", folder / "ready.json"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_description_says_where_the_metrics_are(shared: Path) -> None:
+    addresses = described(shared)["metrics"]
+
+    answers = {name: httpx.get(address) for name, address in addresses.items()}
+
+    assert set(addresses) == PROCESSES - {"postgres", "kafka 1", "vaptekesync"}
+    assert all(answer.status_code == 200 and "process_cpu_seconds" in answer.text for answer in answers.values())
+    output = (shared / "output").read_text()
+    assert all(address.removeprefix("http://127.0.0.1") in output for address in addresses.values())
+
+
+def test_the_services_take_the_stacks_token_and_no_stranger(shared: Path) -> None:
+    description = described(shared)
+    listing = f"{description['customers_api']}/rest/v1/customers/"
+
+    answers = [httpx.get(listing, headers=headers).status_code for headers in ({}, _header(description["token"]))]
+
+    assert answers == [401, 200]
+    assert "vapteke token" in (shared / "output").read_text()
+
+
+def test_a_token_from_the_command_line_opens_what_it_names(shared: Path) -> None:
+    ready_file = shared / "ready.json"
+    command: list[str | Path] = [VAPTEKE, "token", "--scope", "imports:read", "--ttl", "5m", "--ready", ready_file]
+    environment = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
+    token = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    host = described(shared)["customers_api"]
+
+    imports, customers = (
+        httpx.get(f"{host}/rest/v1/{name}/", headers=_header(token)) for name in ("imports", "customers")
+    )
+
+    assert (imports.status_code, customers.status_code) == (200, 403)
+
+
+def _header(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_short_key_is_told_in_one_line_before_anything_starts(folder: Path) -> None:
+    with started(folder, SECRET_KEY="s3cret-v4lue") as up:
+        code = up.wait(30)
+
+    assert code == 1
+    assert (folder / "output").read_text() == "configuration: SECRET_KEY: Value error, needs at least 32 bytes\n"
+    assert list((folder / "tmp").iterdir()) == []
 
 
 def test_a_missing_variable_of_an_external_piece_is_named_at_once(folder: Path) -> None:

@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from vapteke_local import demo as demonstration
-from vapteke_local import stack, tokens
+from vapteke_local import services, stack, tokens
 from vapteke_local.pieces import Piece
 from vapteke_local.processes import StackFailure
 from vapteke_local.stack import Options, Stack
@@ -95,8 +95,13 @@ def _addresses(running: Stack) -> Table:
         **{f"kafka {number}": address for number, address in enumerate(running.kafka, start=1)},
     }
     for name, pid in sorted(running.processes.items()):
-        table.add_row(name, where.get(name, ""), running.metrics.get(name, ""), str(pid))
+        table.add_row(name, where.get(name, ""), _of_this_host(running.metrics.get(name, "")), str(pid))
     return table
+
+
+def _of_this_host(url: str) -> str:
+    """A whole URL more would be too wide for a terminal of 80 columns."""
+    return url.removeprefix(f"http://{services.HOST}")
 
 
 def _say(text: str) -> None:
