@@ -17,6 +17,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -25,6 +26,7 @@ from sqlmodel import Field, SQLModel
 SCHEMA = "customers"
 ALIVE = ("requested", "planning", "running")
 _ALIVE_SQL = "status IN ('requested', 'planning', 'running')"
+_LIVING = text("deleted_at IS NULL")
 _INSTANT = DateTime(timezone=True)
 _NOW = {"server_default": text("now()")}
 _ZERO = {"server_default": text("0")}
@@ -47,6 +49,12 @@ def _identity() -> Any:
     return Column(BigInteger, Identity(always=False), primary_key=True)
 
 
+def _by_folded(name: str, column: str, **options: Any) -> Index:
+    """Without case, and in the order of the code points, so that a prefix is a range."""
+    folded = literal_column(f"{SCHEMA}.folded({column})").label("folded")
+    return Index(name, folded, postgresql_ops={"folded": "text_pattern_ops"}, **options)
+
+
 class Phone(Table, table=True):
     """One row per number, for ever. `digits` is code and number together."""
 
@@ -60,6 +68,10 @@ class Phone(Table, table=True):
 
 class Firstname(Table, table=True):
     __tablename__ = "firstnames"
+    __table_args__ = (
+        # by prefix; what it includes lets the index alone answer
+        _by_folded("firstnames_folded_idx", "name", postgresql_include=["name", "id"]),
+    )
 
     id: int = Field(sa_column=_identity())
     name: str = Field(sa_type=Text, unique=True)
@@ -71,9 +83,23 @@ class Customer(Table, table=True):
     __tablename__ = "customers"
     __table_args__ = (
         # one phone, one living customer
-        Index("customers_living_phone_key", "phone_id", unique=True, postgresql_where=text("deleted_at IS NULL")),
-        Index("customers_living_id_idx", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("customers_living_phone_key", "phone_id", unique=True, postgresql_where=_LIVING),
+        Index("customers_living_id_idx", "id", postgresql_where=_LIVING),
         Index("customers_phoneless_idx", "id", postgresql_where=text("deleted_at IS NULL AND phone_id IS NULL")),
+        # the filters of the list; those of a gender, half of all, are counted by the last one alone
+        _by_folded("customers_living_email_idx", "email", postgresql_where=_LIVING),
+        _by_folded("customers_living_lastname_idx", "lastname", postgresql_where=_LIVING),
+        Index("customers_living_firstname_id_idx", "firstname_id", postgresql_where=_LIVING),
+        Index("customers_living_city_id_idx", "city_id", postgresql_where=_LIVING),
+        Index("customers_living_birthday_gender_idx", "birthday", "gender", postgresql_where=_LIVING),
+        Index("customers_deleted_phone_id_idx", "phone_id", postgresql_where=text("deleted_at IS NOT NULL")),
+        # every update changes it: a btree would end HOT updates, a summary of each few pages does not
+        Index(
+            "customers_updated_at_idx",
+            "updated_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 4},
+        ),
         CheckConstraint("phone_from IN ('api', 'import')", name="phone_from"),
         CheckConstraint("gender IN ('M', 'F')", name="gender"),
         CheckConstraint("city_id >= 0", name="city_id"),
@@ -95,6 +121,16 @@ class Customer(Table, table=True):
     created_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
     updated_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
     deleted_at: datetime | None = Field(None, sa_type=_INSTANT)
+
+
+class CustomerCount(Table, table=True):
+    """By how much the numbers of customers changed, row by row; their sums are the numbers. Triggers write it."""
+
+    __tablename__ = "customer_counts"
+
+    id: int = Field(sa_column=_identity())
+    living: int = Field(sa_type=BigInteger)
+    deleted: int = Field(sa_type=BigInteger)
 
 
 class LegacyCustomer(Table, table=True):
