@@ -23,20 +23,24 @@ log = logs.get(__name__)
 class FieldFault(BaseModel):
     """One field that cannot be understood."""
 
-    pointer: str = Field(description="JSON pointer: where (`query`, `path`, `body`), then the field")
-    detail: str = Field(description="what is wrong, without the value")
+    pointer: str = Field(
+        description="JSON pointer: where (`query`, `path`, `body`), then the field", examples=["/body/email"]
+    )
+    detail: str = Field(description="what is wrong, without the value", examples=["This is no e-mail address"])
 
 
 class Problem(BaseModel):
     """RFC 9457 problem details. The texts never repeat personal data."""
 
-    type: str = Field("about:blank", description="a URI of the kind of problem")
-    title: str = Field(description="the status in words")
-    status: int = Field(description="the HTTP status")
-    detail: str = Field(description="what happened, for a person")
-    instance: str = Field(description="the path that was asked for")
-    code: str = Field(description="what happened, for a program; stable")
-    trace_id: str = Field(description="finds this request in the logs")
+    type: str = Field("about:blank", description="a URI of the kind of problem", examples=["about:blank"])
+    title: str = Field(description="the status in words", examples=["Unprocessable Entity"])
+    status: int = Field(description="the HTTP status", examples=[422])
+    detail: str = Field(
+        description="what happened, for a person", examples=["The request cannot be understood; see errors."]
+    )
+    instance: str = Field(description="the path that was asked for", examples=["/rest/v1/customers/"])
+    code: str = Field(description="what happened, for a program; stable", examples=["invalid_request"])
+    trace_id: str = Field(description="finds this request in the logs", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
     errors: list[FieldFault] | None = Field(None, description="with 422: the fields")
 
 

@@ -11,6 +11,7 @@ from customers_api import imports
 from customers_api.http import Connection, Limit, Offset
 from customers_api.schemas import (
     Import,
+    ImportId,
     ImportList,
     ImportStarted,
     Rejection,
@@ -51,7 +52,12 @@ async def start_import(request: Request, connection: Connection, response: Respo
     return await get_import(connection, job["id"])
 
 
-@router.get("/rest/v1/imports/", summary="List imports", dependencies=[auth.needs("imports:read")])
+@router.get(
+    "/rest/v1/imports/",
+    summary="List imports",
+    dependencies=[auth.needs("imports:read")],
+    response_description="The page",
+)
 async def list_imports(connection: Connection, limit: Limit = 50, offset: Offset = 0) -> ImportList:
     """The latest first."""
     rows, count = await imports.history(connection, limit, offset)
@@ -62,9 +68,10 @@ async def list_imports(connection: Connection, limit: Limit = 50, offset: Offset
     "/rest/v1/imports/{import_id}/",
     summary="One import",
     dependencies=[auth.needs("imports:read")],
+    response_description="The job",
     responses=openapi.problems(import_not_found=404),
 )
-async def get_import(connection: Connection, import_id: UUID) -> Import:
+async def get_import(connection: Connection, import_id: ImportId) -> Import:
     """The job: status, counts, and how long it will take."""
     row = await imports.find(connection, import_id)
     if row is None:
@@ -76,10 +83,11 @@ async def get_import(connection: Connection, import_id: UUID) -> Import:
     "/rest/v1/imports/{import_id}/rejections/",
     summary="What was rejected or repaired",
     dependencies=[auth.needs("imports:read")],
+    response_description="The page",
     responses=openapi.problems(import_not_found=404),
 )
 async def list_rejections(
-    connection: Connection, import_id: UUID, limit: Limit = 50, offset: Offset = 0
+    connection: Connection, import_id: ImportId, limit: Limit = 50, offset: Offset = 0
 ) -> RejectionList:
     """In the order of the legacy ids."""
     if await imports.find(connection, import_id) is None:

@@ -17,7 +17,7 @@ async def _connection(request: Request) -> AsyncIterator[asyncpg.Connection]:
 
 # the connection goes back before the answer is sent: a slow client must not hold it
 Connection = Annotated[asyncpg.Connection, Depends(_connection, scope="function")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="items per answer")]
-Offset = Annotated[int, Query(ge=0, le=INT64, description="rows to skip")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="items per answer", examples=[50])]
+Offset = Annotated[int, Query(ge=0, le=INT64, description="rows to skip", examples=[0])]
 PROBLEMS: openapi.Responses = {}
 NOT_FOUND = openapi.problems(customer_not_found=404)

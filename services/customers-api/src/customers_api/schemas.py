@@ -4,12 +4,14 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from customers_api.answers import instant
 from customers_api.fields import Birthday, CityId, Email, Gender, Moment, Name, PhoneText
 
-Instant = Annotated[datetime, PlainSerializer(instant, return_type=str)]
+Instant = Annotated[
+    datetime, PlainSerializer(instant, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 
 
 class Answer(BaseModel):
@@ -17,7 +19,9 @@ class Answer(BaseModel):
 
 
 class PhoneItem(Answer):
-    id: int = Field(examples=[1])
+    """A phone, in its two parts."""
+
+    id: int = Field(description="the number's own id", examples=[1])
     code: str = Field(description="country calling code", examples=["7"])
     number: str = Field(description="every digit after the code", examples=["9025163111"])
 
@@ -25,29 +29,36 @@ class PhoneItem(Answer):
 class CustomerItem(Answer):
     """A customer in the list: the phone is an object."""
 
-    id: int = Field(examples=[14722])
+    id: int = Field(description="the customer's id", examples=[14722])
     phone: PhoneItem | None = Field(description="null when an import left the customer without one")
-    firstname: str | None = Field(examples=["Виктор"])
-    lastname: str | None = Field(examples=[None])
-    email: str | None = Field(examples=["ving@mail.ru"])
-    birthday: date | None = Field(examples=[None])
+    firstname: str | None = Field(description="first name", examples=["Виктор"])
+    lastname: str | None = Field(description="last name", examples=[None])
+    email: str | None = Field(description="e-mail address", examples=["ving@mail.ru"])
+    birthday: date | None = Field(description="date of birth", examples=[None])
 
 
 class CustomerList(Answer):
-    items: list[CustomerItem]
+    """One page of customers."""
+
+    items: list[CustomerItem] = Field(description="the page")
     count: int = Field(description="all customers that are not deleted", examples=[78553])
 
 
 class Customer(Answer):
-    id: int = Field(examples=[1])
-    phone: str | None = Field(description="digits, code and number together", examples=["50110556645"])
-    firstname: str | None = Field(examples=["Виктор"])
-    lastname: str | None = Field(examples=["Иванов"])
-    email: str | None = Field(examples=["user@example.com"])
-    birthday: date | None = Field(examples=["2023-12-21"])
-    gender: Literal["M", "F"] | None = Field(examples=["M"])
-    city_id: int | None = Field(examples=[0])
-    last_auth_at: Instant | None = Field(examples=["2023-12-21T04:20:37.024Z"])
+    """A customer alone: the phone is its digits."""
+
+    id: int = Field(description="the customer's id", examples=[1])
+    phone: str | None = Field(
+        description="digits, code and number together; null when an import left the customer without one",
+        examples=["50110556645"],
+    )
+    firstname: str | None = Field(description="first name", examples=["Виктор"])
+    lastname: str | None = Field(description="last name", examples=["Иванов"])
+    email: str | None = Field(description="e-mail address", examples=["user@example.com"])
+    birthday: date | None = Field(description="date of birth", examples=["2023-12-21"])
+    gender: Literal["M", "F"] | None = Field(description="M, F or unknown", examples=["M"])
+    city_id: int | None = Field(description="the city's number", examples=[0])
+    last_auth_at: Instant | None = Field(description="the last sign-in", examples=["2023-12-21T04:20:37.024Z"])
 
 
 class Done(Answer):
@@ -93,56 +104,79 @@ class PhoneChange(Asked):
     phone: PhoneText
 
 
+ImportId = Annotated[UUID, Field(description="the import's id", examples=["0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11"])]
+Status = Literal["requested", "planning", "running", "completed", "failed", "cancelled"]
+
+
 class StartedImport(Answer):
-    import_id: UUID
-    status: str = Field(examples=["requested"])
-    url: str = Field(description="where the job is to be watched")
+    """The import that has been requested, or the one that is running."""
+
+    import_id: ImportId
+    status: Status = Field(description="how far it is; it never goes back", examples=["requested"])
+    url: str = Field(
+        description="where the job is to be watched",
+        examples=["/rest/v1/imports/0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11/"],
+    )
 
 
 class ImportStarted(Answer):
-    success: Literal[True] = True
-    message: str = Field(examples=["The import has been requested."])
-    data: StartedImport
+    """An import has been requested, or one is running."""
+
+    success: Literal[True] = Field(True, description="always true: what fails is a problem")
+    message: str = Field(description="which of the two, for a person", examples=["The import has been requested."])
+    data: StartedImport = Field(description="the job")
 
 
 class Import(Answer):
     """An import job. While it lives, the counts are those of the ranges read so far."""
 
-    id: UUID
-    status: Literal["requested", "planning", "running", "completed", "failed", "cancelled"]
+    id: ImportId
+    status: Status = Field(description="how far it is; it never goes back", examples=["completed"])
     read: int = Field(description="created + updated + unchanged + skipped + rejected", examples=[78553])
-    created: int = Field(description="legacy rows seen for the first time")
-    updated: int = Field(description="legacy rows that have changed")
-    unchanged: int
-    skipped: int = Field(description="rows whose customer was deleted through the API")
-    rejected: int = Field(description="rows without a usable phone")
-    repaired: int = Field(description="accepted rows that lost a field or a phone on the way in")
+    created: int = Field(description="legacy rows seen for the first time", examples=[77543])
+    updated: int = Field(description="legacy rows that have changed", examples=[0])
+    unchanged: int = Field(description="legacy rows as they were before", examples=[0])
+    skipped: int = Field(description="rows whose customer was deleted through the API", examples=[0])
+    rejected: int = Field(description="rows without a usable phone", examples=[1010])
+    repaired: int = Field(description="accepted rows that lost a field or a phone on the way in", examples=[2252])
     percent: float | None = Field(description="null before the plan", examples=[100.0])
-    rows_per_second: float | None
-    seconds_left: float | None
-    error: str | None = Field(description="why it failed; on a completed one, a warning")
-    requested_at: Instant
-    started_at: Instant | None
-    finished_at: Instant | None
+    rows_per_second: float | None = Field(description="since it started; null before", examples=[11316.1])
+    seconds_left: float | None = Field(description="at that rate; null when it cannot be told", examples=[None])
+    error: str | None = Field(description="why it failed; on a completed one, a warning", examples=[None])
+    requested_at: Instant = Field(description="when it was asked for", examples=["2026-01-02T03:04:05.678Z"])
+    started_at: Instant | None = Field(
+        description="when an importer took it; null before", examples=["2026-01-02T03:04:05.901Z"]
+    )
+    finished_at: Instant | None = Field(
+        description="when its verdict was made; the counts are final then", examples=["2026-01-02T03:04:12.890Z"]
+    )
 
 
 class ImportList(Answer):
-    items: list[Import]
-    count: int
+    """One page of imports."""
+
+    items: list[Import] = Field(description="the page")
+    count: int = Field(description="all imports", examples=[2])
 
 
 class Rejection(Answer):
     """What was rejected or repaired, and why; never the value."""
 
-    legacy_id: int
-    kind: Literal["row", "field", "phone_conflict"]
-    field: str = Field(examples=["email"])
-    reason: str = Field(examples=["not_an_address"])
-    customer_id: int | None
-    other_customer_id: int | None = Field(description="with phone_conflict: who holds the phone")
-    other_legacy_id: int | None
+    legacy_id: int = Field(description="the row's key in vAptekeSync", examples=[3049])
+    kind: Literal["row", "field", "phone_conflict"] = Field(
+        description="the row was rejected; a field could not be used; the phone is somebody else's", examples=["field"]
+    )
+    field: str = Field(description="the field", examples=["email"])
+    reason: str = Field(description="why, for a program", examples=["not_an_address"])
+    customer_id: int | None = Field(description="whose row it is; null when there is no customer", examples=[14722])
+    other_customer_id: int | None = Field(description="with phone_conflict: who holds the phone", examples=[None])
+    other_legacy_id: int | None = Field(
+        description="with phone_conflict: the row of who holds the phone", examples=[None]
+    )
 
 
 class RejectionList(Answer):
-    items: list[Rejection]
-    count: int
+    """One page of what was rejected or repaired."""
+
+    items: list[Rejection] = Field(description="the page")
+    count: int = Field(description="all of this import", examples=[3262])
