@@ -71,7 +71,17 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.update(schema.pop("$defs"), Problem=schema)
         for operation in (each for path in made.get("paths", {}).values() for each in path.values()):
             operation["responses"] = _with_problems(operation)
+        _make_whole(made)
     return app.openapi_schema or {}
+
+
+def _make_whole(part: Any) -> None:
+    """Bounds of integers as integers: FastAPI makes floats of them, and 2**63 - 1 is none."""
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        if key in ("minimum", "maximum") and isinstance(value, float) and value.is_integer():
+            part[key] = min(int(value), 2**63 - 1)
+        else:
+            _make_whole(value)
 
 
 def _with_problems(operation: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def _phone(text: str) -> str:
 
 
 def _kept(text: str) -> str:
-
+    text = text.strip()
     if "\0" in text:
         raise _refuse("zero_character", "The text holds U+0000, which cannot be kept")
     if not text:
@@ -68,6 +68,11 @@ def _text(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    """To JSON, 1.0 is the integer 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _birthday(day: date) -> date:
     if day > datetime.now(UTC).date():
         raise _refuse("in_the_future", "The birthday lies in the future")
@@ -84,20 +89,29 @@ def _to_utc(at: datetime) -> datetime:
     return zoned.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+# What JSON Schema adds in words of its own: the validators above say it better.
+_HAS_TEXT = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+
 PhoneText = Annotated[
     str,
     StringConstraints(max_length=100),
     AfterValidator(_phone),
     Field(
-        description="a phone in any spelling; kept as digits, country calling code first", examples=["+7 902 516-31-11"]
+        description="a phone in any spelling; kept as digits, country calling code first",
+        examples=["+7 902 516-31-11"],
+        json_schema_extra={"format": "phone"},
     ),
 ]
 """Validated, it is the digits alone."""
-Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(_kept)]
+Name = Annotated[str, StringConstraints(max_length=100), AfterValidator(_kept), Field(json_schema_extra=_HAS_TEXT)]
 Email = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_kept), AfterValidator(_email)
+    str,
+    StringConstraints(max_length=254),
+    AfterValidator(_kept),
+    AfterValidator(_email),
+    Field(json_schema_extra={"format": "email"}),
 ]
 Birthday = Annotated[date, Field(strict=False), BeforeValidator(_date_text), AfterValidator(_birthday)]
 Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_instant_text), AfterValidator(_to_utc)]
 Gender = Literal["M", "F"]
-CityId = Annotated[int, Field(ge=0, le=INT64)]
+CityId = Annotated[int, Field(ge=0, le=INT64), BeforeValidator(_whole)]

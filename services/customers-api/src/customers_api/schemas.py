@@ -1,7 +1,7 @@
 """The shapes of the answers (contract): bodies hold exactly these keys."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -68,10 +68,16 @@ class Done(Answer):
     message: str = Field(description="what was done, for a person", examples=["The phone has been changed."])
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """An absent field is not the same as null."""
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
+
+
 class Asked(BaseModel):
     """A body: strict types, no unknown fields."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_without_defaults)
 
 
 class ProfileChange(Asked):

@@ -1,0 +1,57 @@
+"""`customers-api serve` as a real process, over a database of the test's own."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from tokens_for import SECRET_KEY
+from vapteke_local import places
+from vapteke_local.postgres import Postgres
+
+PROGRAM = Path(sys.executable).parent / "customers-api"
+
+
+@asynccontextmanager
+async def running_service(server: Postgres, database: str, **variables: str) -> AsyncIterator[str]:
+    """Its base URL, once it is ready; its output goes nowhere unless `variables` say otherwise."""
+    port = places.free_port()
+    environment = {
+        "POSTGRES_HOST": server.host,
+        "POSTGRES_PORT": str(server.port),
+        "POSTGRES_DB": database,
+        "POSTGRES_USER": "customers_app",
+        "POSTGRES_PASSWORD": "app",
+        "SECRET_KEY": SECRET_KEY,
+        "HTTP_PORT": str(port),
+        "METRICS_PORT": str(places.free_port()),
+        **variables,
+    }
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, "serve", env={**os.environ, **environment}, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _ready(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
+    deadline = time.monotonic() + 30
+    async with httpx.AsyncClient() as client:
+        while True:
+            try:
+                if (await client.get(f"{url}/health/ready")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass  # not yet listening
+            assert process.returncode is None, "customers-api has ended"
+            assert time.monotonic() < deadline, "customers-api does not get ready"
+            await asyncio.sleep(0.05)
