@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from tokens_for import SECRET_KEY, SETTINGS, bearer, header
-from vapteke_shared import auth, problems, tokens
+from vapteke_local import places
+from vapteke_shared import auth, problems, processes, tokens
 from vapteke_shared.settings import AuthSettings, load
 from vapteke_shared.tokens import LEEWAY_SECONDS, TokenRefused, Verifier
 
@@ -227,6 +228,18 @@ async def test_a_web_socket_is_refused() -> None:
     await service()(handshake, receive, send)
 
     assert sent == ["websocket.close"]
+
+
+async def test_over_the_wire_a_web_socket_is_a_request_like_others() -> None:
+    """uvicorn's own refusal logs the path with its query, which may name a person."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    port = places.free_port()
+
+    async with processes.served(service(), "127.0.0.1", port), httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/things/", headers=upgrade | key)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_required")
 
 
 def test_the_clocks_may_differ_a_little() -> None:

@@ -25,6 +25,7 @@ async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",  # we have none, and uvicorn would log the query of every attempt
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = _Server(config)
