@@ -1,0 +1,241 @@
+"""Clients write, imports run, the relay is killed again and again: the events rebuild the customers exactly."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, NamedTuple
+
+import customers_topic
+import pytest
+from customers_topic import STATE, State, Told, histories, rebuilt, shown, state
+from disturbances import Disturbances
+from rest_writers import CUSTOMERS, Writers
+from running_stack import RunningStack, running_stack
+from vapteke_local import people, vaptekesync
+from vapteke_shared.events import (
+    CustomerCreated,
+    CustomerDeleted,
+    CustomerEvent,
+    CustomerPhoneChanged,
+    CustomerRestored,
+    CustomerUpdated,
+)
+
+
+class Form(NamedTuple):
+    seed: int
+    writes: int
+    legacy_rows: int
+    kills: int
+
+
+SHORT = Form(seed=1, writes=2_000, legacy_rows=600, kills=2)
+LONG = Form(seed=2, writes=100_000, legacy_rows=6_000, kills=10)
+
+
+class Aftermath(NamedTuple):
+    """All is written and sent; `told` is what a consumer reads from the start."""
+
+    form: Form
+    stack: RunningStack
+    writers: Writers
+    disturbances: Disturbances
+    legacy_rows: int
+    rejected: int
+    told: list[Told]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(SHORT, id=f"seed {SHORT.seed}", marks=pytest.mark.timeout(300)),
+        pytest.param(LONG, id=f"seed {LONG.seed}", marks=[pytest.mark.prove, pytest.mark.timeout(3600)]),
+    ],
+)
+async def aftermath(request: pytest.FixtureRequest) -> AsyncIterator[Aftermath]:
+    form: Form = request.param
+    labelled = list(people.labelled(form.seed, form.legacy_rows))
+    numbers = [expected.phone for _, expected in labelled if expected.phone]
+    movable = [person.id for person, expected in labelled if expected.phone]
+    dice = random.Random(form.seed)
+    phones = [*dice.sample(numbers, len(numbers) // 3), *(f"7979{n:07}" for n in range(len(numbers) // 5))]
+    dice.shuffle(phones)
+    few = str(form.legacy_rows // 6)
+    async with (
+        vaptekesync.serve([tuple(person) for person, _ in labelled]) as legacy,
+        running_stack(legacy, IMPORT_RANGE_ROWS=few, IMPORT_BATCH_ROWS=few) as stack,
+    ):
+        writers = Writers(stack.client, phones, form.seed)
+        disturbances = Disturbances(stack, legacy, writers, phones, movable)
+        await writers.write(form.writes, disturbances.happen(dice, form.writes, form.kills))
+        await sent(stack)
+        told = await customers_topic.read(stack["kafka"])
+        rejected = form.legacy_rows - len(movable)
+        yield Aftermath(form, stack, writers, disturbances, len(legacy.rows), rejected, told)
+
+
+async def sent(stack: RunningStack) -> None:
+    """Until the outbox is empty."""
+    async with asyncio.timeout(120), stack.database() as connection:
+        while await connection.fetchval("SELECT count(*) FROM outbox"):
+            await asyncio.sleep(0.05)
+
+
+async def held(stack: RunningStack) -> dict[int, State]:
+    """The customers in Postgres, the deleted ones too; instants to the millisecond, as events tell them."""
+    async with stack.database() as connection:
+        return {row["id"]: dict(row) for row in await connection.fetch(_HELD)}
+
+
+_HELD = """
+SELECT
+    c.id, c.version, p.digits AS phone, f.name AS firstname, c.lastname, c.email, c.birthday, c.gender, c.city_id,
+    date_trunc('milliseconds', c.last_auth_at) AS last_auth_at,
+    date_trunc('milliseconds', c.created_at) AS created_at, date_trunc('milliseconds', c.updated_at) AS updated_at,
+    date_trunc('milliseconds', c.deleted_at) AS deleted_at
+FROM customers c LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f ON f.id = c.firstname_id
+"""
+
+
+def unlike(told: dict[int, State], kept: dict[int, State]) -> list[tuple[State | None, State | None]]:
+    """Customers that are not the same: as the events tell them, as Postgres holds them."""
+    return [(told.get(each), kept.get(each)) for each in told.keys() | kept.keys() if told.get(each) != kept.get(each)]
+
+
+def first_told(told: Iterable[Told]) -> dict[tuple[int, int], Told]:
+    """By customer and version, the first record of each."""
+    first: dict[tuple[int, int], Told] = {}
+    for each in told:
+        first.setdefault((each.event.id, each.event.version), each)
+    return first
+
+
+async def test_nobody_is_answered_with_a_surprise(aftermath: Aftermath) -> None:
+    writers, jobs = aftermath.writers, aftermath.disturbances.jobs
+
+    assert writers.surprises == []
+    assert (writers.written >= aftermath.form.writes, aftermath.disturbances.kills) == (True, aftermath.form.kills)
+    assert {status for _, status in writers.outcomes} == {200, 201, 404, 409, 412}
+    assert [(job["status"], job["error"], job["rejected"]) for job in jobs] == [
+        ("completed", None, aftermath.rejected)
+    ] * 2
+    assert [job["read"] for job in jobs] == [aftermath.form.legacy_rows, aftermath.legacy_rows]
+
+
+async def test_a_consumer_that_reads_from_the_start_rebuilds_the_customers(aftermath: Aftermath) -> None:
+    assert unlike(rebuilt(aftermath.told), await held(aftermath.stack))[:3] == []
+
+
+async def test_each_version_is_told_in_order_and_repeats_are_identical(aftermath: Aftermath) -> None:
+    first = first_told(aftermath.told)
+
+    assert [each for each in aftermath.told if each.seal != first[each.event.id, each.event.version].seal][:3] == []
+    order: dict[int, list[int]] = {}
+    for customer_id, version in first:
+        order.setdefault(customer_id, []).append(version)
+    assert [versions for versions in order.values() if versions != list(range(1, len(versions) + 1))][:3] == []
+
+
+async def test_the_key_and_the_subject_are_the_customer(aftermath: Aftermath) -> None:
+    assert [each for each in aftermath.told if not each.key == each.subject == str(each.event.id)][:3] == []
+
+
+async def test_what_is_called_changed_is_what_differs_from_the_version_before(aftermath: Aftermath) -> None:
+    first = first_told(aftermath.told)
+
+    for (customer_id, version), (_, _, event, _) in first.items():
+        before = first[customer_id, version - 1].event if version > 1 else None
+        assert (sorted(event.changed), type(event)) == (differing(before, event), kind(before, event)), event
+
+
+def differing(before: CustomerEvent | None, after: CustomerEvent) -> list[str]:
+    old = state(before) if before else dict.fromkeys(STATE)
+    bookkeeping = {"id", "version", "created_at", "updated_at"}
+    return sorted(name for name, value in state(after).items() if value != old[name] and name not in bookkeeping)
+
+
+def kind(before: CustomerEvent | None, after: CustomerEvent) -> type[CustomerEvent]:
+    if before is None:
+        return CustomerCreated
+    if (before.deleted_at is None) != (after.deleted_at is None):
+        return CustomerDeleted if after.deleted_at else CustomerRestored
+    return CustomerUpdated if before.phone == after.phone else CustomerPhoneChanged
+
+
+async def test_what_the_clients_were_answered_is_what_is_told(aftermath: Aftermath) -> None:
+    writers, first = aftermath.writers, first_told(aftermath.told)
+    events = [each.event for each in first.values()]
+
+    assert {event.id for event in events if type(event) is CustomerCreated and event.origin == "api"} == writers.created
+    deleted = [event for event in events if type(event) is CustomerDeleted]
+    assert len(deleted) == writers.outcomes["delete", 200]
+    for customer_id, version, answered in writers.answers:
+        told = shown(first[customer_id, version].event)
+        assert answered.items() <= told.items(), (customer_id, version)
+
+
+async def test_a_sample_of_the_customers_is_shown_as_it_was_told(aftermath: Aftermath) -> None:
+    told = {each.event.id: each.event for each in aftermath.told}
+    for customer_id in random.Random(aftermath.form.seed).sample(sorted(told), 200):
+        answer = await aftermath.stack.client.get(f"{CUSTOMERS}{customer_id}/")
+        event = told[customer_id]
+
+        if event.deleted_at:
+            assert answer.status_code == 404
+        else:
+            assert answer.json().items() <= shown(event).items()
+            assert answer.headers["etag"] == f'"{event.version}"'
+
+
+async def test_who_holds_a_phone_follows_from_the_state_alone(aftermath: Aftermath) -> None:
+    living = [each["phone"] for each in rebuilt(aftermath.told).values() if each["phone"] and not each["deleted_at"]]
+    async with aftermath.stack.database() as connection:
+        wrong: list[Any] = await connection.fetch(_WRONG_HOLDERS)
+
+    assert len(living) == len(set(living))
+    assert wrong == []
+
+
+# The living customer to whom the API gave it; else, of the living without an API-given phone whose legacy row names it,
+# the one last seen; else nobody.
+_WRONG_HOLDERS = """
+WITH living AS (SELECT * FROM customers WHERE deleted_at IS NULL),
+claimants AS (
+    SELECT DISTINCT ON (m.phone_id) m.phone_id, m.customer_id
+    FROM legacy_customers m JOIN living c ON c.id = m.customer_id AND c.phone_from IS DISTINCT FROM 'api'
+    ORDER BY m.phone_id, m.last_auth_at DESC NULLS LAST, m.legacy_id DESC
+)
+SELECT p.id AS phone_id, holder.id AS holder, holder.phone_from, claimants.customer_id AS claimant
+FROM phones p
+LEFT JOIN living holder ON holder.phone_id = p.id
+LEFT JOIN claimants ON claimants.phone_id = p.id
+WHERE holder.phone_from IS DISTINCT FROM 'api' AND holder.id IS DISTINCT FROM claimants.customer_id
+"""
+
+
+async def test_a_consumer_that_starts_after_compaction_rebuilds_the_customers(aftermath: Aftermath) -> None:
+    stack = aftermath.stack
+    await customers_topic.compact_soon(stack["kafka"])
+    later = await write_to_each_partition(stack)
+
+    most = len(histories(aftermath.told)) + later
+    async with asyncio.timeout(100):
+        while len(told := await customers_topic.read(stack["kafka"])) > most:
+            await asyncio.sleep(0.5)
+
+    assert len(told) < len(aftermath.told)
+    assert unlike(rebuilt(told), await held(stack))[:3] == []
+
+
+async def write_to_each_partition(stack: RunningStack) -> int:
+    """What is written now is not compacted, what was written before can be; returns how many records there are more."""
+    async with customers_topic.watched(stack["kafka"]) as consumer, stack.database() as connection:
+        living = await connection.fetch("SELECT id FROM customers WHERE deleted_at IS NULL ORDER BY id LIMIT 100")
+        before = await customers_topic.ends(consumer)
+        for row in living:
+            answer = await stack.client.patch(f"{CUSTOMERS}{row['id']}/", json={"lastname": "После"})
+            assert answer.status_code == 200
+        await sent(stack)
+        after = await customers_topic.ends(consumer)
+        assert [place for place in after if after[place] == before[place]] == []
+    return len(living)

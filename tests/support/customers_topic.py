@@ -1,0 +1,131 @@
+"""The topic of customers, read as another team would, and compacted as Kafka does in time."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+from vapteke_shared import events, topics
+from vapteke_shared.events import CustomerEvent
+
+TOPIC = topics.CUSTOMERS.name
+PARTITIONS = [TopicPartition(TOPIC, number) for number in range(topics.CUSTOMERS.partitions)]
+STATE = tuple(name for name in CustomerEvent.__struct_fields__ if name not in ("origin", "changed"))
+
+Isolation = Literal["read_committed", "read_uncommitted"]
+State = dict[str, Any]
+
+
+class Told(NamedTuple):
+    """A record: `seal` tells whether two are identical, headers included."""
+
+    key: str
+    subject: str
+    event: CustomerEvent
+    seal: int
+
+
+async def read(bootstrap: list[str], isolation: Isolation = "read_committed") -> list[Told]:
+    """All that is in the topic now, each partition in its order."""
+    told = []
+    async with _reader(bootstrap, isolation) as consumer:
+        ends = await consumer.end_offsets(PARTITIONS)
+        while await _behind(consumer, ends):
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                told += [_told(record) for record in records]
+    return told
+
+
+async def _behind(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    return any([await consumer.position(place) < end for place, end in ends.items()])
+
+
+@asynccontextmanager
+async def _reader(bootstrap: list[str], isolation: Isolation) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level=isolation,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        consumer.assign(PARTITIONS)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+def _told(record: Any) -> Told:
+    event = events.decode(record.value, record.headers)
+    assert isinstance(event, CustomerEvent)
+    subject = dict(record.headers)["ce_subject"].decode()
+    return Told(record.key.decode(), subject, event, hash((record.value, record.headers)))
+
+
+def rebuilt(told: Iterable[Told]) -> dict[int, State]:
+    """The customers, by one who drops what is not newer than what he has."""
+    newest: dict[int, CustomerEvent] = {}
+    for _, _, event, _ in told:
+        if event.id not in newest or event.version > newest[event.id].version:
+            newest[event.id] = event
+    return {customer_id: state(event) for customer_id, event in newest.items()}
+
+
+def state(event: CustomerEvent) -> State:
+    return {name: getattr(event, name) for name in STATE}
+
+
+def shown(event: CustomerEvent) -> State:
+    """The fields as the REST service shows them."""
+    fields: State = msgspec.to_builtins(state(event))
+    return {**fields, "last_auth_at": _in_milliseconds(event.last_auth_at)}
+
+
+def _in_milliseconds(at: datetime | None) -> str | None:
+    return at and f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
+
+
+def histories(told: Iterable[Told]) -> dict[int, list[Told]]:
+    """Customer by customer, in the topic's order."""
+    by_customer = defaultdict(list)
+    for each in told:
+        by_customer[each.event.id].append(each)
+    return dict(by_customer)
+
+
+@asynccontextmanager
+async def watched(bootstrap: list[str]) -> AsyncIterator[AIOKafkaConsumer]:
+    """For `ends`: what is in the topic, sent or being sent."""
+    async with _reader(bootstrap, "read_uncommitted") as consumer:
+        yield consumer
+
+
+async def ends(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    return dict(await consumer.end_offsets(PARTITIONS))
+
+
+async def compact_soon(bootstrap: list[str]) -> None:
+    """Kafka does in a moment what it does in a day: it compacts all but the segment that is written to."""
+    small = {"segment.ms": "100", "max.compaction.lag.ms": "100", "min.cleanable.dirty.ratio": "0.001"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        broker = (await admin.describe_cluster())["brokers"][0]["node_id"]
+        answers = await admin.alter_configs(
+            [
+                ConfigResource(ConfigResourceType.TOPIC, TOPIC, {**topics.CUSTOMERS.config, **small}),
+                ConfigResource(ConfigResourceType.BROKER, str(broker), {"log.cleaner.backoff.ms": "100"}),
+            ]
+        )
+    finally:
+        await admin.close()
+    for code, text, *_ in (each for answer in answers for each in answer.resources):
+        if code:
+            raise for_code(code)(text)
