@@ -11,6 +11,7 @@ import pytest
 from customers_api.consumer import ImportConsumers
 from legacy_events import CLUSTER, Attempt, records
 from told import told
+from vapteke_shared.events import CustomerEvent
 
 CUSTOMERS = "/rest/v1/customers/"
 PHONE, OTHER = "79025163111", "79025163112"
@@ -133,10 +134,12 @@ async def test_writers_at_once_never_share_a_phone_nor_lose_a_step(
     living = [phone for phone in (await phones(pool)).values() if phone]
     assert len(living) == len(set(living))
     last = {event.id: event for event in await told(pool)}
-    versions: dict[int, list[int]] = {}
+    steps: dict[int, list[CustomerEvent]] = {}
     for event in await told(pool):
-        versions.setdefault(event.id, []).append(event.version)
-    assert all(seen == list(range(seen[0], seen[0] + len(seen))) for seen in versions.values())
+        steps.setdefault(event.id, []).append(event)
+    for seen in steps.values():
+        assert [event.version for event in seen] == list(range(seen[0].version, seen[0].version + len(seen)))
+        assert [event.updated_at for event in seen] == sorted(event.updated_at for event in seen)
     stored = await pool.fetch(
         "SELECT c.id, c.version, p.digits, c.city_id, c.deleted_at IS NULL FROM customers c"
         " LEFT JOIN phones p ON p.id = c.phone_id WHERE c.id = ANY($1)",

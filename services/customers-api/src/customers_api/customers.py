@@ -1,7 +1,8 @@
 """One customer: every read and write of it. The living are those that are not deleted.
 
 Each write is a transaction of its own, safe beside imports and other writers: phones are locked before customers, each
-in the order of ids; what cannot go on together is tried again. Its events are written with it.
+in the order of ids; what cannot go on together is tried again. Its events are written with it. `updated_at` is the
+clock behind the locks, so that it ascends with `version`.
 """
 
 from collections.abc import Mapping
@@ -234,22 +235,22 @@ _UPDATE = f"""
 WITH c AS (
     UPDATE customers SET
         firstname_id = $2, lastname = $3, email = $4, birthday = $5, gender = $6, city_id = $7, last_auth_at = $8,
-        version = version + 1, updated_at = now()
+        version = version + 1, updated_at = statement_timestamp()
     WHERE id = $1 RETURNING *
 )
 {customer_events.insert("'api'", _UPDATED, "c")}
 """
 
 _CHANGE_PHONE = """
-UPDATE customers SET phone_id = $2, phone_from = 'api', version = version + 1, updated_at = now() WHERE id = $1
+UPDATE customers SET phone_id = $2, phone_from = 'api', version = version + 1, updated_at = statement_timestamp() WHERE id = $1
 """
 
-_DELETE = "UPDATE customers SET deleted_at = now(), version = version + 1, updated_at = now() WHERE id = $1"
+_DELETE = "UPDATE customers SET deleted_at = statement_timestamp(), version = version + 1, updated_at = statement_timestamp() WHERE id = $1"
 
 # A phone from an import is given back only if nobody has a better claim by now.
 _RESTORE = """
 UPDATE customers SET
-    deleted_at = NULL, version = version + 1, updated_at = now(),
+    deleted_at = NULL, version = version + 1, updated_at = statement_timestamp(),
     phone_id = CASE WHEN phone_from = 'api' THEN phone_id END, phone_from = CASE WHEN phone_from = 'api' THEN 'api' END
 WHERE id = $1
 """

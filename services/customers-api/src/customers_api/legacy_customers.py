@@ -308,7 +308,7 @@ written AS (
     UPDATE customers c SET
         phone_id = n.phone_id, phone_from = n.phone_from, firstname_id = n.firstname_id, lastname = n.lastname,
         email = n.email, birthday = n.birthday, gender = n.gender, city_id = n.city_id, last_auth_at = n.last_auth_at,
-        version = c.version + 1, updated_at = now()
+        version = c.version + 1, updated_at = statement_timestamp()
     FROM compared n
     WHERE c.id = n.id AND cardinality(n.changed) > 0
     RETURNING c.id, n.changed
