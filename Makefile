@@ -14,8 +14,8 @@ test: ## the whole suite, in minutes
 	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m "not prove"
 prove: ## the long forms of the tests that have one
 	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m prove
-bench: ## measure each stage of an import
-	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/bench/stages.py
+bench: ## measure each stage of an import, and the REST service beside its rivals
+	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/bench/stages.py && $(BIN)/python tests/bench/rest.py
 contracts: ## write the OpenAPI, AsyncAPI and event schema files anew
 	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/support/contracts.py
 lint: ## ruff and mypy
