@@ -19,6 +19,7 @@ not answer 405 `method_not_allowed`.
 """
 
 _SCHEMAS: Final = "#/components/schemas/"
+_MEDIA_TYPE: Final = "application/problem+json"
 _MEANINGS: Final = {
     400: "The request is malformed",
     401: "There is no token, or it is not valid",
@@ -50,6 +51,13 @@ def problems(**codes: int) -> Responses:
     return {status: _response(status, names) for status, names in statuses.items()}
 
 
+def extended(responses: Responses, **members: dict[str, Any]) -> Responses:
+    """The same problems with members of their own; each is given by its schema."""
+    more = {"type": "object", "properties": members, "required": list(members)}
+    schema = {"allOf": [{"$ref": f"{_SCHEMAS}Problem"}, more]}
+    return {status: {**each, "content": {_MEDIA_TYPE: {"schema": schema}}} for status, each in responses.items()}
+
+
 def headers(**descriptions: str) -> dict[str, Any]:
     """A response's `headers`, all of them texts: `headers(Location="where the customer is")`."""
     return {name.replace("_", "-"): _header(text) for name, text in descriptions.items()}
@@ -64,6 +72,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     """FastAPI's own document, with the problems that need no saying at each route. Made once."""
     if app.openapi_schema is None:
         made = FastAPI.openapi(app)
+        made["servers"] = [{"url": "/", "description": "the service that shows this"}]
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
@@ -106,7 +115,7 @@ def _response(status: int, codes: list[str]) -> dict[str, Any]:
     named = ", ".join(f"`{code}`" for code in codes)
     response: dict[str, Any] = {
         "description": f"{_MEANINGS[status]}: {named}",
-        "content": {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}},
+        "content": {_MEDIA_TYPE: {"schema": {"$ref": f"{_SCHEMAS}Problem"}}},
     }
     if status in _HEADERS:
         response["headers"] = {name: _header(text) for name, text in _HEADERS[status].items()}

@@ -10,10 +10,10 @@ from vapteke_shared.bodies import BodyRoute
 
 from customers_api import answers, customers, etags, schemas
 from customers_api.customers import FIELDS, CustomerNotFound, Shown
-from customers_api.http import INT64, PROBLEMS, Connection
+from customers_api.http import INT64, PHONE_TAKEN, Connection
 from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
-router = APIRouter(responses=PROBLEMS, tags=["customers"], route_class=BodyRoute)
+router = APIRouter(tags=["customers"], route_class=BodyRoute)
 
 _PATH = "/rest/v1/customers/{customer_id}/"
 _READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
@@ -50,7 +50,7 @@ Change = Annotated[
     dependencies=_WRITE,
     responses={
         201: _SHOWN | {"headers": _ETAG | openapi.headers(Location="the customer's path")},
-        **openapi.problems(phone_taken=409),
+        **PHONE_TAKEN,
     },
 )
 async def create_customer(request: Request, connection: Connection, body: NewCustomer) -> Response:
@@ -91,7 +91,8 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
             "headers": _ETAG,
             "description": "The customer; of a phone change, that it is done",
         },
-        **openapi.problems(customer_not_found=404, phone_taken=409, version_mismatch=412),
+        **openapi.problems(customer_not_found=404, version_mismatch=412),
+        **PHONE_TAKEN,
     },
 )
 async def change_customer(
@@ -112,7 +113,8 @@ async def change_customer(
     dependencies=_WRITE,
     responses={
         200: {"model": Done, "headers": _ETAG, "description": "It is done"},
-        **openapi.problems(customer_not_found=404, phone_taken=409, version_mismatch=412),
+        **openapi.problems(customer_not_found=404, version_mismatch=412),
+        **PHONE_TAKEN,
     },
 )
 async def change_phone(
@@ -146,7 +148,7 @@ async def delete_customer(
     _PATH + "restore/",
     summary="Restore a deleted customer",
     dependencies=_WRITE,
-    responses={200: _SHOWN, **openapi.problems(customer_not_found=404, phone_taken=409)},
+    responses={200: _SHOWN, **openapi.problems(customer_not_found=404), **PHONE_TAKEN},
 )
 async def restore_customer(request: Request, connection: Connection, customer_id: CustomerId) -> Response:
     """Of a customer that is not deleted: nothing changes.

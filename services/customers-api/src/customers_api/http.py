@@ -1,4 +1,4 @@
-"""What the REST doors have in common: the connection, paging."""
+"""What the REST doors have in common: the connection, paging, a problem."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -20,4 +20,7 @@ Connection = Annotated[asyncpg.Connection, Depends(_connection, scope="function"
 Limit = Annotated[int, Query(ge=1, le=1000, description="items per answer", examples=[50])]
 Offset = Annotated[int, Query(ge=0, le=INT64, description="rows to skip", examples=[0])]
 PROBLEMS: openapi.Responses = {}
-NOT_FOUND = openapi.problems(customer_not_found=404)
+PHONE_TAKEN = openapi.extended(
+    openapi.problems(phone_taken=409),
+    customer_id={"type": "integer", "description": "who has the phone", "examples": [14722]},
+)
