@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from vapteke_local import people, stack
+from vapteke_local import followers, people, stack
+from vapteke_local.followers import Followed
 from vapteke_local.processes import StackFailure
 from vapteke_local.stack import Options, Stack
 
@@ -86,6 +87,9 @@ async def _both_imports(client: httpx.AsyncClient, running: Stack, options: Opti
     faults = compare("First import", job, people.truth(options.seed, options.customers), console)
     if job["status"] != "completed":
         return faults
+    told = await _told(running, console)
+    if told.living != job["created"]:
+        faults.append(f"the events make {told.living} customers, the import has created {job['created']}")
     before = await _settled(running.postgres)
     console.rule("Second import of the same rows", align="left")
     job, timeline = await _import(client, console)
@@ -95,7 +99,33 @@ async def _both_imports(client: httpx.AsyncClient, running: Stack, options: Opti
     await asyncio.sleep(STATISTICS_SETTLE_SECONDS)
     written = (await _written(running.postgres)) - before
     console.print(f"rows written by the second import to {', '.join(WRITTEN_TABLES)}: {written}", soft_wrap=True)
-    return faults + ([f"the second import wrote {written} rows"] if written else [])
+    again = (await _told(running, console)).events - told.events
+    faults += [f"the second import wrote {written} rows"] if written else []
+    return faults + ([f"the second import sent {again} events"] if again else [])
+
+
+async def _told(running: Stack, console: Console) -> Followed:
+    """What another team has read once the outbox is empty. Raises Stuck."""
+    started = time.monotonic()
+    while await _outbox_rows(running.postgres):
+        if time.monotonic() - started > NO_PROGRESS_SECONDS:
+            raise Stuck("the outbox does not get empty")
+        await asyncio.sleep(POLL_SECONDS)
+    waited = time.monotonic() - started
+    followed = await followers.follow(running.kafka)
+    text = (
+        f"customer events so far: {followed.events:,}, of {followed.living:,} customers; all sent {waited:.1f} s later"
+    )
+    console.print(text, highlight=False, soft_wrap=True)
+    return followed
+
+
+async def _outbox_rows(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM customers.outbox"))
+    finally:
+        await connection.close()
 
 
 async def _import(client: httpx.AsyncClient, console: Console) -> tuple[Job, Timeline]:

@@ -1,0 +1,45 @@
+"""The customers' topic as another team would follow it: from the start, committed records only."""
+
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from vapteke_shared import events, topics
+from vapteke_shared.events import CustomerEvent
+
+
+class Followed(NamedTuple):
+    events: int
+    living: int
+    """The customers that are not deleted, by the newest event of each."""
+
+
+async def follow(bootstrap: list[str]) -> Followed:
+    """All that the topic holds now."""
+    places = [TopicPartition(topics.CUSTOMERS.name, number) for number in range(topics.CUSTOMERS.partitions)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        consumer.assign(places)
+        return await _read(consumer, await consumer.end_offsets(places))
+    finally:
+        await consumer.stop()
+
+
+async def _read(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> Followed:
+    count, newest = 0, dict[int, CustomerEvent]()
+    while any([await consumer.position(place) < end for place, end in ends.items()]):
+        for records in (await consumer.getmany(timeout_ms=1000)).values():
+            count += len(records)
+            for event in (events.decode(record.value, record.headers) for record in records):
+                if isinstance(event, CustomerEvent) and _is_newer(event, newest.get(event.id)):
+                    newest[event.id] = event
+    return Followed(count, sum(event.deleted_at is None for event in newest.values()))
+
+
+def _is_newer(event: CustomerEvent, known: CustomerEvent | None) -> bool:
+    return known is None or event.version > known.version
