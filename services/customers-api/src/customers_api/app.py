@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 from vapteke_shared import asyncapi, auth, docs, health, logs, offsets, openapi, problems, processes, topics
 from vapteke_shared.health import Health
-from vapteke_shared.settings import load
+from vapteke_shared.settings import PostgresSettings, load
 
 from customers_api import api, api_imports, api_lists, database, imports, legacy_customers
 from customers_api.consumer import ImportConsumers
@@ -136,12 +136,12 @@ def migrate() -> None:
 @offsets_cli.command()
 def reset() -> None:
     """After Kafka was replaced: start its topics from the beginning, and fail the import that was alive."""
-    settings = load(ServeSettings)
+    settings = load(PostgresSettings)
     logs.configure(settings.log_level)
     asyncio.run(_reset(settings))
 
 
-async def _reset(settings: ServeSettings) -> None:
+async def _reset(settings: PostgresSettings) -> None:
     async with database.create_pool(settings, 1) as pool:
         await forget_places(pool)
 
