@@ -66,6 +66,12 @@ async def test_a_page_shows_the_services_own_document(customers: httpx.AsyncClie
     assert f'"../{document}.json"' in script
 
 
+async def test_redoc_is_the_one_whose_styles_the_browser_lets_in(customers: httpx.AsyncClient) -> None:
+    script = (await customers.get("/redoc/redoc.standalone.js")).text
+
+    assert '"2.5.4"' in script, "look at the page in a browser: its console names the hashes that docs.py needs now"
+
+
 async def test_redoc_asks_nobody_for_its_logo(customers: httpx.AsyncClient) -> None:
     script = (await customers.get("/redoc/redoc.standalone.js")).text
 
