@@ -11,13 +11,13 @@ SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
 # each module may import those in the lines above its own
 LAYERS = {
     "customers_api": [
-        {"answers", "etags", "fields", "models", "settings"},
-        {"schemas", "database"},
-        {"outbox"},
+        {"answers", "cursors", "etags", "fields", "models", "settings"},
+        {"schemas", "queries", "database"},
+        {"outbox", "outbox_head", "leader"},
         {"customer_events"},
         {"phone_owners"},
         {"imports", "customers", "customer_lists", "legacy_customers", "http"},
-        {"api", "api_lists", "api_imports", "consumer", "sweeper"},
+        {"api", "api_lists", "api_imports", "consumer", "relay", "sweeper"},
         {"app"},
     ],
     "legacy_importer": [

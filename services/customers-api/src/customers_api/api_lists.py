@@ -1,23 +1,156 @@
 """The REST door to many customers at once (contract, section Customers)."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
 import asyncpg
-from fastapi import APIRouter
-from vapteke_shared import auth
+from fastapi import APIRouter, Body, Request, Response
+from pydantic import Discriminator, Tag
+from vapteke_shared import audit, auth, openapi, phones
+from vapteke_shared.bodies import BodyRoute
 
-from customers_api import customer_lists
-from customers_api.http import PROBLEMS, Connection, Limit, Offset
-from customers_api.schemas import CustomerItem, CustomerList, PhoneItem
+from customers_api import answers, cursors, customer_lists, queries
+from customers_api.cursors import CursorInvalid, Place
+from customers_api.customer_lists import Page
+from customers_api.customers import FIELDS
+from customers_api.http import Connection
+from customers_api.queries import CustomerQuery
+from customers_api.schemas import CustomerList, CustomersFound, LookupByIds, LookupByPhones
 
-router = APIRouter(responses=PROBLEMS, tags=["customers"])
+router = APIRouter(tags=["customers"], route_class=BodyRoute)
+
+_PATH = "/rest/v1/customers/"
+_READ = [auth.needs("customers:read")]
 
 
-@router.get("/rest/v1/customers/", summary="List customers", dependencies=[auth.needs("customers:read")])
-async def list_customers(connection: Connection, limit: Limit = 50, offset: Offset = 0) -> CustomerList:
-    """Customers that are not deleted, in the order of their ids."""
-    rows, count = await customer_lists.page(connection, limit, offset)
-    return CustomerList(items=[_item(row) for row in rows], count=count)
+@router.get(
+    _PATH,
+    summary="List customers",
+    dependencies=_READ,
+    responses={
+        200: {
+            "model": CustomerList,
+            "description": "The page",
+            "headers": openapi.headers(
+                Link='`<…>; rel="next"`: the next page; absent on the last one',
+                Updated_Until="with `updated_since`: the `updated_since` to ask for when this list has been read",
+            ),
+        }
+    },
+    openapi_extra={"parameters": queries.parameters()},
+)
+async def list_customers(request: Request) -> Response:
+    """Customers that are not deleted, in the order of their ids; `count` is exact.
+
+    `Link` leads through all of them: each page costs the same, however deep, which `offset` does not.
+
+    To follow changes: read the whole list once, then ask again and again with `updated_since` and
+    `include_deleted=true`, from the `Updated-Until` of the time before. Nothing is lost so; what changed just before it
+    comes twice.
+    """
+    query, key = queries.read(request), _key(request)
+    filters = query.filters()
+    place = _place(query, filters, key)
+    async with request.app.state.pool.acquire() as connection:
+        if "updated_since" in filters and query.cursor is None:
+            place = place._replace(until=await customer_lists.seen_until(connection))
+        page = await customer_lists.page(
+            connection, filters, query.limit, after=place.after, offset=query.offset, counted=query.count
+        )
+    audit.record(request, "customers.list", [row["id"] for row in page.rows])
+    headers = {}
+    if page.more:
+        following = cursors.encode(place._replace(after=page.rows[-1]["id"]), filters, key)
+        headers["Link"] = f'<{_PATH}?{_following(request, following)}>; rel="next"'
+    if "updated_since" in filters:
+        headers["Updated-Until"] = answers.instant(place.until)
+    return answers.json_response(_list(page, filters), headers=headers)
 
 
-def _item(row: asyncpg.Record) -> CustomerItem:
-    phone = PhoneItem(id=row["phone_id"], code=row["code"], number=row["number"]) if row["phone_id"] else None
-    return CustomerItem(**{**row, "phone": phone})
+def _key(request: Request) -> bytes:
+    secret = request.app.state.settings.secret_key
+    return secret.get_secret_value().encode() if secret else b""
+
+
+def _place(query: CustomerQuery, filters: Mapping[str, Any], key: bytes) -> Place:
+    if query.cursor is None:
+        return Place(0)
+    try:
+        return cursors.decode(query.cursor, filters, key)
+    except CursorInvalid:
+        text = "This is no cursor, or it was made for other filters: take it from Link, and keep its filters"
+        raise queries.refusal("cursor", text) from None
+
+
+def _following(request: Request, cursor: str) -> str:
+    given = [(name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset")]
+    return urlencode([*given, ("cursor", cursor)])
+
+
+def _list(page: Page, filters: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
+    instants = [instant for name, instant in shown.items() if name in filters]
+    listed: dict[str, Any] = {"items": [_item(row, instants) for row in page.rows]}
+    return listed if page.count is None else {**listed, "count": page.count}
+
+
+def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
+    phone_id = row["phone_id"]
+    item = {
+        "id": row["id"],
+        "phone": {"id": phone_id, "code": row["code"], "number": row["number"]} if phone_id else None,
+        "firstname": row["firstname"],
+        "lastname": row["lastname"],
+        "email": row["email"],
+        "birthday": row["birthday"],
+    }
+    for name in instants:
+        item[name] = _instant(row[name])
+    return item
+
+
+def _kind(body: Any) -> str | None:
+    """Which of the two lookups this is; none when it is neither or both."""
+    fields = body if isinstance(body, dict) else {}
+    if ("phones" in fields) == ("ids" in fields):
+        return None
+    return "(phones)" if "phones" in fields else "(ids)"
+
+
+Lookup = Annotated[
+    Annotated[LookupByPhones, Tag("(phones)")] | Annotated[LookupByIds, Tag("(ids)")],
+    Discriminator(_kind, custom_error_type="phones_or_ids", custom_error_message="Give either phones or ids"),
+    Body(description="up to 1,000 phones, or as many ids"),
+]
+
+
+@router.post(
+    _PATH + "lookup/",
+    summary="Look up customers by phones or ids",
+    dependencies=_READ,
+    responses={200: {"model": CustomersFound, "description": "Who is there"}},
+)
+async def look_up_customers(request: Request, connection: Connection, body: Lookup) -> Response:
+    """Those that are not deleted. What is asked for travels in the body: an address would end up in logs."""
+    if isinstance(body, LookupByPhones):
+        asked: dict[Any, Any] = {given: phones.parse(given).digits for given in body.phones}
+        rows = await customer_lists.find_by_phones(connection, list(set(asked.values())))
+        found = {row["phone"] for row in rows}
+    else:
+        asked = {customer_id: customer_id for customer_id in body.ids}
+        rows = await customer_lists.find_by_ids(connection, list(asked))
+        found = {row["id"] for row in rows}
+    audit.record(request, "customers.lookup", [row["id"] for row in rows])
+    missing = [given for given, known_as in asked.items() if known_as not in found]
+    return answers.json_response({"items": [_customer(row) for row in rows], "missing": missing})
+
+
+def _customer(row: asyncpg.Record) -> dict[str, Any]:
+    customer = {name: row[name] for name in ("id", "phone", *FIELDS)}
+    return customer | {"last_auth_at": _instant(row["last_auth_at"])}
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else answers.instant(at)

@@ -111,7 +111,8 @@ Email = Annotated[
     AfterValidator(_email),
     Field(json_schema_extra={"format": "email"}),
 ]
-Birthday = Annotated[date, Field(strict=False), BeforeValidator(_date_text), AfterValidator(_birthday)]
+Day = Annotated[date, Field(strict=False), BeforeValidator(_date_text)]
+Birthday = Annotated[Day, AfterValidator(_birthday)]
 Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_instant_text), AfterValidator(_to_utc)]
 Gender = Literal["M", "F"]
 CityId = Annotated[int, Field(ge=0, le=INT64), BeforeValidator(_whole)]

@@ -1,17 +1,25 @@
 """The shapes of the answers (contract): bodies hold exactly these keys."""
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema, WrapValidator
+from pydantic.json_schema import SkipJsonSchema
 
 from customers_api.answers import instant
-from customers_api.fields import Birthday, CityId, Email, Gender, Moment, Name, PhoneText
+from customers_api.fields import INT64, Birthday, CityId, Email, Gender, Moment, Name, PhoneText
 
 Instant = Annotated[
     datetime, PlainSerializer(instant, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """An absent field is not the same as null."""
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
 
 
 class Answer(BaseModel):
@@ -29,19 +37,31 @@ class PhoneItem(Answer):
 class CustomerItem(Answer):
     """A customer in the list: the phone is an object."""
 
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
     id: int = Field(description="the customer's id", examples=[14722])
     phone: PhoneItem | None = Field(description="null when an import left the customer without one")
     firstname: str | None = Field(description="first name", examples=["Виктор"])
     lastname: str | None = Field(description="last name", examples=[None])
     email: str | None = Field(description="e-mail address", examples=["ving@mail.ru"])
     birthday: date | None = Field(description="date of birth", examples=[None])
+    updated_at: Instant | SkipJsonSchema[None] = Field(
+        None, description="the last change; only with `updated_since`", examples=["2023-12-21T04:20:37.024Z"]
+    )
+    deleted_at: Instant | None = Field(
+        None, description="null unless it is deleted; only with `include_deleted=true`", examples=[None]
+    )
 
 
 class CustomerList(Answer):
     """One page of customers."""
 
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
     items: list[CustomerItem] = Field(description="the page")
-    count: int = Field(description="all customers that are not deleted", examples=[78553])
+    count: int | SkipJsonSchema[None] = Field(
+        None, description="all who meet the filters, on whatever page; not with `count=false`", examples=[78553]
+    )
 
 
 class Customer(Answer):
@@ -66,12 +86,6 @@ class Done(Answer):
 
     success: Literal[True] = Field(True, description="always true: what fails is a problem")
     message: str = Field(description="what was done, for a person", examples=["The phone has been changed."])
-
-
-def _without_defaults(schema: dict[str, Any]) -> None:
-    """An absent field is not the same as null."""
-    for field in schema.get("properties", {}).values():
-        field.pop("default", None)
 
 
 class Asked(BaseModel):
@@ -108,6 +122,36 @@ class PhoneChange(Asked):
     """A phone, and nothing else."""
 
     phone: PhoneText
+
+
+def _as_given(given: Any, digits: Callable[[Any], str]) -> Any:
+    digits(given)
+    return given
+
+
+class LookupByPhones(Asked):
+    """The customers who have one of these phones."""
+
+    phones: list[Annotated[PhoneText, WrapValidator(_as_given)]] = Field(
+        min_length=1, max_length=1000, description="in any spelling", examples=[["+7 902 516-31-11", "50110556645"]]
+    )
+
+
+class LookupByIds(Asked):
+    """The customers with these ids."""
+
+    ids: list[Annotated[int, Field(ge=1, le=INT64)]] = Field(
+        min_length=1, max_length=1000, description="the customers' ids", examples=[[1, 14722]]
+    )
+
+
+class CustomersFound(Answer):
+    """Who of those asked for is there."""
+
+    items: list[Customer] = Field(description="those that are not deleted, in the order of their ids")
+    missing: list[str | int] = Field(
+        description="the phones or ids for which there is nobody, as they were given", examples=[["+7 900 000-00-00"]]
+    )
 
 
 ImportId = Annotated[UUID, Field(description="the import's id", examples=["0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11"])]

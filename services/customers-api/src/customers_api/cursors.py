@@ -1,0 +1,48 @@
+"""Cursors: where a list goes on, signed together with the filters that it was made for, which it does not hold."""
+
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+_PLACE = struct.Struct(">QQ")
+_SIGNATURE_BYTES = 14  # with the place it fills base64 without padding
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Place(NamedTuple):
+    """After this id; `until` is the instant, to the millisecond, up to which the first page saw every change."""
+
+    after: int
+    until: datetime = _EPOCH
+
+
+class CursorInvalid(ValueError):
+    """The text is no cursor, or one of other filters."""
+
+
+def encode(place: Place, filters: Mapping[str, Any], key: bytes) -> str:
+    packed = _PLACE.pack(place.after, (place.until - _EPOCH) // timedelta(milliseconds=1))
+    return urlsafe_b64encode(packed + _signature(packed, filters, key)).decode()
+
+
+def decode(text: str, filters: Mapping[str, Any], key: bytes) -> Place:
+    """Raises CursorInvalid."""
+    try:
+        after, milliseconds = _PLACE.unpack_from(urlsafe_b64decode(text))
+        place = Place(after, _EPOCH + timedelta(milliseconds=milliseconds))
+    except (ValueError, OverflowError, struct.error):
+        raise CursorInvalid from None
+    if encode(place, filters, key) != text:
+        raise CursorInvalid
+    return place
+
+
+def _signature(packed: bytes, filters: Mapping[str, Any], key: bytes) -> bytes:
+    """Keyed: a phone among the filters could else be found by trying all."""
+    signed = packed + msgspec.json.encode(filters, order="deterministic")
+    return blake2b(signed, key=blake2b(key).digest(), person=b"cursor", digest_size=_SIGNATURE_BYTES).digest()
