@@ -25,7 +25,7 @@ class Unprotected(Exception):
 
 def needs(scope: str) -> Any:
     """What a route's `dependencies` hold: only a token with this scope may call it."""
-    return Security(_Needs(scope), scopes=[scope])
+    return Security(Needs(scope), scopes=[scope])
 
 
 def protect(app: FastAPI, settings: AuthSettings, public: Collection[str]) -> None:
@@ -46,7 +46,7 @@ def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route.route, "dependant", None)
         needed = [each.call for each in dependant.dependencies] if dependant else []
-        yield str(route.path), [need.scope for need in needed if isinstance(need, _Needs)]
+        yield str(route.path), [need.scope for need in needed if isinstance(need, Needs)]
 
 
 def principal(request: Request) -> Principal:
@@ -60,7 +60,7 @@ def principal(request: Request) -> Principal:
 _NO_TOKEN = "This call wants a bearer token in the Authorization header."
 
 
-class _Needs(SecurityBase):
+class Needs(SecurityBase):
     """Looks for a scope in the token, and shows it in OpenAPI."""
 
     scheme_name = "bearer"
