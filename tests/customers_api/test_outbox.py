@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
 from customers_api import outbox
-from customers_api.outbox import Message, Relay
+from customers_api.outbox import Message
+from customers_api.relay import Relay
 from customers_api.settings import WorkSettings
 from vapteke_local.kafka import Kafka
 from vapteke_shared import topics
@@ -100,7 +101,7 @@ async def test_without_kafka_the_messages_wait_and_the_health_says_so(
 
     async with Running(Relay(settings, pool, health)):
         async with asyncio.timeout(30):
-            while "the relay waits" not in health.faults.get("outbox", ""):
+            while "waits: " not in health.faults.get("outbox", ""):
                 await asyncio.sleep(0.05)
 
     assert await pool.fetchval("SELECT count(*) FROM outbox") == 1

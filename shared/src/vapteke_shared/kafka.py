@@ -45,6 +45,12 @@ async def cluster_id(settings: KafkaSettings, topics: Iterable[str]) -> str:
         return str((await client.describe_cluster())["cluster_id"])
 
 
+async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
+    """Which of `topics` are not there. Raises KafkaError."""
+    async with admin(settings) as client:
+        return set(topics) - set(await client.list_topics())
+
+
 async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Try until it works or the time is over; Kafka's own errors only."""
     deadline = time.monotonic() + seconds

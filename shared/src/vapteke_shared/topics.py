@@ -11,6 +11,9 @@ from vapteke_shared import events, kafka, logs
 from vapteke_shared.events import Event
 from vapteke_shared.settings import KafkaSettings, load
 
+MAX_RECORD_BYTES = 1_000_000
+"""Key, headers and value of a record together."""
+_LIMIT = {"max.message.bytes": "1048588"}  # Kafka's own default, whatever a broker's is: such a record fits
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -105,7 +108,7 @@ async def create(settings: TopicsSettings) -> list[str]:
 
 async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replicas: int) -> None:
     answer = await admin.create_topics(
-        [NewTopic(t.name, t.partitions, replicas, topic_configs=t.config) for t in topics]
+        [NewTopic(t.name, t.partitions, replicas, topic_configs={**_LIMIT, **t.config}) for t in topics]
     )
     for name, code, *_ in answer.topic_errors:
         error = for_code(code)

@@ -11,9 +11,9 @@ from vapteke_shared import asyncapi, auth, docs, health, logs, offsets, openapi,
 from vapteke_shared.health import Health
 from vapteke_shared.settings import PostgresSettings, load
 
-from customers_api import api, api_imports, api_lists, database, imports, legacy_customers
+from customers_api import api, api_imports, api_lists, database, imports, legacy_customers, relay
 from customers_api.consumer import ImportConsumers
-from customers_api.outbox import Relay
+from customers_api.relay import Relay
 from customers_api.settings import MigrateSettings, ServeSettings, WorkSettings
 from customers_api.sweeper import Sweeper
 
@@ -108,6 +108,7 @@ async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
             consumers.legacy.run,
             consumers.progress.run,
             Relay(settings, pool, state).run,
+            lambda s: relay.measure(pool, s),
             Sweeper(pool, state, settings.import_stalled_seconds).run,
         )
 

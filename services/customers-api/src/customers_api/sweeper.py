@@ -11,18 +11,17 @@ from vapteke_shared import logs, topics
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
 
-from customers_api import imports
+from customers_api import imports, leader
 from customers_api.models import ALIVE
 
 CLASSES = ("created", "updated", "unchanged", "skipped", "rejected")
-_LOCK = "SELECT pg_try_advisory_lock(hashtext('customers.imports.sweeper'))"
 _EVERY_SECONDS = 1.0
 
 log = logs.get(__name__)
 
 
 class Sweeper:
-    """Ends imports; of all processes, the one that holds the advisory lock.
+    """Ends imports; of all processes, the one that leads.
 
     An import without progress is failed after `stalled_seconds`, counted only while this process runs and neither
     Postgres nor Kafka is away: an outage is no stall.
@@ -34,28 +33,15 @@ class Sweeper:
         self._idle_seconds = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
-        while not stopping.is_set():
-            try:
-                await self._lead(stopping)
-            except Exception as error:
-                self._health.ill("sweeper", f"the sweeper waits: {type(error).__name__}")
-                log.warning("the sweeper waits", error=type(error).__name__)
-            await pause(stopping, _EVERY_SECONDS)
+        await leader.lead(self._pool, self._health, "sweeper", self._lead, stopping)
 
-    async def _lead(self, stopping: asyncio.Event) -> None:
-        async with self._pool.acquire() as connection:
-            leads = False
-            while not stopping.is_set():
-                leads = leads or await connection.fetchval(_LOCK)
-                if leads:
-                    started = time.monotonic()
-                    await self.sweep(connection)
-                    self._health.well("sweeper")
-                    await pause(stopping, _EVERY_SECONDS)
-                    self.grow_idle(time.monotonic() - started)
-                else:
-                    self._health.well("sweeper")
-                    await pause(stopping, _EVERY_SECONDS)
+    async def _lead(self, connection: asyncpg.Connection, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            started = time.monotonic()
+            await self.sweep(connection)
+            self._health.well("sweeper")
+            await pause(stopping, _EVERY_SECONDS)
+            self.grow_idle(time.monotonic() - started)
 
     def grow_idle(self, seconds: float) -> None:
         others = {need for need in self._health.faults if need != "sweeper"}

@@ -4,14 +4,12 @@ A send that fails or is in doubt ends the attempt, and the producer with it: not
 """
 
 import asyncio
-from collections.abc import Awaitable
 from datetime import datetime
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 from vapteke_shared import events, kafka
+from vapteke_shared.batches import Batches
 from vapteke_shared.events import Event
 from vapteke_shared.settings import KafkaSettings
 
@@ -43,13 +41,7 @@ class Publisher:
 
     async def batch(self, topic: str) -> "Batch":
         """A batch for one attempt. Raises PublishFailed."""
-        producer = await self._started()
-        try:
-            async with asyncio.timeout(_ACK_SECONDS):
-                partitions = await producer.partitions_for(topic)
-        except (KafkaError, TimeoutError) as error:
-            raise await self.failed(error) from None
-        return Batch(self, producer, topic, len(partitions))
+        return Batch(self, Batches(await self._started(), _ACK_SECONDS), topic)
 
     async def close(self) -> None:
         if self._producer is not None:
@@ -82,48 +74,23 @@ class Publisher:
 class Batch:
     """The events of one attempt. `add` them, then wait until they are `acknowledged`."""
 
-    def __init__(self, publisher: Publisher, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
-        self._publisher, self._producer, self._topic, self._partitions = publisher, producer, topic, partitions
-        self._builders = {partition: producer.create_batch() for partition in range(partitions)}
-        self._acks: list[tuple[int, int, asyncio.Future[Any]]] = []
+    def __init__(self, publisher: Publisher, batches: Batches, topic: str) -> None:
+        self._publisher, self._batches, self._topic = publisher, batches, topic
         self.count = 0
 
     async def add(self, key: str, event: Event, at: datetime) -> None:
         """Raises PublishFailed."""
-        key_bytes, value = key.encode(), events.encode(event)
-        record = {
-            "timestamp": None,
-            "key": key_bytes,
-            "value": value,
-            "headers": events.headers(event, SOURCE, key, at),
-        }
-        # as every Kafka client partitions a key, so that the next attempt meets this one's events
-        partition = (murmur2(key_bytes) & 0x7FFFFFFF) % self._partitions
-        if self._builders[partition].append(**record) is None:
-            await self._submit(partition)
-            self._builders[partition].append(**record)
+        headers = events.headers(event, SOURCE, key, at)
+        try:
+            await self._batches.add(self._topic, key.encode(), events.encode(event), headers)
+        except (KafkaError, TimeoutError) as error:
+            raise await self._publisher.failed(error) from None
         self.count += 1
 
     async def acknowledged(self) -> dict[int, int]:
         """The last offset of each partition that got events, once Kafka has all of them. Raises PublishFailed."""
-        for partition in self._builders:
-            await self._submit(partition)
-        last: dict[int, int] = {}
-        for partition, count, ack in self._acks:
-            metadata = await self._in_time(ack)
-            last[partition] = metadata.offset + count - 1
-        return last
-
-    async def _submit(self, partition: int) -> None:
-        builder = self._builders[partition]
-        self._builders[partition] = self._producer.create_batch()
-        if builder.record_count():
-            sending = self._producer.send_batch(builder, self._topic, partition=partition)
-            self._acks.append((partition, builder.record_count(), await self._in_time(sending)))
-
-    async def _in_time(self, answer: Awaitable[Any]) -> Any:
         try:
-            async with asyncio.timeout(_ACK_SECONDS):
-                return await answer
+            offsets = await self._batches.acknowledged()
         except (KafkaError, TimeoutError) as error:
             raise await self._publisher.failed(error) from None
+        return {place.partition: offset for place, offset in offsets.items()}

@@ -1,0 +1,40 @@
+"""One process at a time: the one that holds an advisory lock leads, the others stand by."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+from vapteke_shared import logs
+from vapteke_shared.health import Health
+from vapteke_shared.processes import pause
+
+Work = Callable[[asyncpg.Connection, asyncio.Event], Awaitable[None]]
+
+_EVERY_SECONDS = 1.0
+
+log = logs.get(__name__)
+
+
+async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stopping: asyncio.Event) -> None:
+    """In one of all processes, run `work` on the connection that holds the lock named by `need`, until `stopping`.
+
+    The lock goes with the connection: on it, nobody else has led since. An error in `work` makes `need` ill and gives
+    the lock back; a second later everybody may try again.
+    """
+    while not stopping.is_set():
+        try:
+            async with pool.acquire() as connection:
+                if await connection.fetchval(_LOCK, f"customers.{need}"):
+                    await connection.execute(_SILENCE)
+                    await work(connection, stopping)
+                else:
+                    health.well(need)
+        except Exception as error:
+            health.ill(need, f"waits: {type(error).__name__}")
+            log.warning("the leader gives up", need=need, error=type(error).__name__)
+        await pause(stopping, _EVERY_SECONDS)
+
+
+_LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
+# a leader that is frozen or out of reach leaves the lock behind; a living one is never silent for so long
+_SILENCE = "SET idle_session_timeout = '20s'"
