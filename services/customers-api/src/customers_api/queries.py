@@ -39,8 +39,8 @@ def _plussed(value: Any) -> str:
     return _UNPLUSSED.sub(r"+\1", value)
 
 
-Whole = Annotated[int, BeforeValidator(_digits)]
-Id = Annotated[Whole, Field(ge=1, le=INT64)]
+Digits = BeforeValidator(_digits)
+Id = Annotated[int, Field(ge=1, le=INT64), Digits]
 Ids = Annotated[list[Id], Field(max_length=1000), AfterValidator(lambda ids: sorted(set(ids)))]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 _NO_ZERO = {"pattern": r"^[^\u0000]+$"}
@@ -51,11 +51,11 @@ Absent = SkipJsonSchema[None]
 
 
 def _filter(description: str, *examples: Any, **schema: Any) -> Any:
-    def without_default(made: dict[str, Any]) -> None:
+    def completed(made: dict[str, Any]) -> None:
         made.pop("default", None)
-        made.update(schema)
+        made.update(schema, examples=list(examples))
 
-    return Field(None, description=description, examples=list(examples), json_schema_extra=without_default)
+    return Field(None, description=description, json_schema_extra=completed)
 
 
 class CustomerQuery(BaseModel):
@@ -63,15 +63,18 @@ class CustomerQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: Annotated[Whole, Field(ge=1, le=1000)] = Field(50, description="items per answer", examples=[50])
-    offset: Annotated[Whole, Field(ge=0, le=INT64)] = Field(0, description="rows to skip", examples=[0])
-    cursor: str | Absent = _filter("where to go on: from the `Link` of the page before; not beside `offset`")
+    limit: Annotated[int, Field(ge=1, le=1000), Digits] = Field(50, description="items per answer", examples=[50])
+    offset: Annotated[int, Field(ge=0, le=INT64), Digits] = Field(0, description="rows to skip", examples=[0])
+    cursor: str | Absent = _filter(
+        "where to go on, from the `Link` of the page before; not beside `offset`",
+        "AAAAAAAAOYIAAAAAAAAAADzD7nDU3xAJnoSVLVsq",
+    )
     count: Flag = Field(True, description="false leaves `count` out", examples=[True])
     phone: PhoneText | Absent = _filter("the phone, in any spelling", "+7 902 516-31-11", format="phone")
     email: Email | Absent = _filter("the whole e-mail address, in any case", "user@example.com", **_NO_ZERO)
     firstname: Name | Absent = _filter("how the first name begins, in any case", "викт", **_NO_ZERO)
     lastname: Name | Absent = _filter("how the last name begins, in any case", "иван", **_NO_ZERO)
-    city_id: Annotated[Whole, Field(ge=0, le=INT64)] | Absent = _filter("the city's number", 0)
+    city_id: Annotated[int, Field(ge=0, le=INT64), Digits] | Absent = _filter("the city's number", 0)
     gender: Gender | Absent = _filter("M or F", "M")
     birthday_from: Day | Absent = _filter("born on this day or later", "1980-01-01")
     birthday_to: Day | Absent = _filter("born on this day or earlier", "1989-12-31")
