@@ -27,7 +27,12 @@ router = APIRouter(tags=["imports"])
     status_code=202,
     summary="Load the registered customers from vAptekeSync",
     dependencies=[auth.needs("imports:run")],
-    responses={202: {"description": "The import that has been requested, or the one that is running"}},
+    responses={
+        202: {
+            "description": "The import that has been requested, or the one that is running",
+            "headers": openapi.headers(Cache_Control="`no-store`"),
+        }
+    },
 )
 async def import_customers(request: Request, connection: Connection, response: Response) -> ImportStarted:
     """Starts an import, or joins the one that is running: repeating the call does no harm."""

@@ -97,17 +97,17 @@ class Asked(BaseModel):
 class ProfileChange(Asked):
     """Absent fields stay as they are, `null` clears one."""
 
-    firstname: Name | None = Field(None, description="trimmed", examples=["Виктор"])
-    lastname: Name | None = Field(None, description="trimmed", examples=["Иванов"])
+    firstname: Name | None = Field(None, description="first name; trimmed", examples=["Виктор"])
+    lastname: Name | None = Field(None, description="last name; trimmed", examples=["Иванов"])
     email: Email | None = Field(None, description="an e-mail address", examples=["user@example.com"])
     birthday: Birthday | None = Field(
-        None, description="1900-01-01 or later, not in the future", examples=["2023-12-21"]
+        None, description="date of birth: 1900-01-01 or later, not in the future", examples=["2023-12-21"]
     )
     gender: Gender | None = Field(None, description="M or F", examples=["M"])
     city_id: CityId | None = Field(None, description="the city's number", examples=[0])
     last_auth_at: Moment | None = Field(
         None,
-        description="with any offset, without one in UTC; kept to the millisecond",
+        description="the last sign-in: with any offset, without one in UTC; kept to the millisecond",
         examples=["2023-12-21T04:20:37.024Z"],
     )
 
