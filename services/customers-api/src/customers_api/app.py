@@ -81,7 +81,7 @@ def serve() -> None:
 async def _serve(settings: ServeSettings, stopping: asyncio.Event) -> None:
     state = Health("postgres")
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(database.create_pool(settings, 10))
+        pool = await stack.enter_async_context(database.create_pool(settings, 10, reset=database.left_as_it_is))
         app = create_app(settings, pool, state)
         await stack.enter_async_context(processes.served(app, settings.http_host, settings.http_port))
         log.info("serving", host=settings.http_host, port=settings.http_port)

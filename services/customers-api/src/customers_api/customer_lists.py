@@ -34,10 +34,11 @@ async def page(
     counted: bool = True,
 ) -> Page:
     """The customers behind the id `after` that meet all the filters, in the order of ids: one statement, one truth."""
-    if filters:  # no plan is good for the rare and the common alike; the pool resets this
-        await connection.execute("SET plan_cache_mode = force_custom_plan")
-    statement = _page(frozenset(filters), limit + 1, offset > 0, counted)
-    rows = await connection.fetch(*statement(**filters, after=after, offset=offset))
+    text, *values = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
+    if filters:  # no plan is good for the rare and the common alike: a statement without a name is planned each time
+        rows = await (await connection.prepare(text, name="")).fetch(*values)
+    else:
+        rows = await connection.fetch(text, *values)
     found = [row for row in rows if row["id"] is not None]
     return Page(found[:limit], rows[0]["count"] if counted else None, len(found) > limit)
 

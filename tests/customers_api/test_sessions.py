@@ -1,0 +1,91 @@
+"""No request leaves anything in its session: `serve` takes its connections back as they are."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from customers_api import api, api_imports, api_lists, database
+from customers_api.settings import WorkSettings
+from fastapi.routing import APIRoute
+
+CUSTOMERS, IMPORTS = "/rest/v1/customers/", "/rest/v1/imports/"
+ROUTERS = (api.router, api_lists.router, api_imports.router)
+PERSON = {"phone": "50110556645", "firstname": "Виктор"}
+FILTERS = "?firstname=в&include_deleted=true&updated_since=2024-01-01&id=1&birthday_from=1980-01-01&limit=1"
+
+# By the endpoint's name: the customer is 1, another one 2, and the import whose id stands for {}.
+CALLS: dict[str, list[tuple[str, str, Any]]] = {
+    "create_customer": [("POST", CUSTOMERS, PERSON), ("POST", CUSTOMERS, PERSON | {"phone": "65979638297"})],
+    "get_customer": [("GET", f"{CUSTOMERS}1/", None), ("GET", f"{CUSTOMERS}99/", None)],
+    "change_customer": [("PATCH", f"{CUSTOMERS}1/", {"firstname": "Анна"}), ("PATCH", f"{CUSTOMERS}1/", PERSON)],
+    "change_phone": [("PATCH", f"{CUSTOMERS}1/phone/", {"phone": phone}) for phone in ("65979638298", "65979638297")],
+    "list_customers": [("GET", CUSTOMERS, None), ("GET", CUSTOMERS + FILTERS, None)],
+    "look_up_customers": [("POST", f"{CUSTOMERS}lookup/", {"ids": [1]})],
+    "delete_customer": [("DELETE", f"{CUSTOMERS}1/", None)],
+    "restore_customer": [("POST", f"{CUSTOMERS}1/restore/", None)],
+    "import_customers": [("GET", "/grpc/v1/service/import_customers/", None)],
+    "start_import": [("POST", IMPORTS, None)],
+    "list_imports": [("GET", IMPORTS, None)],
+    "get_import": [("GET", IMPORTS + "{}/", None)],
+    "list_rejections": [("GET", IMPORTS + "{}/rejections/", None)],
+}
+
+LEFT = """
+SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val
+UNION ALL SELECT 'an advisory lock' FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+UNION ALL SELECT 'cursor ' || name FROM pg_cursors WHERE name <> ''
+UNION ALL SELECT 'listens to ' || name FROM pg_listening_channels() AS name
+UNION ALL SELECT 'table ' || relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()
+UNION ALL SELECT 'statement ' || name FROM pg_prepared_statements WHERE name NOT LIKE '\\_\\_asyncpg%'
+"""
+
+
+@pytest.fixture
+async def pool(settings: WorkSettings) -> AsyncIterator[asyncpg.Pool]:
+    """As `serve` has it, but all requests share one session."""
+    async with database.create_pool(settings, 1, reset=database.left_as_it_is) as pool:
+        yield pool
+
+
+async def test_no_request_leaves_anything_in_its_session(client: httpx.AsyncClient, pool: asyncpg.Pool) -> None:
+    session = await pool.fetchval("SELECT pg_backend_pid()")
+
+    left = {}
+    for name, calls in CALLS.items():
+        for method, path, body in calls:
+            answer = await client.request(method, path.format(await pool.fetchval("SELECT id FROM imports")), json=body)
+            assert answer.status_code < 500, answer.text
+            left[name, path, answer.status_code] = [row[0] for row in await pool.fetch(LEFT)]
+
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    assert {route.name for route in routes if route.include_in_schema} == set(CALLS)
+    assert {call: found for call, found in left.items() if found} == {}
+    assert {status for _, _, status in left} == {200, 201, 202, 404, 409, 422}
+    assert session == await pool.fetchval("SELECT pg_backend_pid()")
+
+
+@pytest.mark.parametrize(
+    ("leaving", "found"),
+    [
+        ("SET plan_cache_mode = force_custom_plan", "plan_cache_mode"),
+        ("SELECT pg_advisory_lock(1)", "an advisory lock"),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "cursor c"),
+        ("LISTEN c", "listens to c"),
+        ("CREATE TEMPORARY TABLE c (id int)", "table c"),
+        ("PREPARE c AS SELECT 1", "statement c"),
+    ],
+)
+async def test_what_is_left_is_found(pool: asyncpg.Pool, leaving: str, found: str) -> None:
+    await pool.execute(leaving)
+
+    assert [row[0] for row in await pool.fetch(LEFT)] == [found]
+
+
+async def test_an_open_transaction_is_rolled_back(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as connection:
+        await connection.execute("BEGIN")
+        await connection.execute("INSERT INTO firstnames (name) VALUES ('Анна')")
+
+    assert await pool.fetchval("SELECT count(*) FROM firstnames") == 0
