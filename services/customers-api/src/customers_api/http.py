@@ -19,7 +19,6 @@ async def _connection(request: Request) -> AsyncIterator[asyncpg.Connection]:
 Connection = Annotated[asyncpg.Connection, Depends(_connection, scope="function")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items per answer", examples=[50])]
 Offset = Annotated[int, Query(ge=0, le=INT64, description="rows to skip", examples=[0])]
-PROBLEMS: openapi.Responses = {}
 PHONE_TAKEN = openapi.extended(
     openapi.problems(phone_taken=409),
     customer_id={"type": "integer", "description": "who has the phone", "examples": [14722]},
