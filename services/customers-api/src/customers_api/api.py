@@ -15,7 +15,7 @@ from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
 router = APIRouter(tags=["customers"], route_class=QuickRoute)
 
-_PATH = "/rest/v1/customers/{customer_id}/"
+_PATH = "/rest/v1/customers/{customer_id:customer}/"
 _READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
 _ETAG = openapi.headers(ETag="the customer's version")
 _SHOWN: dict[str, Any] = {"model": schemas.Customer, "headers": _ETAG, "description": "The customer"}

@@ -9,7 +9,7 @@ import asyncpg
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared import audit, auth, openapi, phones
-from vapteke_shared.bodies import BodyRoute
+from vapteke_shared.quick import QuickRoute
 
 from customers_api import answers, cursors, customer_lists, queries
 from customers_api.cursors import CursorInvalid, Place
@@ -19,7 +19,7 @@ from customers_api.http import Connection
 from customers_api.queries import CustomerQuery
 from customers_api.schemas import CustomerList, CustomersFound, LookupByIds, LookupByPhones
 
-router = APIRouter(tags=["customers"], route_class=BodyRoute)
+router = APIRouter(tags=["customers"], route_class=QuickRoute)
 
 _PATH = "/rest/v1/customers/"
 _READ = [auth.needs("customers:read")]

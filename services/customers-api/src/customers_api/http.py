@@ -5,9 +5,19 @@ from typing import Annotated
 
 import asyncpg
 from fastapi import Depends, Query, Request
+from starlette.convertors import StringConvertor, register_url_convertor
 from vapteke_shared import openapi
 
 INT64 = 2**63 - 1
+
+
+class _CustomerId(StringConvertor):
+    """In a path, `{…:customer}` is anything but the lookup, which is no customer and has methods of its own."""
+
+    regex = "(?!lookup/)[^/]+"
+
+
+register_url_convertor("customer", _CustomerId())
 
 
 async def _connection(request: Request) -> AsyncIterator[asyncpg.Connection]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSche
 from pydantic.json_schema import SkipJsonSchema
 
 from customers_api.answers import instant
-from customers_api.fields import INT64, Birthday, CityId, Email, Gender, Moment, Name, PhoneText
+from customers_api.fields import Birthday, CityId, Email, Gender, Id, Moment, Name, PhoneText
 
 Instant = Annotated[
     datetime, PlainSerializer(instant, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
@@ -140,7 +140,7 @@ class LookupByPhones(Asked):
 class LookupByIds(Asked):
     """The customers with these ids."""
 
-    ids: list[Annotated[int, Field(ge=1, le=INT64)]] = Field(
+    ids: list[Id] = Field(
         min_length=1, max_length=1000, description="the customers' ids", examples=[[1, 14722]]
     )
 
