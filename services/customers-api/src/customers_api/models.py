@@ -252,6 +252,16 @@ class Outbox(Table, table=True):
     """Events and tasks that the relay has yet to send, in the order of `id`."""
 
     __tablename__ = "outbox"
+    # vacuumed by the rows that have passed, at full speed: how many wait says nothing about it
+    __table_args__ = (
+        {
+            "postgresql_with": {
+                "autovacuum_vacuum_scale_factor": 0,
+                "autovacuum_vacuum_threshold": 1000,
+                "autovacuum_vacuum_cost_delay": 0,
+            }
+        },
+    )
 
     id: int = Field(sa_column=_identity())
     topic: str = Field(sa_type=Text)

@@ -1,0 +1,22 @@
+"""The outbox is vacuumed by the rows that have passed, at full speed: how many wait says nothing about it."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+_PARAMETERS = {
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 1000,
+    "autovacuum_vacuum_cost_delay": 0,
+}
+
+
+def upgrade() -> None:
+    op.execute(f"ALTER TABLE customers.outbox SET ({', '.join(f'{name} = {v}' for name, v in _PARAMETERS.items())})")
+
+
+def downgrade() -> None:
+    op.execute(f"ALTER TABLE customers.outbox RESET ({', '.join(_PARAMETERS)})")
