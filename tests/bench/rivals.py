@@ -36,11 +36,10 @@ SELECT c.id, p.digits AS phone, {_PERSON}, c.gender, c.city_id, c.last_auth_at
 FROM customers c {_JOINED} WHERE c.id = $1 AND c.deleted_at IS NULL
 """
 _PAGE = f"""
-SELECT c.id, p.id AS phone_id, p.code, p.number, {_PERSON}
+SELECT c.id, p.id AS phone_id, p.code, p.number, {_PERSON}, (SELECT sum(living)::bigint FROM customer_counts) AS count
 FROM (SELECT id FROM customers WHERE deleted_at IS NULL ORDER BY id LIMIT $1 OFFSET $2) page
 JOIN customers c ON c.id = page.id {_JOINED} ORDER BY c.id
 """
-_COUNT = "SELECT count(*) FROM customers WHERE deleted_at IS NULL"
 _CREATE = """
 WITH new_phone AS (INSERT INTO phones (code, number) VALUES ($1, $2) RETURNING id),
 new_firstname AS (INSERT INTO firstnames (name) VALUES ($3) ON CONFLICT DO NOTHING RETURNING id)
@@ -74,14 +73,13 @@ def _bare(pool: asyncpg.Pool) -> Callable[..., Awaitable[None]]:
 
 async def _listed(pool: asyncpg.Pool, query: bytes) -> dict[str, Any]:
     asked = parse_qs(query.decode())
-    async with pool.acquire() as connection:
-        rows = await connection.fetch(_PAGE, int(asked["limit"][0]), int(asked["offset"][0]))
-        count = await connection.fetchval(_COUNT)
-    return {"items": [_item(row) for row in rows], "count": count}
+    rows = await pool.fetch(_PAGE, int(asked["limit"][0]), int(asked["offset"][0]))
+    return {"items": [_item(row) for row in rows], "count": rows[0]["count"] if rows else 0}
 
 
 def _item(row: asyncpg.Record) -> dict[str, Any]:
     person = dict(row)
+    del person["count"]
     phone = {"id": person.pop("phone_id"), "code": person.pop("code"), "number": person.pop("number")}
     return {**person, "phone": phone if phone["id"] else None}
 
@@ -231,9 +229,13 @@ def _credentials() -> dict[str, Any]:
 
 @asynccontextmanager
 async def _bare_app() -> AsyncIterator[Callable[..., Awaitable[None]]]:
-    options = {"search_path": "customers", "timezone": "UTC"}
-    async with asyncpg.create_pool(**_credentials(), max_size=CONNECTIONS, min_size=0, server_settings=options) as pool:
+    given = {**_credentials(), "server_settings": {"search_path": "customers", "timezone": "UTC"}}
+    async with asyncpg.create_pool(**given, min_size=0, max_size=CONNECTIONS, reset=_left_as_it_is) as pool:
         yield _bare(pool)
+
+
+async def _left_as_it_is(_: asyncpg.Connection) -> None:
+    """As ours."""
 
 
 @asynccontextmanager

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Path, Request, Response
+from fastapi import Body, Header, Path, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared import audit, auth, openapi
-from vapteke_shared.quick import QuickRoute
 
-from customers_api import answers, customers, etags, schemas
+from customers_api import answers, customers, etags, http, schemas
 from customers_api.customers import FIELDS, CustomerNotFound, Shown
 from customers_api.http import INT64, PHONE_TAKEN, Connection
 from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
-router = APIRouter(tags=["customers"], route_class=QuickRoute)
+router = http.router("customers")
 
 _PATH = "/rest/v1/customers/{customer_id:customer}/"
 _READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]

@@ -3,11 +3,11 @@
 from uuid import UUID
 
 import asyncpg
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from vapteke_shared import auth, openapi
 from vapteke_shared.problems import ProblemError
 
-from customers_api import imports
+from customers_api import http, imports
 from customers_api.http import Connection, Limit, Offset
 from customers_api.schemas import (
     Import,
@@ -19,7 +19,7 @@ from customers_api.schemas import (
     StartedImport,
 )
 
-router = APIRouter(tags=["imports"])
+router = http.router("imports")
 
 
 @router.get(

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import asyncpg
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import Body, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared import audit, auth, openapi, phones
-from vapteke_shared.quick import QuickRoute
 
-from customers_api import answers, cursors, customer_lists, queries
+from customers_api import answers, cursors, customer_lists, http, queries
 from customers_api.cursors import CursorInvalid, Place
 from customers_api.customer_lists import Page
 from customers_api.customers import FIELDS
@@ -19,7 +18,7 @@ from customers_api.http import Connection
 from customers_api.queries import CustomerQuery
 from customers_api.schemas import CustomerList, CustomersFound, LookupByIds, LookupByPhones
 
-router = APIRouter(tags=["customers"], route_class=QuickRoute)
+router = http.router("customers")
 
 _PATH = "/rest/v1/customers/"
 _READ = [auth.needs("customers:read")]
