@@ -69,6 +69,18 @@ async def find_by_phones(connection: asyncpg.Connection, phones: Sequence[str]) 
     return await connection.fetch(_BY_PHONES, phones)  # type: ignore[no-any-return]
 
 
+async def fold_counts(connection: asyncpg.Connection) -> None:
+    """Add up the rows of customer_counts when they are many; at any moment their sum is the same."""
+    await connection.execute(_FOLD_COUNTS)
+
+
+_FOLD_COUNTS = """
+WITH folded AS (
+    DELETE FROM customer_counts WHERE (SELECT count(*) FROM customer_counts) > 100 RETURNING living, deleted
+)
+INSERT INTO customer_counts (living, deleted) SELECT sum(living), sum(deleted) FROM folded HAVING count(*) > 0
+"""
+
 _OLDEST = "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database()"
 
 

@@ -1,4 +1,4 @@
-"""The sweeper: every second it looks whether the import has ended, and pronounces its verdict."""
+"""The sweeper: every second it looks whether the import has ended, and pronounces its verdict; and it folds counts."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from vapteke_shared import logs, topics
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
 
-from customers_api import imports, leader
+from customers_api import customer_lists, imports, leader
 from customers_api.models import ALIVE
 
 CLASSES = ("created", "updated", "unchanged", "skipped", "rejected")
@@ -39,6 +39,7 @@ class Sweeper:
         while not stopping.is_set():
             started = time.monotonic()
             await self.sweep(connection)
+            await customer_lists.fold_counts(connection)
             self._health.well("sweeper")
             await pause(stopping, _EVERY_SECONDS)
             self.grow_idle(time.monotonic() - started)
