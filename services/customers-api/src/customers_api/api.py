@@ -8,7 +8,7 @@ from pydantic import Discriminator, Tag
 from vapteke_shared import audit, auth, openapi
 
 from customers_api import answers, customers, etags, http, schemas
-from customers_api.customers import FIELDS, CustomerNotFound, Shown
+from customers_api.customers import FIELDS, Shown
 from customers_api.http import INT64, PHONE_TAKEN, Connection
 from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
@@ -71,10 +71,9 @@ async def create_customer(request: Request, connection: Connection, body: NewCus
 )
 async def get_customer(request: Request, customer_id: CustomerId, if_none_match: IfNoneMatch = None) -> Response:
     """The customer, if not deleted."""
-    customer = await customers.find(request.app.state.pool, customer_id)
+    async with http.connection(request) as connection:
+        customer = await customers.get(connection, customer_id)
     audit.record(request, "customers.read", [customer_id])
-    if customer is None:
-        raise CustomerNotFound
     if if_none_match is not None and not etags.none_match(if_none_match, customer["version"]):
         return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
     return _answer(customer)

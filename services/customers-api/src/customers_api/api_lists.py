@@ -52,7 +52,7 @@ async def list_customers(request: Request) -> Response:
     query, key = queries.read(request), _key(request)
     filters = query.filters()
     place = _place(query, filters, key)
-    async with request.app.state.pool.acquire() as connection:
+    async with http.connection(request) as connection:
         if "updated_since" in filters and query.cursor is None:
             place = place._replace(until=await customer_lists.seen_until(connection))
         page = await customer_lists.page(

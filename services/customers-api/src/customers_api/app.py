@@ -31,6 +31,7 @@ _TAGS = [
 ]
 _REPLACED = "Kafka was replaced"
 _DATABASE_CHECK_SECONDS = 2
+_REQUEST_SECONDS = 15  # for one statement; a batch of an import may take longer
 
 log = logs.get("customers-api")
 
@@ -81,7 +82,8 @@ def serve() -> None:
 async def _serve(settings: ServeSettings, stopping: asyncio.Event) -> None:
     state = Health("postgres")
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(database.create_pool(settings, 10, reset=database.left_as_it_is))
+        pool = database.create_pool(settings, 10, reset=database.left_as_it_is, command_timeout=_REQUEST_SECONDS)
+        await stack.enter_async_context(pool)
         app = create_app(settings, pool, state)
         await stack.enter_async_context(processes.served(app, settings.http_host, settings.http_port))
         log.info("serving", host=settings.http_host, port=settings.http_port)

@@ -61,17 +61,12 @@ class VersionMismatch(ProblemError):
         super().__init__(412, "version_mismatch", detail, {"ETag": etags.of(version)})
 
 
-async def find(connection: asyncpg.Connection, customer_id: int) -> Shown | None:
-    """The customer, unless deleted."""
-    return await connection.fetchrow(*_ONE(id=customer_id))  # type: ignore[no-any-return]
-
-
 async def get(connection: asyncpg.Connection, customer_id: int) -> Shown:
-    """Raises CustomerNotFound."""
-    customer = await find(connection, customer_id)
+    """The customer, unless deleted; raises CustomerNotFound."""
+    customer = await connection.fetchrow(*_ONE(id=customer_id))
     if customer is None:
         raise CustomerNotFound
-    return customer
+    return customer  # type: ignore[no-any-return]
 
 
 @tried_again
@@ -242,10 +237,15 @@ WITH c AS (
 """
 
 _CHANGE_PHONE = """
-UPDATE customers SET phone_id = $2, phone_from = 'api', version = version + 1, updated_at = statement_timestamp() WHERE id = $1
+UPDATE customers SET phone_id = $2, phone_from = 'api', version = version + 1, updated_at = statement_timestamp()
+WHERE id = $1
 """
 
-_DELETE = "UPDATE customers SET deleted_at = statement_timestamp(), version = version + 1, updated_at = statement_timestamp() WHERE id = $1"
+_DELETE = """
+UPDATE customers SET
+    deleted_at = statement_timestamp(), version = version + 1, updated_at = statement_timestamp()
+WHERE id = $1
+"""
 
 # A phone from an import is given back only if nobody has a better claim by now.
 _RESTORE = """

@@ -27,7 +27,11 @@ Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 def create_pool(
-    settings: PostgresSettings, size: int, init: Prepare | None = None, reset: Prepare | None = None
+    settings: PostgresSettings,
+    size: int,
+    init: Prepare | None = None,
+    reset: Prepare | None = None,
+    command_timeout: float = 60,
 ) -> asyncpg.Pool:
     """A pool that connects when it is first used, so that Postgres may come later than the service.
 
@@ -44,7 +48,7 @@ def create_pool(
         init=init,
         reset=reset,
         timeout=10,
-        command_timeout=60,
+        command_timeout=command_timeout,
         server_settings={
             "search_path": SCHEMA,
             "application_name": "customers-api",

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import asyncpg
+from asyncpg.pool import PoolAcquireContext
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.convertors import StringConvertor, register_url_convertor
 from vapteke_shared import openapi
 from vapteke_shared.quick import QuickRoute
 
 INT64 = 2**63 - 1
+_WAIT_SECONDS = 5
 
 
 def router(tag: str) -> APIRouter:
@@ -26,9 +28,14 @@ class _CustomerId(StringConvertor):
 register_url_convertor("customer", _CustomerId())
 
 
+def connection(request: Request) -> PoolAcquireContext:
+    """For `async with`. Raises TimeoutError when all stay in use: who waits longer is better told to come back."""
+    return request.app.state.pool.acquire(timeout=_WAIT_SECONDS)
+
+
 async def _connection(request: Request) -> AsyncIterator[asyncpg.Connection]:
-    async with request.app.state.pool.acquire() as connection:
-        yield connection
+    async with connection(request) as connected:
+        yield connected
 
 
 # the connection goes back before the answer is sent: a slow client must not hold it

@@ -85,13 +85,16 @@ LEFT JOIN customers holder ON holder.phone_id = wanted.phone_id AND holder.delet
 """
 
 _LOSE = """
-UPDATE customers SET phone_id = NULL, phone_from = NULL, version = version + (id <> $2)::int, updated_at = statement_timestamp()
+UPDATE customers SET
+    phone_id = NULL, phone_from = NULL,
+    version = version + (id <> $2)::int, updated_at = statement_timestamp()
 WHERE id = ANY($1)
 """
 
 _GAIN = """
 UPDATE customers c SET
-    phone_id = g.phone_id, phone_from = 'import', version = version + (id <> $3)::int, updated_at = statement_timestamp()
+    phone_id = g.phone_id, phone_from = 'import',
+    version = version + (id <> $3)::int, updated_at = statement_timestamp()
 FROM unnest($1::bigint[], $2::bigint[]) AS g (phone_id, customer_id)
 WHERE c.id = g.customer_id
 """

@@ -7,7 +7,6 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from customers_api.fields import INT64, Day, Gender, Moment, PhoneText
@@ -47,39 +46,34 @@ _NO_ZERO = {"pattern": r"^[^\u0000]+$"}
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_text)]
 Email = Annotated[str, StringConstraints(min_length=1, max_length=254), BeforeValidator(_text)]
 Since = Annotated[Moment, BeforeValidator(_plussed)]
-Absent = SkipJsonSchema[None]
 
 
-def _filter(description: str, *examples: Any, **schema: Any) -> Any:
-    def completed(made: dict[str, Any]) -> None:
-        made.pop("default", None)
-        made.update(schema, examples=list(examples))
-
-    return Field(None, description=description, json_schema_extra=completed)
+def _optional(description: str, *examples: Any, **schema: Any) -> Any:
+    return Field(None, description=description, examples=list(examples), json_schema_extra=schema)
 
 
 class CustomerQuery(BaseModel):
-    """The filters can be combined; a customer must meet them all."""
+    """The filters can be combined; a customer must meet them all. What was not given is None."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=1000), Digits] = Field(50, description="items per answer", examples=[50])
     offset: Annotated[int, Field(ge=0, le=INT64), Digits] = Field(0, description="rows to skip", examples=[0])
-    cursor: str | Absent = _filter(
+    cursor: str = _optional(
         "where to go on, from the `Link` of the page before; not beside `offset`",
         "AAAAAAAAOYIAAAAAAAAAADzD7nDU3xAJnoSVLVsq",
     )
     count: Flag = Field(True, description="false leaves `count` out", examples=[True])
-    phone: PhoneText | Absent = _filter("the phone, in any spelling", "+7 902 516-31-11", format="phone")
-    email: Email | Absent = _filter("the whole e-mail address, in any case", "user@example.com", **_NO_ZERO)
-    firstname: Name | Absent = _filter("how the first name begins, in any case", "викт", **_NO_ZERO)
-    lastname: Name | Absent = _filter("how the last name begins, in any case", "иван", **_NO_ZERO)
-    city_id: Annotated[int, Field(ge=0, le=INT64), Digits] | Absent = _filter("the city's number", 0)
-    gender: Gender | Absent = _filter("M or F", "M")
-    birthday_from: Day | Absent = _filter("born on this day or later", "1980-01-01")
-    birthday_to: Day | Absent = _filter("born on this day or earlier", "1989-12-31")
-    id: Ids | Absent = _filter("one of these ids, up to 1,000 of them: `id=1&id=2`", [14722, 14738])
-    updated_since: Since | Absent = _filter(
+    phone: PhoneText = _optional("the phone, in any spelling", "+7 902 516-31-11", format="phone")
+    email: Email = _optional("the whole e-mail address, in any case", "user@example.com", **_NO_ZERO)
+    firstname: Name = _optional("how the first name begins, in any case", "викт", **_NO_ZERO)
+    lastname: Name = _optional("how the last name begins, in any case", "иван", **_NO_ZERO)
+    city_id: Annotated[int, Field(ge=0, le=INT64), Digits] = _optional("the city's number", 0)
+    gender: Gender = _optional("M or F", "M")
+    birthday_from: Day = _optional("born on this day or later", "1980-01-01")
+    birthday_to: Day = _optional("born on this day or earlier", "1989-12-31")
+    id: Ids = _optional("one of these ids, up to 1,000 of them: `id=1&id=2`", [14722, 14738])
+    updated_since: Since = _optional(
         "changed at this instant or later; with any offset, without one in UTC. Each customer then has `updated_at`, "
         "and `Updated-Until` is what to ask for the next time",
         "2023-12-21T04:20:37.024Z",
@@ -90,7 +84,7 @@ class CustomerQuery(BaseModel):
 
     def filters(self) -> dict[str, Any]:
         """Those that were given."""
-        given = self.model_dump(exclude={"limit", "offset", "cursor", "count"}, exclude_none=True)
+        given = self.model_dump(exclude_unset=True, exclude={"limit", "offset", "cursor", "count"})
         return {name: value for name, value in given.items() if value is not False}
 
 
@@ -127,9 +121,14 @@ def refusal(name: str, text: str) -> RequestValidationError:
 
 
 def parameters() -> list[dict[str, Any]]:
-    """As OpenAPI has them."""
+    """As OpenAPI has them: what may be absent has no default, least of all null."""
     fields = CustomerQuery.model_json_schema()["properties"].items()
     return [
-        {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+        {
+            "name": name,
+            "in": "query",
+            "description": schema.pop("description"),
+            "schema": {key: value for key, value in schema.items() if value is not None},
+        }
         for name, schema in fields
     ]

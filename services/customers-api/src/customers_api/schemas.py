@@ -140,9 +140,7 @@ class LookupByPhones(Asked):
 class LookupByIds(Asked):
     """The customers with these ids."""
 
-    ids: list[Id] = Field(
-        min_length=1, max_length=1000, description="the customers' ids", examples=[[1, 14722]]
-    )
+    ids: list[Id] = Field(min_length=1, max_length=1000, description="the customers' ids", examples=[[1, 14722]])
 
 
 class CustomersFound(Answer):
