@@ -6,16 +6,19 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import asyncpg
 import httpx
 import pytest
 from customers_api import customer_lists, queries
+from customers_api.app import create_app
+from customers_api.settings import ServeSettings
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from tokens_for import bearer
+from tokens_for import SECRET_KEY, bearer
+from vapteke_shared.health import Health
 
 URL = "/rest/v1/customers/"
 Ids = dict[str, int]
@@ -39,6 +42,16 @@ async def add(
     places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
     statement = f"INSERT INTO customers ({', '.join(row)}) VALUES ({places}) RETURNING id"
     return await connection.fetchval(statement, *row.values())  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def nowhere() -> AsyncIterator[httpx.AsyncClient]:
+    """Of a service without a database: what is refused does not get as far."""
+    postgres: dict[str, Any] = {f"postgres_{name}": "none" for name in ("host", "db", "user", "password")}
+    app = create_app(ServeSettings(**postgres, secret_key=SECRET_KEY), cast(asyncpg.Pool, None), Health())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer()) as client:
+        yield client
 
 
 @pytest.fixture
@@ -80,62 +93,59 @@ async def asked(client: httpx.AsyncClient, query: str) -> tuple[list[int], int |
     return [item["id"] for item in answer.json()["items"]], answer.json().get("count")
 
 
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        ("", ["viktor", "vika", "percent", "phoneless"]),
-        ("include_deleted=true", ["viktor", "vika", "percent", "gone", "phoneless"]),
-        ("include_deleted=false", ["viktor", "vika", "percent", "phoneless"]),
-        ("phone=79025163111", ["viktor"]),
-        (f"phone={quote('8 (902) 516-31-11')}", ["viktor"]),
-        ("phone=+7 902 516 31 11", ["viktor"]),
-        ("phone=79025163114", []),
-        ("phone=79025163114&include_deleted=true", ["gone"]),
-        ("phone=79025163111&include_deleted=true", ["viktor"]),
-        ("phone=79000000000", []),
-        ("email=vING@MAIL.ru", ["viktor"]),
-        ("email=ving@mail", []),
-        ("email=a%25z@mail.ru", []),
-        ("email=gone@mail.ru", []),
-        ("email=gone@mail.ru&include_deleted=true", ["gone"]),
-        ("firstname=вИКТ", ["viktor", "vika"]),
-        ("firstname=Виктори", ["vika"]),
-        ("firstname=ОЛЬГА", ["phoneless"]),
-        ("firstname=икт", []),
-        ("firstname=100%25", ["percent"]),
-        ("firstname=%25", []),
-        ("firstname=_", []),
-        ("firstname=вИКТ&include_deleted=true", ["viktor", "vika", "gone"]),
-        ("lastname=иванов", ["viktor", "phoneless"]),
-        ("lastname=ИваноВА", ["phoneless"]),
-        ("lastname=ёл", ["vika"]),
-        ("lastname=a_", ["percent"]),
-        ("lastname=aZ", []),
-        ("lastname=иванов&include_deleted=true", ["viktor", "gone", "phoneless"]),
-        ("city_id=7", ["percent", "phoneless"]),
-        ("city_id=0", ["viktor"]),
-        ("city_id=7&include_deleted=true", ["percent", "gone", "phoneless"]),
-        ("gender=M", ["viktor", "percent"]),
-        ("gender=F", ["vika"]),
-        ("birthday_from=1980-12-22", ["vika", "phoneless"]),
-        ("birthday_to=1980-12-22", ["viktor", "phoneless"]),
-        ("birthday_from=1980-12-21&birthday_to=1980-12-21", ["viktor"]),
-        ("birthday_from=1981-12-21&birthday_to=1980-12-21", []),
-        ("lastname=иванов&firstname=викт&gender=M&city_id=0&birthday_from=1980-01-01", ["viktor"]),
-        ("lastname=иванов&gender=F", []),
-        ("phone=79025163111&email=ving@mail.ru&include_deleted=true", ["viktor"]),
-        ("phone=79025163111&email=vika@mail.ru", []),
-        ("updated_since=2000-01-01T00:00:00Z&city_id=7", ["percent", "phoneless"]),
-        ("updated_since=2000-01-01T00:00:00Z&city_id=7&include_deleted=true", ["percent", "gone", "phoneless"]),
-        ("updated_since=2999-01-01T00:00:00", []),
-    ],
-)
-async def test_a_filter_shows_those_who_meet_it(
-    client: httpx.AsyncClient, ids: Ids, query: str, names: list[str]
-) -> None:
-    found = await asked(client, query)
+MEETS = {
+    "": ["viktor", "vika", "percent", "phoneless"],
+    "include_deleted=true": ["viktor", "vika", "percent", "gone", "phoneless"],
+    "include_deleted=false": ["viktor", "vika", "percent", "phoneless"],
+    "phone=79025163111": ["viktor"],
+    f"phone={quote('8 (902) 516-31-11')}": ["viktor"],
+    "phone=+7 902 516 31 11": ["viktor"],
+    "phone=79025163114": [],
+    "phone=79025163114&include_deleted=true": ["gone"],
+    "phone=79025163111&include_deleted=true": ["viktor"],
+    "phone=79000000000": [],
+    "email=vING@MAIL.ru": ["viktor"],
+    "email=ving@mail": [],
+    "email=a%25z@mail.ru": [],
+    "email=gone@mail.ru": [],
+    "email=gone@mail.ru&include_deleted=true": ["gone"],
+    "firstname=вИКТ": ["viktor", "vika"],
+    "firstname=Виктори": ["vika"],
+    "firstname=ОЛЬГА": ["phoneless"],
+    "firstname=икт": [],
+    "firstname=100%25": ["percent"],
+    "firstname=%25": [],
+    "firstname=_": [],
+    "firstname=вИКТ&include_deleted=true": ["viktor", "vika", "gone"],
+    "lastname=иванов": ["viktor", "phoneless"],
+    "lastname=ИваноВА": ["phoneless"],
+    "lastname=ёл": ["vika"],
+    "lastname=a_": ["percent"],
+    "lastname=aZ": [],
+    "lastname=иванов&include_deleted=true": ["viktor", "gone", "phoneless"],
+    "city_id=7": ["percent", "phoneless"],
+    "city_id=0": ["viktor"],
+    "city_id=7&include_deleted=true": ["percent", "gone", "phoneless"],
+    "gender=M": ["viktor", "percent"],
+    "gender=F": ["vika"],
+    "birthday_from=1980-12-22": ["vika", "phoneless"],
+    "birthday_to=1980-12-22": ["viktor", "phoneless"],
+    "birthday_from=1980-12-21&birthday_to=1980-12-21": ["viktor"],
+    "birthday_from=1981-12-21&birthday_to=1980-12-21": [],
+    "lastname=иванов&firstname=викт&gender=M&city_id=0&birthday_from=1980-01-01": ["viktor"],
+    "lastname=иванов&gender=F": [],
+    "phone=79025163111&email=ving@mail.ru&include_deleted=true": ["viktor"],
+    "phone=79025163111&email=vika@mail.ru": [],
+    "updated_since=2000-01-01T00:00:00Z&city_id=7": ["percent", "phoneless"],
+    "updated_since=2000-01-01T00:00:00Z&city_id=7&include_deleted=true": ["percent", "gone", "phoneless"],
+    "updated_since=2999-01-01T00:00:00": [],
+}
 
-    assert found == ([ids[name] for name in names], len(names))
+
+async def test_a_filter_shows_those_who_meet_it(client: httpx.AsyncClient, ids: Ids) -> None:
+    found = {query: await asked(client, query) for query in MEETS}
+
+    assert found == {query: ([ids[name] for name in names], len(names)) for query, names in MEETS.items()}
 
 
 async def test_ids_can_be_asked_for_one_by_one(client: httpx.AsyncClient, ids: Ids) -> None:
@@ -260,14 +270,26 @@ async def test_a_cursor_continues_only_what_it_was_made_for(client: httpx.AsyncC
     assert "made for other filters" in others[0].json()["errors"][0]["detail"]
 
 
-@pytest.mark.parametrize("spoilt", ["", "x", "%00", "AAAA", "я", "{cursor}x", "{cursor}====", "{short}", "{turned}"])
-async def test_a_cursor_that_is_none_is_refused(client: httpx.AsyncClient, many: list[int], spoilt: str) -> None:
+async def test_a_cursor_that_is_none_is_refused(client: httpx.AsyncClient, many: list[int]) -> None:
     cursor = await cursor_of(client, "limit=2")
-    spoilt = spoilt.format(cursor=cursor, short=cursor[:-1], turned=cursor[::-1])
+    spoilt = [
+        "",
+        "x",
+        "%00",
+        "AAAA",
+        "я",
+        f"{cursor}x",
+        f"{cursor}====",
+        cursor[:-1],
+        cursor[::-1],
+        f"A{cursor[1:-1]}B",
+    ]
 
-    answer = await client.get(f"{URL}?cursor={spoilt}")
+    answers = [await client.get(f"{URL}?cursor={text}") for text in spoilt]
 
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/query/cursor")
+    assert {(answer.status_code, answer.json()["errors"][0]["pointer"]) for answer in answers} == {
+        (422, "/query/cursor")
+    }
 
 
 @pytest.mark.parametrize(
@@ -324,9 +346,9 @@ async def test_a_cursor_that_is_none_is_refused(client: httpx.AsyncClient, many:
     ],
 )
 async def test_what_cannot_be_understood_is_refused_by_name(
-    client: httpx.AsyncClient, query: str, pointer: str
+    nowhere: httpx.AsyncClient, query: str, pointer: str
 ) -> None:
-    answer = await client.get(f"{URL}?{query}")
+    answer = await nowhere.get(f"{URL}?{query}")
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
@@ -501,9 +523,9 @@ async def test_the_lookup_finds_by_ids(client: httpx.AsyncClient, pool: asyncpg.
     ],
 )
 async def test_a_lookup_that_cannot_be_understood_is_refused(
-    client: httpx.AsyncClient, body: str, pointers: list[str]
+    nowhere: httpx.AsyncClient, body: str, pointers: list[str]
 ) -> None:
-    answer = await client.post(f"{URL}lookup/", content=body, headers={"Content-Type": "application/json"})
+    answer = await nowhere.post(f"{URL}lookup/", content=body, headers={"Content-Type": "application/json"})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert [error["pointer"] for error in answer.json()["errors"]] == pointers
@@ -511,8 +533,8 @@ async def test_a_lookup_that_cannot_be_understood_is_refused(
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-async def test_the_lookup_is_no_customer(client: httpx.AsyncClient, method: str) -> None:
-    answer = await client.request(method, f"{URL}lookup/")
+async def test_the_lookup_is_no_customer(nowhere: httpx.AsyncClient, method: str) -> None:
+    answer = await nowhere.request(method, f"{URL}lookup/")
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
@@ -530,12 +552,12 @@ async def test_reading_is_on_record_by_ids_alone(
     ]
 
 
-async def test_lists_need_the_scope_to_read(client: httpx.AsyncClient) -> None:
+async def test_lists_need_the_scope_to_read(nowhere: httpx.AsyncClient) -> None:
     stranger = bearer("customers:write", "imports:read")
 
     answers = [
-        await client.get(URL, headers=stranger),
-        await client.post(f"{URL}lookup/", json={"ids": [1]}, headers=stranger),
+        await nowhere.get(URL, headers=stranger),
+        await nowhere.post(f"{URL}lookup/", json={"ids": [1]}, headers=stranger),
     ]
 
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "insufficient_scope")] * 2

@@ -14,7 +14,6 @@ from customers_api import answers, cursors, customer_lists, http, queries
 from customers_api.cursors import CursorInvalid, Place
 from customers_api.customer_lists import Page
 from customers_api.customers import FIELDS
-from customers_api.http import Connection
 from customers_api.queries import CustomerQuery
 from customers_api.schemas import CustomerList, CustomersFound, LookupByIds, LookupByPhones
 
@@ -131,16 +130,18 @@ Lookup = Annotated[
     dependencies=_READ,
     responses={200: {"model": CustomersFound, "description": "Who is there"}},
 )
-async def look_up_customers(request: Request, connection: Connection, body: Lookup) -> Response:
-    """Those that are not deleted. What is asked for travels in the body: an address would end up in logs."""
-    if isinstance(body, LookupByPhones):
-        asked: dict[Any, Any] = {given: phones.parse(given).digits for given in body.phones}
-        rows = await customer_lists.find_by_phones(connection, list(set(asked.values())))
-        found = {row["phone"] for row in rows}
-    else:
-        asked = {customer_id: customer_id for customer_id in body.ids}
-        rows = await customer_lists.find_by_ids(connection, list(asked))
-        found = {row["id"] for row in rows}
+async def look_up_customers(request: Request, body: Lookup) -> Response:
+    """Those that are not deleted. The phones travel in the body, as addresses end up in logs."""
+    asked: dict[Any, Any]  # as it was given, to what the customer is found by
+    async with request.app.state.pool.acquire() as connection:
+        if isinstance(body, LookupByPhones):
+            asked = {given: phones.parse(given).digits for given in body.phones}
+            rows = await customer_lists.find_by_phones(connection, list(set(asked.values())))
+            found = {row["phone"] for row in rows}
+        else:
+            asked = {customer_id: customer_id for customer_id in body.ids}
+            rows = await customer_lists.find_by_ids(connection, list(asked))
+            found = {row["id"] for row in rows}
     audit.record(request, "customers.lookup", [row["id"] for row in rows])
     missing = [given for given, known_as in asked.items() if known_as not in found]
     return answers.json_response({"items": [_customer(row) for row in rows], "missing": missing})
