@@ -19,8 +19,10 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
-from customers_api import database, legacy_customers
+from aiokafka import AIOKafkaProducer
+from customers_api import database, legacy_customers, relay
 from customers_api.consumer import ImportConsumers
+from customers_api.outbox_head import Head
 from customers_api.settings import MigrateSettings, WorkSettings
 from legacy_events import CLUSTER, end_import, record, start_import
 from legacy_importer import legacy, translate
@@ -111,6 +113,14 @@ class Applying:
             await self._consumers.apply_legacy(records[start : start + BATCH], CLUSTER, {})
 
 
+async def _relay(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
+    async with pool.acquire() as connection:
+        head = Head(connection)
+        while rows := await head.read():
+            await relay.publish(producer, rows)
+            await head.delete(rows)
+
+
 async def _measured(prepare: Callable[[], Awaitable[Stage]]) -> float:
     rates = []
     for _ in range(RUNS):
@@ -139,7 +149,8 @@ async def _measure(legacy_settings: LegacySettings, server: Postgres, broker: Ka
     await asyncio.to_thread(database.migrate, owner)
     await topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
     settings = WorkSettings(**common, kafka_bootstrap_servers=broker.bootstrap)
-    publisher = Publisher(settings)
+    publisher, producer = Publisher(settings), relay.create_producer(settings)
+    await producer.start()
     events = _translated(uuid4())
     await publisher.send(topics.IMPORT_PROGRESS.name, "warm", PlanStarted(import_id=uuid4()))
 
@@ -150,20 +161,26 @@ async def _measure(legacy_settings: LegacySettings, server: Postgres, broker: Ka
             await _truncate(server)
             return await applying.prepared()
 
+        async def events_waiting() -> Stage:
+            await (await fresh())()
+            return lambda: _relay(pool, producer)
+
         rates = {
             "read through ODBC": await _measured(lambda: _ready(lambda: _read(legacy_settings))),
             "translate": await _measured(lambda: _ready(lambda: asyncio.to_thread(_translated, uuid4()))),
             "publish to Kafka": await _measured(lambda: _ready(lambda: _publish(publisher, events))),
             "apply, all new": await _measured(fresh),
             "apply, all unchanged": await _measured(applying.prepared),
+            "send the customers' events": await _measured(events_waiting),
         }
     await publisher.close()
+    await producer.stop()
     return rates
 
 
 async def _truncate(server: Postgres) -> None:
     connection = await asyncpg.connect(server.dsn_of(postgres.DATABASE), server_settings={"search_path": "customers"})
-    await connection.execute("TRUNCATE phones, firstnames, customers, legacy_customers")
+    await connection.execute("TRUNCATE phones, firstnames, customers, legacy_customers, outbox")
     await connection.close()
 
 
