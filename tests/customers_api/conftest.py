@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import asyncpg
@@ -54,9 +54,16 @@ async def database_name(postgres_server: Postgres, template: str) -> AsyncIterat
     await connection.close()
 
 
+@pytest.fixture(scope="session")
+def settings_of(postgres_server: Postgres) -> Callable[[str], WorkSettings]:
+    """By the database's name."""
+    kafka = ["127.0.0.1:1"]
+    return lambda name: WorkSettings(**settings_for(postgres_server, name), kafka_bootstrap_servers=kafka)
+
+
 @pytest.fixture
-def settings(postgres_server: Postgres, database_name: str) -> WorkSettings:
-    return WorkSettings(**settings_for(postgres_server, database_name), kafka_bootstrap_servers=["127.0.0.1:1"])
+def settings(settings_of: Callable[[str], WorkSettings], database_name: str) -> WorkSettings:
+    return settings_of(database_name)
 
 
 @pytest.fixture

@@ -43,13 +43,6 @@ async def page(
     return Page(found[:limit], rows[0]["count"] if counted else None, len(found) > limit)
 
 
-async def _fetch_planned(connection: asyncpg.Connection, asked: tuple[Any, ...]) -> Sequence[asyncpg.Record]:
-    """Planned for these values: no plan is good for the rare and the common alike."""
-    async with connection.transaction():
-        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        return await connection.fetch(*asked)  # type: ignore[no-any-return]
-
-
 async def seen_until(connection: asyncpg.Connection) -> datetime:
     """What cannot be seen yet when the next statement begins will have this `updated_at`, or a later one.
 
