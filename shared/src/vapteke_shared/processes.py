@@ -13,6 +13,8 @@ from vapteke_shared import health, logs
 from vapteke_shared.settings import MetricsSettings
 
 _GRACE_SECONDS = 10
+# longer than callers and gateways keep a connection: if we closed it first, a request could cross that and be lost
+_IDLE_SECONDS = 75
 
 log = logs.get(__name__)
 
@@ -26,6 +28,7 @@ async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator
         access_log=False,
         server_header=False,
         ws="none",  # we have none, and uvicorn would log the query of every attempt
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = _Server(config)
