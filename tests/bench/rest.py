@@ -109,14 +109,11 @@ class Caller(asyncio.Protocol):
         length = _LENGTH.search(head)
         if length is None or len(body) < int(length[1]):
             return
-        now = time.perf_counter()
-        self.latencies.append(now - self._asked_at)
+        self.latencies.append(time.perf_counter() - self._asked_at)
         if not _FINE.match(head):
             self.done.set_exception(RuntimeError(self._answer.decode()))
-        elif now < self._until:
-            self._ask()
         else:
-            self.done.set_result(None)
+            self._ask()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
@@ -124,7 +121,11 @@ class Caller(asyncio.Protocol):
 
     def _ask(self) -> None:
         self._answer, self._asked_at = b"", time.perf_counter()
-        self._transport.write(next(self._requests))
+        request = next(self._requests, None) if self._asked_at < self._until else None
+        if request is None:
+            self.done.set_result(None)
+        else:
+            self._transport.write(request)
 
 
 _LENGTH = re.compile(rb"(?i)content-length: (\d+)")

@@ -1,15 +1,16 @@
 """Routes that are asked often: what they take from a request is worked out once, not anew each time."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin
 from uuid import UUID
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
+from starlette.types import Receive, Scope, Send
 
 from vapteke_shared import auth
 from vapteke_shared.bodies import BodyRoute
@@ -24,25 +25,27 @@ class QuickRoute(BodyRoute):
     not validate, goes to it all the same: no answer differs.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        solve, dependant, endpoint = super().get_route_handler(), self.dependant, self.endpoint
-        if self.response_field or not iscoroutinefunction(endpoint) or not _is_simple(dependant):
-            return solve
-        needs: list[Any] = [each.call for each in dependant.dependencies]
-        path = {field.alias: field for field in dependant.path_params}
-        headers = {field.alias.lower().encode(): field for field in dependant.header_params}
-        defaults = {field.name: field.default for field in dependant.header_params}
+    def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        dependant, answers = self.dependant, signature(endpoint).return_annotation
+        self.is_quick = answers is Response and iscoroutinefunction(endpoint) and _is_simple(dependant)
+        self._needs: list[Any] = [each.call for each in dependant.dependencies]
+        self._path = {field.alias: field for field in dependant.path_params}
+        self._headers = {field.alias.lower().encode(): field for field in dependant.header_params}
+        self._defaults = {field.name: field.default for field in dependant.header_params}
 
-        async def handle(request: Request) -> Response:
-            for need in needs:
-                await need(request)
-            try:
-                values = _read(path, request.path_params.items()) | _read(headers, request.scope["headers"])
-            except _NotSimplyRight:
-                return await solve(request)
-            return await endpoint(request=request, **{**defaults, **values})  # type: ignore[no-any-return]
-
-        return handle
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.is_quick or scope["method"] not in (self.methods or ()):
+            return await super().handle(scope, receive, send)
+        request = Request(scope, receive, send)
+        for need in self._needs:
+            await need(request)
+        try:
+            values = _read(self._path, scope["path_params"].items()) | _read(self._headers, scope["headers"])
+        except _NotSimplyRight:
+            return await super().handle(scope, receive, send)
+        answer = await self.endpoint(request=request, **{**self._defaults, **values})
+        return await answer(scope, receive, send)  # type: ignore[no-any-return]
 
 
 class _NotSimplyRight(Exception):
