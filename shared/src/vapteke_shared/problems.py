@@ -1,7 +1,7 @@
 """Errors over HTTP: RFC 9457 `application/problem+json`, everywhere and in one shape."""
 
+import random
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -110,7 +110,7 @@ def trace_id(request: Request) -> str:
     if "trace_id" not in state:
         given = [value for name, value in request.scope["headers"] if name == b"traceparent"]
         parent = _TRACEPARENT.fullmatch(given[0]) if given else None
-        state["trace_id"] = parent[1].decode() if parent else secrets.token_hex(16)
+        state["trace_id"] = parent[1].decode() if parent else f"{random.getrandbits(128):032x}"
     return str(state["trace_id"])
 
 
