@@ -87,8 +87,11 @@ class RelayProcess:
 
     async def faults(self) -> str:
         """What its health says is wrong, as text; empty: nothing."""
-        async with httpx.AsyncClient(timeout=5) as client:
-            answer = await client.get(f"http://127.0.0.1:{self._port}/health/ready")
+        try:
+            async with httpx.AsyncClient(timeout=5) as client:
+                answer = await client.get(f"http://127.0.0.1:{self._port}/health/ready")
+        except httpx.TransportError as error:
+            return f"no answer: {type(error).__name__}"
         return "" if answer.status_code == 200 else str(answer.json()["faults"])
 
     async def gauge(self, name: str) -> float:
@@ -146,7 +149,7 @@ WHERE l.locktype = 'advisory' AND l.objid::bigint = (hashtext('customers.outbox'
 
 
 class Writers:
-    """Write numbered messages without a pause, each writer under keys of its own, until the block ends.
+    """Write numbered messages, each writer under keys of its own, until the block ends.
 
     Their transactions roll back now and then and take their time to commit: ids are lost, and seen out of order.
     """
@@ -173,6 +176,7 @@ class Writers:
         while not self._stopping.is_set():
             chosen = [dice.choice(keys) for _ in range(dice.choice((1, 20, 200)))]
             await self._transaction(chosen, dice.random() < 0.1, dice.choice((0, 0, 0.001, 0.05)))
+            await asyncio.sleep(dice.choice((0, 0.01, 0.05)))
 
     async def _transaction(self, chosen: Sequence[str], rolls_back: bool, seconds: float) -> None:
         after = dict(self.written)

@@ -18,8 +18,9 @@ log = logs.get(__name__)
 async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stopping: asyncio.Event) -> None:
     """In one of all processes, run `work` on the connection that holds the lock named by `need`, until `stopping`.
 
-    The lock goes with the connection: on it, nobody else has led since. An error in `work` makes `need` ill and gives
-    the lock back; a second later everybody may try again.
+    The lock goes with the connection: what is read on it, no other leader has touched since. An error in `work` makes
+    `need` ill; the pool, which clears the session of what comes back to it, gives up the lock, and after a second
+    everybody may try again.
     """
     while not stopping.is_set():
         try:

@@ -86,7 +86,7 @@ class Relay:
                 if count < BATCH_ROWS:
                     await pause(stopping, _POLL_SECONDS)
         finally:
-            await kafka.stop_producer(producer)
+            await kafka.stop_producer(producer, seconds=1)  # nothing is on its way that should still arrive
 
     async def _send_batch(self, head: Head, producer: AIOKafkaProducer) -> int:
         """No transaction of Postgres is open while Kafka is spoken to."""
@@ -114,7 +114,7 @@ class Relay:
     def _hold(self, reasons: Mapping[str, str], seconds: float) -> None:
         for topic, reason in reasons.items():
             self._held[topic] = Held(reason, time.monotonic() + seconds)
-            log.error("the rows of a topic wait", topic=topic, reason=reason)
+            log.warning("the rows of a topic wait", topic=topic, reason=reason)
 
     def _holding(self) -> list[str]:
         return [topic for topic, held in self._held.items() if held.until > time.monotonic()]
