@@ -1,8 +1,9 @@
-"""What the REST service is measured against, each a process like ours: `python rivals.py bare PORT`, or `idiom PORT`.
+"""What the REST service is measured against, each a process like ours: `python rivals.py bare PORT`.
 
 `bare` is the floor: an ASGI function over asyncpg and orjson, without a framework, authentication, validation or
-events. `idiom` is SQLModel as its tutorial has it: table models with relationships, a session per request and response
-models; with asyncpg, and the relationships in one query.
+events; it takes the count of the list from where ours does. `barest` also takes its connections back as they are, as
+ours does. `idiom` is SQLModel as its tutorial has it: table models with relationships, a session per request and
+response models; with asyncpg, and the relationships in one query.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import date, datetime
+from functools import partial
 from typing import Annotated, Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -228,14 +230,14 @@ def _credentials() -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _bare_app() -> AsyncIterator[Callable[..., Awaitable[None]]]:
+async def _bare_app(**options: Any) -> AsyncIterator[Callable[..., Awaitable[None]]]:
     given = {**_credentials(), "server_settings": {"search_path": "customers", "timezone": "UTC"}}
-    async with asyncpg.create_pool(**given, min_size=0, max_size=CONNECTIONS, reset=_left_as_it_is) as pool:
+    async with asyncpg.create_pool(**given, min_size=0, max_size=CONNECTIONS, **options) as pool:
         yield _bare(pool)
 
 
 async def _left_as_it_is(_: asyncpg.Connection) -> None:
-    """As ours."""
+    pass
 
 
 @asynccontextmanager
@@ -245,12 +247,15 @@ async def _idiom_app() -> AsyncIterator[FastAPI]:
     yield _idiom(url)
 
 
+_RIVALS: Mapping[str, Callable[[], AbstractAsyncContextManager[Callable[..., Any]]]] = {
+    "bare": _bare_app,
+    "barest": partial(_bare_app, reset=_left_as_it_is),
+    "idiom": _idiom_app,
+}
+
+
 async def _main(kind: str, port: int, stopping: asyncio.Event) -> None:
-    rivals: Mapping[str, Callable[[], AbstractAsyncContextManager[Callable[..., Any]]]] = {
-        "bare": _bare_app,
-        "idiom": _idiom_app,
-    }
-    async with rivals[kind]() as app, processes.served(app, "127.0.0.1", port):
+    async with _RIVALS[kind]() as app, processes.served(app, "127.0.0.1", port):
         await stopping.wait()
 
 
