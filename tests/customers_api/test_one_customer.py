@@ -64,6 +64,16 @@ async def test_a_customer_is_created_as_the_contract_shows(client: httpx.AsyncCl
     )
 
 
+async def test_the_list_shows_them_as_the_contract_does(client: httpx.AsyncClient, pool: asyncpg.Pool) -> None:
+    customer_id = await created(client, phone="79025163111", firstname="Виктор", email="ving@mail.ru")
+
+    answer = await client.get(CUSTOMERS, params={"limit": 10, "offset": 0})
+
+    phone = {"id": await pool.fetchval("SELECT id FROM phones"), "code": "7", "number": "9025163111"}
+    item = {"id": customer_id, "phone": phone, "firstname": "Виктор", "lastname": None, "email": "ving@mail.ru"}
+    assert answer.json() == {"items": [{**item, "birthday": None}], "count": 1}
+
+
 async def test_only_the_phone_is_required(client: httpx.AsyncClient) -> None:
     answer = await client.post(CUSTOMERS, json={"phone": "+7 (902) 516-31-11"})
 
@@ -198,6 +208,15 @@ async def test_a_customer_whose_phone_is_taken_meanwhile_is_not_restored(client:
     answer = await client.post(f"{CUSTOMERS}{first}/restore/")
 
     assert (answer.status_code, answer.json()["customer_id"]) == (409, second)
+
+
+@pytest.mark.parametrize("spelled", ["1.0", "%201", "1%0A", "1_0", "+1", "0", "-1", "x", str(2**63)])
+async def test_an_id_is_written_in_digits(client: httpx.AsyncClient, spelled: str) -> None:
+    await created(client)
+
+    answer = await client.get(f"{CUSTOMERS}{spelled}/")
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/path/customer_id")
 
 
 @pytest.mark.parametrize("call", ["get", "delete", "restore", "patch", "phone"])

@@ -111,6 +111,18 @@ async def test_who_comes_back_to_a_phone_from_the_api_goes_without(
     assert (event.id, event.changed, event.phone) == (holder, ["phone", "deleted_at"], None)
 
 
+async def test_fifty_changes_of_one_customers_phone_wait_for_each_other(
+    client: httpx.AsyncClient, pool: asyncpg.Pool
+) -> None:
+    customer_id = (await client.post(CUSTOMERS, json={"phone": PHONE})).json()["id"]
+    path = f"{CUSTOMERS}{customer_id}/"
+
+    answers = await asyncio.gather(*(client.patch(path, json={"phone": f"7902516{n:04}"}) for n in range(50)))
+
+    assert [answer.status_code for answer in answers] == [200] * 50
+    assert [event.version for event in await told(pool)] == list(range(1, 52))
+
+
 async def test_writers_at_once_never_share_a_phone_nor_lose_a_step(
     client: httpx.AsyncClient, pool: asyncpg.Pool, rivals: tuple[int, int]
 ) -> None:

@@ -12,11 +12,15 @@ from vapteke_shared import auth, problems
 _encode = msgspec.json.Encoder().encode
 
 
-def record(request: Request, action: str, ids: Sequence[int]) -> None:
+class Unrecorded(Exception):
+    """Standard output does not take the line."""
+
+
+def record(request: Request, action: str, ids: Sequence[int | str]) -> None:
     """Log that the request's principal did `action`, such as `customers.read`, to these people.
 
-    Raises what the writing raises: an act that cannot be put on record fails. No logger stands between, as LOG_LEVEL
-    must not silence it, and it would cost more than all the rest.
+    Raises Unrecorded: what cannot be put on record is not shown; a change is made by then. No logger stands between,
+    as LOG_LEVEL must not silence it, and it would cost more than all the rest.
     """
     line = {
         "subject": auth.principal(request).subject,
@@ -27,5 +31,8 @@ def record(request: Request, action: str, ids: Sequence[int]) -> None:
         "logger": "audit",
         "timestamp": datetime.now(UTC),
     }
-    sys.stdout.write(_encode(line).decode() + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(_encode(line).decode() + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise Unrecorded(type(error).__name__) from None

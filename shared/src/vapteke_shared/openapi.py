@@ -101,7 +101,7 @@ def _with_problems(operation: dict[str, Any]) -> dict[str, Any]:
 
 def _everywhere(operation: dict[str, Any]) -> dict[str, Any]:
     """What any operation of this kind may answer with."""
-    codes = {"internal_error": 500, "database_unavailable": 503}
+    codes = {"internal_error": 500, "database_unavailable": 503, "busy": 503}
     if "security" in operation:
         codes |= {"token_required": 401, "invalid_token": 401, "insufficient_scope": 403}
     if "parameters" in operation or "requestBody" in operation:

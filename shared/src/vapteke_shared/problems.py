@@ -60,8 +60,10 @@ class ProblemError(Exception):
         self.headers, self.extensions = headers, extensions
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the app a problem."""
+def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
+    """Make every error of the app a problem; `conflicts` are those of writers who met, after all tries."""
+    for conflict in conflicts:
+        app.add_exception_handler(conflict, _on_conflict)
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
@@ -157,6 +159,12 @@ async def _on_outage(request: Request, error: Exception) -> Response:
     log.warning("the database is away", trace_id=trace_id(request), error=type(error).__name__)
     detail = "The database does not answer; nothing was changed unless the request was already done. Try again."
     return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
+
+
+async def _on_conflict(request: Request, error: Exception) -> Response:
+    log.warning("writers met again and again", trace_id=trace_id(request), error=type(error).__name__)
+    detail = "Others are changing the same; nothing was changed. Try again."
+    return answer(request, 503, "busy", detail, {"Retry-After": "1"})
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

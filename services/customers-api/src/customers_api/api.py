@@ -1,15 +1,18 @@
 """The REST door to one customer (contract, section Customers)."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import asyncpg
 from fastapi import Body, Header, Path, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared import audit, auth, openapi
 
 from customers_api import answers, customers, etags, http, schemas
-from customers_api.customers import FIELDS, Shown
-from customers_api.http import INT64, PHONE_TAKEN, Connection
+from customers_api.customers import FIELDS, PhoneTaken, Shown
+from customers_api.http import INT64, PHONE_TAKEN
+from customers_api.queries import Digits
 from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
 router = http.router("customers")
@@ -19,7 +22,7 @@ _READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
 _ETAG = openapi.headers(ETag="the customer's version")
 _SHOWN: dict[str, Any] = {"model": schemas.Customer, "headers": _ETAG, "description": "The customer"}
 
-CustomerId = Annotated[int, Path(ge=1, le=INT64, description="the customer's id", examples=[14722])]
+CustomerId = Annotated[int, Path(ge=1, le=INT64, description="the customer's id", examples=[14722]), Digits]
 IfMatch = Annotated[
     str | None, Header(description="only if the customer's `ETag` is this one; `*`: any", examples=['"3"'])
 ]
@@ -52,9 +55,10 @@ Change = Annotated[
         **PHONE_TAKEN,
     },
 )
-async def create_customer(request: Request, connection: Connection, body: NewCustomer) -> Response:
+async def create_customer(request: Request, body: NewCustomer) -> Response:
     """Only the phone is required. The phone of a deleted customer is free; `customer_id` of a 409 is who has it."""
-    customer = await customers.create(connection, body.phone, body.model_dump(exclude={"phone"}))
+    async with _writing(request) as connection:
+        customer = await customers.create(connection, body.phone, body.model_dump(exclude={"phone"}))
     audit.record(request, "customers.create", [customer["id"]])
     return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
 
@@ -74,7 +78,7 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
     async with http.connection(request) as connection:
         customer = await customers.get(connection, customer_id)
     audit.record(request, "customers.read", [customer_id])
-    if if_none_match is not None and not etags.none_match(if_none_match, customer["version"]):
+    if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
         return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
     return _answer(customer)
 
@@ -94,13 +98,13 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
     },
 )
 async def change_customer(
-    request: Request, connection: Connection, customer_id: CustomerId, body: Change, if_match: IfMatch = None
+    request: Request, customer_id: CustomerId, body: Change, if_match: IfMatch = None
 ) -> Response:
     """Absent fields stay, `null` clears one. What is equal already is not written. A phone is changed alone."""
     if isinstance(body, PhoneChange):
-        return await change_phone(request, connection, customer_id, body, if_match)
-    fields = body.model_dump(exclude_unset=True)
-    customer = await customers.update(connection, customer_id, fields, if_match)
+        return await _change_phone(request, customer_id, body.phone, if_match)
+    async with _writing(request) as connection:
+        customer = await customers.update(connection, customer_id, body.model_dump(exclude_unset=True), if_match)
     audit.record(request, "customers.update", [customer_id])
     return _answer(customer)
 
@@ -116,12 +120,10 @@ async def change_customer(
     },
 )
 async def change_phone(
-    request: Request, connection: Connection, customer_id: CustomerId, body: PhoneChange, if_match: IfMatch = None
+    request: Request, customer_id: CustomerId, body: PhoneChange, if_match: IfMatch = None
 ) -> Response:
     """The old phone is free then; `customer_id` of a 409 is who has the new one."""
-    version = await customers.change_phone(connection, customer_id, body.phone, if_match)
-    audit.record(request, "customers.phone_change", [customer_id])
-    return _done("The phone has been changed.", {"ETag": etags.of(version)})
+    return await _change_phone(request, customer_id, body.phone, if_match)
 
 
 @router.delete(
@@ -133,12 +135,11 @@ async def change_phone(
         **openapi.problems(customer_not_found=404, version_mismatch=412),
     },
 )
-async def delete_customer(
-    request: Request, connection: Connection, customer_id: CustomerId, if_match: IfMatch = None
-) -> Response:
+async def delete_customer(request: Request, customer_id: CustomerId, if_match: IfMatch = None) -> Response:
     """The customer is kept and can be restored; its phone is free for others."""
-    await customers.delete(connection, customer_id, if_match)
-    audit.record(request, "customers.delete", [customer_id])
+    async with _writing(request) as connection:
+        written = await customers.delete(connection, customer_id, if_match)
+    audit.record(request, "customers.delete", written.ids)
     return _done("The customer has been deleted.")
 
 
@@ -148,15 +149,34 @@ async def delete_customer(
     dependencies=_WRITE,
     responses={200: _SHOWN, **openapi.problems(customer_not_found=404), **PHONE_TAKEN},
 )
-async def restore_customer(request: Request, connection: Connection, customer_id: CustomerId) -> Response:
+async def restore_customer(request: Request, customer_id: CustomerId) -> Response:
     """Of a customer that is not deleted: nothing changes.
 
     A phone that the API gave must still be free (409 else, `customer_id` is who has it); one from an import goes to
     whom the import's rule gives it, so the customer may come back without.
     """
-    customer = await customers.restore(connection, customer_id)
-    audit.record(request, "customers.restore", [customer_id])
+    async with _writing(request) as connection:
+        customer, ids = await customers.restore(connection, customer_id)
+    audit.record(request, "customers.restore", ids)
     return _answer(customer)
+
+
+async def _change_phone(request: Request, customer_id: int, phone: str, if_match: str | None) -> Response:
+    async with _writing(request) as connection:
+        written = await customers.change_phone(connection, customer_id, phone, if_match)
+    audit.record(request, "customers.phone_change", written.ids)
+    return _done("The phone has been changed.", {"ETag": etags.of(written.version)})
+
+
+@asynccontextmanager
+async def _writing(request: Request) -> AsyncIterator[asyncpg.Connection]:
+    """A connection. Who is told that another has the phone has read something of a person."""
+    try:
+        async with http.connection(request) as connection:
+            yield connection
+    except PhoneTaken as taken:
+        audit.record(request, "customers.phone_taken", [taken.holder_id])
+        raise
 
 
 def _answer(customer: Shown, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,11 +4,11 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import Request, Response
-from vapteke_shared import auth, openapi
+from vapteke_shared import audit, auth, openapi
 from vapteke_shared.problems import ProblemError
 
 from customers_api import http, imports
-from customers_api.http import Connection, Limit, Offset
+from customers_api.http import Limit, Offset
 from customers_api.schemas import (
     Import,
     ImportId,
@@ -34,10 +34,10 @@ router = http.router("imports")
         }
     },
 )
-async def import_customers(request: Request, connection: Connection, response: Response) -> ImportStarted:
+async def import_customers(request: Request, response: Response) -> ImportStarted:
     """Starts an import, or joins the one that is running: repeating the call does no harm."""
     response.headers["Cache-Control"] = "no-store"
-    job, new = await _request_import(request, connection)
+    job, new = await _request_import(request)
     message = "The import has been requested." if new else "An import is running already: this is it."
     data = StartedImport(import_id=job["id"], status=job["status"], url=_url(job["id"]))
     return ImportStarted(message=message, data=data)
@@ -50,11 +50,11 @@ async def import_customers(request: Request, connection: Connection, response: R
     dependencies=[auth.needs("imports:run")],
     responses={202: {"description": "The job", "headers": openapi.headers(Location="the job's path")}},
 )
-async def start_import(request: Request, connection: Connection, response: Response) -> Import:
+async def start_import(request: Request, response: Response) -> Import:
     """Starts an import, or joins the one that is running; `Location` is the job."""
-    job, _ = await _request_import(request, connection)
+    job, _ = await _request_import(request)
     response.headers["Location"] = _url(job["id"])
-    return await get_import(connection, job["id"])
+    return await get_import(request, job["id"])
 
 
 @router.get(
@@ -63,9 +63,10 @@ async def start_import(request: Request, connection: Connection, response: Respo
     dependencies=[auth.needs("imports:read")],
     response_description="The page",
 )
-async def list_imports(connection: Connection, limit: Limit = 50, offset: Offset = 0) -> ImportList:
+async def list_imports(request: Request, limit: Limit = 50, offset: Offset = 0) -> ImportList:
     """The latest first."""
-    rows, count = await imports.history(connection, limit, offset)
+    async with http.connection(request) as connection:
+        rows, count = await imports.history(connection, limit, offset)
     return ImportList(items=[_import(row) for row in rows], count=count)
 
 
@@ -76,9 +77,10 @@ async def list_imports(connection: Connection, limit: Limit = 50, offset: Offset
     response_description="The job",
     responses=openapi.problems(import_not_found=404),
 )
-async def get_import(connection: Connection, import_id: ImportId) -> Import:
+async def get_import(request: Request, import_id: ImportId) -> Import:
     """The job: status, counts, and how long it will take."""
-    row = await imports.find(connection, import_id)
+    async with http.connection(request) as connection:
+        row = await imports.find(connection, import_id)
     if row is None:
         raise _no_import()
     return _import(row)
@@ -92,18 +94,22 @@ async def get_import(connection: Connection, import_id: ImportId) -> Import:
     responses=openapi.problems(import_not_found=404),
 )
 async def list_rejections(
-    connection: Connection, import_id: ImportId, limit: Limit = 50, offset: Offset = 0
+    request: Request, import_id: ImportId, limit: Limit = 50, offset: Offset = 0
 ) -> RejectionList:
     """In the order of the legacy ids."""
-    if await imports.find(connection, import_id) is None:
-        raise _no_import()
-    rows, count = await imports.rejections(connection, import_id, limit, offset)
+    async with http.connection(request) as connection:
+        if await imports.find(connection, import_id) is None:
+            raise _no_import()
+        rows, count = await imports.rejections(connection, import_id, limit, offset)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
 
 
-async def _request_import(request: Request, connection: asyncpg.Connection) -> tuple[asyncpg.Record, bool]:
-    async with connection.transaction():
-        return await imports.request(connection, request.app.state.settings.import_range_rows)
+async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
+    """Whom it will change is not known yet: on record is the import."""
+    async with http.connection(request) as connection, connection.transaction():
+        job, new = await imports.request(connection, request.app.state.settings.import_range_rows)
+    audit.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
+    return job, new
 
 
 def _no_import() -> ProblemError:

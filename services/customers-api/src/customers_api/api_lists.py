@@ -33,7 +33,8 @@ _READ = [auth.needs("customers:read")]
             "description": "The page",
             "headers": openapi.headers(
                 Link='`<…>; rel="next"`: the next page; absent on the last one',
-                Updated_Until="with `updated_since`: the `updated_since` to ask for when this list has been read",
+                Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` to ask for when this list "
+                "has been read",
             ),
         }
     },
@@ -44,15 +45,16 @@ async def list_customers(request: Request) -> Response:
 
     `Link` leads through all of them: each page costs the same, however deep, which `offset` does not.
 
-    To follow changes: read the whole list once, then ask again and again with `updated_since` and
-    `include_deleted=true`, from the `Updated-Until` of the time before. Nothing is lost so; what changed just before it
-    comes twice.
+    To follow changes: read the whole list once with `include_deleted=true`, then ask again and again with
+    `updated_since` too, the `Updated-Until` of the time before. Nothing is lost so; what changed just before it comes
+    twice.
     """
     query, key = queries.read(request), _key(request)
     filters = query.filters()
     place = _place(query, filters, key)
+    followed = not filters.keys().isdisjoint(("updated_since", "include_deleted"))
     async with http.connection(request) as connection:
-        if "updated_since" in filters and query.cursor is None:
+        if followed and query.cursor is None:
             place = place._replace(until=await customer_lists.seen_until(connection))
         page = await customer_lists.page(
             connection, filters, query.limit, after=place.after, offset=query.offset, counted=query.count
@@ -62,7 +64,7 @@ async def list_customers(request: Request) -> Response:
     if page.more:
         following = cursors.encode(place._replace(after=page.rows[-1]["id"]), filters, key)
         headers["Link"] = f'<{_PATH}?{_following(request, following)}>; rel="next"'
-    if "updated_since" in filters:
+    if followed:
         headers["Updated-Until"] = answers.instant(place.until)
     return answers.json_response(_list(page, filters), headers=headers)
 
@@ -133,7 +135,7 @@ Lookup = Annotated[
 async def look_up_customers(request: Request, body: Lookup) -> Response:
     """Those that are not deleted. The phones travel in the body, as addresses end up in logs."""
     asked: dict[Any, Any]  # as it was given, to what the customer is found by
-    async with request.app.state.pool.acquire() as connection:
+    async with http.connection(request) as connection:
         if isinstance(body, LookupByPhones):
             asked = {given: phones.parse(given).digits for given in body.phones}
             rows = await customer_lists.find_by_phones(connection, list(set(asked.values())))

@@ -48,13 +48,14 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         telemetry={"tracing": False, "metrics": False, "logs": False},  # spans hold the query, and so phones and names
     )
     app.state.settings, app.state.pool = settings, pool
-    problems.install(app)
+    problems.install(app, database.CONFLICTS)
     for router in (api.router, api_lists.router, api_imports.router):
         app.routes.extend(router.routes)
     app.add_api_route("/health/live", health.live, include_in_schema=False)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
     docs.install(app, settings.docs_enabled, asyncapi.document(topics.CUSTOMERS_API))
     auth.protect(app, settings, PUBLIC)
+    app.openapi()  # made now: two first readers would make it at once
     app.add_middleware(SlashAdded)
     return app
 

@@ -112,15 +112,16 @@ SELECT
 def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> Statement:
     """The limit stands in the text: Postgres takes an unknown one for a tenth of the table. The page is planned by
     itself: what is joined to it has misled Postgres 16 into reading the table."""
-    matching = _matching(filters)
-    if "updated_since" in filters:  # by its own index, as those changed last may be the last of all ids
-        matching = f"SELECT id FROM ({matching} OFFSET 0) AS c WHERE true"
+    matching, count, parts = _matching(filters), _count(filters), []
+    if "updated_since" in filters:  # by its own index, and once: those changed last may be the last of all ids
+        parts = [f"changed AS MATERIALIZED ({matching})"]
+        matching, count = "SELECT id FROM changed AS c WHERE true", "SELECT count(*) FROM changed"
     skip = "OFFSET :offset" if offset else ""
-    ids = f"{matching} AND c.id > :after ORDER BY c.id LIMIT {limit} {skip}"
-    items = f"WITH page AS MATERIALIZED ({ids}) {_ITEM} FROM page {_ROWS}"
+    parts.append(f"page AS MATERIALIZED ({matching} AND c.id > :after ORDER BY c.id LIMIT {limit} {skip})")
+    items = f"{_ITEM} FROM page {_ROWS}"
     if counted:
-        items = f"SELECT * FROM ({_count(filters)}) AS total (count) LEFT JOIN ({items}) AS item ON true"
-    return Statement(text(f"{items} ORDER BY id"))
+        items = f"SELECT * FROM ({count}) AS total (count) LEFT JOIN ({items}) AS item ON true"
+    return Statement(text(f"WITH {', '.join(parts)} {items} ORDER BY id"))
 
 
 def _count(filters: AbstractSet[str]) -> str:

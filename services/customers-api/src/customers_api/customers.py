@@ -5,8 +5,8 @@ in the order of ids; what cannot go on together is tried again. Its events are w
 clock behind the locks, so that it ascends with `version`.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
@@ -22,6 +22,14 @@ from customers_api.models import Customer, Firstname, Phone
 
 Shown = Mapping[str, Any]
 """A customer as the contract shows it, and its `version`."""
+
+
+class Written(NamedTuple):
+    """The customer's version now, and the ids of all whose phone or state has changed with it."""
+
+    version: int
+    ids: Sequence[int]
+
 
 FIELDS = ("firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at")
 
@@ -51,6 +59,7 @@ class CustomerNotFound(ProblemError):
 
 class PhoneTaken(ProblemError):
     def __init__(self, holder_id: int) -> None:
+        self.holder_id = holder_id
         detail = "The phone belongs to another customer."
         super().__init__(409, "phone_taken", detail, extensions={"customer_id": holder_id})
 
@@ -103,8 +112,8 @@ async def update(
 @tried_again
 async def change_phone(
     connection: asyncpg.Connection, customer_id: int, phone: str, if_match: str | None = None
-) -> int:
-    """Give the customer this phone (digits); its old one goes to whom the legacy side names. Returns the version.
+) -> Written:
+    """Give the customer this phone (digits); its old one goes to whom the legacy side names.
 
     Raises CustomerNotFound, VersionMismatch, PhoneTaken.
     """
@@ -112,27 +121,28 @@ async def change_phone(
     async with connection.transaction():
         row = _checked(await phone_owners.lock(connection, customer_id, phone_id), if_match)
         if row["phone_id"] == phone_id:
-            return int(row["version"])
+            return Written(row["version"], [customer_id])
         holder = await phone_owners.holder_of(connection, phone_id)
         if holder is not None:
             raise PhoneTaken(holder)
         await connection.execute(_CHANGE_PHONE, customer_id, phone_id)
-        await _tell(connection, Change(customer_id, "phone_changed", ["phone"]), row)
-        return int(row["version"]) + 1
+        return await _tell(connection, Change(customer_id, "phone_changed", ["phone"]), row)
 
 
 @tried_again
-async def delete(connection: asyncpg.Connection, customer_id: int, if_match: str | None = None) -> None:
+async def delete(connection: asyncpg.Connection, customer_id: int, if_match: str | None = None) -> Written:
     """The customer keeps its fields and its phone, which another may get now. Raises as `update` does."""
     async with connection.transaction():
         row = _checked(await phone_owners.lock(connection, customer_id), if_match)
         await connection.execute(_DELETE, customer_id)
-        await _tell(connection, Change(customer_id, "deleted", ["deleted_at"]), row)
+        return await _tell(connection, Change(customer_id, "deleted", ["deleted_at"]), row)
 
 
 @tried_again
-async def restore(connection: asyncpg.Connection, customer_id: int) -> Shown:
-    """Bring a deleted customer back; a living one stays as it is. Raises CustomerNotFound, PhoneTaken.
+async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Shown, Sequence[int]]:
+    """Bring a deleted customer back; a living one stays as it is. Returns it, and the ids of all that have changed.
+
+    Raises CustomerNotFound, PhoneTaken.
 
     PhoneTaken, if another living customer holds the phone that the API gave this one; a phone from an import is
     decided anew instead.
@@ -141,12 +151,11 @@ async def restore(connection: asyncpg.Connection, customer_id: int) -> Shown:
         row = await phone_owners.lock(connection, customer_id)
         if row is None:
             raise CustomerNotFound
-        if row["deleted_at"] is not None:
-            await _restore(connection, row)
-        return await get(connection, customer_id)
+        ids = [customer_id] if row["deleted_at"] is None else await _restore(connection, row)
+        return await get(connection, customer_id), ids
 
 
-async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
+async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[int]:
     if row["phone_from"] == "api":
         holder = await phone_owners.holder_of(connection, row["phone_id"])
         if holder is not None:
@@ -156,14 +165,16 @@ async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
     moved = row["phone_id"] != await connection.fetchval("SELECT phone_id FROM customers WHERE id = $1", row["id"])
     changed = ["phone", "deleted_at"] if moved else ["deleted_at"]
     await customer_events.add(connection, "api", [Change(row["id"], "restored", changed), *others])
+    return [row["id"], *(other.customer_id for other in others)]
 
 
-async def _tell(connection: asyncpg.Connection, change: Change, before: asyncpg.Record) -> None:
+async def _tell(connection: asyncpg.Connection, change: Change, before: asyncpg.Record) -> Written:
     """Decide who owns the phone that the customer held `before`, and say all that has changed."""
     others = []
     if before["phone_id"] is not None:
         others = await phone_owners.decide(connection, [before["phone_id"]], change.customer_id)
     await customer_events.add(connection, "api", [change, *others])
+    return Written(before["version"] + 1, [change.customer_id, *(other.customer_id for other in others)])
 
 
 def _checked(row: asyncpg.Record | None, if_match: str | None) -> asyncpg.Record:

@@ -93,6 +93,7 @@ CONFLICTS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.UniqueViolationError,
+    asyncpg.InvalidCachedStatementError,  # a migration has changed a table that a prepared statement reads
 )
 """What two writers at once may meet; the same once more goes well."""
 

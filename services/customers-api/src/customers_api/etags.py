@@ -14,6 +14,6 @@ def match(header: str, version: int) -> bool:
     return header.strip() == "*" or any(tag == of(version) and not weak for weak, tag in _TAG.findall(header))
 
 
-def none_match(header: str, version: int) -> bool:
-    """Whether an If-None-Match leaves this version out, so that it is to be sent."""
-    return header.strip() != "*" and all(tag != of(version) for _, tag in _TAG.findall(header))
+def is_known(header: str, version: int) -> bool:
+    """Whether an If-None-Match names this version, so that it need not be sent."""
+    return header.strip() == "*" or any(tag == of(version) for _, tag in _TAG.findall(header))

@@ -18,6 +18,7 @@ async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | N
     `named_phone_id` as they are behind the locks, or None when there is no such customer. Raises Overtaken when the
     customer's phones have changed meanwhile.
     """
+    await connection.execute(_QUEUE, customer_id)
     before = await connection.fetchrow(_CUSTOMER, customer_id)
     if before is None:
         return None
@@ -55,6 +56,9 @@ async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], cha
     others = {*losers, *(gain["owner_id"] for gain in gains)} - {changing}
     return [Change(customer_id, "phone_changed", ["phone"]) for customer_id in sorted(others)]
 
+
+# Who changes one customer's phone waits here, not behind the locks: there each commit would overtake all the others.
+_QUEUE = "SELECT pg_advisory_xact_lock(hashtextextended('customers.phone of ' || $1::bigint, 0))"
 
 _CUSTOMER = """
 SELECT c.*, m.phone_id AS named_phone_id

@@ -49,7 +49,7 @@ Since = Annotated[Moment, BeforeValidator(_plussed)]
 
 
 def _optional(description: str, *examples: Any, **schema: Any) -> Any:
-    return Field(None, description=description, examples=list(examples), json_schema_extra=schema)
+    return Field(None, description=description, examples=list(examples) or None, json_schema_extra=schema)
 
 
 class CustomerQuery(BaseModel):
@@ -59,10 +59,7 @@ class CustomerQuery(BaseModel):
 
     limit: Annotated[int, Field(ge=1, le=1000), Digits] = Field(50, description="items per answer", examples=[50])
     offset: Annotated[int, Field(ge=0, le=INT64), Digits] = Field(0, description="rows to skip", examples=[0])
-    cursor: str = _optional(
-        "where to go on, from the `Link` of the page before; not beside `offset`",
-        "AAAAAAAAOYIAAAAAAAAAADzD7nDU3xAJnoSVLVsq",
-    )
+    cursor: str = _optional("where to go on, from the `Link` of the page before; not beside `offset`")
     count: Flag = Field(True, description="false leaves `count` out", examples=[True])
     phone: PhoneText = _optional("the phone, in any spelling", "+7 902 516-31-11", format="phone")
     email: Email = _optional("the whole e-mail address, in any case", "user@example.com", **_NO_ZERO)
