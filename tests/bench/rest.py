@@ -39,7 +39,7 @@ from vapteke_local.services import Surroundings
 CUSTOMERS, CONNECTIONS, ROUNDS, SECONDS, REQUESTS = 78_553, 8, 25, 0.3, 5_000
 PATH = "/rest/v1/customers/"
 PAGES = 20  # what people page through: a list begins at one of the first
-SERVICE, OURS, AGAIN = "customers-api", "ours", "ours again"
+SERVICE, OURS, AGAIN = "customers-api", "ours", "again"
 RIVALS = BAREST, BARE, IDIOM = "barest", "bare", "idiom"
 ONE, LIST, CREATE = "GET one", "list of 50 with count", "create"
 TARGETS = {(ONE, BARE): 0.5, (ONE, IDIOM): 3.0, (LIST, IDIOM): 3.0}
@@ -290,7 +290,7 @@ def _show(taken: Taken) -> None:
         noise = [again.rate / first.rate for first, again in zip(by_name[OURS], by_name[AGAIN], strict=True)]
         low, middle, high = statistics.quantiles(noise)
         busiest = max(one.load for rounds in by_name.values() for one in rounds)
-        console.print(f"ours again: {middle:.2f} times as fast ({low:.2f} to {high:.2f} in half of the rounds)")
+        console.print(f"ours once more: {middle:.2f} times as fast ({low:.2f} to {high:.2f} in half of the rounds)")
         console.print(f"the load took up to {busiest:.0%} of a core\n")
     for (operation, rival), least in TARGETS.items():
         by_name = taken[operation]
