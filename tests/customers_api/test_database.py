@@ -22,6 +22,19 @@ async def test_the_migrations_make_what_the_models_say(owner: MigrateSettings) -
     await asyncio.to_thread(alembic.command.check, database.alembic_config(owner))
 
 
+async def test_customers_who_were_there_before_the_counts_are_counted(
+    owner: MigrateSettings, pool: asyncpg.Pool
+) -> None:
+    config = database.alembic_config(owner)
+    await asyncio.to_thread(alembic.command.downgrade, config, "0001")
+    await pool.execute("INSERT INTO customers (version, deleted_at) VALUES (1, NULL), (1, NULL), (1, now())")
+
+    await asyncio.to_thread(alembic.command.upgrade, config, "head")
+
+    await pool.execute("INSERT INTO customers (version) VALUES (1)")
+    assert tuple(await pool.fetchrow("SELECT sum(living)::int, sum(deleted)::int FROM customer_counts")) == (3, 1)
+
+
 async def test_two_migrations_at_once_do_no_harm(
     owner: MigrateSettings, postgres_server: Postgres, template: str
 ) -> None:
