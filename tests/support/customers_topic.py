@@ -1,6 +1,5 @@
 """The topic of customers, read as another team would, and compacted as Kafka does in time."""
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -92,12 +91,12 @@ def _in_milliseconds(at: datetime | None) -> str | None:
     return at and f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
 
 
-def histories(told: Iterable[Told]) -> dict[int, list[Told]]:
-    """Customer by customer, in the topic's order."""
-    by_customer = defaultdict(list)
+def first_told(told: Iterable[Told]) -> dict[tuple[int, int], Told]:
+    """By customer and version, the first record of each."""
+    first: dict[tuple[int, int], Told] = {}
     for each in told:
-        by_customer[each.event.id].append(each)
-    return dict(by_customer)
+        first.setdefault((each.event.id, each.event.version), each)
+    return first
 
 
 @asynccontextmanager

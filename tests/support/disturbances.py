@@ -7,7 +7,7 @@ from typing import Any
 
 import customers_topic
 import httpx
-from rest_writers import NAMES, Writers
+from rest_writers import NAMES, Writers, skewed
 from running_stack import RunningStack
 from vapteke_local.vaptekesync import Server
 
@@ -16,55 +16,78 @@ Step = Callable[[], Awaitable[None]]
 
 
 class Disturbances:
-    """Two imports, the legacy rows changed between them, and kills, one of them in the course of each import."""
+    """Two imports, the legacy rows changed before each, and strikes: kills of two relays, one after the other."""
 
     def __init__(
         self, stack: RunningStack, legacy: Server, writers: Writers, phones: Sequence[str], movable: Sequence[int]
     ) -> None:
         self._stack, self._legacy, self._writers = stack, legacy, writers
         self._phones, self._movable = phones, movable
-        self.jobs: list[dict[str, Any]] = []
+        self.imports: list[tuple[int, dict[str, Any]]] = []
+        """Rows that there were, and the job in the end."""
         self.kills = 0
 
-    async def happen(self, dice: random.Random, writes: int, kills: int) -> None:
-        """Each at its moment, told by the number of writes that are done."""
+    async def happen(self, dice: random.Random, writes: int, strikes: int) -> None:
+        """Each at its moment, told by the number of writes that are done; the first strikes fall into the imports."""
         steps: list[tuple[float, Step]] = [
-            (dice.uniform(0.02, 0.75), lambda: self._kill(dice)) for _ in range(kills - 2)
+            (0.1, lambda: self._import(dice, struck=True)),
+            (0.4, lambda: self._import(dice, struck=strikes > 1)),
+            *((dice.uniform(0.02, 0.75), lambda: self._strike(dice)) for _ in range(strikes - 2)),
         ]
-        steps += [(0.1, lambda: self._import(dice)), (0.4, lambda: self._import_again(dice))]
         for moment, step in sorted(steps, key=lambda each: each[0]):
             while self._writers.written < moment * writes:
                 await asyncio.sleep(0.01)
             await step()
 
-    async def _import(self, dice: random.Random) -> None:
+    async def _import(self, dice: random.Random, struck: bool) -> None:
+        self._change_legacy_rows(dice)
         url = await self._stack.start_import()
         async with asyncio.timeout(60):
             while (await self._stack.client.get(url)).json()["status"] != "running":
                 await asyncio.sleep(0.01)
-        await self._kill(dice)
-        self.jobs.append(await self._stack.ended(url, 300))
+        if struck:
+            await self._strike(dice)
+        self.imports.append((len(self._legacy.rows), await self._stack.ended(url, 150)))
 
-    async def _import_again(self, dice: random.Random) -> None:
-        self._change_legacy_rows(dice)
-        await self._import(dice)
+    async def _strike(self, dice: random.Random) -> None:
+        """A relay that was done with all proves nothing: another one is struck earlier then, up to five."""
+        moment = dice.uniform(0, 0.01)
+        for _ in range(5):
+            if await self._struck(moment):
+                return
+            moment *= 0.5
 
-    async def _kill(self, dice: random.Random) -> None:
-        """In the midst of sending, or right after; over when the relay's next process is ready."""
-        await self._sending()
-        await asyncio.sleep(dice.uniform(0, 0.03))
+    async def _struck(self, moment: float) -> bool:
+        """Kill the relay, and the next one while it sends what has piled up; whether any of that was still to do."""
+        await self._kill()
+        async with self._writers.held():  # they would leave us no time to be quick
+            await self._sending()
+            await asyncio.sleep(moment)
+            await self._kill()
+            unfinished = await self._left_to_send()
+        async with asyncio.timeout(60):
+            while not await self._ready():
+                await asyncio.sleep(0.02)
+        return unfinished
+
+    async def _kill(self) -> None:
+        """Over when its next process is started."""
         pid = self._stack["processes"][RELAY]
         self._stack.kill(RELAY)
         self.kills += 1
         async with asyncio.timeout(60):
-            while self._stack["processes"][RELAY] == pid or not await self._ready():
-                await asyncio.sleep(0.02)
+            while self._stack["processes"][RELAY] == pid:
+                await asyncio.sleep(0.01)
 
     async def _sending(self) -> None:
         async with asyncio.timeout(60), customers_topic.watched(self._stack["kafka"]) as consumer:
             ends = await customers_topic.ends(consumer)
             while await customers_topic.ends(consumer) == ends:
-                await asyncio.sleep(0.002)
+                pass
+
+    async def _left_to_send(self) -> bool:
+        async with self._stack.database() as connection:
+            return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM outbox)"))
 
     async def _ready(self) -> bool:
         try:
@@ -74,9 +97,9 @@ class Disturbances:
         return answer.status_code == 200
 
     def _change_legacy_rows(self, dice: random.Random) -> None:
-        """Phones move between the rows and to those that the clients race for; new rows name such ones too."""
-        for key in dice.sample(self._movable, len(self._movable) // 3):
-            self._legacy.put({"ID": key, **_change(dice, self._phones)})
+        """Phones move between the rows, and to those that the clients race for; new rows name such ones too."""
+        for key in dice.sample(self._movable, len(self._movable) // 2):
+            self._legacy.put({"ID": key, **self._change(dice)})
         pairs = dice.sample(self._movable, len(self._movable) // 10 * 2)
         for one, other in zip(pairs[::2], pairs[1::2], strict=True):
             ones, others = (self._legacy.rows.get(key)["Phone"] for key in (one, other))
@@ -84,16 +107,18 @@ class Disturbances:
             self._legacy.put({"ID": other, "Phone": ones})
         first = max(row[0] for row in self._legacy.rows) + 1
         for key in range(first, first + len(self._movable) // 10):
-            self._legacy.put({"ID": key, "Phone": dice.choice(self._phones), "FirstName": dice.choice(NAMES)})
+            self._legacy.put({"ID": key, "Phone": skewed(dice, self._phones), "FirstName": dice.choice(NAMES)})
 
-
-def _change(dice: random.Random, phones: Sequence[str]) -> dict[str, Any]:
-    seen_at = f"2026-01-02T03:04:{dice.randrange(60):02}.500"
-    return dice.choice(
-        [
-            {"Phone": dice.choice(phones)},
-            {"Phone": dice.choice(phones), "LastAuthAt": seen_at},
-            {"FirstName": dice.choice(NAMES), "LastAuthAt": seen_at},
-            {"FirstName": dice.choice(NAMES), "CityID": str(dice.randrange(200)), "Email": None},
-        ]
-    )
+    def _change(self, dice: random.Random) -> dict[str, Any]:
+        """The last of the phones, which the clients want the least, some rows name at once: they are rivals."""
+        disputed = dice.choice(self._phones[-len(self._movable) // 10 :])
+        seen_at = f"2026-01-02T03:04:{dice.randrange(60):02}.500"
+        return dice.choice(
+            [
+                {"Phone": skewed(dice, self._phones)},
+                {"Phone": disputed},
+                {"Phone": disputed, "LastAuthAt": seen_at},
+                {"FirstName": dice.choice(NAMES), "LastAuthAt": seen_at},
+                {"FirstName": dice.choice(NAMES), "CityID": str(dice.randrange(200)), "Email": None},
+            ]
+        )

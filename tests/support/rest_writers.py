@@ -3,7 +3,8 @@
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -15,6 +16,11 @@ _RECENT = 300
 
 Dice = random.Random
 Shown = Mapping[str, Any]
+
+
+def skewed(dice: Dice, phones: Sequence[str]) -> str:
+    """The first of them the most."""
+    return phones[int(len(phones) * dice.random() ** 2)]
 
 
 class Writers:
@@ -31,6 +37,8 @@ class Writers:
         self.answers: list[tuple[int, int, Shown]] = []
         """Customer, version, and the fields that it has according to the answer."""
         self.created: set[int] = set()
+        self._free, self._busy = asyncio.Event(), 0
+        self._free.set()
         self._highest = 1
         self._known: dict[int, tuple[str, Shown]] = {}
         self._living: deque[int] = deque([1], _RECENT)
@@ -54,6 +62,18 @@ class Writers:
             for number in range(CLIENTS):
                 group.create_task(write(random.Random(f"{self._seed} {number}")))
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Nobody writes while the block runs."""
+        self._free.clear()
+        try:
+            async with asyncio.timeout(30):
+                while self._busy:
+                    await asyncio.sleep(0.005)
+            yield
+        finally:
+            self._free.set()
+
     async def _one(self, dice: Dice) -> None:
         wishes: dict[Callable[[Dice], Awaitable[None]], int] = {
             self._create: 20,
@@ -64,10 +84,17 @@ class Writers:
             self._restore: 14,
         }
         [wish] = dice.choices(list(wishes), list(wishes.values()))
-        await wish(dice)
+        await self._free.wait()
+        self._busy += 1
+        try:
+            await wish(dice)
+        except httpx.TransportError as error:
+            self.surprises.append(f"{wish.__name__}: {error!r}")
+        finally:
+            self._busy -= 1
 
     async def _create(self, dice: Dice) -> None:
-        body = {"phone": self._phone(dice), **_profile(dice, 0.6)}
+        body = {"phone": skewed(dice, self._phones), **_profile(dice, 0.6)}
         answer = await self._ask("create", "POST", "", {201, 409}, body)
         if answer.status_code == 201:
             customer_id = answer.json()["id"]
@@ -94,7 +121,7 @@ class Writers:
                 self.surprises.append("change nothing: it is a new version")
 
     async def _change_phone(self, dice: Dice) -> None:
-        customer_id, phone = self._somebody(dice, self._living), self._phone(dice)
+        customer_id, phone = self._somebody(dice, self._living), skewed(dice, self._phones)
         path = f"{customer_id}/{dice.choice(['', 'phone/'])}"
         answer = await self._ask(
             "change phone", "PATCH", path, {200, 404, 409}, {"phone": phone}, self._tag(dice, customer_id)
@@ -130,9 +157,6 @@ class Writers:
         self.answers.append((customer_id, int(tag.strip('"')), shown))
         self._known[customer_id] = (tag, shown)
         self._living.append(customer_id)
-
-    def _phone(self, dice: Dice) -> str:
-        return self._phones[int(len(self._phones) * dice.random() ** 2)]
 
     def _somebody(self, dice: Dice, lately: Sequence[int]) -> int:
         """One of late, or anybody at all, those of an import and those who never were among them."""
