@@ -33,8 +33,8 @@ _READ = [auth.needs("customers:read")]
             "description": "The page",
             "headers": openapi.headers(
                 Link='`<…>; rel="next"`: the next page; absent on the last one',
-                Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` to ask for when this list "
-                "has been read",
+                Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` to go on with when "
+                "this list has been read",
             ),
         }
     },
