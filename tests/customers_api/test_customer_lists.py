@@ -561,10 +561,3 @@ async def test_lists_need_the_scope_to_read(nowhere: httpx.AsyncClient) -> None:
     ]
 
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "insufficient_scope")] * 2
-
-
-async def test_a_filter_leaves_no_setting_behind(client: httpx.AsyncClient, pool: asyncpg.Pool, ids: Ids) -> None:
-    async with pool.acquire() as connection:
-        await customer_lists.page(connection, {"gender": "F"}, 50)
-
-        assert await connection.fetchval("SHOW plan_cache_mode") == "auto"

@@ -68,6 +68,15 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
+OPTIONS: Final[dict[str, Any]] = {
+    "description": DESCRIPTION,
+    "openapi_url": None,
+    "generate_unique_id_function": operation_id,
+    "telemetry": {"tracing": False, "metrics": False, "logs": False},
+}
+"""For `FastAPI(...)` of every service. Its own telemetry is off: spans hold the query, and so phones and names."""
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """FastAPI's own document, with the problems that need no saying at each route. Made once."""
     if app.openapi_schema is None:

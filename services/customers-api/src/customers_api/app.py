@@ -42,10 +42,8 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         title="customers-api",
         version="1",
         summary="Registered customers of the pharmacy chain, and their import from vAptekeSync",
-        description=openapi.DESCRIPTION,
-        openapi_url=None,
         openapi_tags=_TAGS,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # spans hold the query, and so phones and names
+        **openapi.OPTIONS,
     )
     app.state.settings, app.state.pool = settings, pool
     problems.install(app, database.CONFLICTS)

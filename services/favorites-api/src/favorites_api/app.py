@@ -25,9 +25,7 @@ def create_app(settings: ServeSettings, state: Health) -> FastAPI:
         title="favorites-api",
         version="1",
         summary="Favorites of the pharmacy chain's customers",
-        description=openapi.DESCRIPTION,
-        openapi_url=None,
-        generate_unique_id_function=openapi.operation_id,
+        **openapi.OPTIONS,
     )
     problems.install(app)
     app.add_api_route("/health/live", health.live, include_in_schema=False)
