@@ -23,9 +23,9 @@ def ready(tmp_path: Path) -> Path:
     return file
 
 
-def token(ready: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def token(ready: Path | None, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     others = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
-    command: list[str | Path] = [VAPTEKE, "token", "--ready", ready, *options]
+    command: list[str | Path] = [VAPTEKE, "token", *(["--ready", ready] if ready else []), *options]
     return subprocess.run(command, env={**others, **variables}, capture_output=True, text=True, check=False)
 
 
@@ -47,8 +47,14 @@ def test_it_is_made_as_it_is_asked_for(ready: Path) -> None:
     assert 0.9 < (principal.expires_at - time.time()) / (30 * 86_400) < 1.1
 
 
-def test_a_key_of_the_environment_goes_first(tmp_path: Path) -> None:
-    printed = token(tmp_path / "no such file", SECRET_KEY=SECRET_KEY).stdout
+def test_a_key_of_the_environment_needs_no_stack() -> None:
+    printed = token(None, SECRET_KEY=SECRET_KEY).stdout
+
+    assert Verifier(SETTINGS).principal(printed.strip().encode()).subject == "developer"
+
+
+def test_a_stack_that_is_named_goes_before_the_environment(ready: Path) -> None:
+    printed = token(ready, SECRET_KEY="a key of another service altogether").stdout
 
     assert Verifier(SETTINGS).principal(printed.strip().encode()).subject == "developer"
 
@@ -60,8 +66,8 @@ def test_without_a_key_and_a_stack_it_says_so(tmp_path: Path) -> None:
     assert ended.stderr == f"no stack is described in {tmp_path / 'nothing.json'}: is `vapteke up` running?\n"
 
 
-def test_a_short_key_is_named_and_not_told(ready: Path) -> None:
-    ended = token(ready, SECRET_KEY="s3cret-v4lue")
+def test_a_short_key_is_named_and_not_told() -> None:
+    ended = token(None, SECRET_KEY="s3cret-v4lue")
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "configuration: SECRET_KEY: Value error, needs at least 32 bytes\n"

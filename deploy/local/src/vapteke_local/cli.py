@@ -150,8 +150,9 @@ def token(
     subject: Annotated[str, typer.Option(help="Who asks, for the audit log.")] = "developer",
     ready: Running = None,
 ) -> None:
-    """Print a bearer token, made with SECRET_KEY or, without it, with the running stack's."""
-    secret_key = tokens.key_from_environment() or _description(ready or stack.run_file())["secret_key"]
+    """Print a bearer token, made with SECRET_KEY or, without it or with --ready, with the stack's."""
+    given = None if ready else tokens.key_from_environment()
+    secret_key = given or _description(ready or stack.run_file())["secret_key"]
     try:
         made = tokens.issue(secret_key, subject, scope or tokens.SCOPES, tokens.duration(ttl))
     except ValueError as error:
