@@ -53,6 +53,7 @@ def create_pool(
             "search_path": SCHEMA,
             "application_name": "customers-api",
             "timezone": "UTC",
+            "jit": "off",  # it costs more than these statements
             "idle_in_transaction_session_timeout": "60s",  # a frozen process must not keep its locks
         },
     )
