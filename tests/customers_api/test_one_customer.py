@@ -2,12 +2,16 @@
 
 import asyncio
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from running_service import running_service
+from tokens_for import bearer
 from told import told
+from vapteke_local.postgres import Postgres
 from vapteke_shared.events import (
     CustomerCreated,
     CustomerDeleted,
@@ -345,3 +349,30 @@ async def test_a_method_that_is_not_there_is_told_which_are(client: httpx.AsyncC
 
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
     assert set(answer.headers["allow"].split(", ")) >= {"GET", "PATCH", "DELETE"}
+
+
+@pytest.mark.parametrize("body", [b"{bad", b"5" * 1_000_000])
+async def test_a_token_without_the_scope_gets_no_body_judged(client: httpx.AsyncClient, body: bytes) -> None:
+    headers = {**bearer("customers:read"), "Content-Type": "application/json"}
+
+    answer = await client.post(CUSTOMERS, content=body, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+
+
+async def test_who_breaks_off_is_no_failure_of_ours(
+    postgres_server: Postgres, database_name: str, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    async with running_service(postgres_server, database_name, said) as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        authorization = f"Authorization: {bearer()['Authorization']}\r\nContent-Type: application/json"
+        writer.write(
+            f"POST {CUSTOMERS} HTTP/1.1\r\nHost: x\r\n{authorization}\r\nContent-Length: 200\r\n\r\n{{".encode()
+        )
+        await writer.drain()
+        writer.close()
+        async with httpx.AsyncClient(base_url=url, headers=bearer()) as client:
+            assert (await client.get(CUSTOMERS)).status_code == 200
+
+    assert '"level":"error"' not in said.read_text().replace(" ", "")

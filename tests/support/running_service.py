@@ -17,8 +17,10 @@ PROGRAM = Path(sys.executable).parent / "customers-api"
 
 
 @asynccontextmanager
-async def running_service(server: Postgres, database: str, **variables: str) -> AsyncIterator[str]:
-    """Its base URL, once it is ready; its output goes nowhere unless `variables` say otherwise."""
+async def running_service(
+    server: Postgres, database: str, output: Path = Path(os.devnull), **variables: str
+) -> AsyncIterator[str]:
+    """Its base URL, once it is ready; what it says goes to the file `output`."""
     port = places.free_port()
     environment = {
         "POSTGRES_HOST": server.host,
@@ -31,9 +33,8 @@ async def running_service(server: Postgres, database: str, **variables: str) -> 
         "METRICS_PORT": str(places.free_port()),
         **variables,
     }
-    process = await asyncio.create_subprocess_exec(
-        PROGRAM, "serve", env={**os.environ, **environment}, stdout=asyncio.subprocess.DEVNULL
-    )
+    with output.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(PROGRAM, "serve", env={**os.environ, **environment}, stdout=sink)
     try:
         await _ready(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"

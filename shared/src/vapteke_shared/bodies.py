@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
+from vapteke_shared import auth
 from vapteke_shared.problems import ProblemError
 
 MAX_BYTES = 256 * 1024
@@ -22,6 +23,9 @@ class BodyRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
+            for need in self.dependant.dependencies:
+                if isinstance(need.call, auth.Needs):  # before anything is read or judged
+                    await need.call(request)
             request = Request(request.scope, _limited(request.receive))
             if await request.body() and not _is_json(request):
                 raise ProblemError(415, "unsupported_media_type", "The body must be application/json.")

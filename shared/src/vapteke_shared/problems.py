@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from vapteke_shared import logs
@@ -71,6 +72,7 @@ def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
         app.add_exception_handler(outage, _on_outage)
     for refusal in _REFUSALS:
         app.add_exception_handler(refusal, _on_outage)
+    app.add_exception_handler(ClientDisconnect, _on_broken_off)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -165,6 +167,11 @@ async def _on_conflict(request: Request, error: Exception) -> Response:
     log.warning("writers met again and again", trace_id=trace_id(request), error=type(error).__name__)
     detail = "Others are changing the same; nothing was changed. Try again."
     return answer(request, 503, "busy", detail, {"Retry-After": "1"})
+
+
+async def _on_broken_off(request: Request, _: Exception) -> Response:
+    """Nobody is left to read it."""
+    return answer(request, 422, "broken_off", "The body broke off.")
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ log = logs.get(__name__)
 
 @asynccontextmanager
 async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator[None]:
-    """Serve an ASGI app while the block runs, then let requests in hand finish. Raises OSError: the port is taken."""
+    """Serve an ASGI app while the block runs, then let requests in hand finish; a taken port is SystemExit."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -32,7 +32,7 @@ async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = _Server(config)
-    task = asyncio.create_task(server.serve([socket.create_server((host, port), backlog=2048)]))
+    task = asyncio.create_task(server.serve([_listen(host, port)]))
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
@@ -40,6 +40,13 @@ async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator
     finally:
         server.should_exit = True
         await task
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=2048)
+    except OSError as error:
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 class _Server(uvicorn.Server):

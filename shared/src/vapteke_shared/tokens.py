@@ -13,7 +13,7 @@ from vapteke_shared.settings import AuthSettings
 
 SCOPES: Final = {
     "customers:read": "read customers",
-    "customers:write": "create, change, delete and restore customers",
+    "customers:write": "create, change, delete and restore customers, and see what became of them",
     "favorites:read": "read favorites",
     "favorites:write": "add and delete favorites",
     "imports:read": "follow imports and read what they rejected",

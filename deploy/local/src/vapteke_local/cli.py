@@ -81,6 +81,7 @@ async def _up(options: Options) -> int:
         console.print(_addresses(running))
         _say(f"Postgres, as superuser: {running.postgres}")
         _say("`vapteke token` prints a token for the services")
+        _say(f"logs, the audit's lines among them: {running.logs}")
         _say(f"described in {options.ready}; Ctrl-C stops it")
         await asyncio.Event().wait()
     return 0

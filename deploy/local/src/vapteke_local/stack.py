@@ -53,6 +53,8 @@ class Stack:
     secret_key: str
     token: str
     """Of every scope."""
+    logs: str
+    """The folder with a file for each process."""
     processes: dict[str, int]
     """Name → pid; follows when a process is started again."""
     truth: Mapping[str, int] | None
@@ -97,6 +99,7 @@ async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
             vaptekesync=legacy,
             secret_key=secret_key,
             token=token,
+            logs=str(data / "logs"),
             processes=pids,
             truth=expected,
         )
