@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 import customers_topic
 import httpx
@@ -13,6 +14,13 @@ from vapteke_local.vaptekesync import Server
 
 RELAY = "customers-api work 1"
 Step = Callable[[], Awaitable[None]]
+
+
+class Signs(NamedTuple):
+    """What shows that a relay is at work."""
+
+    sent: dict[Any, int]
+    oldest_left: int | None
 
 
 class Disturbances:
@@ -48,6 +56,8 @@ class Disturbances:
         if struck:
             await self._strike(dice)
         self.imports.append((len(self._legacy.rows), await self._stack.ended(url, 150)))
+        async with self._stack.database() as connection:
+            self._writers.pick_on([row["customer_id"] for row in await connection.fetch(_RIVALS)])
 
     async def _strike(self, dice: random.Random) -> None:
         """A relay that was done with all proves nothing: another one is struck earlier then, up to five."""
@@ -58,17 +68,20 @@ class Disturbances:
             moment *= 0.5
 
     async def _struck(self, moment: float) -> bool:
-        """Kill the relay, and the next one while it sends what has piled up; whether any of that was still to do."""
+        """Kill the relay, and the next one `moment` seconds after its first sign; whether it left sent rows behind."""
         await self._kill()
-        async with self._writers.held():  # they would leave us no time to be quick
-            await self._sending()
+        async with self._writers.held(), self._signs() as signs:  # they would leave us no time to be quick
+            before = await signs()
+            async with asyncio.timeout(60):
+                while await signs() == before:
+                    pass
             await asyncio.sleep(moment)
             await self._kill()
-            unfinished = await self._left_to_send()
+            after = await signs()
         async with asyncio.timeout(60):
             while not await self._ready():
                 await asyncio.sleep(0.02)
-        return unfinished
+        return before.sent != after.sent and before.oldest_left == after.oldest_left
 
     async def _kill(self) -> None:
         """Over when its next process is started."""
@@ -79,15 +92,15 @@ class Disturbances:
             while self._stack["processes"][RELAY] == pid:
                 await asyncio.sleep(0.01)
 
-    async def _sending(self) -> None:
-        async with asyncio.timeout(60), customers_topic.watched(self._stack["kafka"]) as consumer:
-            ends = await customers_topic.ends(consumer)
-            while await customers_topic.ends(consumer) == ends:
-                pass
+    @asynccontextmanager
+    async def _signs(self) -> AsyncIterator[Callable[[], Awaitable[Signs]]]:
+        async with customers_topic.watched(self._stack["kafka"]) as consumer, self._stack.database() as connection:
 
-    async def _left_to_send(self) -> bool:
-        async with self._stack.database() as connection:
-            return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM outbox)"))
+            async def look() -> Signs:
+                sent = await customers_topic.ends(consumer)
+                return Signs(sent, await connection.fetchval("SELECT min(id) FROM outbox"))
+
+            yield look
 
     async def _ready(self) -> bool:
         try:
@@ -122,3 +135,9 @@ class Disturbances:
                 {"FirstName": dice.choice(NAMES), "CityID": str(dice.randrange(200)), "Email": None},
             ]
         )
+
+
+_RIVALS = """
+SELECT customer_id FROM legacy_customers
+WHERE phone_id IN (SELECT phone_id FROM legacy_customers GROUP BY phone_id HAVING count(*) > 1) ORDER BY customer_id
+"""

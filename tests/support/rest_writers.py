@@ -43,6 +43,7 @@ class Writers:
         self._known: dict[int, tuple[str, Shown]] = {}
         self._living: deque[int] = deque([1], _RECENT)
         self._deleted: deque[int] = deque([1], _RECENT)
+        self._picked: Sequence[int] = ()
 
     async def write(self, count: int, meanwhile: Awaitable[None]) -> None:
         """`count` writes at least, and on until `meanwhile` is over and a tenth of them came after it."""
@@ -61,6 +62,10 @@ class Writers:
             group.create_task(disturb())
             for number in range(CLIENTS):
                 group.create_task(write(random.Random(f"{self._seed} {number}")))
+
+    def pick_on(self, customers: Sequence[int]) -> None:
+        """Three writes in ten are to these from now on."""
+        self._picked = customers
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -159,8 +164,11 @@ class Writers:
         self._living.append(customer_id)
 
     def _somebody(self, dice: Dice, lately: Sequence[int]) -> int:
-        """One of late, or anybody at all, those of an import and those who never were among them."""
-        return dice.choice(lately) if dice.random() < 0.6 else dice.randint(1, self._highest + 1)
+        """One of late, one of the picked, or anybody at all, those of an import and those who never were among them."""
+        choice = dice.random()
+        if choice < 0.3 and self._picked:
+            return dice.choice(self._picked)
+        return dice.choice(lately) if choice < 0.6 else dice.randint(1, self._highest + 1)
 
     def _tag(self, dice: Dice, customer_id: int) -> str:
         return self._known.get(customer_id, ("", {}))[0] if dice.random() < 0.3 else ""
