@@ -21,7 +21,6 @@ not answer 405 `method_not_allowed`.
 _SCHEMAS: Final = "#/components/schemas/"
 _MEDIA_TYPE: Final = "application/problem+json"
 _MEANINGS: Final = {
-    400: "The request is malformed",
     401: "There is no token, or it is not valid",
     403: "The token lacks the scope",
     404: "There is no such thing, or it is deleted",
@@ -30,8 +29,6 @@ _MEANINGS: Final = {
     413: "The body is too large",
     415: "The body is no JSON",
     422: "The request cannot be understood; `errors` names the fields",
-    428: "`If-Match` is missing",
-    429: "Too many requests",
     500: "A fault of the service; the `trace_id` finds it in the logs",
     503: "The database does not answer; it may be tried again",
 }

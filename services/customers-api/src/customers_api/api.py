@@ -10,7 +10,7 @@ from pydantic import Discriminator, Tag
 from vapteke_shared import audit, auth, openapi
 
 from customers_api import answers, customers, etags, http, schemas
-from customers_api.customers import FIELDS, PhoneTaken, Shown
+from customers_api.customers import PhoneTaken, Shown
 from customers_api.http import INT64, PHONE_TAKEN
 from customers_api.queries import Digits
 from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
@@ -180,10 +180,8 @@ async def _writing(request: Request) -> AsyncIterator[asyncpg.Connection]:
 
 
 def _answer(customer: Shown, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    body = {name: customer[name] for name in ("id", "phone", *FIELDS)}
-    if body["last_auth_at"] is not None:
-        body["last_auth_at"] = answers.instant(body["last_auth_at"])
-    return answers.json_response(body, status, {"ETag": etags.of(customer["version"]), **(headers or {})})
+    tagged = {"ETag": etags.of(customer["version"]), **(headers or {})}
+    return answers.json_response(customers.shown(customer), status, tagged)
 
 
 def _done(message: str, headers: Mapping[str, str] | None = None) -> Response:

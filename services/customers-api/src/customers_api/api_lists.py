@@ -10,10 +10,9 @@ from fastapi import Body, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared import audit, auth, openapi, phones
 
-from customers_api import answers, cursors, customer_lists, http, queries
+from customers_api import answers, cursors, customer_lists, customers, http, queries
 from customers_api.cursors import CursorInvalid, Place
 from customers_api.customer_lists import Page
-from customers_api.customers import FIELDS
 from customers_api.queries import CustomerQuery
 from customers_api.schemas import CustomerList, CustomersFound, LookupByIds, LookupByPhones
 
@@ -146,12 +145,7 @@ async def look_up_customers(request: Request, body: Lookup) -> Response:
             found = {row["id"] for row in rows}
     audit.record(request, "customers.lookup", [row["id"] for row in rows])
     missing = [given for given, known_as in asked.items() if known_as not in found]
-    return answers.json_response({"items": [_customer(row) for row in rows], "missing": missing})
-
-
-def _customer(row: asyncpg.Record) -> dict[str, Any]:
-    customer = {name: row[name] for name in ("id", "phone", *FIELDS)}
-    return customer | {"last_auth_at": _instant(row["last_auth_at"])}
+    return answers.json_response({"items": [customers.shown(row) for row in rows], "missing": missing})
 
 
 def _instant(at: datetime | None) -> str | None:

@@ -15,8 +15,8 @@ from sqlmodel import col, select
 from vapteke_shared import phones
 from vapteke_shared.problems import ProblemError
 
-from customers_api import customer_events, etags, phone_owners
-from customers_api.customer_events import Change
+from customers_api import answers, customer_events, etags, phone_owners
+from customers_api.customer_events import Change, Kind
 from customers_api.database import Overtaken, Statement, tried_again
 from customers_api.models import Customer, Firstname, Phone
 
@@ -50,6 +50,13 @@ _ONE = Statement(
     .join(Firstname, col(Firstname.id) == Customer.firstname_id, isouter=True)
     .where(Customer.id == bindparam("id"), col(Customer.deleted_at).is_(None))
 )
+
+
+def shown(customer: Shown) -> dict[str, Any]:
+    """The contract's keys alone."""
+    at = customer["last_auth_at"]
+    known = {name: customer[name] for name in ("id", "phone", *FIELDS)}
+    return known | {"last_auth_at": None if at is None else answers.instant(at)}
 
 
 class CustomerNotFound(ProblemError):
@@ -164,8 +171,7 @@ async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[
     others = await phone_owners.decide(connection, phone_owners.phones_of(row), row["id"])
     moved = row["phone_id"] != await connection.fetchval("SELECT phone_id FROM customers WHERE id = $1", row["id"])
     changed = ["phone", "deleted_at"] if moved else ["deleted_at"]
-    await customer_events.add(connection, "api", [Change(row["id"], "restored", changed), *others])
-    return [row["id"], *(other.customer_id for other in others)]
+    return await _say(connection, [Change(row["id"], "restored", changed), *others])
 
 
 async def _tell(connection: asyncpg.Connection, change: Change, before: asyncpg.Record) -> Written:
@@ -173,8 +179,13 @@ async def _tell(connection: asyncpg.Connection, change: Change, before: asyncpg.
     others = []
     if before["phone_id"] is not None:
         others = await phone_owners.decide(connection, [before["phone_id"]], change.customer_id)
-    await customer_events.add(connection, "api", [change, *others])
-    return Written(before["version"] + 1, [change.customer_id, *(other.customer_id for other in others)])
+    return Written(before["version"] + 1, await _say(connection, [change, *others]))
+
+
+async def _say(connection: asyncpg.Connection, changes: Sequence[Change]) -> list[int]:
+    """Whom it is about."""
+    await customer_events.add(connection, "api", changes)
+    return [change.customer_id for change in changes]
 
 
 def _checked(row: asyncpg.Record | None, if_match: str | None) -> asyncpg.Record:
@@ -216,8 +227,12 @@ SELECT
     coalesce((SELECT id FROM new_firstname), (SELECT id FROM firstnames WHERE name = $3))
 """
 
-_NEW = "(SELECT c.id AS customer_id, 'created' AS kind, $9::json AS changed FROM c)"
-_UPDATED = "(SELECT c.id AS customer_id, 'updated' AS kind, $9::json AS changed FROM c)"
+
+def _told(kind: Kind) -> str:
+    """SQL that writes the event of the CTE `c`'s one row; $9 is what has changed."""
+    change = f"(SELECT c.id AS customer_id, '{kind}' AS kind, $9::json AS changed FROM c)"
+    return customer_events.insert("'api'", change, "c")
+
 
 # One statement: whoever waits for the phone's lock here looks at the customers as they were before, and is stopped by
 # the unique index instead.
@@ -231,7 +246,7 @@ c AS (
     WHERE NOT EXISTS (SELECT FROM customers h WHERE h.phone_id = phone.id AND h.deleted_at IS NULL)
     RETURNING *
 ),
-told AS ({customer_events.insert("'api'", _NEW, "c")})
+told AS ({_told("created")})
 SELECT id FROM c
 """
 
@@ -244,7 +259,7 @@ WITH c AS (
         version = version + 1, updated_at = statement_timestamp()
     WHERE id = $1 RETURNING *
 )
-{customer_events.insert("'api'", _UPDATED, "c")}
+{_told("updated")}
 """
 
 _CHANGE_PHONE = """
