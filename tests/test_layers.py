@@ -11,12 +11,12 @@ SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
 # each module may import those in the lines above its own
 LAYERS = {
     "customers_api": [
-        {"answers", "cursors", "etags", "fields", "models", "settings"},
-        {"schemas", "queries", "database"},
+        {"etags", "fields", "http", "models", "settings"},
+        {"schemas", "customer_query"},
         {"outbox", "outbox_head", "leader"},
         {"customer_events"},
         {"phone_owners"},
-        {"imports", "customers", "customer_lists", "legacy_customers", "http"},
+        {"imports", "customers", "customer_lists", "legacy_customers"},
         {"api", "api_lists", "api_imports", "consumer", "relay", "sweeper"},
         {"app"},
     ],
@@ -29,7 +29,7 @@ LAYERS = {
         {"consumer"},
         {"cli"},
     ],
-    "favorites_api": [{"settings"}, {"app"}],
+    "favorites_api": [{"models"}, {"schemas", "favorites", "deleted_customers"}, {"api", "consumer"}, {"app"}],
 }
 
 

@@ -136,7 +136,7 @@ def test_a_field_is_described_and_has_true_examples(document: Part, name: str, f
     shown = examples(document, field)
 
     assert field.get("description"), name
-    assert shown or name == "list_customers.cursor", "a cursor is signed: no example of one could be true"
+    assert shown or name.endswith(".cursor"), "a cursor is signed: no example of one could be true"
     for example in shown:
         schema = {**field.get("schema", field), "components": document["components"]}
         jsonschema.Draft202012Validator(schema, format_checker=FORMATS).validate(example)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from customers_api.settings import MigrateSettings, ServeSettings
+from customers_api.settings import ServeSettings
 from customers_api.settings import WorkSettings as CustomersWorkSettings
-from favorites_api.settings import ServeSettings as FavoritesSettings
 from legacy_importer.settings import Columns, Genders
 from legacy_importer.settings import WorkSettings as ImporterSettings
 from pydantic.fields import FieldInfo
-from vapteke_shared.settings import Settings
+from vapteke_shared import settings
+from vapteke_shared.settings import PostgresOwnerSettings, Settings
 from vapteke_shared.tokens import SCOPES
 from vapteke_shared.topics import TopicsSettings
 
@@ -16,10 +16,11 @@ README = Path(__file__).parent.parent / "README.md"
 PROCESSES: dict[str, type[Settings]] = {
     "S": ServeSettings,
     "W": CustomersWorkSettings,
-    "M": MigrateSettings,
+    "M": PostgresOwnerSettings,
     "I": ImporterSettings,
     "T": TopicsSettings,
-    "F": FavoritesSettings,
+    "F": settings.ServeSettings,
+    "G": settings.WorkSettings,
 }
 ORDER = ("secret", "auth", "postgres", "kafka", "vaptekesync", "mssql", "import", "http", "docs", "metrics", "log")
 
@@ -37,8 +38,8 @@ def test_every_scope_is_explained() -> None:
 def _table() -> str:
     needed: dict[str, list[str]] = {}
     fields: dict[str, FieldInfo] = {}
-    for process, settings in PROCESSES.items():
-        for name, field in settings.model_fields.items():
+    for process, kind in PROCESSES.items():
+        for name, field in kind.model_fields.items():
             needed.setdefault(name, []).append(process)
             fields[name] = field
     names = sorted(needed, key=lambda name: ORDER.index(name.split("_")[0]))

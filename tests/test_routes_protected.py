@@ -2,38 +2,20 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, cast
 
-import asyncpg
+import contracts
 import httpx
 import pytest
-from customers_api import app as customers
-from customers_api.settings import ServeSettings as CustomersSettings
-from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
-from favorites_api import app as favorites
-from favorites_api.settings import ServeSettings as FavoritesSettings
-from tokens_for import SECRET_KEY, bearer
+from tokens_for import bearer
 from vapteke_shared import auth
-from vapteke_shared.health import Health
 from vapteke_shared.tokens import SCOPES
 
 HEALTH = {"/health/live", "/health/ready"}
 DOCUMENTATION = re.compile(r"/(docs|redoc|asyncapi)(/.*)?|/(openapi|asyncapi)\.json")
 
 
-def customers_api() -> FastAPI:
-    """Without a database: nobody here gets as far."""
-    postgres: dict[str, Any] = {f"postgres_{name}": "none" for name in ("host", "db", "user", "password")}
-    settings = CustomersSettings(**postgres, secret_key=SECRET_KEY)
-    return customers.create_app(settings, cast(asyncpg.Pool, None), Health())
-
-
-def favorites_api() -> FastAPI:
-    return favorites.create_app(FavoritesSettings(secret_key=SECRET_KEY), Health())
-
-
-SERVICES = {"customers-api": customers_api(), "favorites-api": favorites_api()}
+SERVICES = contracts.apps()  # without a database: nobody here gets as far
 
 
 def operations() -> Iterator[tuple[str, str, str]]:
@@ -47,7 +29,7 @@ def scope_of(method: str, path: str) -> str:
     if path.startswith("/grpc/v1/service/import_customers/"):
         return "imports:run"
     [resource] = re.findall("^/rest/v1/([a-z]+)/", path)
-    reading = method in ("GET", "HEAD") or path.endswith("/lookup/")
+    reading = method in ("GET", "HEAD") or path.endswith(("/lookup/", "/check/"))
     return f"{resource}:{'read' if reading else 'run' if resource == 'imports' else 'write'}"
 
 

@@ -19,11 +19,13 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
+import databases
 from aiokafka import AIOKafkaProducer
-from customers_api import database, legacy_customers, relay
+from customers_api import legacy_customers, relay
 from customers_api.consumer import ImportConsumers
+from customers_api.models import SCHEMA
 from customers_api.outbox_head import Head
-from customers_api.settings import MigrateSettings, WorkSettings
+from customers_api.settings import WorkSettings
 from legacy_events import CLUSTER, end_import, record, start_import
 from legacy_importer import legacy, translate
 from legacy_importer.publisher import Publisher
@@ -33,8 +35,8 @@ from rich.console import Console
 from rich.table import Table
 from vapteke_local import kafka, people, postgres, vaptekesync
 from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Postgres, Role
-from vapteke_shared import logs, topics
+from vapteke_local.postgres import Postgres
+from vapteke_shared import database, logs, topics
 from vapteke_shared.events import Event, PlanStarted
 from vapteke_shared.health import Health
 from vapteke_shared.topics import TopicsSettings
@@ -136,25 +138,15 @@ async def _ready(stage: Stage) -> Stage:
 
 
 async def _measure(legacy_settings: LegacySettings, server: Postgres, broker: Kafka) -> dict[str, float]:
-    roles = [Role(name="customers_owner", password="owner", owner=True), Role(name="customers_app", password="app")]
-    await postgres.ensure_database(server, roles)
-    common: dict[str, Any] = {
-        "postgres_host": server.host,
-        "postgres_port": server.port,
-        "postgres_db": postgres.DATABASE,
-        "postgres_user": "customers_app",
-        "postgres_password": "app",
-    }
-    owner = MigrateSettings(**common, postgres_owner_user="customers_owner", postgres_owner_password="owner")
-    await asyncio.to_thread(database.migrate, owner)
+    name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
     await topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
-    settings = WorkSettings(**common, kafka_bootstrap_servers=broker.bootstrap)
+    settings = WorkSettings(**databases.place(server, SCHEMA, name), kafka_bootstrap_servers=broker.bootstrap)
     publisher, producer = Publisher(settings), relay.create_producer(settings)
     await producer.start()
     events = _translated(uuid4())
     await publisher.send(topics.IMPORT_PROGRESS.name, "warm", PlanStarted(import_id=uuid4()))
 
-    async with database.create_pool(settings, 4, legacy_customers.prepare) as pool:
+    async with database.create_pool(settings, SCHEMA, 4, legacy_customers.prepare) as pool:
         applying = Applying(ImportConsumers(settings, pool, Health()), pool)
 
         async def fresh() -> Stage:

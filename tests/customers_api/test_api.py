@@ -7,9 +7,11 @@ import httpx
 import pytest
 from customers_api.app import create_app
 from customers_api.consumer import ImportConsumers
+from customers_api.models import SCHEMA
 from customers_api.settings import ServeSettings
 from legacy_events import CLUSTER, Attempt, records
 from tokens_for import SECRET_KEY, bearer
+from vapteke_shared import database
 from vapteke_shared.health import Health
 from vapteke_shared.settings import PostgresSettings
 
@@ -138,10 +140,8 @@ async def test_rejections_are_those_of_the_winning_attempts(
 
 
 async def test_without_the_database_it_is_unavailable(settings: PostgresSettings) -> None:
-    from customers_api import database
-
     away = ServeSettings(**{**settings.model_dump(), "postgres_port": 1, "secret_key": SECRET_KEY})
-    async with database.create_pool(away, 1) as pool:
+    async with database.create_pool(away, SCHEMA, 1) as pool:
         app = create_app(away, pool, Health())
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer()) as client:

@@ -11,13 +11,14 @@ import asyncpg
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
-from customers_api import database, legacy_customers
+from customers_api import legacy_customers
 from customers_api.app import forget_places
 from customers_api.consumer import ImportConsumers
+from customers_api.models import SCHEMA
 from customers_api.settings import WorkSettings
 from legacy_events import CLUSTER, Attempt, counts, people_of, record, records
 from vapteke_local import people
-from vapteke_shared import offsets, topics
+from vapteke_shared import database, offsets, topics
 from vapteke_shared.events import LegacyCustomerRead
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
@@ -108,7 +109,8 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
     with pytest.raises(offsets.KafkaReplaced):
         await consumers.apply_legacy(batch, "another-cluster", {})
 
-    await forget_places(pool)
+    async with pool.acquire() as connection, connection.transaction():
+        await forget_places(connection)
 
     await consumers.apply_legacy(batch, "another-cluster", {})
     job = await pool.fetchrow("SELECT status, error FROM imports")
@@ -122,7 +124,7 @@ async def test_a_restart_in_between_goes_on_where_it_was(
     batch = records([attempt.read(number, PHONES[number]) for number in range(10)])
     await consumers.apply_legacy(batch[:5], CLUSTER, {})
 
-    async with database.create_pool(settings, 2, legacy_customers.prepare) as restarted:
+    async with database.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as restarted:
         await ImportConsumers(settings, restarted, Health()).apply_legacy(batch, CLUSTER, {})
 
     assert await counts(pool) == {"created": 10}

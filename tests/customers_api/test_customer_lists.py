@@ -12,12 +12,14 @@ from urllib.parse import quote
 import asyncpg
 import httpx
 import pytest
-from customers_api import customer_lists, queries
+from customers_api import customer_lists
 from customers_api.app import create_app
+from customers_api.customer_query import CustomerQuery
 from customers_api.settings import ServeSettings
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from tokens_for import SECRET_KEY, bearer
+from vapteke_shared import queries
 from vapteke_shared.health import Health
 
 URL = "/rest/v1/customers/"
@@ -358,7 +360,7 @@ def test_bytes_that_are_not_percent_encoded_are_refused() -> None:
     request = Request({"type": "http", "query_string": "lastname=И".encode()})
 
     with pytest.raises(RequestValidationError) as refusal:
-        queries.read(request)
+        queries.read(request, CustomerQuery)
 
     assert refusal.value.errors()[0]["loc"] == ("query",)
 

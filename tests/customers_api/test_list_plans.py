@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
-from customers_api import customer_lists, database, legacy_customers
+from customers_api import customer_lists, legacy_customers
 from customers_api.consumer import ImportConsumers
+from customers_api.models import SCHEMA
 from customers_api.settings import WorkSettings
 from legacy_events import CLUSTER, records, start_import
 from legacy_importer import translate
@@ -21,6 +22,7 @@ from legacy_importer.settings import Genders
 from legacy_importer.translate import Context, LegacyRow
 from vapteke_local import people
 from vapteke_local.postgres import Postgres
+from vapteke_shared import database
 from vapteke_shared.health import Health
 
 CUSTOMERS, BATCH = 100_000, 5_000
@@ -105,7 +107,7 @@ async def full(
     root = await asyncpg.connect(postgres_server.dsn)
     await root.execute(f"CREATE DATABASE customers_full TEMPLATE {template}")
     settings = settings_of("customers_full")
-    async with database.create_pool(settings, 2, legacy_customers.prepare) as pool:
+    async with database.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as pool:
         await import_people(ImportConsumers(settings, pool, Health()), pool)
         await pool.execute("UPDATE customers SET deleted_at = now(), updated_at = now() WHERE id % 40 = 0")
         await pool.execute("UPDATE customers SET updated_at = now() WHERE id % 500 = 1")

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from customers_api.models import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
 from told import told
@@ -364,7 +365,7 @@ async def test_who_breaks_off_is_no_failure_of_ours(
     postgres_server: Postgres, database_name: str, tmp_path: Path
 ) -> None:
     said = tmp_path / "said"
-    async with running_service(postgres_server, database_name, said) as url:
+    async with running_service(postgres_server, SCHEMA, database_name, said) as url:
         _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
         authorization = f"Authorization: {bearer()['Authorization']}\r\nContent-Type: application/json"
         writer.write(

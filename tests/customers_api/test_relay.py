@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import ProducerFenced
-from customers_api import database, outbox, relay
+from customers_api import outbox, relay
+from customers_api.models import SCHEMA
 from customers_api.outbox import Message
 from customers_api.outbox_head import BATCH_ROWS, Head
 from customers_api.relay import Relay
@@ -19,7 +20,7 @@ from customers_api.settings import WorkSettings
 from prometheus_client import REGISTRY
 from relays import TOPIC, Reader, Running, cut_off_leader, empty, say
 from vapteke_local.kafka import Kafka
-from vapteke_shared import kafka, topics
+from vapteke_shared import database, kafka, topics
 from vapteke_shared.batches import Batches
 from vapteke_shared.health import Health
 from vapteke_shared.topics import TopicsSettings
@@ -140,7 +141,7 @@ async def test_without_postgres_the_gauges_say_nothing(settings: WorkSettings) -
     relay.rows_waiting.set(5)
     nowhere = settings.model_copy(update={"postgres_port": 1})
 
-    async with database.create_pool(nowhere, 1) as pool, measuring(pool), asyncio.timeout(30):
+    async with database.create_pool(nowhere, SCHEMA, 1) as pool, measuring(pool), asyncio.timeout(30):
         while not math.isnan(gauge("rows")) or not math.isnan(gauge("oldest_seconds")):
             await asyncio.sleep(0.02)
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
+import databases
 import pytest
-from customers_api import database
+from customers_api.models import SCHEMA
 from customers_api.outbox_head import BATCH_ROWS
-from customers_api.settings import MigrateSettings, WorkSettings
+from customers_api.settings import WorkSettings
 from relays import Reader, RelayProcess, Writers, cut_off_leader, empty, leading, relay_processes, say
 from vapteke_local import kafka, postgres
 from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Role
 from vapteke_local.processes import Process
-from vapteke_shared import topics
+from vapteke_shared import database, topics
 from vapteke_shared.topics import TopicsSettings
 
 Outage = Callable[[Process], AbstractAsyncContextManager[None]]
@@ -59,17 +59,8 @@ class OwnPostgres(NamedTuple):
 @pytest.fixture
 async def own_postgres(server_data: Path, with_kafka: WorkSettings) -> AsyncIterator[OwnPostgres]:
     async with postgres.serve(server_data / "relay-postgres") as server:
-        roles = [Role(name="relay_owner", password="owner", owner=True), Role(name="relay_app", password="app")]
-        await postgres.ensure_database(server, roles)
-        place = {
-            "postgres_host": server.host,
-            "postgres_port": server.port,
-            "postgres_db": postgres.DATABASE,
-            "postgres_user": "relay_app",
-        }
-        owner = {"postgres_owner_user": "relay_owner", "postgres_owner_password": "owner", "postgres_password": "app"}
-        await asyncio.to_thread(database.migrate, MigrateSettings(**place, **owner))
-        settings = WorkSettings(**{**with_kafka.model_dump(), **place, "postgres_password": "app"})
+        name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
+        settings = WorkSettings(**{**with_kafka.model_dump(), **databases.place(server, SCHEMA, name)})
         yield OwnPostgres(server.process, settings)
 
 
@@ -199,7 +190,7 @@ async def test_a_long_outage_of_kafka_is_told_and_ends_by_itself(
 async def test_an_outage_of_postgres_is_told_and_ends_by_itself(own_postgres: OwnPostgres, seconds: float) -> None:
     settings = own_postgres.settings
     async with Reader(settings.kafka_bootstrap_servers) as reader, relay_processes(settings) as [process]:
-        async with database.create_pool(settings, 4) as pool:
+        async with database.create_pool(settings, SCHEMA, 4) as pool:
             await until_well(process)
             await say(pool, *(f"before-{number % 5}" for number in range(50_000)))
         await until_sent(process, 1)
@@ -211,7 +202,7 @@ async def test_an_outage_of_postgres_is_told_and_ends_by_itself(own_postgres: Ow
             own_postgres.process.kill()
         await until_ill(process)
         await until_well(process)
-        async with database.create_pool(settings, 4) as pool:
+        async with database.create_pool(settings, SCHEMA, 4) as pool:
             await say(pool, "after")
             await empty(pool)
 

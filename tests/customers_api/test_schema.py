@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from customers_api.models import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
 from vapteke_local.postgres import Postgres
@@ -21,7 +22,7 @@ STRANGER = ("--exclude-checks", "positive_data_acceptance,ignored_auth,missing_r
 
 @pytest.fixture
 async def url(postgres_server: Postgres, database_name: str) -> AsyncIterator[str]:
-    async with running_service(postgres_server, database_name) as url:
+    async with running_service(postgres_server, SCHEMA, database_name) as url:
         yield url
 
 

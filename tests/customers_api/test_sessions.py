@@ -6,9 +6,11 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from customers_api import api, api_imports, api_lists, database
+from customers_api import api, api_imports, api_lists
+from customers_api.models import SCHEMA
 from customers_api.settings import WorkSettings
 from fastapi.routing import APIRoute
+from vapteke_shared import database
 
 CUSTOMERS, IMPORTS = "/rest/v1/customers/", "/rest/v1/imports/"
 ROUTERS = (api.router, api_lists.router, api_imports.router)
@@ -45,7 +47,7 @@ UNION ALL SELECT 'statement ' || name FROM pg_prepared_statements WHERE name NOT
 @pytest.fixture
 async def pool(settings: WorkSettings) -> AsyncIterator[asyncpg.Pool]:
     """As `serve` has it, but all requests share one session."""
-    async with database.create_pool(settings, 1, reset=database.left_as_it_is) as pool:
+    async with database.create_pool(settings, SCHEMA, 1, reset=database.left_as_it_is) as pool:
         yield pool
 
 

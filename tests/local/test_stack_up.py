@@ -23,7 +23,13 @@ from vapteke_local.postgres import Postgres, Role
 VAPTEKE = Path(sys.executable).parent / "vapteke"
 PROCESSES = {
     *("postgres", "kafka 1", "vaptekesync"),
-    *("customers-api serve", "customers-api work 1", "favorites-api serve", "legacy-importer 1"),
+    *(
+        "customers-api serve",
+        "customers-api work 1",
+        "favorites-api serve",
+        "favorites-api work 1",
+        "legacy-importer 1",
+    ),
 }
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
 pytestmark = pytest.mark.timeout(300)

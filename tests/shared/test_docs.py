@@ -22,12 +22,6 @@ async def customers() -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-@pytest.fixture
-async def favorites() -> AsyncIterator[httpx.AsyncClient]:
-    async with client(contracts.apps()["favorites-api"]) as opened:
-        yield opened
-
-
 def loaded(html: str) -> Iterator[str]:
     """What a page loads of itself."""
     yield from re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="([^"]+)"', html)
@@ -93,14 +87,6 @@ async def test_the_documents_are_json(customers: httpx.AsyncClient) -> None:
 
     assert openapi.json()["info"]["title"] == "customers-api"
     assert asyncapi.json()["info"]["title"] == "customers-api: topics"
-
-
-async def test_a_service_without_a_document_of_topics_has_no_page_of_them(favorites: httpx.AsyncClient) -> None:
-    statuses = {path: (await favorites.get(path)).status_code for path in sorted(docs.PATHS)}
-
-    assert {path for path, status in statuses.items() if status >= 400} == {
-        path for path in docs.PATHS if path.startswith("/asyncapi")
-    }
 
 
 @pytest.mark.parametrize("service", ["customers-api", "favorites-api"])

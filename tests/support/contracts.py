@@ -9,10 +9,10 @@ from customers_api import app as customers
 from customers_api.settings import ServeSettings as CustomersSettings
 from fastapi import FastAPI
 from favorites_api import app as favorites
-from favorites_api.settings import ServeSettings as FavoritesSettings
 from tokens_for import SECRET_KEY
 from vapteke_shared import asyncapi, schemas
 from vapteke_shared.health import Health
+from vapteke_shared.settings import ServeSettings
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "shared" / "schemas"
@@ -26,7 +26,7 @@ def apps(**settings: Any) -> dict[str, FastAPI]:
     pool = cast(asyncpg.Pool, None)
     return {
         "customers-api": customers.create_app(CustomersSettings(**postgres, **settings), pool, Health()),
-        "favorites-api": favorites.create_app(FavoritesSettings(**settings), Health()),
+        "favorites-api": favorites.create_app(ServeSettings(**postgres, **settings), pool, Health()),
     }
 
 
@@ -35,7 +35,7 @@ def files() -> dict[Path, str]:
     services = ROOT / "services"
     documents: dict[Path, Any] = {SCHEMAS / name: schema for name, schema in schemas.published().items()}
     documents |= {services / name / "openapi.json": app.openapi() for name, app in apps().items()}
-    documents[services / "customers-api" / "asyncapi.json"] = asyncapi.document("customers-api")
+    documents |= {services / name / "asyncapi.json": asyncapi.document(name) for name in apps()}
     return {path: json.dumps(each, ensure_ascii=False, indent=2) + "\n" for path, each in documents.items()}
 
 

@@ -1,4 +1,4 @@
-"""`customers-api serve` as a real process, over a database of the test's own."""
+"""A service's `serve` as a real process, over a database of the test's own."""
 
 import asyncio
 import os
@@ -8,33 +8,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import databases
 import httpx
 from tokens_for import SECRET_KEY
 from vapteke_local import places
 from vapteke_local.postgres import Postgres
-
-PROGRAM = Path(sys.executable).parent / "customers-api"
+from vapteke_shared.tables import Schema
 
 
 @asynccontextmanager
 async def running_service(
-    server: Postgres, database: str, output: Path = Path(os.devnull), **variables: str
+    server: Postgres, schema: Schema, database: str, output: Path = Path(os.devnull), **variables: str
 ) -> AsyncIterator[str]:
     """Its base URL, once it is ready; what it says goes to the file `output`."""
     port = places.free_port()
     environment = {
-        "POSTGRES_HOST": server.host,
-        "POSTGRES_PORT": str(server.port),
-        "POSTGRES_DB": database,
-        "POSTGRES_USER": "customers_app",
-        "POSTGRES_PASSWORD": "app",
+        **{name.upper(): str(value) for name, value in databases.place(server, schema, database).items()},
         "SECRET_KEY": SECRET_KEY,
         "HTTP_PORT": str(port),
         "METRICS_PORT": str(places.free_port()),
         **variables,
     }
     with output.open("wb") as sink:
-        process = await asyncio.create_subprocess_exec(PROGRAM, "serve", env={**os.environ, **environment}, stdout=sink)
+        program = Path(sys.executable).parent / schema.service
+        process = await asyncio.create_subprocess_exec(program, "serve", env={**os.environ, **environment}, stdout=sink)
     try:
         await _ready(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"
@@ -53,6 +50,6 @@ async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
                     return
             except httpx.TransportError:
                 pass  # not yet listening
-            assert process.returncode is None, "customers-api has ended"
-            assert time.monotonic() < deadline, "customers-api does not get ready"
+            assert process.returncode is None, "it has ended"
+            assert time.monotonic() < deadline, "it does not get ready"
             await asyncio.sleep(0.05)

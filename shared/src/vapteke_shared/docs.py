@@ -51,8 +51,8 @@ _POLICY: Final = "; ".join(
 _HEADERS: Final = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
 
 
-def install(app: FastAPI, enabled: bool, asyncapi: Mapping[str, Any] | None = None) -> None:
-    """Add the pages, and that of the service's topics if it has any; the app is made with `openapi_url=None`."""
+def install(app: FastAPI, enabled: bool, asyncapi: Mapping[str, Any]) -> None:
+    """Add the pages, and that of the service's topics; the app is made with `openapi_url=None`."""
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     if not enabled:
         return
@@ -62,15 +62,13 @@ def install(app: FastAPI, enabled: bool, asyncapi: Mapping[str, Any] | None = No
             app.add_route(path[:-1], _with_slash, include_in_schema=False)
 
 
-def _endpoints(app: FastAPI, asyncapi: Mapping[str, Any] | None) -> dict[str, Callable[[Request], Response]]:
+def _endpoints(app: FastAPI, asyncapi: Mapping[str, Any]) -> dict[str, Callable[[Request], Response]]:
     endpoints: dict[str, Callable[[Request], Response]] = {path: partial(_file, _FILES[path]) for path in _FILES}
     endpoints["/openapi.json"] = lambda _: JSONResponse(app.openapi())
-    if asyncapi is not None:
-        page = asyncapi_page.render(asyncapi)
-        style = partial(_file, _PAGES / "asyncapi.css")
-        answers = (lambda _: JSONResponse(asyncapi), lambda _: HTMLResponse(page, headers=_HEADERS), style)
-        endpoints |= dict(zip(_TOPICS, answers, strict=True))
-    return endpoints
+    page = asyncapi_page.render(asyncapi)
+    style = partial(_file, _PAGES / "asyncapi.css")
+    answers = (lambda _: JSONResponse(asyncapi), lambda _: HTMLResponse(page, headers=_HEADERS), style)
+    return endpoints | dict(zip(_TOPICS, answers, strict=True))
 
 
 def _file(file: Path, _: Request) -> Response:

@@ -3,7 +3,8 @@
 Works on a table `consumed_offsets` (topic, partition, next_offset, cluster_id) in the connection's search path.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
 from asyncpg import Connection
@@ -73,6 +74,25 @@ async def begin(
     for p in ahead:
         log.warning("a gap is accepted", topic=p.topic, partition=p.partition, stored=places[p], begins=first[p])
     return places
+
+
+@asynccontextmanager
+async def stored_with(
+    connection: Connection, records: Sequence[Record], cluster_id: str, gaps: Mapping[Partition, int]
+) -> AsyncIterator[Callable[[Record], bool]]:
+    """One transaction for the effect of a batch and for its places; yields whether a record is yet to be done.
+
+    Raises Ahead and KafkaReplaced, as `begin`.
+    """
+    async with connection.transaction():
+        places = await begin(connection, records, cluster_id, gaps)
+
+        def is_new(record: Record) -> bool:
+            return record.offset >= places[record.topic, record.partition]  # type: ignore[index]
+
+        yield is_new
+        if fresh := [record for record in records if is_new(record)]:
+            await store(connection, after(fresh))
 
 
 async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -> None:

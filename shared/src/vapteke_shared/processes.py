@@ -5,12 +5,14 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
 from vapteke_shared import health, logs
-from vapteke_shared.settings import MetricsSettings
+from vapteke_shared.settings import MetricsSettings, Settings, load
+
+S = TypeVar("S", bound=Settings)
 
 _GRACE_SECONDS = 10
 # longer than callers and gateways keep a connection: if we closed it first, a request could cross that and be lost
@@ -57,10 +59,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(stopping)` to its end; SIGTERM and SIGINT set `stopping`."""
+def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `main(settings, stopping)` to its end; SIGTERM and SIGINT set `stopping`."""
+    settings = load(kind)
+    logs.configure(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signalled(main))
+        runner.run(_until_signalled(lambda stopping: main(settings, stopping)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

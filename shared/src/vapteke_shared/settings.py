@@ -89,6 +89,14 @@ class PostgresSettings(Settings):
     postgres_password: Secret = Field(description="Postgres: its password")
 
 
+class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):
+    """A REST service: `serve`."""
+
+
+class WorkSettings(MetricsSettings, KafkaSettings, PostgresSettings):
+    """What consumes events: `work`."""
+
+
 class PostgresOwnerSettings(PostgresSettings):
     postgres_owner_user: Text = Field(description="Postgres: the role that owns the schema; for `migrate` only")
     postgres_owner_password: Secret = Field(description="Postgres: the owner's password; for `migrate` only")

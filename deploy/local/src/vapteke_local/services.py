@@ -10,11 +10,10 @@ from pathlib import Path
 import httpx
 
 from vapteke_local import places
-from vapteke_local.pieces import Database
+from vapteke_local.pieces import SERVICES_WITH_A_SCHEMA, Database
 from vapteke_local.processes import Probe, Program
 
 HOST = "127.0.0.1"
-MIGRATED = ("customers-api",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,8 @@ class Service:
 def commands(around: Surroundings) -> list[Program]:
     """What has to have run before the services start."""
     migrations = [
-        _program(around, f"{name} migrate", name, "migrate", env=around.database.owner.get(name)) for name in MIGRATED
+        _program(around, f"{name} migrate", name, "migrate", env=around.database.owner.get(name))
+        for name in SERVICES_WITH_A_SCHEMA
     ]
     return [_program(around, "vapteke-topics", "vapteke-topics"), *migrations]
 

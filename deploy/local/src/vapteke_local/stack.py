@@ -139,7 +139,8 @@ async def _start_services(
     favorites = services.serving(around, "favorites-api")
     importers = services.working(around, "legacy-importer", "legacy-importer", options.importers)
     consumers = services.working(around, "customers-api", "customers-api work", options.consumers)
-    started = [customers, favorites, *importers, *consumers]
+    followers = services.working(around, "favorites-api", "favorites-api work", 1)
+    started = [customers, favorites, *importers, *consumers, *followers]
     running = await exits.enter_async_context(processes.running([each.program for each in started], changed))
     await _all(*(_until_ready(process, service) for process, service in zip(running, started, strict=True)))
     return {

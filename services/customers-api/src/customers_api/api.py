@@ -7,15 +7,16 @@ from typing import Annotated, Any
 import asyncpg
 from fastapi import Body, Header, Path, Request, Response
 from pydantic import Discriminator, Tag
-from vapteke_shared import audit, auth, openapi
+from vapteke_shared import answers, audit, auth, openapi, rest
+from vapteke_shared.fields import INT64
+from vapteke_shared.queries import Digits
 
-from customers_api import answers, customers, etags, http, schemas
+from customers_api import customers, etags, schemas
 from customers_api.customers import PhoneTaken, Shown
-from customers_api.http import INT64, PHONE_TAKEN
-from customers_api.queries import Digits
+from customers_api.http import PHONE_TAKEN
 from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
-router = http.router("customers")
+router = rest.router("customers")
 
 _PATH = "/rest/v1/customers/{customer_id:customer}/"
 _READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
@@ -75,7 +76,7 @@ async def create_customer(request: Request, body: NewCustomer) -> Response:
 )
 async def get_customer(request: Request, customer_id: CustomerId, if_none_match: IfNoneMatch = None) -> Response:
     """The customer, if not deleted."""
-    async with http.connection(request) as connection:
+    async with rest.connection(request) as connection:
         customer = await customers.get(connection, customer_id)
     audit.record(request, "customers.read", [customer_id])
     if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
@@ -172,7 +173,7 @@ async def _change_phone(request: Request, customer_id: int, phone: str, if_match
 async def _writing(request: Request) -> AsyncIterator[asyncpg.Connection]:
     """A connection. Who is told that another has the phone has read something of a person."""
     try:
-        async with http.connection(request) as connection:
+        async with rest.connection(request) as connection:
             yield connection
     except PhoneTaken as taken:
         audit.record(request, "customers.phone_taken", [taken.holder_id])

@@ -4,11 +4,11 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import Request, Response
-from vapteke_shared import audit, auth, openapi
+from vapteke_shared import audit, auth, openapi, queries, rest
 from vapteke_shared.problems import ProblemError
+from vapteke_shared.queries import Paging
 
-from customers_api import http, imports
-from customers_api.http import Limit, Offset
+from customers_api import imports
 from customers_api.schemas import (
     Import,
     ImportId,
@@ -19,7 +19,7 @@ from customers_api.schemas import (
     StartedImport,
 )
 
-router = http.router("imports")
+router = rest.router("imports")
 
 
 @router.get(
@@ -62,11 +62,13 @@ async def start_import(request: Request, response: Response) -> Import:
     summary="List imports",
     dependencies=[auth.needs("imports:read")],
     response_description="The page",
+    openapi_extra=queries.parameters(Paging),
 )
-async def list_imports(request: Request, limit: Limit = 50, offset: Offset = 0) -> ImportList:
+async def list_imports(request: Request) -> ImportList:
     """The latest first."""
-    async with http.connection(request) as connection:
-        rows, count = await imports.history(connection, limit, offset)
+    asked = queries.read(request, Paging)
+    async with rest.connection(request) as connection:
+        rows, count = await imports.history(connection, asked.limit, asked.offset)
     return ImportList(items=[_import(row) for row in rows], count=count)
 
 
@@ -79,7 +81,7 @@ async def list_imports(request: Request, limit: Limit = 50, offset: Offset = 0) 
 )
 async def get_import(request: Request, import_id: ImportId) -> Import:
     """The job: status, counts, and how long it will take."""
-    async with http.connection(request) as connection:
+    async with rest.connection(request) as connection:
         row = await imports.find(connection, import_id)
     if row is None:
         raise _no_import()
@@ -92,21 +94,21 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
     dependencies=[auth.needs("imports:read")],
     response_description="The page",
     responses=openapi.problems(import_not_found=404),
+    openapi_extra=queries.parameters(Paging),
 )
-async def list_rejections(
-    request: Request, import_id: ImportId, limit: Limit = 50, offset: Offset = 0
-) -> RejectionList:
+async def list_rejections(request: Request, import_id: ImportId) -> RejectionList:
     """In the order of the legacy ids."""
-    async with http.connection(request) as connection:
+    asked = queries.read(request, Paging)
+    async with rest.connection(request) as connection:
         if await imports.find(connection, import_id) is None:
             raise _no_import()
-        rows, count = await imports.rejections(connection, import_id, limit, offset)
+        rows, count = await imports.rejections(connection, import_id, asked.limit, asked.offset)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
 
 
 async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
     """Whom it will change is not known yet: on record is the import."""
-    async with http.connection(request) as connection, connection.transaction():
+    async with rest.connection(request) as connection, connection.transaction():
         job, new = await imports.request(connection, request.app.state.settings.import_range_rows)
     audit.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
     return job, new

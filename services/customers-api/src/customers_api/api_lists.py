@@ -1,25 +1,23 @@
 """The REST door to many customers at once (contract, section Customers)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import asyncpg
 from fastapi import Body, Request, Response
 from pydantic import Discriminator, Tag
-from vapteke_shared import audit, auth, openapi, phones
+from vapteke_shared import answers, audit, auth, lists, openapi, phones, queries, rest
 
-from customers_api import answers, cursors, customer_lists, customers, http, queries
-from customers_api.cursors import CursorInvalid, Place
-from customers_api.customer_lists import Page
-from customers_api.queries import CustomerQuery
+from customers_api import customer_lists, customers
+from customers_api.customer_query import CustomerQuery
 from customers_api.schemas import CustomerList, CustomersFound, LookupByIds, LookupByPhones
 
-router = http.router("customers")
+router = rest.router("customers")
 
 _PATH = "/rest/v1/customers/"
 _READ = [auth.needs("customers:read")]
+_SHOWN = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
 
 
 @router.get(
@@ -37,7 +35,7 @@ _READ = [auth.needs("customers:read")]
             ),
         }
     },
-    openapi_extra={"parameters": queries.parameters()},
+    openapi_extra=queries.parameters(CustomerQuery),
 )
 async def list_customers(request: Request) -> Response:
     """Customers that are not deleted, in the order of their ids; `count` is exact.
@@ -48,51 +46,19 @@ async def list_customers(request: Request) -> Response:
     `updated_since` too, the `Updated-Until` of the time before. Nothing is lost so; what changed just before it comes
     twice.
     """
-    query, key = queries.read(request), _key(request)
-    filters = query.filters()
-    place = _place(query, filters, key)
+    query = queries.read(request, CustomerQuery)
+    filters, place = query.filters(), lists.place(request, query)
     followed = not filters.keys().isdisjoint(("updated_since", "include_deleted"))
-    async with http.connection(request) as connection:
+    async with rest.connection(request) as connection:
         if followed and query.cursor is None:
             place = place._replace(until=await customer_lists.seen_until(connection))
         page = await customer_lists.page(
             connection, filters, query.limit, after=place.after, offset=query.offset, counted=query.count
         )
     audit.record(request, "customers.list", [row["id"] for row in page.rows])
-    headers = {}
-    if page.more:
-        following = cursors.encode(place._replace(after=page.rows[-1]["id"]), filters, key)
-        headers["Link"] = f'<{_PATH}?{_following(request, following)}>; rel="next"'
-    if followed:
-        headers["Updated-Until"] = answers.instant(place.until)
-    return answers.json_response(_list(page, filters), headers=headers)
-
-
-def _key(request: Request) -> bytes:
-    secret = request.app.state.settings.secret_key
-    return secret.get_secret_value().encode() if secret else b""
-
-
-def _place(query: CustomerQuery, filters: Mapping[str, Any], key: bytes) -> Place:
-    if query.cursor is None:
-        return Place(0)
-    try:
-        return cursors.decode(query.cursor, filters, key)
-    except CursorInvalid:
-        text = "This is no cursor, or it was made for other filters: take it from Link, and keep its filters"
-        raise queries.refusal("cursor", text) from None
-
-
-def _following(request: Request, cursor: str) -> str:
-    given = [(name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset")]
-    return urlencode([*given, ("cursor", cursor)])
-
-
-def _list(page: Page, filters: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
-    instants = [instant for name, instant in shown.items() if name in filters]
-    listed: dict[str, Any] = {"items": [_item(row, instants) for row in page.rows]}
-    return listed if page.count is None else {**listed, "count": page.count}
+    headers = {"Updated-Until": answers.instant(place.until)} if followed else {}
+    shown = [name for parameter, name in _SHOWN.items() if parameter in filters]
+    return lists.answer(request, query, page, [_item(row, shown) for row in page.rows], place, headers)
 
 
 def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
@@ -134,7 +100,7 @@ Lookup = Annotated[
 async def look_up_customers(request: Request, body: Lookup) -> Response:
     """Those that are not deleted. The phones travel in the body, as addresses end up in logs."""
     asked: dict[Any, Any]  # as it was given, to what the customer is found by
-    async with http.connection(request) as connection:
+    async with rest.connection(request) as connection:
         if isinstance(body, LookupByPhones):
             asked = {given: phones.parse(given).digits for given in body.phones}
             rows = await customer_lists.find_by_phones(connection, list(set(asked.values())))

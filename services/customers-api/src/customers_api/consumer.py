@@ -9,6 +9,7 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Counter, Histogram
 from vapteke_shared import events, logs, offsets, topics
 from vapteke_shared.consumers import BatchConsumer
+from vapteke_shared.database import tried_again
 from vapteke_shared.events import (
     Event,
     EventInvalid,
@@ -23,7 +24,6 @@ from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
 
 from customers_api import imports, legacy_customers, outbox
-from customers_api.database import tried_again
 from customers_api.legacy_customers import LegacyEvent
 from customers_api.models import ALIVE
 from customers_api.settings import WorkSettings
@@ -112,13 +112,10 @@ class ImportConsumers:
         records = [record for record, _ in decoded]
         async with self._pool.acquire() as connection:
             await self._add_missing_names(connection, [event for _, event in decoded if event])
-            async with connection.transaction():
-                places = await offsets.begin(connection, records, cluster_id, gaps)
-                fresh = [(r, event) for r, event in decoded if r.offset >= places[r.topic, r.partition]]  # type: ignore[index]
+            async with offsets.stored_with(connection, records, cluster_id, gaps) as is_new:
+                fresh = [(record, event) for record, event in decoded if is_new(record)]
                 await _bury(connection, [record for record, event in fresh if event is None])
                 await self._apply_fresh(connection, [(r.partition, event) for r, event in fresh if event])
-                if fresh:
-                    await offsets.store(connection, offsets.after(record for record, _ in fresh))
 
     async def _apply_fresh(self, connection: asyncpg.Connection, incoming: Sequence[tuple[int, LegacyEvent]]) -> None:
         alive = await imports.lock_alive(connection, {event.import_id for _, event in incoming})
@@ -144,15 +141,16 @@ class ImportConsumers:
                 await self._apply_event(record, None, cluster_id, gaps)
 
     async def _apply_event(self, record: ConsumerRecord, event: Event | None, cluster_id: str, gaps: Gaps) -> None:
-        async with self._pool.acquire() as connection, connection.transaction():
-            [place] = (await offsets.begin(connection, [record], cluster_id, gaps)).values()
-            if record.offset < place:
+        async with (
+            self._pool.acquire() as connection,
+            offsets.stored_with(connection, [record], cluster_id, gaps) as is_new,
+        ):
+            if not is_new(record):
                 return
             if event is None:
                 await _bury(connection, [record])
             else:
                 await self._progress(connection, event)
-            await offsets.store(connection, offsets.after([record]))
 
     async def _progress(self, connection: asyncpg.Connection, event: Event) -> None:
         match event:

@@ -2,26 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import text
-
-from customers_api.database import Statement
+from vapteke_shared import lists
+from vapteke_shared.database import Statement
+from vapteke_shared.lists import Page
 
 _OVERLAP: Final = timedelta(seconds=1)
 """Generous: what may pass between a transaction's beginning and its showing in pg_stat_activity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    rows: Sequence[asyncpg.Record]
-    count: int | None
-    """Of all that meet the filters; None if it was not asked for."""
-    more: bool
 
 
 async def page(
@@ -34,13 +26,8 @@ async def page(
     counted: bool = True,
 ) -> Page:
     """The customers behind the id `after` that meet all the filters, in the order of ids: one statement, one truth."""
-    text, *values = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
-    if filters:  # no plan is good for the rare and the common alike: a statement without a name is planned each time
-        rows = await (await connection.prepare(text, name="")).fetch(*values)
-    else:
-        rows = await connection.fetch(text, *values)
-    found = [row for row in rows if row["id"] is not None]
-    return Page(found[:limit], rows[0]["count"] if counted else None, len(found) > limit)
+    query = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
+    return await lists.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def seen_until(connection: asyncpg.Connection) -> datetime:
@@ -120,7 +107,7 @@ def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> S
     parts.append(f"page AS MATERIALIZED ({matching} AND c.id > :after ORDER BY c.id LIMIT {limit} {skip})")
     items = f"{_ITEM} FROM page {_ROWS}"
     if counted:
-        items = f"SELECT * FROM ({count}) AS total (count) LEFT JOIN ({items}) AS item ON true"
+        items = lists.counted(items, count)
     return Statement(text(f"WITH {', '.join(parts)} {items} ORDER BY id"))
 
 

@@ -12,12 +12,12 @@ import asyncpg
 import msgspec
 from sqlalchemy import bindparam
 from sqlmodel import col, select
-from vapteke_shared import phones
+from vapteke_shared import answers, phones
+from vapteke_shared.database import Overtaken, Statement, tried_again
 from vapteke_shared.problems import ProblemError
 
-from customers_api import answers, customer_events, etags, phone_owners
+from customers_api import customer_events, etags, phone_owners
 from customers_api.customer_events import Change, Kind
-from customers_api.database import Overtaken, Statement, tried_again
 from customers_api.models import Customer, Firstname, Phone
 
 Shown = Mapping[str, Any]

@@ -1,19 +1,17 @@
-"""What the fields of a request may hold: strict types, trimmed texts, and refusals that say what is expected."""
+"""What the fields of a person may hold: trimmed texts, and refusals that say what is expected."""
 
 import re
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
-from pydantic_core import PydanticCustomError
 from vapteke_shared import phones
+from vapteke_shared.fields import INT64, Whole, a_text, refusal
 from vapteke_shared.phones import PhoneInvalid
 
-INT64 = 2**63 - 1
 _FIRST_BIRTHDAY = date(1900, 1, 1)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?", re.ASCII)
 _PHONE_FAULTS = {
     "missing": "is empty",
     "not_digits": "holds more than digits, spaces, +, -, brackets and dots",
@@ -23,23 +21,19 @@ _PHONE_FAULTS = {
 }
 
 
-def _refuse(kind: str, text: str) -> PydanticCustomError:
-    return PydanticCustomError(kind, text)
-
-
 def _phone(text: str) -> str:
     try:
         return phones.parse(text).digits
     except PhoneInvalid as error:
-        raise _refuse(f"phone_{error.reason}", f"The phone {_PHONE_FAULTS[error.reason]}") from None
+        raise refusal(f"phone_{error.reason}", f"The phone {_PHONE_FAULTS[error.reason]}") from None
 
 
 def _kept(text: str) -> str:
     text = text.strip()
     if "\0" in text:
-        raise _refuse("zero_character", "The text holds U+0000, which cannot be kept")
+        raise refusal("zero_character", "The text holds U+0000, which cannot be kept")
     if not text:
-        raise _refuse("empty", "The text is empty: null clears a field")
+        raise refusal("empty", "The text is empty: null clears a field")
     return text
 
 
@@ -47,46 +41,21 @@ def _email(text: str) -> str:
     try:
         return validate_email(text, check_deliverability=False).normalized
     except EmailNotValidError:
-        raise _refuse("not_an_address", "This is no e-mail address") from None
+        raise refusal("not_an_address", "This is no e-mail address") from None
 
 
 def _date_text(value: object) -> object:
     if isinstance(value, str) and not _DATE.fullmatch(value):
-        raise _refuse("not_a_date", "A date is written YYYY-MM-DD")
-    return _text(value)
-
-
-def _instant_text(value: object) -> object:
-    if isinstance(value, str) and not _INSTANT.fullmatch(value):
-        raise _refuse("not_an_instant", "An instant is written YYYY-MM-DDThh:mm:ss, with an offset or in UTC")
-    return _text(value)
-
-
-def _text(value: object) -> object:
-    if not isinstance(value, str):
-        raise _refuse("string_type", "Input should be a valid string")
-    return value
-
-
-def _whole(value: object) -> object:
-    """To JSON, 1.0 is the integer 1."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        raise refusal("not_a_date", "A date is written YYYY-MM-DD")
+    return a_text(value)
 
 
 def _birthday(day: date) -> date:
     if day > datetime.now(UTC).date():
-        raise _refuse("in_the_future", "The birthday lies in the future")
+        raise refusal("in_the_future", "The birthday lies in the future")
     if day < _FIRST_BIRTHDAY:
-        raise _refuse("before_1900", "The birthday lies before 1900")
+        raise refusal("before_1900", "The birthday lies before 1900")
     return day
-
-
-def _to_utc(at: datetime) -> datetime:
-    """To the millisecond. The first and last year are left out: an offset leads out of them, and out of Postgres."""
-    if at.year in (MINYEAR, MAXYEAR):
-        raise _refuse("out_of_range", "The instant's year is out of range")
-    zoned = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return zoned.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 # What JSON Schema adds in words of its own: the validators above say it better.
@@ -113,7 +82,5 @@ Email = Annotated[
 ]
 Day = Annotated[date, Field(strict=False), BeforeValidator(_date_text)]
 Birthday = Annotated[Day, AfterValidator(_birthday)]
-Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_instant_text), AfterValidator(_to_utc)]
 Gender = Literal["M", "F"]
-CityId = Annotated[int, Field(ge=0, le=INT64), BeforeValidator(_whole)]
-Id = Annotated[int, Field(ge=1, le=INT64), BeforeValidator(_whole)]
+CityId = Annotated[int, Field(ge=0, le=INT64), Whole]

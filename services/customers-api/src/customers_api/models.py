@@ -10,8 +10,6 @@ from sqlalchemy import (
     Column,
     Computed,
     Date,
-    DateTime,
-    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -22,36 +20,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
+from vapteke_shared.tables import INSTANT, NOW, Place, Schema, identity
 
-SCHEMA = "customers"
+SCHEMA = Schema("customers", service="customers-api")
 ALIVE = ("requested", "planning", "running")
 _ALIVE_SQL = "status IN ('requested', 'planning', 'running')"
 _LIVING = text("deleted_at IS NULL")
-_INSTANT = DateTime(timezone=True)
-_NOW = {"server_default": text("now()")}
 _ZERO = {"server_default": text("0")}
 
 
 class Table(SQLModel):
-    metadata: ClassVar[MetaData] = MetaData(
-        schema=SCHEMA,
-        naming_convention={
-            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-            "pk": "%(table_name)s_pkey",
-        },
-    )
-
-
-def _identity() -> Any:
-    return Column(BigInteger, Identity(always=False), primary_key=True)
+    metadata: ClassVar[MetaData] = SCHEMA.metadata
 
 
 def _by_folded(name: str, column: str, **options: Any) -> Index:
     """Without case, and in the order of the code points, so that a prefix is a range."""
-    folded = literal_column(f"{SCHEMA}.folded({column})", Text()).label("folded")
+    folded = literal_column(f"{SCHEMA.name}.folded({column})", Text()).label("folded")
     return Index(name, folded, postgresql_ops={"folded": "text_pattern_ops"}, **options)
 
 
@@ -60,7 +44,7 @@ class Phone(Table, table=True):
 
     __tablename__ = "phones"
 
-    id: int = Field(sa_column=_identity())
+    id: int = Field(sa_column=identity())
     code: str = Field(sa_type=Text)
     number: str = Field(sa_type=Text)
     digits: str = Field(sa_column=Column(Text, Computed("code || number", persisted=True), unique=True))
@@ -73,7 +57,7 @@ class Firstname(Table, table=True):
         _by_folded("firstnames_folded_idx", "name", postgresql_include=["name", "id"]),
     )
 
-    id: int = Field(sa_column=_identity())
+    id: int = Field(sa_column=identity())
     name: str = Field(sa_type=Text, unique=True)
 
 
@@ -104,7 +88,7 @@ class Customer(Table, table=True):
         {"postgresql_with": {"fillfactor": 85}},
     )
 
-    id: int = Field(sa_column=_identity())
+    id: int = Field(sa_column=identity())
     phone_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.phones.id")
     phone_from: str | None = Field(None, sa_type=Text)
     firstname_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.firstnames.id")
@@ -113,11 +97,11 @@ class Customer(Table, table=True):
     birthday: date | None = Field(None, sa_type=Date)
     gender: str | None = Field(None, sa_type=Text)
     city_id: int | None = Field(None, sa_type=BigInteger)
-    last_auth_at: datetime | None = Field(None, sa_type=_INSTANT)
+    last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
     version: int = Field(1, sa_type=BigInteger)
-    created_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
-    updated_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
-    deleted_at: datetime | None = Field(None, sa_type=_INSTANT)
+    created_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    updated_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    deleted_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
 class CustomerCount(Table, table=True):
@@ -125,7 +109,7 @@ class CustomerCount(Table, table=True):
 
     __tablename__ = "customer_counts"
 
-    id: int = Field(sa_column=_identity())
+    id: int = Field(sa_column=identity())
     living: int = Field(sa_type=BigInteger)
     deleted: int = Field(sa_type=BigInteger)
 
@@ -148,8 +132,8 @@ class LegacyCustomer(Table, table=True):
     birthday: date | None = Field(None, sa_type=Date)
     gender: str | None = Field(None, sa_type=Text)
     city_id: int | None = Field(None, sa_type=BigInteger)
-    last_auth_at: datetime | None = Field(None, sa_type=_INSTANT)
-    read_at: datetime = Field(sa_type=_INSTANT)
+    last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
+    read_at: datetime = Field(sa_type=INSTANT)
     changed_in: UUID
     changed_as: str = Field(sa_type=Text)
 
@@ -178,9 +162,9 @@ class Import(Table, table=True):
     rejected: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     repaired: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     error: str | None = Field(None, sa_type=Text)
-    requested_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
-    started_at: datetime | None = Field(None, sa_type=_INSTANT)
-    finished_at: datetime | None = Field(None, sa_type=_INSTANT)
+    requested_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    started_at: datetime | None = Field(None, sa_type=INSTANT)
+    finished_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
 class ImportChunk(Table, table=True):
@@ -224,7 +208,7 @@ class ImportRejection(Table, table=True):
         CheckConstraint("kind IN ('row', 'field', 'phone_conflict')", name="kind"),
     )
 
-    id: int = Field(sa_column=_identity())
+    id: int = Field(sa_column=identity())
     import_id: UUID = Field(foreign_key="customers.imports.id", ondelete="CASCADE")
     chunk: int | None = Field(None, sa_type=Integer)
     attempt: UUID | None = None
@@ -237,15 +221,8 @@ class ImportRejection(Table, table=True):
     other_legacy_id: int | None = Field(None, sa_type=BigInteger)
 
 
-class ConsumedOffset(Table, table=True):
-    """The places of this service's consumers in Kafka, stored with the effect of what they consumed."""
-
+class ConsumedOffset(Table, Place, table=True):
     __tablename__ = "consumed_offsets"
-
-    topic: str = Field(sa_type=Text, primary_key=True)
-    partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
-    next_offset: int = Field(sa_type=BigInteger)
-    cluster_id: str = Field(sa_type=Text)
 
 
 class Outbox(Table, table=True):
@@ -263,9 +240,9 @@ class Outbox(Table, table=True):
         },
     )
 
-    id: int = Field(sa_column=_identity())
+    id: int = Field(sa_column=identity())
     topic: str = Field(sa_type=Text)
     key: str = Field(sa_type=Text)
     headers: dict[str, str] = Field(sa_type=JSONB)
     value: bytes | None = Field(sa_type=LargeBinary)
-    created_at: datetime = Field(sa_type=_INSTANT, sa_column_kwargs=_NOW)
+    created_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)

@@ -6,9 +6,9 @@ These are the statements for the change of one customer; an import decides for a
 from collections.abc import Collection
 
 import asyncpg
+from vapteke_shared.database import Overtaken
 
 from customers_api.customer_events import Change
-from customers_api.database import Overtaken
 
 
 async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | None = None) -> asyncpg.Record | None:

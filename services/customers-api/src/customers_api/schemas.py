@@ -1,29 +1,16 @@
 """The shapes of the answers (contract): bodies hold exactly these keys."""
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema, WrapValidator
+from pydantic import ConfigDict, Field, WrapValidator
 from pydantic.json_schema import SkipJsonSchema
+from vapteke_shared.fields import Id, Moment
+from vapteke_shared.shapes import Answer, Asked, Instant, without_defaults
 
-from customers_api.answers import instant
-from customers_api.fields import Birthday, CityId, Email, Gender, Id, Moment, Name, PhoneText
-
-Instant = Annotated[
-    datetime, PlainSerializer(instant, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
-]
-
-
-def _without_defaults(schema: dict[str, Any]) -> None:
-    """An absent field is not the same as null."""
-    for field in schema.get("properties", {}).values():
-        field.pop("default", None)
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
+from customers_api.fields import Birthday, CityId, Email, Gender, Name, PhoneText
 
 
 class PhoneItem(Answer):
@@ -37,7 +24,7 @@ class PhoneItem(Answer):
 class CustomerItem(Answer):
     """A customer in the list: the phone is an object."""
 
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
+    model_config = ConfigDict(json_schema_extra=without_defaults)
 
     id: int = Field(description="the customer's id", examples=[14722])
     phone: PhoneItem | None = Field(description="null when an import left the customer without one")
@@ -56,7 +43,7 @@ class CustomerItem(Answer):
 class CustomerList(Answer):
     """One page of customers."""
 
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
+    model_config = ConfigDict(json_schema_extra=without_defaults)
 
     items: list[CustomerItem] = Field(description="the page")
     count: int | SkipJsonSchema[None] = Field(
@@ -86,12 +73,6 @@ class Done(Answer):
 
     success: Literal[True] = Field(True, description="always true: what fails is a problem")
     message: str = Field(description="what was done, for a person", examples=["The phone has been changed."])
-
-
-class Asked(BaseModel):
-    """A body: strict types, no unknown fields."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_without_defaults)
 
 
 class ProfileChange(Asked):

@@ -1,27 +1,16 @@
-"""The settings of each process of customers-api; the README's table says what each is for."""
+"""The settings of customers-api beyond those of every service; the README's table says what each is for."""
 
 from pydantic import Field
-from vapteke_shared.settings import (
-    AuthSettings,
-    HttpSettings,
-    KafkaSettings,
-    MetricsSettings,
-    PostgresOwnerSettings,
-    PostgresSettings,
-)
+from vapteke_shared import settings
 
 
-class MigrateSettings(PostgresOwnerSettings):
-    """`customers-api migrate`."""
-
-
-class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):
+class ServeSettings(settings.ServeSettings):
     """`customers-api serve`."""
 
     import_range_rows: int = Field(10_000, ge=1, le=100_000, description="rows in one key range of an import")
 
 
-class WorkSettings(MetricsSettings, KafkaSettings, PostgresSettings):
+class WorkSettings(settings.WorkSettings):
     """`customers-api work`."""
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges asked for at a time")

@@ -1,53 +1,83 @@
-"""The processes of favorites-api. So far it starts and is healthy; the favorites come with their contract."""
+"""The processes of favorites-api and its command line."""
 
 import asyncio
 
+import asyncpg
 import typer
 from fastapi import FastAPI
-from vapteke_shared import auth, docs, health, logs, openapi, problems, processes
+from vapteke_shared import database, logs, migrations, offsets, processes, rest, topics
 from vapteke_shared.health import Health
-from vapteke_shared.settings import load
+from vapteke_shared.settings import ServeSettings, WorkSettings
 
-from favorites_api.settings import ServeSettings
-
-PUBLIC = ("/health/live", "/health/ready", *docs.PATHS)
+from favorites_api import api, favorites
+from favorites_api.consumer import CustomersConsumer
+from favorites_api.models import SCHEMA
 
 cli = typer.Typer(no_args_is_help=True, help="Favorites of customers.", pretty_exceptions_enable=False)
+offsets_cli = typer.Typer(no_args_is_help=True, help="The places in Kafka that are stored in Postgres.")
+cli.add_typer(offsets_cli, name="offsets")
+
+_TAGS = [{"name": "favorites", "description": "Items that customers have marked. Those of deleted ones are hidden."}]
+_FOLD_SECONDS = 5
+
+log = logs.get("favorites-api")
 
 
-@cli.callback()
-def main() -> None:
-    """Favorites of customers."""
-
-
-def create_app(settings: ServeSettings, state: Health) -> FastAPI:
-    app = FastAPI(
-        title="favorites-api",
-        version="1",
+def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
+    """The REST service; the pool and the health are the caller's."""
+    return rest.create_app(
+        settings,
+        pool,
+        state,
+        service=topics.FAVORITES_API,
         summary="Favorites of the pharmacy chain's customers",
-        **openapi.OPTIONS,
+        tags=_TAGS,
+        routers=(api.router,),
     )
-    problems.install(app)
-    app.add_api_route("/health/live", health.live, include_in_schema=False)
-    app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
-    docs.install(app, settings.docs_enabled)
-    auth.protect(app, settings, PUBLIC)
-    return app
 
 
 @cli.command()
 def serve() -> None:
     """The REST service."""
-    settings = load(ServeSettings)
-    logs.configure(settings.log_level)
-    processes.run(lambda stopping: _serve(settings, stopping))
+    processes.run(ServeSettings, lambda settings, stopping: rest.serve(settings, SCHEMA, create_app, stopping))
 
 
-async def _serve(settings: ServeSettings, stopping: asyncio.Event) -> None:
-    state = Health()
-    async with processes.served(create_app(settings, state), settings.http_host, settings.http_port):
-        await processes.work(settings, state, stopping, _wait)
+@cli.command()
+def work() -> None:
+    """Follows the customers: the favorites of deleted ones are hidden, those of restored ones shown."""
+    processes.run(WorkSettings, _work)
 
 
-async def _wait(stopping: asyncio.Event) -> None:
-    await stopping.wait()
+async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
+    state = Health("postgres", topics.CUSTOMERS.name)
+    async with database.create_pool(settings, SCHEMA, 4) as pool:
+        await processes.work(
+            settings,
+            state,
+            stopping,
+            lambda s: database.watch(pool, SCHEMA, state, s),
+            lambda s: _fold_counts(pool, s),
+            CustomersConsumer(settings, pool, state).run,
+        )
+
+
+async def _fold_counts(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
+        try:
+            async with pool.acquire() as connection:
+                await favorites.fold_counts(connection)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("the counts are not folded", error=type(error).__name__)
+        await processes.pause(stopping, _FOLD_SECONDS)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the schema up to date, as its owner; safe to repeat, and when two run at once."""
+    migrations.main(SCHEMA)
+
+
+@offsets_cli.command()
+def reset() -> None:
+    """After Kafka was replaced: start its topics from the beginning."""
+    asyncio.run(database.once(SCHEMA, offsets.reset))

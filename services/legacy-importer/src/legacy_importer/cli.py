@@ -19,9 +19,7 @@ cli = typer.Typer(no_args_is_help=True, help="Reads vAptekeSync and publishes it
 @cli.command()
 def work() -> None:
     """Take tasks from Kafka until the end."""
-    settings = load(WorkSettings)
-    logs.configure(settings.log_level)
-    processes.run(lambda stopping: _work(settings, stopping))
+    processes.run(WorkSettings, _work)
 
 
 async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:

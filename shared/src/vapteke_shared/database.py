@@ -1,33 +1,32 @@
-"""Postgres: the pool, statements built by `select()` and run by asyncpg, and the migrations."""
+"""Postgres: the pool, statements built by SQLAlchemy and run by asyncpg, what two writers may meet."""
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from importlib.resources import files
 from typing import Any, ParamSpec, TypeVar, cast
 
-import alembic.command
 import asyncpg
-from alembic.config import Config
-from sqlalchemy import URL
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
-from vapteke_shared import logs
-from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
 
-from customers_api.models import SCHEMA
+from vapteke_shared import logs
+from vapteke_shared.health import Health
+from vapteke_shared.processes import pause
+from vapteke_shared.settings import PostgresSettings, load
+from vapteke_shared.tables import Schema
+
+_CHECK_SECONDS = 2
 
 log = logs.get(__name__)
-
 
 Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 def create_pool(
     settings: PostgresSettings,
+    schema: Schema,
     size: int,
     init: Prepare | None = None,
     reset: Prepare | None = None,
@@ -50,8 +49,8 @@ def create_pool(
         timeout=10,
         command_timeout=command_timeout,
         server_settings={
-            "search_path": SCHEMA,
-            "application_name": "customers-api",
+            "search_path": schema.name,
+            "application_name": schema.service,
             "timezone": "UTC",
             "jit": "off",  # it costs more than these statements
             "idle_in_transaction_session_timeout": "60s",  # a frozen process must not keep its locks
@@ -64,6 +63,27 @@ async def left_as_it_is(_: asyncpg.Connection) -> None:
 
     A transaction that is still open is rolled back all the same.
     """
+
+
+async def watch(pool: asyncpg.Pool, schema: Schema, state: Health, stopping: asyncio.Event) -> None:
+    """Keep the health of `postgres` true: reachable, and migrated."""
+    while not stopping.is_set():
+        try:
+            await pool.fetchval("SELECT version_num FROM alembic_version", timeout=5)
+            state.well("postgres")
+        except asyncpg.UndefinedTableError:
+            state.ill("postgres", f"the schema is missing: `{schema.service} migrate` makes it")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            state.ill("postgres", f"Postgres does not answer: {type(error).__name__}")
+        await pause(stopping, _CHECK_SECONDS)
+
+
+async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+    """What a command does in one transaction, with the settings of its environment."""
+    settings = load(PostgresSettings)
+    logs.configure(settings.log_level)
+    async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
+        await effect(connection)
 
 
 class Statement:
@@ -113,33 +133,3 @@ def tried_again(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         return await write(*args, **options)
 
     return patiently
-
-
-def migrate(settings: PostgresOwnerSettings, wait_seconds: float = 60) -> None:
-    """Bring the schema up to date as its owner, waiting for Postgres to come up; safe when two run at once."""
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            alembic.command.upgrade(alembic_config(settings), "head")
-        except (OSError, asyncpg.CannotConnectNowError) as error:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"customers-api migrate: Postgres does not answer: {type(error).__name__}") from None
-            time.sleep(0.5)
-        else:
-            log.info("the schema is up to date", schema=SCHEMA)
-            return
-
-
-def alembic_config(settings: PostgresOwnerSettings) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(files("customers_api") / "migrations"))
-    config.attributes["url"] = URL.create(
-        "postgresql+asyncpg",
-        settings.postgres_owner_user,
-        settings.postgres_owner_password.get_secret_value(),
-        settings.postgres_host,
-        settings.postgres_port,
-        settings.postgres_db,
-    )
-    config.attributes["app_user"] = settings.postgres_user
-    return config

@@ -1,0 +1,136 @@
+"""The REST door (contract, section Favorites). What people mark in a pharmacy is personal: each call is on record."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import Body, Request, Response
+from vapteke_shared import answers, audit, auth, lists, openapi, queries, rest
+
+from favorites_api import favorites, schemas
+from favorites_api.schemas import (
+    AddedFavorites,
+    Checked,
+    Deleted,
+    DeletedQuery,
+    FavoriteCheck,
+    FavoriteIds,
+    FavoriteList,
+    FavoriteQuery,
+    NewFavorite,
+    NewFavorites,
+)
+
+router = rest.router("favorites")
+
+_PATH = "/rest/v1/favorites/"
+_READ, _WRITE = [auth.needs("favorites:read")], [auth.needs("favorites:write")]
+_DELETED = openapi.problems(customer_not_found=404)
+
+
+@router.get(
+    _PATH,
+    summary="List favorites",
+    dependencies=_READ,
+    responses={
+        200: {
+            "model": FavoriteList,
+            "description": "The page",
+            "headers": openapi.headers(Link='`<…>; rel="next"`: the next page; absent on the last one'),
+        }
+    },
+    openapi_extra=queries.parameters(FavoriteQuery),
+)
+async def list_favorites(request: Request) -> Response:
+    """Favorites of customers that are not deleted, in the order of their ids; `count` is exact.
+
+    `Link` leads through all of them: each page costs the same, however deep, which `offset` does not.
+    """
+    query = queries.read(request, FavoriteQuery)
+    place = lists.place(request, query)
+    async with rest.connection(request) as connection:
+        page = await favorites.page(
+            connection, query.filters(), query.limit, after=place.after, offset=query.offset, counted=query.count
+        )
+    _record(request, "favorites.list", page.rows)
+    return lists.answer(request, query, page, [_shown(row) for row in page.rows], place)
+
+
+@router.post(
+    _PATH,
+    summary="Add a favorite",
+    status_code=201,
+    dependencies=_WRITE,
+    responses={
+        201: {"model": schemas.Favorite, "description": "The favorite, which is new"},
+        200: {"model": schemas.Favorite, "description": "The favorite, which was there"},
+        **_DELETED,
+    },
+)
+async def add_favorite(request: Request, body: NewFavorite) -> Response:
+    """Adding twice gives the same favorite. A customer never heard of is accepted, a deleted one is not."""
+    async with rest.connection(request) as connection:
+        [favorite] = await favorites.add(connection, body.user_id, [body.item_id])
+    audit.record(request, "favorites.add", [body.user_id])
+    return answers.json_response(_shown(favorite), 201 if favorite["created"] else 200)
+
+
+@router.post(
+    _PATH + "bulk/",
+    summary="Add many favorites of one customer",
+    dependencies=_WRITE,
+    responses={200: {"model": AddedFavorites, "description": "What became of each item"}, **_DELETED},
+)
+async def add_favorites(request: Request, body: NewFavorites) -> Response:
+    """All or nothing; `outcome` tells what is new."""
+    async with rest.connection(request) as connection:
+        rows = await favorites.add(connection, body.user_id, body.item_ids)
+    audit.record(request, "favorites.add", [body.user_id])
+    outcomes = {True: "created", False: "existed"}
+    return answers.json_response({"items": [{**_shown(row), "outcome": outcomes[row["created"]]} for row in rows]})
+
+
+@router.post(
+    _PATH + "check/",
+    summary="Which of these items are favorites",
+    dependencies=_READ,
+    responses={200: {"model": Checked, "description": "Those that are"}},
+)
+async def check_favorites(request: Request, body: FavoriteCheck) -> Response:
+    """Up to 500 items of one customer in one call. Of a deleted customer: none."""
+    async with rest.connection(request) as connection:
+        held = await favorites.held(connection, body.user_id, body.item_ids)
+    audit.record(request, "favorites.check", [body.user_id])
+    return answers.json_response({"item_ids": [each for each in dict.fromkeys(body.item_ids) if each in held]})
+
+
+@router.delete(
+    _PATH,
+    summary="Delete favorites",
+    dependencies=_WRITE,
+    responses={200: {"model": Deleted, "description": "They are gone"}},
+    openapi_extra=queries.parameters(DeletedQuery),
+)
+async def delete_favorites(
+    request: Request,
+    body: Annotated[FavoriteIds | None, Body(description="which; or `?id=1&id=2` without a body")] = None,
+) -> Response:
+    """By the body or by the query, not by both. Those that do not exist, or are hidden, do not count."""
+    asked = queries.read(request, DeletedQuery).id
+    if (body is None) == (asked is None):
+        raise queries.refusal("id", "Give the ids in the body or as `?id=1&id=2`, one of the two")
+    async with rest.connection(request) as connection:
+        rows = await favorites.delete(connection, body.id if body else asked)
+    _record(request, "favorites.delete", rows)
+    return answers.json_response({"success": True, "message": None, "data": {"count_deleted": len(rows)}})
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    at = row["created_at"]
+    shown = {name: row[name] for name in ("id", "user_id", "item_id")}
+    return {**shown, "created_at": None if at is None else answers.instant(at)}
+
+
+def _record(request: Request, action: str, rows: Iterable[asyncpg.Record]) -> None:
+    """Whose favorites they are."""
+    audit.record(request, action, sorted({row["user_id"] for row in rows}))

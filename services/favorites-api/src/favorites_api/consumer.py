@@ -1,0 +1,80 @@
+"""The Kafka door: customers as they are after each change."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import msgspec
+from aiokafka import ConsumerRecord
+from prometheus_client import Counter
+from vapteke_shared import logs, offsets, topics
+from vapteke_shared.consumers import BatchConsumer
+from vapteke_shared.health import Health
+from vapteke_shared.offsets import Partition
+from vapteke_shared.settings import WorkSettings
+
+from favorites_api import deleted_customers
+from favorites_api.deleted_customers import CustomerState
+
+RESET = "favorites-api offsets reset"
+_ID = re.compile(rb"[1-9][0-9]{0,17}")
+_decode = msgspec.json.Decoder(CustomerState).decode
+
+log = logs.get(__name__)
+passed_over = Counter("vapteke_passed_over_records", "Records that could not be understood", ["topic"])
+
+
+class CustomersConsumer:
+    """The consumer of `favorites-api work`."""
+
+    def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, health: Health) -> None:
+        self._pool = pool
+        consumer = BatchConsumer(
+            settings,
+            pool,
+            health,
+            topics.CUSTOMERS.name,
+            "favorites-api.customers",
+            self.apply,
+            reset_command=RESET,
+            max_records=5_000,
+        )
+        self.run = consumer.run
+
+    async def apply(self, records: Sequence[ConsumerRecord], cluster_id: str, gaps: Mapping[Partition, int]) -> None:
+        """Apply a batch, each record once. Raises on outages only: what cannot be understood is passed over."""
+        async with (
+            self._pool.acquire() as connection,
+            offsets.stored_with(connection, records, cluster_id, gaps) as is_new,
+        ):
+            fresh = [record for record in records if is_new(record)]
+            await deleted_customers.follow(connection, filter(None, map(_state, fresh)))
+            await deleted_customers.erase(connection, sorted({*filter(None, map(_erased, fresh))}))
+
+
+def _state(record: ConsumerRecord) -> CustomerState | None:
+    if record.value is None:
+        return None
+    try:
+        return _decode(record.value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _pass_over(record, type(error).__name__)
+        return None
+
+
+def _erased(record: ConsumerRecord) -> int | None:
+    """Whom a null value erases: its key says it."""
+    if record.value is not None:
+        return None
+    key = record.key or b""
+    if _ID.fullmatch(key):
+        return int(key)
+    _pass_over(record, "a key that is no customer's id")
+    return None
+
+
+def _pass_over(record: ConsumerRecord, reason: str) -> None:
+    """It stays in the topic, which is compacted."""
+    passed_over.labels(record.topic).inc()
+    origin = f"{record.topic}/{record.partition}/{record.offset}"
+    log.error("a record cannot be understood", origin=origin, reason=reason)

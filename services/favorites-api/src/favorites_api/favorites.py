@@ -1,0 +1,128 @@
+"""Favorites: every read and write of them. Those of a deleted customer are hidden: nothing shows or changes them.
+
+What is hidden follows from `deleted_customers` at each reading, so no write has to wait for a customer's deletion.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import text
+from vapteke_shared import lists
+from vapteke_shared.database import Overtaken, Statement, tried_again
+from vapteke_shared.lists import Page
+from vapteke_shared.problems import ProblemError
+
+
+class CustomerDeleted(ProblemError):
+    def __init__(self) -> None:
+        super().__init__(404, "customer_not_found", "The customer is deleted.")
+
+
+@tried_again
+async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
+    """The favorites of these items, each once, in the order of the items; `created` tells which are new.
+
+    A user never heard of is accepted. Raises CustomerDeleted.
+    """
+    rows = await connection.fetch(_ADD, user_id, sorted(set(item_ids)))
+    if any(row["hidden"] for row in rows):
+        raise CustomerDeleted
+    if any(row["id"] is None for row in rows):  # another added it at the same time: it is there now
+        raise Overtaken
+    return rows  # type: ignore[no-any-return]
+
+
+async def delete(connection: asyncpg.Connection, ids: Sequence[int]) -> Sequence[asyncpg.Record]:
+    """Those that were there and are not hidden."""
+    return await connection.fetch(_DELETE, ids)  # type: ignore[no-any-return]
+
+
+async def held(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> set[int]:
+    """Which of these items the user has."""
+    return {row["item_id"] for row in await connection.fetch(_HELD, user_id, item_ids)}
+
+
+async def page(
+    connection: asyncpg.Connection,
+    filters: Mapping[str, Any],
+    limit: int,
+    *,
+    after: int = 0,
+    offset: int = 0,
+    counted: bool = True,
+) -> Page:
+    """The favorites behind the id `after` that meet all the filters, in the order of ids: one statement, one truth."""
+    query = _page(frozenset(filters), limit + 1, counted)(**filters, after=after, offset=offset)
+    return await lists.fetch(connection, query, limit, planned=bool(filters))
+
+
+async def fold_counts(connection: asyncpg.Connection) -> None:
+    """Add up the rows of favorite_counts when they are many; at any moment their sum is the same."""
+    await connection.execute(_FOLD_COUNTS)
+
+
+_HIDDEN: Final = "EXISTS (SELECT FROM deleted_customers d WHERE d.customer_id = {} AND d.deleted_at IS NOT NULL)"
+
+# What is there is looked up first: ON CONFLICT burns an id each time.
+_ADD = f"""
+WITH asked AS (SELECT item_id, {_HIDDEN.format("$1")} AS hidden FROM unnest($2::bigint[]) AS given (item_id)),
+known AS (SELECT id, item_id, created_at FROM favorites WHERE user_id = $1 AND item_id = ANY($2)),
+made AS (
+    INSERT INTO favorites (user_id, item_id)
+    SELECT $1, item_id FROM asked WHERE NOT hidden AND item_id NOT IN (SELECT item_id FROM known) ORDER BY item_id
+    ON CONFLICT (user_id, item_id) DO NOTHING
+    RETURNING id, item_id, created_at
+)
+SELECT found.id, $1 AS user_id, asked.item_id, found.created_at, found.created, asked.hidden
+FROM asked
+LEFT JOIN (SELECT *, false AS created FROM known UNION ALL SELECT *, true FROM made) AS found USING (item_id)
+ORDER BY asked.item_id
+"""
+
+_DELETE = f"""
+WITH doomed AS (
+    SELECT id FROM favorites f WHERE id = ANY($1) AND NOT {_HIDDEN.format("f.user_id")} ORDER BY id FOR UPDATE
+)
+DELETE FROM favorites f USING doomed WHERE f.id = doomed.id RETURNING f.id, f.user_id
+"""
+
+_HELD = f"SELECT item_id FROM favorites WHERE user_id = $1 AND item_id = ANY($2) AND NOT {_HIDDEN.format('$1')}"
+
+_FOLD_COUNTS = """
+WITH folded AS (
+    DELETE FROM favorite_counts WHERE (SELECT count(*) FROM favorite_counts) > 100 RETURNING favorites
+)
+INSERT INTO favorite_counts (favorites) SELECT sum(favorites) FROM folded HAVING count(*) > 0
+"""
+
+# To the millisecond, as instants are shown.
+_MILLISECOND = "interval '1 millisecond'"
+_CONDITIONS: Final = {
+    "id": "f.id = ANY (CAST(:id AS bigint[]))",
+    "user_id": "f.user_id = ANY (CAST(:user_id AS bigint[]))",
+    "item_id": "f.item_id = ANY (CAST(:item_id AS bigint[]))",
+    "created_at": f"f.created_at >= :created_at AND f.created_at < CAST(:created_at AS timestamptz) + {_MILLISECOND}",
+    "created_at_from": "f.created_at >= :created_at_from",
+    "created_at_to": f"f.created_at < CAST(:created_at_to AS timestamptz) + {_MILLISECOND}",
+}
+
+_COUNT_ALL = """
+SELECT (SELECT coalesce(sum(favorites), 0)::bigint FROM favorite_counts) - coalesce(sum(theirs.favorites), 0)::bigint
+FROM deleted_customers d
+CROSS JOIN LATERAL (SELECT count(*) AS favorites FROM favorites f WHERE f.user_id = d.customer_id OFFSET 0) AS theirs
+WHERE d.deleted_at IS NOT NULL
+"""
+
+
+@lru_cache(512)
+def _page(filters: frozenset[str], limit: int, counted: bool) -> Statement:
+    """The limit stands in the text: Postgres takes an unknown one for a tenth of the table."""
+    conditions = [condition for name, condition in _CONDITIONS.items() if name in filters]
+    matching = " AND ".join([*conditions, f"NOT {_HIDDEN.format('f.user_id')}"])
+    items = f"SELECT f.* FROM favorites f WHERE {matching} AND f.id > :after ORDER BY f.id LIMIT {limit} OFFSET :offset"
+    if counted:
+        count = f"SELECT count(*) FROM favorites f WHERE {matching}" if filters else _COUNT_ALL
+        items = f"{lists.counted(items, count)} ORDER BY id"
+    return Statement(text(items))

@@ -1,0 +1,56 @@
+"""The tables of schema `favorites`."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, Index, MetaData, text
+from sqlmodel import Field, SQLModel
+from vapteke_shared.tables import INSTANT, Place, Schema, identity
+
+SCHEMA = Schema("favorites", service="favorites-api")
+
+
+class Table(SQLModel):
+    metadata: ClassVar[MetaData] = SCHEMA.metadata
+
+
+class Favorite(Table, table=True):
+    """An item that a customer has marked. `created_at` is null in old records."""
+
+    __tablename__ = "favorites"
+    # what they include lets each index alone answer and count
+    __table_args__ = (
+        Index("favorites_user_id_key", "user_id", "item_id", unique=True, postgresql_include=["id", "created_at"]),
+        Index("favorites_item_id_idx", "item_id", "id", postgresql_include=["user_id", "created_at"]),
+        Index("favorites_created_at_idx", "created_at", postgresql_include=["user_id"]),
+    )
+
+    id: int = Field(sa_column=identity())
+    user_id: int = Field(sa_type=BigInteger)
+    item_id: int = Field(sa_type=BigInteger)
+    created_at: datetime | None = Field(
+        None, sa_type=INSTANT, sa_column_kwargs={"server_default": text("date_trunc('milliseconds', now())")}
+    )
+
+
+class FavoriteCount(Table, table=True):
+    """By how much statements have changed the number of favorites, the hidden among them: the sum of all rows."""
+
+    __tablename__ = "favorite_counts"
+
+    id: int = Field(sa_column=identity())
+    favorites: int = Field(sa_type=BigInteger)
+
+
+class DeletedCustomer(Table, table=True):
+    """A customer that has been deleted at some time. `deleted_at` is null once it is restored."""
+
+    __tablename__ = "deleted_customers"
+
+    customer_id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    version: int = Field(sa_type=BigInteger)
+    deleted_at: datetime | None = Field(None, sa_type=INSTANT)
+
+
+class ConsumedOffset(Table, Place, table=True):
+    __tablename__ = "consumed_offsets"

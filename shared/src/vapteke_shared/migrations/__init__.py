@@ -1,0 +1,57 @@
+"""Migrations: each service's own revisions, run by the one environment that lies beside this (`env.py`)."""
+
+import time
+from importlib.resources import files
+
+import alembic.command
+import asyncpg
+from alembic.config import Config
+from sqlalchemy import URL
+
+from vapteke_shared import logs
+from vapteke_shared.settings import PostgresOwnerSettings, load
+from vapteke_shared.tables import Schema
+
+log = logs.get(__name__)
+
+
+def main(schema: Schema) -> None:
+    """The command `migrate` of a service."""
+    settings = load(PostgresOwnerSettings)
+    logs.configure(settings.log_level)
+    upgrade(settings, schema)
+
+
+def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float = 60) -> None:
+    """Bring the schema up to date as its owner, waiting for Postgres to come up; safe when two run at once."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            alembic.command.upgrade(config(settings, schema), "head")
+        except (OSError, asyncpg.CannotConnectNowError) as error:
+            if time.monotonic() > deadline:
+                text = f"{schema.service} migrate: Postgres does not answer: {type(error).__name__}"
+                raise SystemExit(text) from None
+            time.sleep(0.5)
+        else:
+            log.info("the schema is up to date", schema=schema.name)
+            return
+
+
+def config(settings: PostgresOwnerSettings, schema: Schema) -> Config:
+    """Alembic's own, for its commands."""
+    made = Config()
+    made.set_main_option("path_separator", "os")
+    made.set_main_option("script_location", str(files("vapteke_shared") / "migrations"))
+    made.set_main_option("version_locations", str(files(schema.package) / "migrations"))
+    made.attributes["url"] = URL.create(
+        "postgresql+asyncpg",
+        settings.postgres_owner_user,
+        settings.postgres_owner_password.get_secret_value(),
+        settings.postgres_host,
+        settings.postgres_port,
+        settings.postgres_db,
+    )
+    made.attributes["schema"] = schema
+    made.attributes["app_user"] = settings.postgres_user
+    return made

@@ -1,0 +1,90 @@
+"""A REST service: the app that every service of ours is, its routers, and its process."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+from asyncpg.pool import PoolAcquireContext
+from fastapi import APIRouter, FastAPI, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vapteke_shared import asyncapi, auth, database, docs, health, logs, openapi, problems, processes
+from vapteke_shared.health import Health
+from vapteke_shared.quick import QuickRoute
+from vapteke_shared.settings import ServeSettings
+from vapteke_shared.tables import Schema
+
+PUBLIC = ("/health/live", "/health/ready", *docs.PATHS)
+_CONNECTIONS = 10
+_WAIT_SECONDS = 5
+_REQUEST_SECONDS = 15  # for one statement
+
+log = logs.get(__name__)
+
+
+def create_app(
+    settings: ServeSettings,
+    pool: asyncpg.Pool,
+    state: Health,
+    *,
+    service: str,
+    summary: str,
+    tags: Sequence[dict[str, Any]],
+    routers: Sequence[APIRouter],
+) -> FastAPI:
+    """The pool and the health are the caller's."""
+    app = FastAPI(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
+    app.state.settings, app.state.pool = settings, pool
+    problems.install(app, database.CONFLICTS)
+    for each in routers:
+        app.routes.extend(each.routes)
+    app.add_api_route("/health/live", health.live, include_in_schema=False)
+    app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
+    docs.install(app, settings.docs_enabled, asyncapi.document(service))
+    auth.protect(app, settings, PUBLIC)
+    app.openapi()  # made now: two first readers would make it at once
+    app.add_middleware(SlashAdded)
+    return app
+
+
+def router(tag: str) -> APIRouter:
+    """Its routes go to the app's own: an included router is searched twice in every request."""
+    return APIRouter(tags=[tag], route_class=QuickRoute, generate_unique_id_function=openapi.operation_id)
+
+
+def connection(request: Request) -> PoolAcquireContext:
+    """For `async with`, around the queries alone: neither a body still to come nor a slow reader must hold one.
+
+    Raises TimeoutError when all stay in use: who waits longer is better told to come back.
+    """
+    return request.app.state.pool.acquire(timeout=_WAIT_SECONDS)
+
+
+class SlashAdded:
+    """Every path of the contract answers with and without its trailing slash."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(("/rest/", "/grpc/")) and scope["path"][-1] != "/":
+            scope = {**scope, "path": scope["path"] + "/"}
+        await self._app(scope, receive, send)
+
+
+async def serve(
+    settings: ServeSettings,
+    schema: Schema,
+    create: Callable[[Any, asyncpg.Pool, Health], FastAPI],
+    stopping: asyncio.Event,
+) -> None:
+    """The process `serve`, until `stopping`."""
+    state = Health("postgres")
+    options: dict[str, Any] = {"reset": database.left_as_it_is, "command_timeout": _REQUEST_SECONDS}
+    async with (
+        database.create_pool(settings, schema, _CONNECTIONS, **options) as pool,
+        processes.served(create(settings, pool, state), settings.http_host, settings.http_port),
+    ):
+        log.info("serving", host=settings.http_host, port=settings.http_port)
+        await processes.work(settings, state, stopping, lambda s: database.watch(pool, schema, state, s))

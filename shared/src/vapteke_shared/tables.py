@@ -1,0 +1,40 @@
+"""What the tables of every service are made of: a schema of its own, one way to name things, one kind of id."""
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Integer, MetaData, Text, text
+from sqlmodel import Field, SQLModel
+
+INSTANT: Final = DateTime(timezone=True)
+NOW: Final = {"server_default": text("now()")}
+
+
+class Schema:
+    """A service's own part of the database; its migrations lie in the package of the service's name."""
+
+    def __init__(self, name: str, service: str) -> None:
+        self.name, self.service = name, service
+        self.package = service.replace("-", "_")
+        self.metadata = MetaData(
+            schema=name,
+            naming_convention={
+                "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+                "uq": "%(table_name)s_%(column_0_N_name)s_key",
+                "ck": "%(table_name)s_%(constraint_name)s_check",
+                "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+                "pk": "%(table_name)s_pkey",
+            },
+        )
+
+
+def identity() -> Any:
+    return Column(BigInteger, Identity(always=False), primary_key=True)
+
+
+class Place(SQLModel):
+    """The columns of `consumed_offsets`: a consumer's place in Kafka, stored with the effect of what it consumed."""
+
+    topic: str = Field(sa_type=Text, primary_key=True)
+    partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    next_offset: int = Field(sa_type=BigInteger)
+    cluster_id: str = Field(sa_type=Text)

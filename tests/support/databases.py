@@ -1,0 +1,58 @@
+"""A service's migrated database: made once, cloned for each test."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from vapteke_local import postgres
+from vapteke_local.postgres import Postgres, Role
+from vapteke_shared import migrations
+from vapteke_shared.settings import PostgresOwnerSettings
+from vapteke_shared.tables import Schema
+
+_numbers = itertools.count(1)
+
+
+def place(server: Postgres, schema: Schema, database: str) -> dict[str, Any]:
+    """The settings with which the service finds it."""
+    return {
+        "postgres_host": server.host,
+        "postgres_port": server.port,
+        "postgres_db": database,
+        "postgres_user": f"{schema.name}_app",
+        "postgres_password": "app",
+    }
+
+
+def owner(server: Postgres, schema: Schema, database: str) -> PostgresOwnerSettings:
+    of_owner = {"postgres_owner_user": f"{schema.name}_owner", "postgres_owner_password": "owner"}
+    return PostgresOwnerSettings(**place(server, schema, database), **of_owner)
+
+
+async def made(server: Postgres, schema: Schema, database: str) -> PostgresOwnerSettings:
+    """An empty database with the service's two roles."""
+    roles = [
+        Role(name=f"{schema.name}_owner", password="owner", owner=True),
+        Role(name=f"{schema.name}_app", password="app"),
+    ]
+    await postgres.ensure_database(server, roles, database)
+    return owner(server, schema, database)
+
+
+async def migrated(server: Postgres, schema: Schema, database: str) -> str:
+    settings = await made(server, schema, database)
+    await asyncio.to_thread(migrations.upgrade, settings, schema)
+    return database
+
+
+@asynccontextmanager
+async def cloned(server: Postgres, template: str) -> AsyncIterator[str]:
+    name = f"{template}_{next(_numbers)}"
+    connection = await asyncpg.connect(server.dsn)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield name
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()

@@ -1,0 +1,70 @@
+"""The migrations of every service: safe at once, the same tables as the models, and nothing for its own role."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import alembic.command
+import asyncpg
+import customers_api.models
+import databases
+import favorites_api.models
+import pytest
+from vapteke_local.postgres import Postgres
+from vapteke_shared import database, migrations
+from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
+from vapteke_shared.tables import Schema
+
+every_service = pytest.mark.parametrize(
+    "schema", [customers_api.models.SCHEMA, favorites_api.models.SCHEMA], ids=lambda schema: schema.service
+)
+
+
+@every_service
+async def test_the_migrations_make_what_the_models_say(postgres_server: Postgres, schema: Schema) -> None:
+    name = await databases.migrated(postgres_server, schema, f"{schema.name}_compared")
+
+    config = migrations.config(databases.owner(postgres_server, schema, name), schema)
+
+    await asyncio.to_thread(alembic.command.check, config)
+
+
+@every_service
+async def test_there_is_a_way_back(postgres_server: Postgres, schema: Schema) -> None:
+    name = await databases.migrated(postgres_server, schema, f"{schema.name}_back")
+    config = migrations.config(databases.owner(postgres_server, schema, name), schema)
+
+    await asyncio.to_thread(alembic.command.downgrade, config, "base")
+    await asyncio.to_thread(alembic.command.upgrade, config, "head")
+
+    await asyncio.to_thread(alembic.command.check, config)
+
+
+@every_service
+async def test_two_migrations_at_once_do_no_harm(postgres_server: Postgres, schema: Schema) -> None:
+    empty = await databases.made(postgres_server, schema, f"{schema.name}_migrated_twice")
+
+    # each in a process of its own: Alembic's context is one per process
+    runs = [await _migrating(empty, schema) for _ in range(3)]
+    codes = [await run.wait() for run in runs]
+
+    assert codes == [0, 0, 0]
+
+
+async def _migrating(settings: PostgresOwnerSettings, schema: Schema) -> asyncio.subprocess.Process:
+    values = settings.model_dump(mode="json")
+    secrets = {"postgres_password": "app", "postgres_owner_password": "owner"}
+    environment = {name.upper(): str(value) for name, value in {**values, **secrets}.items()}
+    program = Path(sys.executable).parent / schema.service
+    return await asyncio.create_subprocess_exec(program, "migrate", env={**os.environ, **environment})
+
+
+@every_service
+async def test_the_services_own_role_cannot_change_the_schema(postgres_server: Postgres, schema: Schema) -> None:
+    name = await databases.migrated(postgres_server, schema, f"{schema.name}_roles")
+    settings = PostgresSettings(**databases.place(postgres_server, schema, name))
+
+    async with database.create_pool(settings, schema, 1) as pool:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await pool.execute(f"CREATE TABLE {schema.name}.mine (id int)")
