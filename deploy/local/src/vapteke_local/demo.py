@@ -1,4 +1,4 @@
-"""What the frontend would do, and a look at the result: an import, its verdict against the truth, and once more."""
+"""What the frontend would do, and a look at what comes of it: an import, its verdict, the same again, favorites."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from vapteke_local import followers, people, stack
+from vapteke_local import calls, demo_favorites, followers, people, stack
+from vapteke_local.calls import call
 from vapteke_local.followers import Followed
 from vapteke_local.processes import StackFailure
 from vapteke_local.stack import Options, Stack
@@ -35,10 +36,6 @@ Job = dict[str, Any]
 
 class Stuck(StackFailure):
     """The import has not moved for a long time."""
-
-
-class Refused(StackFailure):
-    """A service answered otherwise than the contract says."""
 
 
 @dataclass
@@ -64,20 +61,20 @@ class Timeline:
 async def run(options: Options, console: Console) -> int:
     """The exit code: 0 when every verdict is the expected one and the second import wrote nothing."""
     async with stack.serve(options, lambda text: console.print(text, markup=False, highlight=False)) as running:
-        async with _client(running) as client:
-            faults = await _both_imports(client, running, options, console)
-            console.print(_customers_table(await _get(client, "/rest/v1/customers/", limit=5)))
+        async with (
+            calls.client(running.customers_api, running.token) as customers,
+            calls.client(running.favorites_api, running.token) as favorites,
+        ):
+            faults = await _both_imports(customers, running, options, console)
+            page = await call(customers, "GET", "/rest/v1/customers/", params={"limit": 5})
+            console.print(_customers_table(page))
+            faults += await demo_favorites.run(customers, favorites, console)
         console.print(_memory_table(running.processes))
     for fault in faults:
         console.print(fault, style="bold red", markup=False, highlight=False, soft_wrap=True)
     if not faults:
         console.print("[bold green]The verdict is exact.")
     return 1 if faults else 0
-
-
-def _client(running: Stack) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {running.token}"}
-    return httpx.AsyncClient(base_url=running.customers_api, headers=headers, timeout=30, trust_env=False)
 
 
 async def _both_imports(client: httpx.AsyncClient, running: Stack, options: Options, console: Console) -> list[str]:
@@ -130,7 +127,7 @@ async def _outbox_rows(dsn: str) -> int:
 
 async def _import(client: httpx.AsyncClient, console: Console) -> tuple[Job, Timeline]:
     timeline = Timeline()
-    started = (await _get(client, "/grpc/v1/service/import_customers/", expected=202))["data"]
+    started = (await call(client, "GET", "/grpc/v1/service/import_customers/", 202))["data"]
     path = f"/rest/v1/imports/{started['import_id']}/"
     with _bar(console) as show:
         async for job in _follow(client, path):
@@ -143,7 +140,7 @@ async def _follow(client: httpx.AsyncClient, path: str) -> AsyncIterator[Job]:
     """The job again and again until it has ended. Raises Stuck."""
     last, moved_at = None, time.monotonic()
     while True:
-        job = await _get(client, path)
+        job = await call(client, "GET", path)
         yield job
         if job["status"] in ENDED:
             return
@@ -153,16 +150,6 @@ async def _follow(client: httpx.AsyncClient, path: str) -> AsyncIterator[Job]:
         if time.monotonic() - moved_at > NO_PROGRESS_SECONDS:
             raise Stuck(f"the import has made no progress for {NO_PROGRESS_SECONDS / 60:.0f} minutes: {counts}")
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _get(client: httpx.AsyncClient, path: str, expected: int = 200, **parameters: int) -> Any:
-    try:
-        answer = await client.get(path, params=parameters)
-    except httpx.TransportError as error:
-        raise Refused(f"GET {client.base_url}{path}: {type(error).__name__}") from error
-    if answer.status_code != expected:
-        raise Refused(f"GET {path}: {answer.status_code} instead of {expected}: {answer.text[:500]}")
-    return answer.json()
 
 
 @contextlib.contextmanager
