@@ -109,8 +109,9 @@ async def stored(connection: Connection, partitions: Collection[Partition], clus
 
 
 async def reset(connection: Connection) -> None:
-    """Forget all places: every consumer starts from the beginning of its topics."""
+    """Start the topics from the beginning."""
     await connection.execute("DELETE FROM consumed_offsets")
+    log.info("the places are forgotten")
 
 
 def after(records: Iterable[Record]) -> dict[Partition, int]:

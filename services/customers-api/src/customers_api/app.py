@@ -3,9 +3,8 @@
 import asyncio
 
 import asyncpg
-import typer
 from fastapi import FastAPI
-from vapteke_shared import database, logs, migrations, offsets, processes, rest, topics
+from vapteke_shared import commands, database, logs, offsets, processes, rest, topics
 from vapteke_shared.health import Health
 
 from customers_api import api, api_imports, api_lists, imports, legacy_customers, relay
@@ -14,10 +13,6 @@ from customers_api.models import SCHEMA
 from customers_api.relay import Relay
 from customers_api.settings import ServeSettings, WorkSettings
 from customers_api.sweeper import Sweeper
-
-cli = typer.Typer(no_args_is_help=True, help="Customers and their import.", pretty_exceptions_enable=False)
-offsets_cli = typer.Typer(no_args_is_help=True, help="The places in Kafka that are stored in Postgres.")
-cli.add_typer(offsets_cli, name="offsets")
 
 _TAGS = [
     {
@@ -44,10 +39,14 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
     )
 
 
-@cli.command()
-def serve() -> None:
-    """The REST service."""
-    processes.run(ServeSettings, lambda settings, stopping: rest.serve(settings, SCHEMA, create_app, stopping))
+async def forget_places(connection: asyncpg.Connection) -> None:
+    """Start the topics from the beginning, and fail the import that is alive: its events are lost."""
+    await offsets.reset(connection)
+    if failed := await imports.fail(connection, _REPLACED):
+        log.info("the import that was alive has failed", import_id=str(failed))
+
+
+cli = commands.create(SCHEMA, "Customers and their import.", ServeSettings, create_app, forget_places)
 
 
 @cli.command()
@@ -71,22 +70,3 @@ async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
             lambda s: relay.measure(pool, s),
             Sweeper(pool, state, settings.import_stalled_seconds).run,
         )
-
-
-@cli.command()
-def migrate() -> None:
-    """Bring the schema up to date, as its owner; safe to repeat, and when two run at once."""
-    migrations.main(SCHEMA)
-
-
-@offsets_cli.command()
-def reset() -> None:
-    """After Kafka was replaced: start its topics from the beginning, and fail the import that was alive."""
-    asyncio.run(database.once(SCHEMA, forget_places))
-
-
-async def forget_places(connection: asyncpg.Connection) -> None:
-    """Delete the stored offsets, and fail the import that is alive: its events are lost."""
-    await offsets.reset(connection)
-    failed = await imports.fail(connection, _REPLACED)
-    log.info("the places are forgotten", failed_import=str(failed) if failed else None)
