@@ -13,6 +13,7 @@ import favorites_api.models
 import pytest
 from vapteke_local.postgres import Postgres
 from vapteke_shared import database, migrations
+from vapteke_shared.health import STARTING, Health
 from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
 from vapteke_shared.tables import Schema
 
@@ -68,3 +69,31 @@ async def test_the_services_own_role_cannot_change_the_schema(postgres_server: P
     async with database.create_pool(settings, schema, 1) as pool:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await pool.execute(f"CREATE TABLE {schema.name}.mine (id int)")
+
+
+@every_service
+async def test_a_service_is_not_ready_on_an_older_schema(postgres_server: Postgres, schema: Schema) -> None:
+    name = await databases.migrated(postgres_server, schema, f"{schema.name}_outdated")
+    config = migrations.config(databases.owner(postgres_server, schema, name), schema)
+    settings = PostgresSettings(**databases.place(postgres_server, schema, name))
+
+    faults = []
+    async with database.create_pool(settings, schema, 1) as pool:
+        for step in ("-1", "+1"):
+            change = alembic.command.downgrade if step == "-1" else alembic.command.upgrade
+            await asyncio.to_thread(change, config, step)
+            faults.append(await _fault(pool, schema))
+
+    assert faults == [f"the schema is older than the service: `{schema.service} migrate` mends it", None]
+
+
+async def _fault(pool: asyncpg.Pool, schema: Schema) -> str | None:
+    """What `watch` finds at its first look."""
+    state, stopping = Health("postgres"), asyncio.Event()
+    watching = asyncio.create_task(database.watch(pool, schema, state, stopping))
+    async with asyncio.timeout(10):
+        while state.faults.get("postgres") == STARTING:
+            await asyncio.sleep(0.01)
+    stopping.set()
+    await watching
+    return state.faults.get("postgres")

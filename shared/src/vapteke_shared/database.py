@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from vapteke_shared import logs
+from vapteke_shared import logs, migrations
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
 from vapteke_shared.settings import PostgresSettings, load
@@ -66,11 +66,14 @@ async def left_as_it_is(_: asyncpg.Connection) -> None:
 
 
 async def watch(pool: asyncpg.Pool, schema: Schema, state: Health, stopping: asyncio.Event) -> None:
-    """Keep the health of `postgres` true: reachable, and migrated."""
+    """Keep the health of `postgres` true: reachable, and migrated at least as far as this release needs."""
+    outdated = migrations.outdated(schema)
     while not stopping.is_set():
         try:
-            await pool.fetchval("SELECT version_num FROM alembic_version", timeout=5)
-            state.well("postgres")
+            if await pool.fetchval("SELECT version_num FROM alembic_version", timeout=5) in outdated:
+                state.ill("postgres", f"the schema is older than the service: `{schema.service} migrate` mends it")
+            else:
+                state.well("postgres")
         except asyncpg.UndefinedTableError:
             state.ill("postgres", f"the schema is missing: `{schema.service} migrate` makes it")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -6,6 +6,7 @@ from importlib.resources import files
 import alembic.command
 import asyncpg
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from vapteke_shared import logs
@@ -38,12 +39,15 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
             return
 
 
+def outdated(schema: Schema) -> set[str | None]:
+    """The versions at which a database lacks something of this release; a later one is of a release to come."""
+    scripts = ScriptDirectory.from_config(_scripts(schema))
+    return {None, *(each.revision for each in scripts.walk_revisions())} - {scripts.get_current_head()}
+
+
 def config(settings: PostgresOwnerSettings, schema: Schema) -> Config:
     """Alembic's own, for its commands."""
-    made = Config()
-    made.set_main_option("path_separator", "os")
-    made.set_main_option("script_location", str(files("vapteke_shared") / "migrations"))
-    made.set_main_option("version_locations", str(files(schema.package) / "migrations"))
+    made = _scripts(schema)
     made.attributes["url"] = URL.create(
         "postgresql+asyncpg",
         settings.postgres_owner_user,
@@ -54,4 +58,12 @@ def config(settings: PostgresOwnerSettings, schema: Schema) -> Config:
     )
     made.attributes["schema"] = schema
     made.attributes["app_user"] = settings.postgres_user
+    return made
+
+
+def _scripts(schema: Schema) -> Config:
+    made = Config()
+    made.set_main_option("path_separator", "os")
+    made.set_main_option("script_location", str(files("vapteke_shared") / "migrations"))
+    made.set_main_option("version_locations", str(files(schema.package) / "migrations"))
     return made
