@@ -1,4 +1,4 @@
-"""The running service against its own OpenAPI document, as Schemathesis draws requests from it."""
+"""The running services against their own OpenAPI documents, as Schemathesis draws requests from them."""
 
 import asyncio
 import os
@@ -6,23 +6,38 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import customers_api.models
+import databases
+import favorites_api.models
 import pytest
-from customers_api.models import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
 from vapteke_local.postgres import Postgres
+from vapteke_shared.tables import Schema
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
-SUPPORT = Path(__file__).parent.parent / "support"
+SUPPORT = Path(__file__).parent / "support"
+SERVICES = (customers_api.models.SCHEMA, favorites_api.models.SCHEMA)
 SHORT = ("--max-examples", "12", "--seed", "1")
 LONG, MINUTE = ("--max-time", "300"), ("--max-time", "60")
 # a stranger's request is refused whatever it holds, and gets nothing to use afterwards
 STRANGER = ("--exclude-checks", "positive_data_acceptance,ignored_auth,missing_required_header")
 
 
+@pytest.fixture(scope="module", params=SERVICES, ids=lambda schema: schema.service)
+async def migrated(request: pytest.FixtureRequest, postgres_server: Postgres) -> tuple[Schema, str]:
+    """A service and the name of its database, to be cloned."""
+    schema: Schema = request.param
+    return schema, await databases.migrated(postgres_server, schema, f"{schema.name}_drawn")
+
+
 @pytest.fixture
-async def url(postgres_server: Postgres, database_name: str) -> AsyncIterator[str]:
-    async with running_service(postgres_server, SCHEMA, database_name) as url:
+async def url(postgres_server: Postgres, migrated: tuple[Schema, str]) -> AsyncIterator[str]:
+    schema, template = migrated
+    async with (
+        databases.cloned(postgres_server, template) as name,
+        running_service(postgres_server, schema, name) as url,
+    ):
         yield url
 
 
