@@ -6,11 +6,10 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+import sessions
 from customers_api import api, api_imports, api_lists
 from customers_api.models import SCHEMA
 from customers_api.settings import WorkSettings
-from fastapi.routing import APIRoute
-from vapteke_shared import database
 
 CUSTOMERS, IMPORTS = "/rest/v1/customers/", "/rest/v1/imports/"
 ROUTERS = (api.router, api_lists.router, api_imports.router)
@@ -34,20 +33,10 @@ CALLS: dict[str, list[tuple[str, str, Any]]] = {
     "list_rejections": [("GET", IMPORTS + "{}/rejections/", None)],
 }
 
-LEFT = """
-SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val
-UNION ALL SELECT 'an advisory lock' FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
-UNION ALL SELECT 'cursor ' || name FROM pg_cursors WHERE name <> ''
-UNION ALL SELECT 'listens to ' || name FROM pg_listening_channels() AS name
-UNION ALL SELECT 'table ' || relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()
-UNION ALL SELECT 'statement ' || name FROM pg_prepared_statements WHERE name NOT LIKE '\\_\\_asyncpg%'
-"""
-
 
 @pytest.fixture
 async def pool(settings: WorkSettings) -> AsyncIterator[asyncpg.Pool]:
-    """As `serve` has it, but all requests share one session."""
-    async with database.create_pool(settings, SCHEMA, 1, reset=database.left_as_it_is) as pool:
+    async with sessions.only_one(settings, SCHEMA) as pool:
         yield pool
 
 
@@ -57,12 +46,11 @@ async def test_no_request_leaves_anything_in_its_session(client: httpx.AsyncClie
     left = {}
     for name, calls in CALLS.items():
         for method, path, body in calls:
-            answer = await client.request(method, path.format(await pool.fetchval("SELECT id FROM imports")), json=body)
-            assert answer.status_code < 500, answer.text
-            left[name, path, answer.status_code] = [row[0] for row in await pool.fetch(LEFT)]
+            place = path.format(await pool.fetchval("SELECT id FROM imports"))
+            status = await sessions.asked(client, method, place, body)
+            left[name, path, status] = await sessions.left(pool)
 
-    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-    assert {route.name for route in routes if route.include_in_schema} == set(CALLS)
+    assert sessions.endpoints(ROUTERS) == set(CALLS)
     assert {call: found for call, found in left.items() if found} == {}
     assert {status for _, _, status in left} == {200, 201, 202, 404, 409, 422}
     assert session == await pool.fetchval("SELECT pg_backend_pid()")
@@ -82,7 +70,7 @@ async def test_no_request_leaves_anything_in_its_session(client: httpx.AsyncClie
 async def test_what_is_left_is_found(pool: asyncpg.Pool, leaving: str, found: str) -> None:
     await pool.execute(leaving)
 
-    assert [row[0] for row in await pool.fetch(LEFT)] == [found]
+    assert await sessions.left(pool) == [found]
 
 
 async def test_an_open_transaction_is_rolled_back(pool: asyncpg.Pool) -> None:
