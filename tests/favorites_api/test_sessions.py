@@ -17,7 +17,7 @@ FILTERS = "?id=1&user_id=14722&item_id=10&created_at_from=2023-12-21T04:20:37Z&l
 
 # By the endpoint's name; customer 2 is deleted.
 CALLS: dict[str, list[tuple[str, str, Any]]] = {
-    "add_favorite": [("POST", URL, ONE), ("POST", f"{URL}?again", ONE), ("POST", f"{URL}?gone", ONE | {"user_id": 2})],
+    "add_favorite": [("POST", URL, body) for body in (ONE, ONE, ONE | {"user_id": 2})],
     "add_favorites": [
         ("POST", f"{URL}bulk/", {"user_id": user, "item_ids": list(range(10, 200))}) for user in (14722, 2)
     ],
