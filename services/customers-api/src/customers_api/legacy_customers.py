@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from vapteke_shared import phones
+from vapteke_shared.database import Overtaken
 from vapteke_shared.events import LegacyCustomerRead, LegacyCustomerRejected
 
 from customers_api import customer_events
@@ -43,7 +44,11 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
         raise asyncpg.DataError(type(error).__name__) from None
     await connection.execute(_CLASSIFY, import_id)
     if await connection.fetchval("SELECT EXISTS (SELECT FROM incoming WHERE applies)"):
-        for statement in (_LOCK_PHONES, _LOCK_CUSTOMERS, _SKIP, _LINK, _DECIDE, _LOSE, _CREATE, _CHANGE):
+        await connection.execute(_LOCK_PHONES)
+        await connection.execute(_LOCK_CUSTOMERS)
+        if await connection.fetchval(_UNLOCKED):
+            raise Overtaken
+        for statement in (_SKIP, _LINK, _OWN, _DECIDE, _LOSE, _CREATE, _CHANGE):
             await connection.execute(statement)
         await connection.execute(_MIRROR, import_id)
         await connection.execute(_SAY)
@@ -89,6 +94,7 @@ CREATE TEMP TABLE incoming (
     last_auth_at timestamptz, customer_id bigint, old_phone_id bigint, class text, applies bool, is_new bool,
     claims bool, links bool DEFAULT false
 ) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE locked_phones (id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE owners (phone_id bigint, customer_id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE losers (customer_id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE changes (customer_id bigint, kind text, changed json) ON COMMIT DELETE ROWS;
@@ -163,7 +169,8 @@ _CONCERNED = """
 """
 
 _LOCK_PHONES = f"""
-SELECT FROM phones WHERE id IN ({_CONCERNED}) ORDER BY id FOR NO KEY UPDATE
+WITH locked AS (SELECT id FROM phones WHERE id IN ({_CONCERNED}) ORDER BY id FOR NO KEY UPDATE)
+INSERT INTO locked_phones SELECT id FROM locked
 """
 
 # The customers that change, and all who hold or name a phone that is decided.
@@ -175,6 +182,9 @@ SELECT FROM customers WHERE id IN (
     UNION SELECT m.customer_id FROM concerned JOIN legacy_customers m ON m.phone_id = concerned.id
 ) ORDER BY id FOR NO KEY UPDATE
 """
+
+# A customer's own phone may have changed while we waited for its lock.
+_UNLOCKED = f"SELECT EXISTS ({_CONCERNED} EXCEPT SELECT id FROM locked_phones)"
 
 # Deleted through the API while we waited for its lock.
 _SKIP = """
@@ -192,6 +202,13 @@ FROM (
 JOIN customers c ON c.phone_id = greatest.phone_id AND c.deleted_at IS NULL
 WHERE i.legacy_id = greatest.legacy_id
     AND NOT EXISTS (SELECT FROM legacy_customers m WHERE m.customer_id = c.id)
+"""
+
+# A number that the API gave is the legacy row's too once the row comes to name it: no new version, and no event.
+_OWN = """
+UPDATE customers c SET phone_from = 'import' FROM incoming i
+WHERE i.applies AND c.id = i.customer_id AND c.phone_from = 'api' AND c.phone_id = i.phone_id
+    AND i.phone_id IS DISTINCT FROM i.old_phone_id
 """
 
 # Who owns a phone is a function of the state: the living customer whom the API gave it, else the greatest claimant

@@ -1,0 +1,262 @@
+"""A history of legacy changes, API calls and imports, drawn from a seed and done to the database and to the model.
+
+An import's events are delivered as Kafka may deliver them: over partitions, in batches of any size, some twice, some
+from an attempt that was broken off; two consumers share the partitions, at the same time.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from aiokafka import ConsumerRecord
+from customers_api import customers, sweeper
+from customers_api.consumer import ImportConsumers
+from customers_api.customers import CustomerNotFound, PhoneTaken
+from legacy_events import CLUSTER, Attempt, record, start_import
+from rules import FIELDS, Mirror, Model, Person, Row, Taken, Unknown
+from vapteke_shared import topics
+from vapteke_shared.events import Event, LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.health import Health
+
+PARTITIONS = 8
+PHONES = [f"7902516{number:04}" for number in range(24)]
+LEGACY_IDS = range(1, 31)
+DAY = datetime(2024, 1, 1, tzinfo=UTC)
+_VALUES: dict[str, list[Any]] = {
+    "firstname": [None, "Анна", "Виктор", "Олег"],
+    "lastname": [None, "Иванов", "Ким"],
+    "email": [None, "a@example.com", "b@example.com"],
+    "birthday": [None, DAY.date()],
+    "gender": [None, "M", "F"],
+    "city_id": [None, 0, 7],
+}
+
+
+class History:
+    def __init__(self, pool: asyncpg.Pool, consumers: Sequence[ImportConsumers], seed: int) -> None:
+        self._pool, self._consumers, self._draw = pool, consumers, random.Random(seed)
+        self.model, self.table = Model(), dict[int, Row]()
+        self._offsets, self._progress, self._clock = [0] * PARTITIONS, 0, DAY + timedelta(days=365)
+
+    async def step(self) -> str:
+        """Do one thing, and say what."""
+        [kind] = self._draw.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+        await getattr(self, f"_{kind}")()
+        return kind
+
+    # the legacy side
+
+    async def _legacy_change(self) -> None:
+        legacy_id = self._draw.choice(LEGACY_IDS)
+        row = self.table.get(legacy_id, Row(None, dict.fromkeys(FIELDS)))
+        name = self._draw.choice([*FIELDS, "phone", "phone", "last_auth_at"])
+        self.table[legacy_id] = self._changed(row, name) if legacy_id in self.table else self._new_row()
+
+    def _new_row(self) -> Row:
+        row = Row(self._draw.choice(PHONES), {name: self._draw.choice(_VALUES[name]) for name in FIELDS})
+        return self._changed(row, "last_auth_at")
+
+    def _changed(self, row: Row, name: str) -> Row:
+        draw = self._draw
+        if name == "phone":
+            return replace(row, phone=draw.choice([*PHONES, None]))
+        if name == "last_auth_at":
+            return replace(row, last_auth_at=draw.choice([None, DAY + timedelta(days=draw.randrange(30))]))
+        if draw.random() < 0.2:
+            return replace(row, fields={**row.fields, name: None}, unusable=row.unusable | {name})
+        return replace(row, fields={**row.fields, name: draw.choice(_VALUES[name])}, unusable=row.unusable - {name})
+
+    async def _legacy_ring(self) -> None:
+        """Two or three rows pass their phones on."""
+        if len(self.table) < 3:
+            return
+        ids = self._draw.sample(sorted(self.table), self._draw.choice([2, 3]))
+        rows = [self.table[legacy_id] for legacy_id in ids]
+        for legacy_id, row, before in zip(ids, rows, [rows[-1], *rows], strict=False):
+            self.table[legacy_id] = replace(row, phone=before.phone)
+
+    async def _legacy_removal(self) -> None:
+        if self.table:
+            del self.table[self._draw.choice(sorted(self.table))]
+
+    # the API
+
+    async def _create(self) -> None:
+        phone, fields = self._draw.choice(PHONES), self._some_fields()
+        async with self._pool.acquire() as connection:
+            try:
+                made = await customers.create(connection, phone, fields)
+            except PhoneTaken:
+                with pytest.raises(Taken):
+                    self.model.check_free(phone)
+                return
+        self.model.check_free(phone)
+        self.model.create(made["id"], phone, fields)
+
+    async def _update(self) -> None:
+        fields = self._some_fields()
+        await self._same(lambda c, who: customers.update(c, who, fields), lambda who: self.model.update(who, fields))
+
+    async def _change_phone(self) -> None:
+        phone = self._draw.choice(PHONES)
+        await self._same(
+            lambda c, who: customers.change_phone(c, who, phone), lambda who: self.model.change_phone(who, phone)
+        )
+
+    async def _delete(self) -> None:
+        await self._same(customers.delete, self.model.delete)
+
+    async def _restore(self) -> None:
+        await self._same(customers.restore, self.model.restore)
+
+    def _some_fields(self) -> dict[str, Any]:
+        names = self._draw.sample(FIELDS, self._draw.randrange(1, 4))
+        return {name: self._draw.choice(_VALUES[name]) for name in names}
+
+    async def _same(
+        self, call: Callable[[asyncpg.Connection, int], Awaitable[Any]], rule: Callable[[int], None]
+    ) -> None:
+        """The same to somebody in the database and in the model, or the same refusal."""
+        if not self.model.people:
+            return
+        who = self._draw.choice(sorted(self.model.people))
+        refused: type[Exception] | None = None
+        async with self._pool.acquire() as connection:
+            try:
+                await call(connection, who)
+            except (PhoneTaken, CustomerNotFound) as error:
+                refused = {PhoneTaken: Taken, CustomerNotFound: Unknown}[type(error)]
+        with pytest.raises(refused) if refused else nullcontext():
+            rule(who)
+
+    # the import
+
+    async def _import(self) -> None:
+        import_id = await start_import(self._pool)
+        self.model.classes.clear()
+        queues: list[list[ConsumerRecord]] = [[] for _ in range(PARTITIONS)]
+        if self._draw.random() < 0.5:  # an attempt that breaks off, and perhaps another reading after it
+            seen = {key: row for key, row in self.table.items() if self._draw.random() < 0.6}
+            self._publish(self._attempt(import_id), seen, queues)
+            lost = [seen]
+            for _ in range(self._draw.randrange(3)):
+                await self._legacy_change()
+        else:
+            lost = []
+        won, read = self._attempt(import_id), dict(self.table)
+        self._publish(won, read, queues)
+        await self._deliver(queues)
+
+        belongs = dict(await self._pool.fetch("SELECT legacy_id, customer_id FROM legacy_customers"))
+        for rows in lost:
+            self.model.apply(rows, belongs)
+        classes = self.model.apply(read, belongs)
+        assert await self._verdict(won, len(read)) == ("completed", dict(classes))
+
+    def _attempt(self, import_id: UUID) -> Attempt:
+        self._clock += timedelta(seconds=1)
+        return Attempt(import_id, read_at=self._clock)
+
+    def _publish(self, attempt: Attempt, rows: Mapping[int, Row], queues: list[list[ConsumerRecord]]) -> None:
+        for legacy_id in self._draw.sample(sorted(rows), len(rows)):
+            partition = legacy_id % PARTITIONS
+            if self._draw.random() < 0.02:  # rubbish between the import's own
+                self._append(queues, partition, self._draw.choice([b"{", None, b"\x00\xff"]))
+            self._append(queues, partition, _event(attempt, legacy_id, rows[legacy_id]))
+
+    def _append(self, queues: list[list[ConsumerRecord]], partition: int, event: Event | bytes | None) -> None:
+        queues[partition].append(record(event, self._offsets[partition], partition))
+        self._offsets[partition] += 1
+
+    async def _deliver(self, queues: list[list[ConsumerRecord]]) -> None:
+        """Each consumer has some of the partitions, and a batch something of some of these."""
+        partitions = self._draw.sample(range(PARTITIONS), PARTITIONS)
+        cut = self._draw.randrange(PARTITIONS + 1)
+        plans = [self._batches([queues[p] for p in share]) for share in (partitions[:cut], partitions[cut:])]
+        await asyncio.gather(*(self._consume(*each) for each in zip(self._consumers, plans, strict=True)))
+
+    def _batches(self, queues: list[list[ConsumerRecord]]) -> list[list[ConsumerRecord]]:
+        batches = []
+        waiting = [list(queue) for queue in queues if queue]
+        while waiting:
+            batch = []
+            for queue in self._draw.sample(waiting, self._draw.randrange(1, len(waiting) + 1)):
+                size = self._draw.randrange(1, len(queue) + 1)
+                batch += queue[:size]
+                del queue[:size]
+            batches += [batch] * self._draw.choice([1, 1, 1, 2])
+            waiting = [queue for queue in waiting if queue]
+        return batches
+
+    async def _consume(self, consumers: ImportConsumers, batches: Sequence[Sequence[ConsumerRecord]]) -> None:
+        for batch in batches:
+            await consumers.apply_legacy(batch, CLUSTER, {})
+
+    async def _verdict(self, won: Attempt, rows: int) -> tuple[str, dict[str, int]]:
+        last = {p: offset - 1 for p, offset in enumerate(self._offsets) if offset}
+        event = record(won.published(rows, last), self._progress, topic=topics.IMPORT_PROGRESS.name)
+        self._progress += 1
+        await self._consumers[0].apply_progress([event], CLUSTER, {})
+        async with self._pool.acquire() as connection:
+            await sweeper.Sweeper(self._pool, Health(), 900).sweep(connection)
+        job = await self._pool.fetchrow("SELECT * FROM imports WHERE id = $1", won.import_id)
+        counts = {name: job[name] for name in sweeper.CLASSES if job[name]}
+        assert sum(counts.values()) == job["read"] == rows
+        return job["status"], counts
+
+
+_WEIGHTS = {
+    "legacy_change": 40,
+    "legacy_ring": 4,
+    "legacy_removal": 2,
+    "create": 6,
+    "update": 10,
+    "change_phone": 10,
+    "delete": 8,
+    "restore": 8,
+    "import": 8,
+}
+
+
+def _event(attempt: Attempt, legacy_id: int, row: Row) -> LegacyCustomerRead | LegacyCustomerRejected:
+    if row.phone is None:
+        return attempt.rejected(legacy_id)
+    unusable = dict.fromkeys(row.unusable, "too_long") or None
+    return attempt.read(legacy_id, row.phone, last_auth_at=row.last_auth_at, unusable=unusable, **row.fields)
+
+
+async def held(pool: asyncpg.Pool) -> Model:
+    """What the database holds."""
+    people = {
+        row["id"]: Person(
+            row["phone"],
+            row["phone_from"],
+            {name: row[name] for name in FIELDS},
+            row["last_auth_at"],
+            row["deleted_at"] is not None,
+        )
+        for row in await pool.fetch(_PEOPLE)
+    }
+    mirrors = {
+        row["legacy_id"]: Mirror(
+            row["customer_id"], row["phone"], {name: row[name] for name in FIELDS}, row["last_auth_at"]
+        )
+        for row in await pool.fetch(_MIRRORS)
+    }
+    return Model(people, mirrors)
+
+
+_PEOPLE = """
+SELECT c.*, p.digits AS phone, f.name AS firstname
+FROM customers c LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f ON f.id = c.firstname_id ORDER BY c.id
+"""
+_MIRRORS = """
+SELECT m.*, p.digits AS phone FROM legacy_customers m JOIN phones p ON p.id = m.phone_id ORDER BY legacy_id
+"""
