@@ -124,6 +124,7 @@ async def test_fifty_who_add_the_same_at_once_get_one_favorite(client: httpx.Asy
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 49}
     [favorite] = (await listed(client))["items"]
     assert all(answer.json() == favorite for answer in answers)
+    assert (await add(client, 14722, 11))["id"] <= favorite["id"] + 10  # ids are lost to those alone who truly met
 
 
 async def test_a_favorite_that_is_known_takes_no_id(client: httpx.AsyncClient) -> None:
