@@ -1,6 +1,5 @@
 """The Kafka door: customers as they are after each change."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import asyncpg
@@ -14,11 +13,11 @@ from vapteke_shared.offsets import Partition
 from vapteke_shared.settings import WorkSettings
 
 from favorites_api import deleted_customers
-from favorites_api.deleted_customers import CustomerState
+from favorites_api.deleted_customers import CustomerId, CustomerState
 
 RESET = "favorites-api offsets reset"
-_ID = re.compile(rb"[1-9][0-9]{0,17}")
 _decode = msgspec.json.Decoder(CustomerState).decode
+_decode_id = msgspec.json.Decoder(CustomerId).decode
 
 log = logs.get(__name__)
 passed_over = Counter("vapteke_passed_over_records", "Records that could not be understood", ["topic"])
@@ -49,28 +48,17 @@ class CustomersConsumer:
         ):
             fresh = [record for record in records if is_new(record)]
             await deleted_customers.follow(connection, filter(None, map(_state, fresh)))
-            await deleted_customers.erase(connection, sorted({*filter(None, map(_erased, fresh))}))
 
 
 def _state(record: ConsumerRecord) -> CustomerState | None:
-    if record.value is None:
-        return None
+    """Whatever the event's type: the state says it all. A null value erases the person that the key names."""
     try:
+        if record.value is None:
+            return deleted_customers.erased(_decode_id(record.key or b""))
         return _decode(record.value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         _pass_over(record, type(error).__name__)
         return None
-
-
-def _erased(record: ConsumerRecord) -> int | None:
-    """Whom a null value erases: its key says it."""
-    if record.value is not None:
-        return None
-    key = record.key or b""
-    if _ID.fullmatch(key):
-        return int(key)
-    _pass_over(record, "a key that is no customer's id")
-    return None
 
 
 def _pass_over(record: ConsumerRecord, reason: str) -> None:

@@ -1,19 +1,30 @@
 """Which customers are deleted, as their events tell: their favorites are hidden, and shown again when they are back."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated
 
 import asyncpg
 import msgspec
+from msgspec import Meta
+
+CustomerId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+_ERASED = 2**63 - 1
+"""The version of a person who was erased: nothing is newer."""
 
 
 class CustomerState(msgspec.Struct, frozen=True):
-    """What an event on the customers' topic says of the one thing that matters here."""
+    """What an event on the customers' topic says of the one thing that matters here; all of it fits into Postgres."""
 
-    id: int
-    version: int
-    deleted_at: datetime | None
+    id: CustomerId
+    version: Annotated[int, Meta(ge=1, lt=_ERASED)]
+    deleted_at: Annotated[datetime, Meta(tz=True)] | None
     changed: list[str]
+
+    def __post_init__(self) -> None:
+        """Raises OverflowError: an instant in year 1 or 9999 may be in none at all by UTC."""
+        if self.deleted_at is not None:
+            self.deleted_at.astimezone(UTC)
 
     @property
     def is_turn(self) -> bool:
@@ -21,11 +32,16 @@ class CustomerState(msgspec.Struct, frozen=True):
         return self.deleted_at is not None or "deleted_at" in self.changed
 
 
+def erased(customer_id: int) -> CustomerState:
+    """The state of a person who was erased."""
+    return CustomerState(customer_id, _ERASED, datetime.now(UTC), [])
+
+
 async def follow(connection: asyncpg.Connection, states: Iterable[CustomerState]) -> None:
-    """Take over what is newer than what is known. Safe in any order, and to repeat.
+    """Take over what is newer than what is known, and delete the favorites of people who were erased. Safe to repeat.
 
     Only deletions and restorations make rows. Other events of the living (an import has one for each) are looked at
-    for a restoration that compaction has removed.
+    for a restoration that compaction has removed; that one alone needs the order which Kafka keeps.
     """
     newest: dict[int, CustomerState] = {}
     turns = set()
@@ -35,26 +51,18 @@ async def follow(connection: asyncpg.Connection, states: Iterable[CustomerState]
         if state.is_turn:
             turns.add(state.id)
     if turns:
-        await connection.execute(_TURN, *_columns(newest[customer_id] for customer_id in sorted(turns)))
+        await connection.execute(_TURN, *_columns([newest[customer_id] for customer_id in sorted(turns)]))
     # version 1 is a creation: nothing can have come before
     if living := [state for state in newest.values() if state.id not in turns and state.version > 1]:
         await connection.execute(_LIVES, *_columns(living)[:2])
+    if gone := [state.id for state in newest.values() if state.version == _ERASED]:
+        await connection.execute("DELETE FROM favorites WHERE user_id = ANY($1)", gone)
 
 
-async def erase(connection: asyncpg.Connection, customer_ids: Sequence[int]) -> None:
-    """Delete the favorites of people who were erased, and let nobody add any: there is no way back."""
-    if not customer_ids:
-        return
-    await connection.execute(_ERASED, customer_ids, [_LAST] * len(customer_ids))
-    await connection.execute("DELETE FROM favorites WHERE user_id = ANY($1)", customer_ids)
+def _columns(states: Sequence[CustomerState]) -> tuple[list[int], list[int], list[datetime | None]]:
+    return [each.id for each in states], [each.version for each in states], [each.deleted_at for each in states]
 
 
-def _columns(states: Iterable[CustomerState]) -> tuple[list[int], list[int], list[datetime | None]]:
-    rows = list(states)
-    return [row.id for row in rows], [row.version for row in rows], [row.deleted_at for row in rows]
-
-
-_LAST = 2**63 - 1
 _TURN = """
 INSERT INTO deleted_customers (customer_id, version, deleted_at)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[])
@@ -65,9 +73,4 @@ _LIVES = """
 UPDATE deleted_customers d SET version = newer.version, deleted_at = NULL
 FROM unnest($1::bigint[], $2::bigint[]) AS newer (customer_id, version)
 WHERE d.customer_id = newer.customer_id AND d.version < newer.version AND d.deleted_at IS NOT NULL
-"""
-_ERASED = """
-INSERT INTO deleted_customers (customer_id, version, deleted_at)
-SELECT customer_id, version, now() FROM unnest($1::bigint[], $2::bigint[]) AS erased (customer_id, version)
-ON CONFLICT (customer_id) DO UPDATE SET version = EXCLUDED.version, deleted_at = EXCLUDED.deleted_at
 """
