@@ -7,8 +7,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class RunningStack:
         self._ready = ready
         headers = {"Authorization": f"Bearer {self['token']}"}
         self.client = httpx.AsyncClient(base_url=self["customers_api"], headers=headers, timeout=10)
+        self.favorites = httpx.AsyncClient(base_url=self["favorites_api"], headers=headers, timeout=10)
 
     def __getitem__(self, name: str) -> Any:
         return json.loads(self._ready.read_text())[name]
@@ -50,6 +51,24 @@ class RunningStack:
 
     def kill(self, name: str) -> None:
         os.kill(self["processes"][name], signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """The process lives, and does nothing while the block runs."""
+        pid = self["processes"][name]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    async def is_ready(self, name: str) -> bool:
+        """What the process says of itself; one that does not answer is not ready."""
+        try:
+            answer = await self.client.get(self["metrics"][name].replace("/metrics", "/health/ready"))
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200
 
     async def forget_customers(self) -> None:
         async with self.database() as connection:
@@ -118,6 +137,7 @@ async def running_stack(legacy: Server, **variables: str) -> AsyncIterator[Runni
             stack = RunningStack(ready)
             yield stack
             await stack.client.aclose()
+            await stack.favorites.aclose()
         finally:
             if up.returncode is None:
                 up.send_signal(signal.SIGTERM)
