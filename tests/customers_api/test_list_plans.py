@@ -1,9 +1,8 @@
 """How Postgres runs the lists: by an index, whatever is asked for; and what the indexes cost who writes."""
 
-import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from itertools import combinations, islice
 from typing import Any
@@ -11,11 +10,13 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
+import explaining
 import pytest
 from customers_api import customer_lists, legacy_customers
 from customers_api.consumer import ImportConsumers
 from customers_api.models import SCHEMA
 from customers_api.settings import WorkSettings
+from explaining import COSTS, Explaining, nodes, scanned, used
 from legacy_events import CLUSTER, records, start_import
 from legacy_importer import translate
 from legacy_importer.settings import Genders
@@ -26,11 +27,6 @@ from vapteke_shared import database
 from vapteke_shared.health import Health
 
 CUSTOMERS, BATCH = 100_000, 5_000
-# Postgres' own settings, and with the one that most change
-COSTS = {
-    "by default": {"random_page_cost": "4", "effective_cache_size": "4GB", "work_mem": "4MB"},
-    "on an SSD": {"random_page_cost": "1.1", "effective_cache_size": "4GB", "work_mem": "4MB"},
-}
 INDEXES = {
     "phone": "customers_living_phone_key",
     "email": "customers_email_idx",
@@ -55,48 +51,6 @@ SELECT
     CASE id % 2 WHEN 0 THEN 'F' ELSE 'M' END, id % 100
 FROM new
 """
-
-
-class Explaining(asyncpg.Connection):
-    """Keeps the plan of what it fetched last, as Postgres makes it for these values."""
-
-    plan: dict[str, Any]
-
-    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
-        await self.explain(query, *args)
-        return await super().fetch(query, *args, **options)
-
-    async def prepare(self, query: str, **options: Any) -> Any:
-        return Explained(await super().prepare(query, **options), self)
-
-    async def explain(self, query: str, *args: Any) -> None:
-        [[plan]] = await super().fetch(f"EXPLAIN (FORMAT JSON) {query}", *args)
-        self.plan = json.loads(plan)[0]["Plan"]
-
-
-class Explained:
-    def __init__(self, statement: asyncpg.prepared_stmt.PreparedStatement, connection: Explaining) -> None:
-        self._statement, self._connection = statement, connection
-
-    async def fetch(self, *args: Any) -> Any:
-        await self._connection.explain(self._statement.get_query(), *args)
-        return await self._statement.fetch(*args)
-
-
-def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
-
-
-def scanned(connection: Explaining) -> list[str]:
-    """Tables that were read whole; that of the counts has a row or some."""
-    found = [node["Relation Name"] for node in nodes(connection.plan) if node["Node Type"] == "Seq Scan"]
-    return [name for name in found if name != "customer_counts"]
-
-
-def used(connection: Explaining) -> set[str]:
-    return {node["Index Name"] for node in nodes(connection.plan) if "Index Name" in node}
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +83,8 @@ async def import_people(consumers: ImportConsumers, pool: asyncpg.Pool) -> None:
 
 @pytest.fixture(params=COSTS)
 async def connection(request: pytest.FixtureRequest, postgres_server: Postgres, full: str) -> AsyncIterator[Explaining]:
-    connection = await asyncpg.connect(
-        postgres_server.dsn_of(full, "customers_app", "app"),
-        connection_class=Explaining,
-        server_settings={"search_path": "customers", **COSTS[request.param]},
-    )
+    dsn = postgres_server.dsn_of(full, "customers_app", "app")
+    connection = await explaining.connect(dsn, "customers", request.param)
     yield connection
     await connection.close()
 

@@ -64,7 +64,7 @@ def downgrade() -> None:
 _INDEXES = [
     "CREATE UNIQUE INDEX favorites_user_id_key ON favorites.favorites (user_id, item_id) INCLUDE (id, created_at)",
     "CREATE INDEX favorites_item_id_idx ON favorites.favorites (item_id, id) INCLUDE (user_id, created_at)",
-    "CREATE INDEX favorites_created_at_idx ON favorites.favorites (created_at) INCLUDE (user_id)",
+    "CREATE INDEX favorites_created_at_idx ON favorites.favorites (created_at)",
 ]
 
 # Appended, never updated in place: writers would wait for each other.
