@@ -128,6 +128,19 @@ async def test_what_happened_while_the_follower_was_dead_shows_once_it_is_ready(
     log.info("gone %.2f s after it was ready", await customer.shows(customer.others))
 
 
+async def test_a_follower_without_places_reads_all_from_the_beginning(stack: RunningStack, customer: Customer) -> None:
+    await customer.delete()
+    await customer.shows(customer.others)
+
+    stack.kill(FOLLOWER)
+    async with stack.database() as connection:  # as a backup from before the deletion, or `offsets reset`, leaves it
+        await connection.execute("TRUNCATE favorites.deleted_customers, favorites.consumed_offsets")
+    assert await customer.listed() == customer.both
+    await lasted(lambda: stack.is_ready(FOLLOWER), True, 30)
+
+    await customer.shows(customer.others)
+
+
 async def test_favorites_are_served_while_kafka_hangs_and_follow_once_it_answers(
     stack: RunningStack, customer: Customer
 ) -> None:

@@ -110,6 +110,7 @@ class BatchConsumer(Consumer):
         self._batches = f"{topic}: batches"
         self._refused: str | None = "not yet checked"
         self._gaps: dict[Partition, int] = {}
+        self._unsought: set[TopicPartition] = set()
         self._subscriber = self._broker.subscriber(
             topic,
             group_id=group,
@@ -136,12 +137,19 @@ class BatchConsumer(Consumer):
         except offsets.KafkaReplaced as error:
             self._refuse(str(error))
             return
+        self._seek_once(partitions, places)
         # read after the places: what is applied meanwhile must not look like an end below its place
         ends = await self._consumer.end_offsets(partitions) if partitions else {}
         for tp, end in ends.items():
             lag.labels(tp.topic, tp.partition).set(end - places.get(Partition(*tp), 0))
         behind = [tp for tp, end in ends.items() if end < places.get(Partition(*tp), 0)]
         self._refuse("a topic ends below the stored offset" if behind else None)
+
+    def _seek_once(self, assigned: Collection[TopicPartition], places: Mapping[Partition, int]) -> None:
+        """Without a place a partition begins at the start, wherever the group's own offset is."""
+        for partition in self._unsought.intersection(assigned, self._consumer.assignment()):
+            self._consumer.seek(partition, places.get(Partition(*partition), 0))
+        self._unsought.difference_update(assigned)
 
     def _refuse(self, why: str | None) -> None:
         self._refused = why
@@ -217,13 +225,11 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
         """Nothing: a batch in hand may finish, its transaction decides."""
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._owner._unsought = set(assigned)
         try:
-            places = await self._owner._stored(assigned)
-        except Exception as error:  # the batch itself looks again
+            self._owner._seek_once(assigned, await self._owner._stored(assigned))
+        except Exception as error:  # the next check looks again
             log.warning("cannot read the places", error=_named(error))
-            return
-        for partition, offset in places.items():
-            self._owner._consumer.seek(TopicPartition(*partition), offset)
 
 
 def _named(error: Exception) -> str:

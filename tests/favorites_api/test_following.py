@@ -1,0 +1,85 @@
+"""The consumer of the customers' topic over a real Kafka: where it begins to read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaProducer
+from favorites_api.consumer import CustomersConsumer
+from favorites_api.models import SCHEMA
+from vapteke_local.kafka import Kafka
+from vapteke_local.postgres import Postgres
+from vapteke_shared import database, topics
+from vapteke_shared.health import Health
+from vapteke_shared.settings import WorkSettings
+from vapteke_shared.topics import TopicsSettings
+
+DELETED = b'{"id": 7, "version": 2, "deleted_at": "2026-01-02T03:04:05Z", "changed": ["deleted_at"]}'
+NOBODY = "SELECT NOT EXISTS (SELECT FROM deleted_customers)"
+
+
+@pytest.fixture
+async def with_kafka(settings: WorkSettings, kafka_server: Kafka) -> WorkSettings:
+    """Somebody is deleted, in a topic that the group has read to its end."""
+    await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap)
+    await producer.start()
+    await producer.send_and_wait(topics.CUSTOMERS.name, DELETED, key=b"7")
+    await producer.stop()
+    return settings.model_copy(update={"kafka_bootstrap_servers": kafka_server.bootstrap})
+
+
+@asynccontextmanager
+async def following(settings: WorkSettings) -> AsyncIterator[tuple[asyncpg.Pool, Health]]:
+    health, stopping = Health(), asyncio.Event()
+    async with database.create_pool(settings, SCHEMA, 2) as pool:
+        running = asyncio.create_task(CustomersConsumer(settings, pool, health).run(stopping))
+        yield pool, health
+        stopping.set()
+        await asyncio.wait_for(running, 30)
+
+
+async def hidden(pool: asyncpg.Pool) -> None:
+    async with asyncio.timeout(30):
+        while await pool.fetchval(NOBODY):
+            await asyncio.sleep(0.05)
+
+
+async def test_without_places_it_reads_from_the_beginning_wherever_the_groups_offset_is(
+    with_kafka: WorkSettings,
+) -> None:
+    async with following(with_kafka) as (pool, _):
+        await hidden(pool)
+    async with database.create_pool(with_kafka, SCHEMA, 1) as pool:
+        await pool.execute("DELETE FROM consumed_offsets")
+        await pool.execute("DELETE FROM deleted_customers")
+
+    async with following(with_kafka) as (pool, _):
+        await hidden(pool)
+
+
+async def test_places_that_could_not_be_read_at_first_are_sought_later(
+    with_kafka: WorkSettings, pool: asyncpg.Pool, owner: asyncpg.Connection
+) -> None:
+    async with following(with_kafka) as (pool, _):
+        await hidden(pool)
+    await owner.execute("TRUNCATE favorites.deleted_customers, favorites.consumed_offsets")
+    await owner.execute("ALTER TABLE favorites.consumed_offsets RENAME TO away")
+
+    async with following(with_kafka) as (pool, health):
+        async with asyncio.timeout(30):
+            while not health.faults:
+                await asyncio.sleep(0.05)
+        assert await pool.fetchval(NOBODY)
+        await owner.execute("ALTER TABLE favorites.away RENAME TO consumed_offsets")
+
+        await hidden(pool)
+
+
+@pytest.fixture
+async def owner(postgres_server: Postgres, database_name: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(postgres_server.dsn_of(database_name))
+    yield connection
+    await connection.close()
