@@ -30,6 +30,7 @@ CALLS: dict[str, list[tuple[str, str, Any]]] = {
     "start_import": [("POST", IMPORTS, None)],
     "list_imports": [("GET", IMPORTS, None)],
     "get_import": [("GET", IMPORTS + "{}/", None)],
+    "cancel_import": [("POST", IMPORTS + "{}/cancel/", None)],
     "list_rejections": [("GET", IMPORTS + "{}/rejections/", None)],
 }
 

@@ -117,6 +117,73 @@ async def test_a_doomed_import_ends_when_nothing_is_in_flight(pool: asyncpg.Pool
     assert (await sweep(pool, sweeper))[:2] == ("failed", "cannot be reached")
 
 
+async def cancel(pool: asyncpg.Pool, import_id: UUID) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await imports.cancel(connection, import_id)
+
+
+async def test_a_cancelled_import_accounts_for_what_was_read(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper
+) -> None:
+    running = await start_import(pool, upper_bounds=[100, 200, 300], in_flight=2)
+    first, second = Attempt(running, chunk=0), Attempt(running, chunk=1)
+    await consumers.apply_legacy(records(batch(first)), CLUSTER, {})
+    await publish(pool, first, 4, {0: 3})
+    await pool.execute("UPDATE import_chunks SET status = 'planned' WHERE chunk = 2")  # not yet asked for
+    await cancel(pool, running)
+    assert (await sweep(pool, sweeper))[0] == "running", "a range is in flight"
+
+    await publish(pool, second, 0, {})
+
+    assert await sweep(pool, sweeper) == ("cancelled", None, 4, 3, 1, 3)
+
+
+async def test_cancelled_when_all_was_read_it_is_completed(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    await consumers.apply_legacy(records(batch(attempt)), CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 3})
+
+    await cancel(pool, running)
+
+    assert (await sweep(pool, sweeper))[:2] == ("completed", None)
+
+
+async def test_a_difference_is_a_failure_even_of_a_cancelled_import(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper
+) -> None:
+    running = await start_import(pool, upper_bounds=[100, 200], in_flight=1)
+    attempt = Attempt(running, chunk=0)
+    await consumers.apply_legacy(records(batch(attempt)[:3]), CLUSTER, {})
+    await cancel(pool, running)
+
+    await publish(pool, attempt, 4, {0: 2})
+
+    status, error, *_ = await sweep(pool, sweeper)
+    assert (status, error) == (
+        "failed",
+        "range 0 (keys after the beginning up to 100): 4 rows were read, 3 were counted",
+    )
+
+
+async def test_of_old_imports_the_job_alone_is_kept(consumers: ImportConsumers, pool: asyncpg.Pool) -> None:
+    keeping = Sweeper(pool, Health(), stalled_seconds=900, kept=2)
+
+    offset = 0
+    for _ in range(4):
+        attempt = Attempt(await start_import(pool))
+        await consumers.apply_legacy(records(batch(attempt), offset), CLUSTER, {})
+        await publish(pool, attempt, 4, {0: offset + 3})
+        await sweep(pool, keeping)
+        offset += 4
+
+    assert await pool.fetchval("SELECT count(*) FROM imports WHERE read = 4 AND rejected = 1") == 4
+    for table in ("import_rejections", "import_chunks", "import_counts"):
+        kept = {row[0] for row in await pool.fetch(f"SELECT DISTINCT import_id FROM {table}")}
+        assert kept == {row[0] for row in await pool.fetch("SELECT id FROM imports ORDER BY requested_at DESC LIMIT 2")}
+
+
 async def test_an_empty_table_completes_with_a_warning(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
     await start_import(pool, upper_bounds=[])
 

@@ -48,22 +48,22 @@ class Query(BaseModel):
 
 
 class Paging(Query):
-    """Which part of a list."""
+    """Which part of a list. The filters of a subclass can be combined; an item must meet them all."""
 
     limit: Annotated[int, Field(ge=1, le=1000), Digits] = Field(50, description="items per answer", examples=[50])
     offset: Annotated[int, Field(ge=0, le=INT64), Digits] = Field(0, description="rows to skip", examples=[0])
-
-
-class ListQuery(Paging):
-    """The filters of a subclass can be combined; an item must meet them all. What was not given is None."""
-
-    cursor: str = optional("where to go on, from the `Link` of the page before; not beside `offset`")
-    count: Flag = Field(True, description="false leaves `count` out", examples=[True])
 
     def filters(self) -> dict[str, Any]:
         """Those that were given."""
         given = self.model_dump(exclude_unset=True, exclude=set(ListQuery.model_fields))
         return {name: value for name, value in given.items() if value is not False}
+
+
+class ListQuery(Paging):
+    """A list that a cursor leads through."""
+
+    cursor: str = optional("where to go on, from the `Link` of the page before; not beside `offset`")
+    count: Flag = Field(True, description="false leaves `count` out", examples=[True])
 
 
 Q = TypeVar("Q", bound=Query)

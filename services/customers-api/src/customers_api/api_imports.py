@@ -6,16 +6,17 @@ import asyncpg
 from fastapi import Request, Response
 from vapteke_shared import audit, auth, openapi, queries, rest
 from vapteke_shared.problems import ProblemError
-from vapteke_shared.queries import Paging
 
-from customers_api import imports
+from customers_api import import_lists, imports
 from customers_api.schemas import (
     Import,
     ImportId,
     ImportList,
+    ImportQuery,
     ImportStarted,
     Rejection,
     RejectionList,
+    RejectionQuery,
     StartedImport,
 )
 
@@ -62,13 +63,13 @@ async def start_import(request: Request, response: Response) -> Import:
     summary="List imports",
     dependencies=[auth.needs("imports:read")],
     response_description="The page",
-    openapi_extra=queries.parameters(Paging),
+    openapi_extra=queries.parameters(ImportQuery),
 )
 async def list_imports(request: Request) -> ImportList:
     """The latest first."""
-    asked = queries.read(request, Paging)
+    asked = queries.read(request, ImportQuery)
     async with rest.connection(request) as connection:
-        rows, count = await imports.history(connection, asked.limit, asked.offset)
+        rows, count = await import_lists.history(connection, asked.filters(), asked.limit, asked.offset)
     return ImportList(items=[_import(row) for row in rows], count=count)
 
 
@@ -82,7 +83,7 @@ async def list_imports(request: Request) -> ImportList:
 async def get_import(request: Request, import_id: ImportId) -> Import:
     """The job: status, counts, and how long it will take."""
     async with rest.connection(request) as connection:
-        row = await imports.find(connection, import_id)
+        row = await import_lists.find(connection, import_id)
     if row is None:
         raise _no_import()
     return _import(row)
@@ -94,16 +95,35 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
     dependencies=[auth.needs("imports:read")],
     response_description="The page",
     responses=openapi.problems(import_not_found=404),
-    openapi_extra=queries.parameters(Paging),
+    openapi_extra=queries.parameters(RejectionQuery),
 )
 async def list_rejections(request: Request, import_id: ImportId) -> RejectionList:
-    """In the order of the legacy ids."""
-    asked = queries.read(request, Paging)
+    """In the order of the legacy ids. Of an import that is long past they are gone: `IMPORTS_KEPT`."""
+    asked = queries.read(request, RejectionQuery)
     async with rest.connection(request) as connection:
-        if await imports.find(connection, import_id) is None:
+        if await import_lists.find(connection, import_id) is None:
             raise _no_import()
-        rows, count = await imports.rejections(connection, import_id, asked.limit, asked.offset)
+        rows, count = await import_lists.rejections(connection, import_id, asked.filters(), asked.limit, asked.offset)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
+
+
+@router.post(
+    "/rest/v1/imports/{import_id}/cancel/",
+    status_code=202,
+    summary="Cancel an import",
+    dependencies=[auth.needs("imports:run")],
+    response_description="The job",
+    responses=openapi.problems(import_not_found=404, import_ended=409),
+)
+async def cancel_import(request: Request, import_id: ImportId) -> Import:
+    """No more ranges are read; what is in flight is still applied and counted, then the job is `cancelled`.
+
+    What was applied stays. Cancelling again does no harm.
+    """
+    async with rest.connection(request) as connection, connection.transaction():
+        await imports.cancel(connection, import_id)
+    audit.record(request, "imports.cancel", [str(import_id)])
+    return await get_import(request, import_id)
 
 
 async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:

@@ -68,5 +68,5 @@ async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
             consumers.progress.run,
             Relay(settings, pool, state).run,
             lambda s: relay.measure(pool, s),
-            Sweeper(pool, state, settings.import_stalled_seconds).run,
+            Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept).run,
         )

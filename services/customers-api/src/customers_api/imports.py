@@ -3,7 +3,7 @@
 Every function works in the caller's transaction. `imports` is locked before anything that hangs on its status.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -11,13 +11,19 @@ import msgspec
 from prometheus_client import Counter
 from vapteke_shared import logs, topics
 from vapteke_shared.events import Failed, Planned, PlanRequested, PlanStarted, RangePublished, RangeRequested
+from vapteke_shared.problems import ProblemError
 
-from customers_api import outbox
+from customers_api import import_lists, outbox
 from customers_api.models import ALIVE
 
 log = logs.get(__name__)
 verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
 EMPTY_TABLE = "warning: the legacy table is empty"
+
+
+class ImportEnded(ProblemError):
+    def __init__(self) -> None:
+        super().__init__(409, "import_ended", "The import has ended already; finished_at says when.")
 
 
 async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[asyncpg.Record, bool]:
@@ -28,35 +34,29 @@ async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[
             event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range)
             await outbox.add(connection, topics.IMPORT_TASKS.name, [outbox.message(str(job["id"]), event)])
             return job, True
-        job = await connection.fetchrow(_JOBS + " WHERE i.status = ANY($1)", ALIVE)
+        job = await import_lists.find_alive(connection)
         if job is not None:
             return job, False
         # it has ended in between: then this one starts
-
-
-async def find(connection: asyncpg.Connection, import_id: UUID) -> asyncpg.Record | None:
-    return await connection.fetchrow(_JOBS + " WHERE i.id = $1", import_id)
-
-
-async def history(connection: asyncpg.Connection, limit: int, offset: int) -> tuple[Sequence[asyncpg.Record], int]:
-    rows = await connection.fetch(_JOBS + " ORDER BY i.requested_at DESC, i.id LIMIT $1 OFFSET $2", limit, offset)
-    return rows, await connection.fetchval("SELECT count(*) FROM imports")
-
-
-async def rejections(
-    connection: asyncpg.Connection, import_id: UUID, limit: int, offset: int
-) -> tuple[Sequence[asyncpg.Record], int]:
-    """Those of the winning attempts, and the phone conflicts."""
-    rows = await connection.fetch(
-        f"SELECT r.* {_COUNTED_REJECTIONS} ORDER BY r.legacy_id, r.id LIMIT $2 OFFSET $3", import_id, limit, offset
-    )
-    return rows, await connection.fetchval(f"SELECT count(*) {_COUNTED_REJECTIONS}", import_id)
 
 
 async def lock_alive(connection: asyncpg.Connection, import_ids: Collection[UUID]) -> set[UUID]:
     """Which of them are alive; they stay so until the transaction's end."""
     rows = await connection.fetch(_LOCK_ALIVE, list(import_ids), ALIVE)
     return {row["id"] for row in rows}
+
+
+async def cancel(connection: asyncpg.Connection, import_id: UUID) -> None:
+    """Ask for no more ranges; the sweeper ends the import when what is in flight has come. Safe to repeat.
+
+    Before there is a plan nothing is in flight: it ends at once. Raises ImportEnded.
+    """
+    status = await connection.fetchval(_CANCEL, import_id)
+    if status == "cancelled":
+        verdicts.labels(status).inc()
+        log.info("the import has ended", import_id=str(import_id), status=status)
+    elif status is None and await connection.fetchval(_HAS_ENDED, import_id):
+        raise ImportEnded
 
 
 async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> None:
@@ -118,36 +118,17 @@ ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOT
 RETURNING *
 """
 
-# While an import lives, its counts are those of the attempts that have won so far.
-_JOBS = """
-SELECT
-    i.id, i.status, i.planned_rows, i.error, i.requested_at, i.started_at, i.finished_at,
-    coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
-    coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
-    coalesce(live.rejected, i.rejected) AS rejected, coalesce(live.repaired, i.repaired) AS repaired,
-    extract(epoch FROM coalesce(i.finished_at, now()) - i.started_at)::float AS seconds
-FROM imports i
-LEFT JOIN LATERAL (
-    SELECT
-        sum(n.created)::bigint AS created, sum(n.updated)::bigint AS updated, sum(n.unchanged)::bigint AS unchanged,
-        sum(n.skipped)::bigint AS skipped, sum(n.rejected)::bigint AS rejected,
-        CASE WHEN i.finished_at IS NULL THEN (
-            SELECT count(DISTINCT r.legacy_id) FROM import_rejections r JOIN import_chunks w
-            ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
-            WHERE r.import_id = i.id AND r.kind = 'field'
-        ) END AS repaired
-    FROM import_chunks c JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
-    WHERE c.import_id = i.id AND i.finished_at IS NULL
-) AS live ON true
-"""
-
-_COUNTED_REJECTIONS = """
-FROM import_rejections r
-LEFT JOIN import_chunks c ON (c.import_id, c.chunk, c.attempt) = (r.import_id, r.chunk, r.attempt)
-WHERE r.import_id = $1 AND (r.attempt IS NULL OR c.chunk IS NOT NULL)
-"""
-
 _LOCK_ALIVE = "SELECT id FROM imports WHERE id = ANY($1) AND status = ANY($2) ORDER BY id FOR SHARE"
+
+_CANCEL = """
+UPDATE imports SET
+    cancelled_at = coalesce(cancelled_at, now()),
+    status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
+    finished_at = CASE WHEN status = 'running' THEN finished_at ELSE now() END
+WHERE id = $1 AND status IN ('requested', 'planning', 'running') RETURNING status
+"""
+
+_HAS_ENDED = "SELECT status IN ('completed', 'failed') FROM imports WHERE id = $1"
 
 _PLAN_STARTED = """
 UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now()) WHERE id = $1 AND status = 'requested'
@@ -168,7 +149,8 @@ _NEXT_RANGES = """
 UPDATE import_chunks SET status = 'requested'
 WHERE import_id = $1 AND chunk IN (
     SELECT chunk FROM import_chunks c JOIN imports i ON i.id = c.import_id
-    WHERE c.import_id = $1 AND c.status = 'planned' AND i.status = 'running' AND i.error IS NULL
+    WHERE c.import_id = $1 AND c.status = 'planned' AND i.status = 'running'
+        AND i.error IS NULL AND i.cancelled_at IS NULL
     ORDER BY chunk
     LIMIT greatest($2 - (SELECT count(*) FROM import_chunks WHERE import_id = $1 AND status = 'requested'), 0)
 )

@@ -164,6 +164,7 @@ class Import(Table, table=True):
     error: str | None = Field(None, sa_type=Text)
     requested_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
     started_at: datetime | None = Field(None, sa_type=INSTANT)
+    cancelled_at: datetime | None = Field(None, sa_type=INSTANT)
     finished_at: datetime | None = Field(None, sa_type=INSTANT)
 
 

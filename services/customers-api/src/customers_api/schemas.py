@@ -5,9 +5,11 @@ from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, WrapValidator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WrapValidator
 from pydantic.json_schema import SkipJsonSchema
-from vapteke_shared.fields import Id, Moment
+from vapteke_shared import queries
+from vapteke_shared.fields import INT64, Id, Moment
+from vapteke_shared.queries import Digits, Paging, optional
 from vapteke_shared.shapes import Answer, Asked, Instant, without_defaults
 
 from customers_api.fields import Birthday, CityId, Email, Gender, Name, PhoneText
@@ -135,6 +137,14 @@ class CustomersFound(Answer):
 
 ImportId = Annotated[UUID, Field(description="the import's id", examples=["0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11"])]
 Status = Literal["requested", "planning", "running", "completed", "failed", "cancelled"]
+Statuses = Annotated[list[Status], AfterValidator(lambda states: sorted(set(states)))]
+Kind = Literal["row", "field", "phone_conflict"]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,60}$")]
+LegacyIds = Annotated[
+    list[Annotated[int, Field(ge=-INT64 - 1, le=INT64), Digits]],
+    Field(max_length=1000),
+    AfterValidator(lambda ids: sorted(set(ids))),
+]
 
 
 class StartedImport(Answer):
@@ -181,6 +191,24 @@ class Import(Answer):
     )
 
 
+class ImportQuery(Paging):
+    """The filters can be combined."""
+
+    status: Statuses = optional("in one of these states: `status=failed&status=cancelled`", ["failed", "cancelled"])
+    requested_from: queries.Moment = optional("asked for at this instant or later", "2026-01-01T00:00:00Z")
+    requested_to: queries.Moment = optional("asked for at this instant or earlier", "2026-02-01T00:00:00Z")
+
+
+class RejectionQuery(Paging):
+    """The filters can be combined."""
+
+    kind: Kind = optional("of this kind", "field")
+    field: Word = optional("of this field", "email")
+    reason: Word = optional("for this reason", "not_an_address")
+    legacy_id: LegacyIds = optional("of one of these rows: `legacy_id=3049&legacy_id=3050`", [3049, 3050])
+    customer_id: queries.Ids = optional("of one of these customers: `customer_id=1&customer_id=2`", [14722])
+
+
 class ImportList(Answer):
     """One page of imports."""
 
@@ -192,7 +220,7 @@ class Rejection(Answer):
     """What was rejected or repaired, and why; never the value."""
 
     legacy_id: int = Field(description="the row's key in vAptekeSync", examples=[3049])
-    kind: Literal["row", "field", "phone_conflict"] = Field(
+    kind: Kind = Field(
         description="the row was rejected; a field could not be used; the phone is somebody else's", examples=["field"]
     )
     field: str = Field(description="the field", examples=["email"])

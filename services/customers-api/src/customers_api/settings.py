@@ -15,4 +15,5 @@ class WorkSettings(settings.WorkSettings):
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges asked for at a time")
     import_stalled_seconds: float = Field(900, gt=0, description="an import without progress for so long has failed")
+    imports_kept: int = Field(30, ge=1, description="the latest imports, whose rejections are kept")
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")

@@ -27,8 +27,8 @@ class Sweeper:
     Postgres nor Kafka is away: an outage is no stall.
     """
 
-    def __init__(self, pool: asyncpg.Pool, health: Health, stalled_seconds: float) -> None:
-        self._pool, self._health, self._stalled_seconds = pool, health, stalled_seconds
+    def __init__(self, pool: asyncpg.Pool, health: Health, stalled_seconds: float, kept: int = 30) -> None:
+        self._pool, self._health, self._stalled_seconds, self._kept = pool, health, stalled_seconds, kept
         self._progress: tuple[object, ...] = ()
         self._idle_seconds = 0.0
 
@@ -51,7 +51,7 @@ class Sweeper:
 
     async def sweep(self, connection: asyncpg.Connection) -> None:
         """Look once, and end the import if it has ended or stalled."""
-        job = await connection.fetchrow("SELECT id, status, error FROM imports WHERE status = ANY($1)", ALIVE)
+        job = await connection.fetchrow("SELECT * FROM imports WHERE status = ANY($1)", ALIVE)
         if job is None:
             self._progress, self._idle_seconds = (), 0.0
             return
@@ -59,9 +59,10 @@ class Sweeper:
         self._note_progress(job, chunks)
         verdict = _verdict(job, chunks)
         if verdict is None and self._idle_seconds >= self._stalled_seconds:
-            verdict = ("failed", job["error"] or self._stalled_text())
+            verdict = ("cancelled" if job["cancelled_at"] else "failed", job["error"] or self._stalled_text())
         if verdict is not None:
             await _end(connection, job["id"], verdict, chunks)
+            await connection.execute(_FORGET, self._kept)
 
     def _note_progress(self, job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> None:
         """Progress is a stored plan, a range published for the first time, or counted events of a published attempt."""
@@ -85,13 +86,18 @@ def _verdict(job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict |
     published = [chunk for chunk in chunks if chunk["status"] == "published"]
     if not all(chunk["passed"] for chunk in published):
         return None
-    if job["error"] is not None:  # doomed: what was in flight may end, nothing else is asked for
-        return None if any(chunk["status"] == "requested" for chunk in chunks) else ("failed", job["error"])
-    if len(published) < len(chunks):
+    if job["error"] or job["cancelled_at"]:  # what was in flight may end, nothing else is asked for
+        if any(chunk["status"] == "requested" for chunk in chunks):
+            return None
+    elif len(published) < len(chunks):
         return None
-    faults = [_difference(chunk) for chunk in chunks if chunk["counted"] != chunk["event_count"]]
+    if job["error"] and not job["cancelled_at"]:
+        return "failed", job["error"]
+    faults = [_difference(chunk) for chunk in published if chunk["counted"] != chunk["event_count"]]
     if faults:
         return "failed", "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+    if job["cancelled_at"] and len(published) < len(chunks):
+        return "cancelled", job["error"]
     return "completed", None if chunks else imports.EMPTY_TABLE
 
 
@@ -139,6 +145,14 @@ LEFT JOIN (
 ) AS n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
 WHERE c.import_id = $1
 ORDER BY c.chunk
+"""
+
+# The counts are in the job by then: what the latest do not need goes, ranges too.
+_FORGET = """
+WITH old AS (SELECT id FROM imports ORDER BY requested_at DESC, id OFFSET $1),
+rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
+counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old))
+DELETE FROM import_chunks WHERE import_id IN (SELECT id FROM old)
 """
 
 _LOCK_IMPORT = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FOR UPDATE"
