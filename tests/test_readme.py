@@ -22,7 +22,20 @@ PROCESSES: dict[str, type[Settings]] = {
     "F": settings.ServeSettings,
     "G": settings.WorkSettings,
 }
-ORDER = "secret auth postgres kafka vaptekesync mssql import imports http docs metrics log".split()
+ORDER = [
+    "secret",
+    "auth",
+    "postgres",
+    "kafka",
+    "vaptekesync",
+    "mssql",
+    "import",
+    "imports",
+    "http",
+    "docs",
+    "metrics",
+    "log",
+]
 
 
 def test_the_configuration_table_is_that_of_the_settings() -> None:
