@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 URL = "/rest/v1/favorites/"
+PLUSSES = [f"2023-12-21T09:20:37.024{offset}" for offset in (" 0500", " 05:00", " 05", "%2B05", "+05")]
 AT = datetime(2023, 12, 21, 4, 20, 37, 24_000, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 DELETED, RESTORED = (3, 7), 5
@@ -164,7 +165,7 @@ async def test_an_answers_instant_finds_its_favorite(client: httpx.AsyncClient, 
     assert items[2]["created_at"] == "2023-12-21T04:20:37.024Z"
 
 
-@pytest.mark.parametrize("text", [*notations(AT), "2023-12-21t04:20:37.024999z", "2023-12-21T09:20:37.024 0500"])
+@pytest.mark.parametrize("text", [*notations(AT), "2023-12-21t04:20:37.024999z", *PLUSSES])
 async def test_an_instant_is_read_with_any_offset(client: httpx.AsyncClient, pool: asyncpg.Pool, text: str) -> None:
     statement = "INSERT INTO favorites (user_id, item_id, created_at) VALUES (1, $1, $2)"
     await pool.executemany(statement, [(10 + step, AT + step * MILLISECOND) for step in (-1, 0, 1)])
@@ -175,6 +176,14 @@ async def test_an_instant_is_read_with_any_offset(client: httpx.AsyncClient, poo
     ]
 
     assert found == [[10], [10, 11], [9, 10]]
+
+
+@pytest.mark.parametrize("text", ["2023-12-21 04:20", "2023-12-21T09:20+05", "2023-12-21 07:20 03:00"])
+async def test_an_instant_may_end_at_its_minutes(client: httpx.AsyncClient, pool: asyncpg.Pool, text: str) -> None:
+    at = datetime(2023, 12, 21, 4, 20, tzinfo=UTC)
+    await pool.execute("INSERT INTO favorites (user_id, item_id, created_at) VALUES (1, 10, $1)", at)
+
+    assert (await client.get(f"{URL}?created_at={text}")).json()["count"] == 1
 
 
 async def test_a_walk_misses_none_when_others_come_and_go(client: httpx.AsyncClient, rows: list[Row]) -> None:

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 INT64: Final = 2**63 - 1
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?", re.ASCII)
+_INSTANT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-](?P<hours>\d{2})(?P<minutes>:?\d{2})?)?", re.ASCII
+)
 
 
 def refusal(kind: str, text: str) -> PydanticCustomError:
@@ -28,9 +30,12 @@ def _whole(value: object) -> object:
 
 
 def _instant_text(value: object) -> object:
-    if isinstance(value, str) and not _INSTANT.fullmatch(value):
+    if not isinstance(value, str):
+        return a_text(value)
+    parts = _INSTANT.fullmatch(value)
+    if parts is None:
         raise refusal("not_an_instant", "An instant is written YYYY-MM-DDThh:mm:ss, with an offset or in UTC")
-    return a_text(value)
+    return f"{value}:00" if parts["hours"] and not parts["minutes"] else value
 
 
 def _to_utc(at: datetime) -> datetime:

@@ -12,7 +12,7 @@ from vapteke_shared import fields
 from vapteke_shared.fields import INT64
 
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
-_UNPLUSSED = re.compile(r" (\d{2}:?\d{2})$", re.ASCII)
+_UNPLUSSED = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
 
 
 def _digits(value: Any) -> int:
@@ -29,7 +29,7 @@ def _flag(value: Any) -> bool:
 
 def _plussed(value: Any) -> str:
     """A plus that was not encoded arrives as a blank."""
-    return _UNPLUSSED.sub(r"+\1", value)
+    return _UNPLUSSED.sub(r"\1+\2", value)
 
 
 Digits = BeforeValidator(_digits)
