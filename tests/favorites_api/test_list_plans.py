@@ -173,7 +173,7 @@ async def test_nothing_else_reads_the_whole_table(connection: Explaining, mode: 
     await connection.execute(f"SET plan_cache_mode = {mode}")
     user, seen = FAVORITES, {}
 
-    for items in ([1], list(range(1, 201))):
+    for items in ([1], list(range(1, 1001))):
         added = await favorites.add(connection, user, items)
         seen["added", len(items)] = scanned(connection)
         await favorites.held(connection, user, items)

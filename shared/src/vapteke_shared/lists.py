@@ -26,6 +26,14 @@ def counted(items: str, count: str) -> str:
     return f"SELECT * FROM ({count}) AS total (count) LEFT JOIN ({items}) AS item ON true"
 
 
+def fold(table: str, *columns: str) -> str:
+    """SQL that adds up the rows of a table of changes when they are many; at any moment their sums are the same."""
+    named, sums = ", ".join(columns), ", ".join(f"sum({column})" for column in columns)
+    folded = f"DELETE FROM {table} WHERE (SELECT count(*) FROM {table}) > 100 RETURNING {named}"
+    added = f"INSERT INTO {table} ({named}) SELECT {sums} FROM folded HAVING count(*) > 0"
+    return f"WITH folded AS ({folded}) {added}"
+
+
 async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: int, *, planned: bool) -> Page:
     """`query` is text and arguments, and reads one row more than the page has.
 

@@ -54,12 +54,7 @@ async def fold_counts(connection: asyncpg.Connection) -> None:
     await connection.execute(_FOLD_COUNTS)
 
 
-_FOLD_COUNTS = """
-WITH folded AS (
-    DELETE FROM customer_counts WHERE (SELECT count(*) FROM customer_counts) > 100 RETURNING living, deleted
-)
-INSERT INTO customer_counts (living, deleted) SELECT sum(living), sum(deleted) FROM folded HAVING count(*) > 0
-"""
+_FOLD_COUNTS = lists.fold("customer_counts", "living", "deleted")
 
 _OLDEST = "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database()"
 

@@ -85,17 +85,12 @@ _DELETE = f"""
 WITH doomed AS (
     SELECT id FROM favorites f WHERE id = ANY($1) AND NOT {_HIDDEN.format("f.user_id")} ORDER BY id FOR UPDATE
 )
-DELETE FROM favorites f USING doomed WHERE f.id = doomed.id RETURNING f.id, f.user_id
+DELETE FROM favorites WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING id, user_id
 """
 
 _HELD = f"SELECT item_id FROM favorites WHERE user_id = $1 AND item_id = ANY($2) AND NOT {_HIDDEN.format('$1')}"
 
-_FOLD_COUNTS = """
-WITH folded AS (
-    DELETE FROM favorite_counts WHERE (SELECT count(*) FROM favorite_counts) > 100 RETURNING favorites
-)
-INSERT INTO favorite_counts (favorites) SELECT sum(favorites) FROM folded HAVING count(*) > 0
-"""
+_FOLD_COUNTS = lists.fold("favorite_counts", "favorites")
 
 # To the millisecond, as instants are shown.
 _MILLISECOND = "interval '1 millisecond'"
