@@ -47,9 +47,13 @@ class History:
 
     async def step(self) -> str:
         """Do one thing, and say what."""
-        [kind] = self._draw.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
-        await getattr(self, f"_{kind}")()
+        [kind] = self._draw.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        await self.do(kind, self._draw)
         return kind
+
+    async def do(self, kind: str, draw: random.Random) -> None:
+        self._draw = draw
+        await getattr(self, f"_{kind}")()
 
     # the legacy side
 
@@ -212,7 +216,7 @@ class History:
         return job["status"], counts
 
 
-_WEIGHTS = {
+WEIGHTS = {
     "legacy_change": 40,
     "legacy_ring": 4,
     "legacy_removal": 2,
