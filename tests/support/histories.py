@@ -144,7 +144,6 @@ class History:
 
     async def _import(self) -> None:
         import_id = await start_import(self._pool)
-        self.model.classes.clear()
         queues: list[list[ConsumerRecord]] = [[] for _ in range(PARTITIONS)]
         if self._draw.random() < 0.5:  # an attempt that breaks off, and perhaps another reading after it
             seen = {key: row for key, row in self.table.items() if self._draw.random() < 0.6}
@@ -159,9 +158,7 @@ class History:
         await self._deliver(queues)
 
         belongs = dict(await self._pool.fetch("SELECT legacy_id, customer_id FROM legacy_customers"))
-        for rows in lost:
-            self.model.apply(rows, belongs)
-        classes = self.model.apply(read, belongs)
+        classes = self.model.apply([*lost, read], belongs)
         assert await self._verdict(won, len(read)) == ("completed", dict(classes))
 
     def _attempt(self, import_id: UUID) -> Attempt:

@@ -5,7 +5,7 @@ to come to the same.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -59,7 +59,7 @@ class Model:
     people: dict[int, Person] = field(default_factory=dict)
     mirrors: dict[int, Mirror] = field(default_factory=dict)
     classes: dict[int, str] = field(default_factory=dict)
-    """Of the rows that the running import has written: read again, they count as they first ended."""
+    """Of the rows that the last import has written: read again, they count as they first ended."""
 
     # what the API does
 
@@ -106,10 +106,16 @@ class Model:
 
     # what an import does
 
-    def apply(self, rows: Mapping[int, Row], belongs: Mapping[int, int]) -> Counter[str]:
-        """The classes of the rows. `belongs` says to whom each belongs afterwards: which of several new rows linked."""
-        self._check_links({key: row for key, row in rows.items() if key not in self.mirrors and row.phone}, belongs)
-        classes = Counter(self._row(legacy_id, row, belongs) for legacy_id, row in rows.items())
+    def apply(self, readings: Sequence[Mapping[int, Row]], belongs: Mapping[int, int]) -> Counter[str]:
+        """The classes of the rows in the last reading, the others being of attempts that were lost.
+
+        `belongs` says to whom each row belongs afterwards: which of several new rows linked.
+        """
+        self.classes.clear()
+        first = {key: row for rows in reversed(readings) for key, row in rows.items() if row.phone}
+        self._check_links({key: row for key, row in first.items() if key not in self.mirrors}, belongs)
+        for rows in readings:
+            classes = Counter(self._row(legacy_id, row, belongs) for legacy_id, row in rows.items())
         self._decide()
         return classes
 
