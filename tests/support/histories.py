@@ -25,6 +25,7 @@ from vapteke_shared import topics
 from vapteke_shared.events import Event, LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.health import Health
 
+Queues = list[list[ConsumerRecord]]
 PARTITIONS = 8
 PHONES = [f"7902516{number:04}" for number in range(24)]
 LEGACY_IDS = range(1, 31)
@@ -143,29 +144,34 @@ class History:
     # the import
 
     async def _import(self) -> None:
-        import_id = await start_import(self._pool)
-        queues: list[list[ConsumerRecord]] = [[] for _ in range(PARTITIONS)]
+        lost = []
         if self._draw.random() < 0.5:  # an attempt that breaks off, and perhaps another reading after it
-            seen = {key: row for key, row in self.table.items() if self._draw.random() < 0.6}
-            self._publish(self._attempt(import_id), seen, queues)
-            lost = [seen]
+            lost = [{key: row for key, row in self.table.items() if self._draw.random() < 0.6}]
             for _ in range(self._draw.randrange(3)):
                 await self._legacy_change()
-        else:
-            lost = []
-        won, read = self._attempt(import_id), dict(self.table)
-        self._publish(won, read, queues)
-        await self._deliver(queues)
+        import_id = await start_import(self._pool)
+        won, queues = self.published(import_id, [*lost, self.table])
+        await self.deliver(queues)
+        await self.check_verdict(won, [*lost, self.table])
 
+    def published(self, import_id: UUID, readings: Sequence[Mapping[int, Row]]) -> tuple[Attempt, Queues]:
+        """The last reading wins; those before it are lost attempts."""
+        queues: Queues = [[] for _ in range(PARTITIONS)]
+        for rows in readings:
+            won = self._attempt(import_id)
+            self._publish(won, rows, queues)
+        return won, queues
+
+    async def check_verdict(self, won: Attempt, readings: Sequence[Mapping[int, Row]]) -> None:
         belongs = dict(await self._pool.fetch("SELECT legacy_id, customer_id FROM legacy_customers"))
-        classes = self.model.apply([*lost, read], belongs)
-        assert await self._verdict(won, len(read)) == ("completed", dict(classes))
+        classes = self.model.apply(readings, belongs)
+        assert await self.verdict(won, len(readings[-1])) == ("completed", dict(classes))
 
     def _attempt(self, import_id: UUID) -> Attempt:
         self._clock += timedelta(seconds=1)
         return Attempt(import_id, read_at=self._clock)
 
-    def _publish(self, attempt: Attempt, rows: Mapping[int, Row], queues: list[list[ConsumerRecord]]) -> None:
+    def _publish(self, attempt: Attempt, rows: Mapping[int, Row], queues: Queues) -> None:
         for legacy_id in self._draw.sample(sorted(rows), len(rows)):
             partition = legacy_id % PARTITIONS
             if self._draw.random() < 0.02:  # rubbish between the import's own
@@ -176,7 +182,7 @@ class History:
         queues[partition].append(record(event, self._offsets[partition], partition))
         self._offsets[partition] += 1
 
-    async def _deliver(self, queues: list[list[ConsumerRecord]]) -> None:
+    async def deliver(self, queues: Queues) -> None:
         """Each consumer has some of the partitions, and a batch something of some of these."""
         partitions = self._draw.sample(range(PARTITIONS), PARTITIONS)
         cut = self._draw.randrange(PARTITIONS + 1)
@@ -200,7 +206,7 @@ class History:
         for batch in batches:
             await consumers.apply_legacy(batch, CLUSTER, {})
 
-    async def _verdict(self, won: Attempt, rows: int) -> tuple[str, dict[str, int]]:
+    async def verdict(self, won: Attempt, rows: int) -> tuple[str, dict[str, int]]:
         last = {p: offset - 1 for p, offset in enumerate(self._offsets) if offset}
         event = record(won.published(rows, last), self._progress, topic=topics.IMPORT_PROGRESS.name)
         self._progress += 1

@@ -6,7 +6,7 @@ to come to the same.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -176,6 +176,13 @@ class Model:
             person = self.people[customer_id]
             if person.phone != phone:
                 person.phone, person.phone_from = phone, "import"
+
+    def decided(self) -> "Model":
+        """The same people with the phones that are theirs by the rule."""
+        people = {key: replace(person) for key, person in self.people.items()}
+        model = Model(people, self.mirrors)
+        model._decide()
+        return model
 
     def owners(self) -> dict[str | None, int]:
         """By phone: the living customer to whom the API gave it, else the greatest claimant."""
