@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: help demo up test prove bench contracts lint lock
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
-demo: ## import 78,553 made-up customers (CUSTOMERS=… for more) and check the verdict
+demo: ## import 78,553 made-up customers (CUSTOMERS=… for more), check the verdict, see favorites follow
 	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke demo --customers $(CUSTOMERS)
 up: ## run everything in the foreground; Ctrl-C stops it
 	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke up --customers $(CUSTOMERS)

@@ -128,33 +128,8 @@ async def test_a_cancelled_import_asks_for_no_more_ranges(pool: asyncpg.Pool) ->
     assert await asked_for(pool) == [(0, None, 10)]
 
 
-async def test_cancelled_before_its_plan_an_import_ends_at_once(pool: asyncpg.Pool) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        job, _ = await imports.request(connection, 10_000)
-    await cancel(pool, job["id"])
-
-    await tell(pool, Planned(import_id=job["id"], row_count=1, upper_bounds=[1]))
-    await cancel(pool, job["id"])
-
-    assert await status(pool) == ("cancelled", None)
-    assert await asked_for(pool) == []
-
-
 async def test_what_has_ended_cannot_be_cancelled(pool: asyncpg.Pool, running: UUID) -> None:
     await end_import(pool)
 
     with pytest.raises(imports.ImportEnded):
         await cancel(pool, running)
-
-
-async def test_a_cancel_among_twenty_callers_leaves_one_import_at_most(pool: asyncpg.Pool) -> None:
-    async def call() -> UUID:
-        async with pool.acquire() as connection, connection.transaction():
-            job, _ = await imports.request(connection, 10_000)
-        await cancel(pool, job["id"])
-        return job["id"]  # type: ignore[no-any-return]
-
-    jobs = await asyncio.gather(*(call() for _ in range(20)))
-
-    ended = await pool.fetch("SELECT id FROM imports WHERE status = 'cancelled' AND finished_at IS NOT NULL")
-    assert {row["id"] for row in ended} == set(jobs)

@@ -17,6 +17,7 @@ from legacy_events import start_import
 from vapteke_shared.health import Health
 
 PAIRS = 1000
+FEW = PHONES[:5]
 NAMELESS = dict.fromkeys(FIELDS)
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 WRITTEN = """
@@ -63,14 +64,14 @@ async def test_a_thousand_pairs_swap_and_a_thousand_duplicates_come(history: His
     assert await pool.fetchval(DEADLOCKS) == 0
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_whoever_meets_each_phone_is_its_owners(history: History, pool: asyncpg.Pool, seed: int) -> None:
+async def storm(history: History, pool: asyncpg.Pool, draw: random.Random, rounds: int) -> None:
     """Imports and the API at once: what comes of each depends on who is first, whose a phone is does not."""
-    draw = random.Random(seed)
-    for _ in range(12):
-        history.table |= {draw.randrange(40): Row(draw.choice(PHONES), NAMELESS, days(draw)) for _ in range(25)}
+    for _ in range(rounds):
+        rows = {draw.randrange(16): Row(draw.choice(FEW), NAMELESS, days(draw)) for _ in range(12)}
+        history.table |= rows
         won, queues = history.published(await start_import(pool), [history.table])
-        await asyncio.gather(history.deliver(queues), *(api(pool, random.Random(draw.random())) for _ in range(4)))
+        delivered = asyncio.create_task(history.deliver(queues))
+        await asyncio.gather(delivered, *(api(pool, random.Random(draw.random()), delivered) for _ in range(6)))
         status, _ = await history.verdict(won, len(history.table))
 
         found = await held(pool)
@@ -79,21 +80,36 @@ async def test_whoever_meets_each_phone_is_its_owners(history: History, pool: as
     assert await pool.fetchval(DEADLOCKS) == 0
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whoever_meets_each_phone_is_its_owners(history: History, pool: asyncpg.Pool, seed: int) -> None:
+    await storm(history, pool, random.Random(seed), 15)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(900)
+async def test_whoever_meets_for_minutes_each_phone_is_its_owners(history: History, pool: asyncpg.Pool) -> None:
+    await storm(history, pool, random.Random(3), 400)
+
+
 def days(draw: random.Random) -> datetime | None:
     return draw.choice([None, DAY + timedelta(days=draw.randrange(30))])
 
 
-async def api(pool: asyncpg.Pool, draw: random.Random) -> None:
-    for _ in range(12):
+async def api(pool: asyncpg.Pool, draw: random.Random, until: asyncio.Task[None]) -> None:
+    while not until.done():
         async with pool.acquire() as connection:
-            who = await connection.fetchval("SELECT id FROM customers ORDER BY random() LIMIT 1")
             with suppress(PhoneTaken, CustomerNotFound):
-                match draw.choice(["create", "change", "delete", "restore"]):
-                    case "create":
-                        await customers.create(connection, draw.choice(PHONES), {})
-                    case "change" if who:
-                        await customers.change_phone(connection, who, draw.choice(PHONES))
-                    case "delete" if who:
-                        await customers.delete(connection, who)
-                    case "restore" if who:
-                        await customers.restore(connection, who)
+                await _something(connection, draw)
+
+
+async def _something(connection: asyncpg.Connection, draw: random.Random) -> None:
+    who = await connection.fetchval("SELECT id FROM customers ORDER BY random() LIMIT 1")
+    kind = draw.choice(["create", "change", "change", "delete", "restore", "restore"])
+    if kind == "create" or who is None:
+        await customers.create(connection, draw.choice(FEW), {})
+    elif kind == "change":
+        await customers.change_phone(connection, who, draw.choice(FEW))
+    elif kind == "delete":
+        await customers.delete(connection, who)
+    else:
+        await customers.restore(connection, who)

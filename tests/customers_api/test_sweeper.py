@@ -8,7 +8,7 @@ from customers_api import imports
 from customers_api.consumer import ImportConsumers
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, records, start_import
-from vapteke_shared.events import Event, Failed
+from vapteke_shared.events import Event, Failed, Planned
 from vapteke_shared.health import Health
 
 PHONE = "79025163111"
@@ -136,6 +136,19 @@ async def test_a_cancelled_import_accounts_for_what_was_read(
     await publish(pool, second, 0, {})
 
     assert await sweep(pool, sweeper) == ("cancelled", None, 4, 3, 1, 3)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+async def test_cancelled_before_anything_was_asked_for_an_import_ends_at_once(
+    pool: asyncpg.Pool, sweeper: Sweeper, planned: bool
+) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        job, _ = await imports.request(connection, 10_000)
+        await imports.cancel(connection, job["id"])
+        if planned:
+            await imports.planned(connection, Planned(import_id=job["id"], row_count=1, upper_bounds=[1]), 8)
+
+    assert await sweep(pool, sweeper) == ("cancelled", None, 0, 0, 0, 0)
 
 
 async def test_cancelled_when_all_was_read_it_is_completed(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from tokens_for import SECRET_KEY, bearer
 from vapteke_shared.health import Health
 from vapteke_shared.settings import ServeSettings
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 URL = "/rest/v1/favorites/"
 BULK, CHECK = f"{URL}bulk/", f"{URL}check/"
 JSON = {"Content-Type": "application/json"}
@@ -171,6 +173,34 @@ async def test_of_bulks_that_meet_each_item_is_new_to_one(client: httpx.AsyncCli
     assert list(told[0]) == items
     assert all(each == told[0] for each in told)
     assert outcomes == {"created": 1000, "existed": 11_000}
+
+
+async def test_of_bulks_that_overlap_each_item_is_new_to_one(client: httpx.AsyncClient) -> None:
+    draw = random.Random(1)
+    asked = [draw.sample(range(1, 61), 30) for _ in range(12)]
+
+    answers = await asyncio.gather(*(client.post(BULK, json={"user_id": 14722, "item_ids": each}) for each in asked))
+
+    told = [item for answer in answers for item in answer.json()["items"]]
+    created = Counter(item["item_id"] for item in told if item["outcome"] == "created")
+    assert {answer.status_code for answer in answers} == {200}
+    assert created == Counter(set().union(*asked))
+    assert len({item["id"] for item in told}) == len(created)
+
+
+async def test_a_bulk_of_a_customer_who_is_deleted_meanwhile_adds_nothing(
+    client: httpx.AsyncClient, pool: asyncpg.Pool
+) -> None:
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("INSERT INTO favorites (user_id, item_id) VALUES (14722, 11)")
+        bulk = asyncio.create_task(client.post(BULK, json={"user_id": 14722, "item_ids": [10, 11]}))
+        async with asyncio.timeout(10):
+            while not await pool.fetchval(WAITING):
+                await asyncio.sleep(0.01)
+        await delete_customer(pool, 14722)
+
+    assert (await bulk).status_code == 404
+    assert await pool.fetch("SELECT item_id FROM favorites") == [(11,)]
 
 
 async def test_a_check_names_the_items_that_are_favorites(client: httpx.AsyncClient, pool: asyncpg.Pool) -> None:
@@ -472,7 +502,7 @@ async def test_who_did_what_to_whose_favorites_is_on_record(
         ("tester", "favorites.list", [14722, 14738]),
         ("tester", "favorites.list", [14722]),
         ("tester", "favorites.list", [14738]),
-        ("tester", "favorites.list", []),
+        ("tester", "favorites.list", [3]),
         ("tester", "favorites.delete", [14722, 14738]),
         ("tester", "favorites.delete", []),
     ]

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
+from favorites_api import deleted_customers, favorites
 from favorites_api.consumer import CustomersConsumer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
@@ -161,10 +162,26 @@ async def test_a_person_who_was_erased_has_no_favorites_ever_again(
 
     await _forget_places(pool)
     await consumer.apply([*history, record(updated(1, LAST - 1), 5)], CLUSTER, {})
+    async with pool.acquire() as connection:
+        await deleted_customers.erase_favorites(connection)
 
     assert await pool.fetch("SELECT user_id FROM favorites") == [(2,)]
     assert [(await add(client, customer_id, 11)).status_code for customer_id in (1, LAST)] == [404, 404]
     assert (await client.get(URL)).json()["count"] == 1
+
+
+async def test_a_favorite_that_was_being_added_during_an_erasure_goes_too(
+    consumer: CustomersConsumer, pool: asyncpg.Pool
+) -> None:
+    async with pool.acquire() as slow, pool.acquire() as sweep:
+        async with slow.transaction():
+            await favorites.add(slow, 1, [10])
+            await consumer.apply([erasure(1, 0)], CLUSTER, {})
+            await deleted_customers.erase_favorites(sweep)
+
+        await deleted_customers.erase_favorites(sweep)
+
+        assert await sweep.fetchval("SELECT count(*) FROM favorites") == 0
 
 
 async def test_an_erasure_wins_over_what_stands_beside_it_in_the_batch(
@@ -480,7 +497,7 @@ async def test_a_connection_lost_in_mid_batch_leaves_neither_effect_nor_place(
     batch = [record(deleted(1, 2), 0), erasure(2, 1)]
 
     async with pool.acquire() as other, other.transaction():
-        await other.execute("LOCK TABLE favorites")  # which the batch comes to last
+        await other.execute("LOCK TABLE deleted_customers")  # which the batch comes to behind its places
         task = asyncio.create_task(consumer.apply(batch, CLUSTER, {}))
         async with asyncio.timeout(10):
             while not await pool.fetchval(_LOSE_WHO_WAITS):

@@ -1,6 +1,7 @@
 """The consumer of the customers' topic over a real Kafka: where it begins to read."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,14 +10,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from favorites_api.consumer import CustomersConsumer
 from favorites_api.models import SCHEMA
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database, topics
+from vapteke_shared import database, offsets, topics
 from vapteke_shared.health import Health
 from vapteke_shared.settings import WorkSettings
 from vapteke_shared.topics import TopicsSettings
 
-DELETED = b'{"id": 7, "version": 2, "deleted_at": "2026-01-02T03:04:05Z", "changed": ["deleted_at"]}'
 NOBODY = "SELECT NOT EXISTS (SELECT FROM deleted_customers)"
 
 
@@ -26,7 +28,7 @@ async def with_kafka(settings: WorkSettings, kafka_server: Kafka) -> WorkSetting
     await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     producer = AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap)
     await producer.start()
-    await producer.send_and_wait(topics.CUSTOMERS.name, DELETED, key=b"7")
+    await producer.send_and_wait(topics.CUSTOMERS.name, deletion(2), key=b"7")
     await producer.stop()
     return settings.model_copy(update={"kafka_bootstrap_servers": kafka_server.bootstrap})
 
@@ -58,6 +60,48 @@ async def test_without_places_it_reads_from_the_beginning_wherever_the_groups_of
 
     async with following(with_kafka) as (pool, _):
         await hidden(pool)
+
+
+async def test_places_that_are_set_back_are_read_again_at_once(with_kafka: WorkSettings) -> None:
+    async with following(with_kafka) as (pool, _):
+        await hidden(pool)
+
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("DELETE FROM deleted_customers")
+            await offsets.reset(connection)
+
+        await hidden(pool)
+
+
+async def test_the_markers_of_transactions_are_no_gaps_and_no_lag(with_kafka: WorkSettings) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=with_kafka.kafka_bootstrap_servers, transactional_id="somebody")
+    await producer.start()
+    async with following(with_kafka) as (pool, _):
+        await hidden(pool)
+        with capture_logs() as logs:
+            for version in range(3, 8):
+                async with producer.transaction():
+                    await producer.send(topics.CUSTOMERS.name, deletion(version), key=b"7")
+                async with asyncio.timeout(30):
+                    while await pool.fetchval("SELECT version FROM deleted_customers") != version:
+                        await asyncio.sleep(0.01)
+            async with asyncio.timeout(30):
+                while lag() != 0:
+                    await asyncio.sleep(0.1)
+    await producer.stop()
+
+    assert [each for each in logs if each["log_level"] != "info"] == []
+
+
+def deletion(version: int) -> bytes:
+    return b'{"id": 7, "version": %d, "deleted_at": "2026-01-02T03:04:05Z", "changed": ["deleted_at"]}' % version
+
+
+def lag() -> float:
+    """Records that wait, in all partitions; endless before the first look."""
+    labels = [{"topic": topics.CUSTOMERS.name, "partition": str(number)} for number in range(8)]
+    each = [REGISTRY.get_sample_value("vapteke_consumer_lag_records", label) for label in labels]
+    return sum(math.inf if value is None else value for value in each)
 
 
 async def test_places_that_could_not_be_read_at_first_are_sought_later(

@@ -67,7 +67,11 @@ def test_a_channel_tells_what_its_topic_is() -> None:
     assert "Sent by customers-api, received by favorites-api and anybody." in channel["description"]
     assert channel["bindings"]["kafka"] == {
         "partitions": 8,
-        "topicConfiguration": {"cleanup.policy": ["compact"], "max.compaction.lag.ms": 24 * 3600 * 1000},
+        "topicConfiguration": {
+            "cleanup.policy": ["compact"],
+            "max.compaction.lag.ms": 24 * 3600 * 1000,
+            "delete.retention.ms": 14 * 24 * 3600 * 1000,
+        },
         "bindingVersion": "0.5.0",
     }
 

@@ -49,6 +49,7 @@ async def test_the_topics_have_their_partitions_and_configuration(
     assert [cleanup[name]["cleanup.policy"] for name in NAMES] == ["delete"] * 4 + ["compact"]
     assert kept == dict(zip(NAMES, (7, 7, 3, 14), strict=False))
     assert int(cleanup[NAMES[4]]["max.compaction.lag.ms"]) == DAY_MS
+    assert int(cleanup[NAMES[4]]["delete.retention.ms"]) == 14 * DAY_MS
 
 
 async def test_a_topic_that_is_there_keeps_its_partitions(settings: TopicsSettings, admin: AIOKafkaAdminClient) -> None:

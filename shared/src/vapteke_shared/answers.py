@@ -2,14 +2,20 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 from fastapi import Response
 
 
-def instant(at: datetime) -> str:
+@overload
+def instant(at: datetime) -> str: ...
+@overload
+def instant(at: None) -> None: ...
+def instant(at: datetime | None) -> str | None:
     """In UTC to the millisecond, as the contract shows instants."""
+    if at is None:
+        return None
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -19,7 +19,7 @@ from vapteke_shared import kafka, logs, offsets
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
 from vapteke_shared.processes import pause
-from vapteke_shared.settings import KafkaSettings
+from vapteke_shared.settings import ConsumerSettings, KafkaSettings
 
 Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, str, Mapping[Partition, int]], Awaitable[None]]
@@ -49,7 +49,7 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
 class Consumer:
     """A broker that is started once Kafka and the topics are there; subclasses add its one subscriber."""
 
-    def __init__(self, settings: KafkaSettings, health: Health, need: str, topics: Collection[str]) -> None:
+    def __init__(self, settings: ConsumerSettings, health: Health, need: str, topics: Collection[str]) -> None:
         self._settings, self._health, self._need, self._topics = settings, health, need, topics
         self._stopping = asyncio.Event()
         self._cluster_id = ""
@@ -94,7 +94,7 @@ class BatchConsumer(Consumer):
 
     def __init__(
         self,
-        settings: KafkaSettings,
+        settings: ConsumerSettings,
         pool: asyncpg.Pool,
         health: Health,
         topic: str,
@@ -109,7 +109,9 @@ class BatchConsumer(Consumer):
         self._pool, self._apply, self._topic, self._reset_command = pool, apply, topic, reset_command
         self._batches = f"{topic}: batches"
         self._refused: str | None = "not yet checked"
-        self._gaps: dict[Partition, int] = {}
+        self._reached: dict[Partition, int] = {}  # where reading stands that has had no break
+        self._sought: dict[Partition, int] = {}  # where it was begun anew, to find what was passed
+        self._in_hand = False
         self._unsought: set[TopicPartition] = set()
         self._subscriber = self._broker.subscriber(
             topic,
@@ -131,23 +133,28 @@ class BatchConsumer(Consumer):
 
     async def _check(self) -> None:
         """Compare Kafka's ends with the stored offsets: the lag, or the sign that this is not the Kafka we knew."""
-        partitions = self._consumer.assignment()
+        partitions, reached = self._consumer.assignment(), dict(self._reached)
         try:
             places = await self._stored(partitions)
         except offsets.KafkaReplaced as error:
             self._refuse(str(error))
             return
+        # places that were set back, by `offsets reset` or with a backup
+        self._unsought |= {tp for tp in partitions if places.get(Partition(*tp), 0) < reached.get(Partition(*tp), 0)}
         self._seek_once(partitions, places)
         # read after the places: what is applied meanwhile must not look like an end below its place
         ends = await self._consumer.end_offsets(partitions) if partitions else {}
         for tp, end in ends.items():
-            lag.labels(tp.topic, tp.partition).set(end - places.get(Partition(*tp), 0))
+            # behind the last record may stand what no reader sees: the marker of a transaction
+            begun = places.get(Partition(*tp), 0) if self._in_hand else await self._consumer.position(tp)
+            lag.labels(tp.topic, tp.partition).set(max(end - begun, 0))
         behind = [tp for tp, end in ends.items() if end < places.get(Partition(*tp), 0)]
         self._refuse("a topic ends below the stored offset" if behind else None)
 
     def _seek_once(self, assigned: Collection[TopicPartition], places: Mapping[Partition, int]) -> None:
         """Without a place a partition begins at the start, wherever the group's own offset is."""
         for partition in self._unsought.intersection(assigned, self._consumer.assignment()):
+            self._reached.pop(Partition(*partition), None)
             self._consumer.seek(partition, places.get(Partition(*partition), 0))
         self._unsought.difference_update(assigned)
 
@@ -179,6 +186,11 @@ class BatchConsumer(Consumer):
 
     async def _handle(self, records: Any) -> None:
         """Never raises: FastStream would go on after the batch."""
+        self._in_hand = True
+        await self._handle_patiently(records)
+        self._in_hand = False
+
+    async def _handle_patiently(self, records: Records) -> None:
         seconds = 0.25
         while not self._stopping.is_set():
             try:
@@ -197,18 +209,24 @@ class BatchConsumer(Consumer):
             seconds = min(seconds * 2, _MAX_BACKOFF_SECONDS)
 
     async def _done(self, records: Records) -> None:
-        await self._apply(records, self._cluster_id, self._gaps)
-        for record in records:
-            self._gaps.pop(Partition(record.topic, record.partition), None)
+        await self._apply(records, self._cluster_id, {**self._reached, **self._sought})
+        self._note(records)
         self._health.well(self._batches)
         try:
             await self._consumer.commit()  # for the eyes of Kafka's tools only
         except KafkaError as error:
             log.info("the group's offset was not committed", topic=self._topic, error=_named(error))
 
+    def _note(self, records: Records) -> None:
+        for partition, offset in offsets.first(records).items():
+            missing = offset - self._sought.pop(partition, offset)
+            if missing > 0:
+                log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=missing)
+        self._reached.update(offsets.after(records))
+
     def _seek(self, ahead: offsets.Ahead) -> None:
         """Every partition of the batch goes back to its place: none of its records was applied."""
-        self._gaps.update({partition: ahead.stored[partition] for partition in ahead.ahead})
+        self._sought.update({partition: ahead.stored[partition] for partition in ahead.ahead})
         for partition, offset in ahead.stored.items():
             log.warning("reading again from the stored offset", partition=partition.partition, offset=offset)
             try:
@@ -226,6 +244,8 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._owner._unsought = set(assigned)
+        self._owner._reached.clear()
+        self._owner._sought.clear()
         try:
             self._owner._seek_once(assigned, await self._owner._stored(assigned))
         except Exception as error:  # the next check looks again

@@ -21,6 +21,9 @@ _CHECK_SECONDS = 2
 
 log = logs.get(__name__)
 
+OUTAGES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a loop that asks Postgres again and again may meet while Postgres is away."""
+
 Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
@@ -76,17 +79,26 @@ async def watch(pool: asyncpg.Pool, schema: Schema, state: Health, stopping: asy
                 state.well("postgres")
         except asyncpg.UndefinedTableError:
             state.ill("postgres", f"the schema is missing: `{schema.service} migrate` makes it")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except OUTAGES as error:
             state.ill("postgres", f"Postgres does not answer: {type(error).__name__}")
         await pause(stopping, _CHECK_SECONDS)
 
 
 async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
-    """What a command does in one transaction, with the settings of its environment."""
+    """What a command does in one transaction, with the settings of its environment; SystemExit when it cannot."""
     settings = load(PostgresSettings)
     logs.configure(settings.log_level)
-    async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
-        await effect(connection)
+    try:
+        async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
+            await effect(connection)
+    except OUTAGES as error:
+        raise SystemExit(refusal(settings, error)) from None
+
+
+def refusal(settings: PostgresSettings, error: BaseException) -> str:
+    """One line for who started a command."""
+    place = f"Postgres at {settings.postgres_host}:{settings.postgres_port}"
+    return f"{place} does not take it: {type(error).__name__}"
 
 
 class Statement:

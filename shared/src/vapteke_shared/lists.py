@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import asyncpg
@@ -11,6 +11,9 @@ from fastapi import Request, Response
 from vapteke_shared import answers, cursors, queries
 from vapteke_shared.cursors import CursorInvalid, Place
 from vapteke_shared.queries import ListQuery
+
+LINK: Final = '`<…>; rel="next"`: the next page; absent on the last one'
+"""What OpenAPI says of the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def place(request: Request, query: ListQuery) -> Place:
     if query.cursor is None:
         return Place(0)
     try:
-        return cursors.decode(query.cursor, query.filters(), _key(request))
+        return cursors.decode(query.cursor, _made_for(request, query), _key(request))
     except CursorInvalid:
         text = "This is no cursor, or it was made for other filters: take it from Link, and keep its filters"
         raise queries.refusal("cursor", text) from None
@@ -75,9 +78,13 @@ def answer(
 
 
 def _link(request: Request, query: ListQuery, following: Place) -> str:
-    cursor = cursors.encode(following, query.filters(), _key(request))
+    cursor = cursors.encode(following, _made_for(request, query), _key(request))
     given = [(name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset")]
     return f'<{request.url.path}?{urlencode([*given, ("cursor", cursor)])}>; rel="next"'
+
+
+def _made_for(request: Request, query: ListQuery) -> dict[str, Any]:
+    return {**query.filters(), "of": request.url.path}
 
 
 def _key(request: Request) -> bytes:

@@ -63,16 +63,15 @@ async def begin(
 ) -> dict[Partition, int]:
     """Lock the places of a batch's partitions and return them: records below are done already.
 
-    `gaps` are the stored offsets that a seek has been tried for: what begins above one of them is a true gap (Kafka
-    has deleted or compacted the records between), and accepted. Raises Ahead and KafkaReplaced.
+    `gaps` are the offsets up to which was read without a break, or that a seek has been tried for: what begins above
+    one that is stored is a gap of Kafka's own (the marker of a transaction; records that were deleted or compacted),
+    and accepted. Raises Ahead and KafkaReplaced.
     """
-    first = _first_offsets(records)
-    places = await lock(connection, first.keys(), cluster_id)
-    ahead = {p for p, offset in first.items() if offset > places[p]}
+    begins = first(records)
+    places = await lock(connection, begins.keys(), cluster_id)
+    ahead = {p for p, offset in begins.items() if offset > places[p]}
     if any(gaps.get(p) != places[p] for p in ahead):
         raise Ahead(places, ahead)
-    for p in ahead:
-        log.warning("a gap is accepted", topic=p.topic, partition=p.partition, stored=places[p], begins=first[p])
     return places
 
 
@@ -120,7 +119,8 @@ def after(records: Iterable[Record]) -> dict[Partition, int]:
     return {Partition(*partition): offset + 1 for partition, offset in last.items()}
 
 
-def _first_offsets(records: Sequence[Record]) -> dict[Partition, int]:
+def first(records: Sequence[Record]) -> dict[Partition, int]:
+    """The offset at which each partition begins in these records."""
     first = {(record.topic, record.partition): record.offset for record in reversed(records)}
     return {Partition(*partition): offset for partition, offset in first.items()}
 

@@ -76,6 +76,9 @@ class KafkaSettings(Settings):
     kafka_bootstrap_servers: Annotated[list[Broker], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
         description="Kafka's brokers, comma-separated host:port"
     )
+
+
+class ConsumerSettings(KafkaSettings):
     kafka_group_instance_id: str | None = Field(
         None, description="this replica's lasting name: a restarted one gets its partitions back at once"
     )
@@ -93,7 +96,7 @@ class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):
     """A REST service: `serve`."""
 
 
-class WorkSettings(MetricsSettings, KafkaSettings, PostgresSettings):
+class WorkSettings(MetricsSettings, ConsumerSettings, PostgresSettings):
     """What consumes events: `work`."""
 
 

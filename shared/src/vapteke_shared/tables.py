@@ -31,7 +31,7 @@ def identity() -> Any:
     return Column(BigInteger, Identity(always=False), primary_key=True)
 
 
-class Place(SQLModel):
+class StoredOffset(SQLModel):
     """The columns of `consumed_offsets`: a consumer's place in Kafka, stored with the effect of what it consumed."""
 
     topic: str = Field(sa_type=Text, primary_key=True)

@@ -89,7 +89,11 @@ CUSTOMERS = Topic(
     consumers=(FAVORITES_API, "anybody"),
     events=events.CUSTOMERS,
     partitions=8,
-    config={"cleanup.policy": "compact", "max.compaction.lag.ms": str(_DAY_MS)},
+    config={
+        "cleanup.policy": "compact",
+        "max.compaction.lag.ms": str(_DAY_MS),
+        "delete.retention.ms": str(14 * _DAY_MS),  # so long may a follower be away and still see who was erased
+    },
 )
 ALL = (IMPORT_TASKS, IMPORT_PROGRESS, LEGACY_CUSTOMERS, LEGACY_CUSTOMERS_DEAD, CUSTOMERS)
 

@@ -116,9 +116,8 @@ async def list_rejections(request: Request, import_id: ImportId) -> RejectionLis
     responses=openapi.problems(import_not_found=404, import_ended=409),
 )
 async def cancel_import(request: Request, import_id: ImportId) -> Import:
-    """No more ranges are read; what is in flight is still applied and counted, then the job is `cancelled`.
-
-    What was applied stays. Cancelling again does no harm.
+    """No more ranges are asked for; those that are in flight are still read, applied and counted, then the job is
+    `cancelled`, or `completed` when they were the last. What was applied stays. Cancelling again does no harm.
     """
     async with rest.connection(request) as connection, connection.transaction():
         await imports.cancel(connection, import_id)

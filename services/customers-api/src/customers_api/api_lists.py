@@ -1,7 +1,6 @@
 """The REST door to many customers at once (contract, section Customers)."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import asyncpg
@@ -29,7 +28,7 @@ _SHOWN = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
             "model": CustomerList,
             "description": "The page",
             "headers": openapi.headers(
-                Link='`<…>; rel="next"`: the next page; absent on the last one',
+                Link=lists.LINK,
                 Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` to go on with when "
                 "this list has been read",
             ),
@@ -72,7 +71,7 @@ def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
         "birthday": row["birthday"],
     }
     for name in instants:
-        item[name] = _instant(row[name])
+        item[name] = answers.instant(row[name])
     return item
 
 
@@ -112,7 +111,3 @@ async def look_up_customers(request: Request, body: Lookup) -> Response:
     audit.record(request, "customers.lookup", [row["id"] for row in rows])
     missing = [given for given, known_as in asked.items() if known_as not in found]
     return answers.json_response({"items": [customers.shown(row) for row in rows], "missing": missing})
-
-
-def _instant(at: datetime | None) -> str | None:
-    return None if at is None else answers.instant(at)

@@ -49,13 +49,9 @@ async def lock_alive(connection: asyncpg.Connection, import_ids: Collection[UUID
 async def cancel(connection: asyncpg.Connection, import_id: UUID) -> None:
     """Ask for no more ranges; the sweeper ends the import when what is in flight has come. Safe to repeat.
 
-    Before there is a plan nothing is in flight: it ends at once. Raises ImportEnded.
+    Raises ImportEnded.
     """
-    status = await connection.fetchval(_CANCEL, import_id)
-    if status == "cancelled":
-        verdicts.labels(status).inc()
-        log.info("the import has ended", import_id=str(import_id), status=status)
-    elif status is None and await connection.fetchval(_HAS_ENDED, import_id):
+    if await connection.fetchval(_CANCEL, import_id) in ("completed", "failed"):
         raise ImportEnded
 
 
@@ -121,14 +117,12 @@ RETURNING *
 _LOCK_ALIVE = "SELECT id FROM imports WHERE id = ANY($1) AND status = ANY($2) ORDER BY id FOR SHARE"
 
 _CANCEL = """
-UPDATE imports SET
-    cancelled_at = coalesce(cancelled_at, now()),
-    status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
-    finished_at = CASE WHEN status = 'running' THEN finished_at ELSE now() END
-WHERE id = $1 AND status IN ('requested', 'planning', 'running') RETURNING status
+WITH cancelled AS (
+    UPDATE imports SET cancelled_at = coalesce(cancelled_at, now())
+    WHERE id = $1 AND status IN ('requested', 'planning', 'running') RETURNING id
+)
+SELECT status FROM imports WHERE id = $1 AND NOT EXISTS (SELECT FROM cancelled)
 """
-
-_HAS_ENDED = "SELECT status IN ('completed', 'failed') FROM imports WHERE id = $1"
 
 _PLAN_STARTED = """
 UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now()) WHERE id = $1 AND status = 'requested'

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
-from vapteke_shared.tables import INSTANT, NOW, Place, Schema, identity
+from vapteke_shared.tables import INSTANT, NOW, Schema, StoredOffset, identity
 
 SCHEMA = Schema("customers", service="customers-api")
 ALIVE = ("requested", "planning", "running")
@@ -222,7 +222,7 @@ class ImportRejection(Table, table=True):
     other_legacy_id: int | None = Field(None, sa_type=BigInteger)
 
 
-class ConsumedOffset(Table, Place, table=True):
+class ConsumedOffset(Table, StoredOffset, table=True):
     __tablename__ = "consumed_offsets"
 
 

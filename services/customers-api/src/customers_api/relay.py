@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from aiokafka import AIOKafkaProducer, errors
 from prometheus_client import Counter, Gauge
-from vapteke_shared import kafka, logs
+from vapteke_shared import database, kafka, logs
 from vapteke_shared.batches import Batches
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
@@ -168,7 +168,7 @@ async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
         started = time.monotonic()
         try:
             count, age = await pool.fetchrow(_WAITING, timeout=10)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except database.OUTAGES:
             count, age = math.nan, math.nan
         rows_waiting.set(count)
         oldest_waits.set(age)

@@ -82,7 +82,7 @@ Verdict = tuple[str, str | None]
 def _verdict(job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict | None:
     """None while something is still to come."""
     if job["status"] != "running":
-        return None
+        return ("cancelled", None) if job["cancelled_at"] else None
     published = [chunk for chunk in chunks if chunk["status"] == "published"]
     if not all(chunk["passed"] for chunk in published):
         return None

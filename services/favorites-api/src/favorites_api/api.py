@@ -25,7 +25,7 @@ router = rest.router("favorites")
 
 _PATH = "/rest/v1/favorites/"
 _READ, _WRITE = [auth.needs("favorites:read")], [auth.needs("favorites:write")]
-_DELETED = openapi.problems(customer_not_found=404)
+_NO_CUSTOMER = openapi.problems(customer_not_found=404)
 
 
 @router.get(
@@ -36,7 +36,7 @@ _DELETED = openapi.problems(customer_not_found=404)
         200: {
             "model": FavoriteList,
             "description": "The page",
-            "headers": openapi.headers(Link='`<…>; rel="next"`: the next page; absent on the last one'),
+            "headers": openapi.headers(Link=lists.LINK),
         }
     },
     openapi_extra=queries.parameters(FavoriteQuery),
@@ -52,7 +52,7 @@ async def list_favorites(request: Request) -> Response:
         page = await favorites.page(
             connection, query.filters(), query.limit, after=place.after, offset=query.offset, counted=query.count
         )
-    _record(request, "favorites.list", page.rows)
+    _record(request, "favorites.list", page.rows, query.user_id or ())
     return lists.answer(request, query, page, [_shown(row) for row in page.rows], place)
 
 
@@ -64,7 +64,7 @@ async def list_favorites(request: Request) -> Response:
     responses={
         201: {"model": schemas.Favorite, "description": "The favorite, which is new"},
         200: {"model": schemas.Favorite, "description": "The favorite, which was there"},
-        **_DELETED,
+        **_NO_CUSTOMER,
     },
 )
 async def add_favorite(request: Request, body: NewFavorite) -> Response:
@@ -79,7 +79,7 @@ async def add_favorite(request: Request, body: NewFavorite) -> Response:
     _PATH + "bulk/",
     summary="Add many favorites of one customer",
     dependencies=_WRITE,
-    responses={200: {"model": AddedFavorites, "description": "What became of each item"}, **_DELETED},
+    responses={200: {"model": AddedFavorites, "description": "What became of each item"}, **_NO_CUSTOMER},
 )
 async def add_favorites(request: Request, body: NewFavorites) -> Response:
     """All or nothing; `outcome` tells what is new."""
@@ -126,11 +126,10 @@ async def delete_favorites(
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    at = row["created_at"]
     shown = {name: row[name] for name in ("id", "user_id", "item_id")}
-    return {**shown, "created_at": None if at is None else answers.instant(at)}
+    return {**shown, "created_at": answers.instant(row["created_at"])}
 
 
-def _record(request: Request, action: str, rows: Iterable[asyncpg.Record]) -> None:
-    """Whose favorites they are."""
-    audit.record(request, action, sorted({row["user_id"] for row in rows}))
+def _record(request: Request, action: str, rows: Iterable[asyncpg.Record], asked: Iterable[int] = ()) -> None:
+    """Whose favorites they are, and whose were asked for."""
+    audit.record(request, action, sorted({*asked, *(row["user_id"] for row in rows)}))

@@ -8,12 +8,12 @@ from vapteke_shared import commands, database, logs, offsets, processes, rest, t
 from vapteke_shared.health import Health
 from vapteke_shared.settings import ServeSettings, WorkSettings
 
-from favorites_api import api, favorites
+from favorites_api import api, deleted_customers, favorites
 from favorites_api.consumer import CustomersConsumer
 from favorites_api.models import SCHEMA
 
 _TAGS = [{"name": "favorites", "description": "Items that customers have marked. Those of deleted ones are hidden."}]
-_FOLD_SECONDS = 5
+_TIDY_SECONDS = 5
 
 log = logs.get("favorites-api")
 
@@ -48,16 +48,17 @@ async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
             state,
             stopping,
             lambda s: database.watch(pool, SCHEMA, state, s),
-            lambda s: _fold_counts(pool, s),
+            lambda s: _tidy(pool, s),
             CustomersConsumer(settings, pool, state).run,
         )
 
 
-async def _fold_counts(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+async def _tidy(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         try:
             async with pool.acquire() as connection:
                 await favorites.fold_counts(connection)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.warning("the counts are not folded", error=type(error).__name__)
-        await processes.pause(stopping, _FOLD_SECONDS)
+                await deleted_customers.erase_favorites(connection)
+        except database.OUTAGES as error:
+            log.warning("the favorites are not tidied", error=type(error).__name__)
+        await processes.pause(stopping, _TIDY_SECONDS)

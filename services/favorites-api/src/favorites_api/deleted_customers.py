@@ -38,7 +38,7 @@ def erased(customer_id: int) -> CustomerState:
 
 
 async def follow(connection: asyncpg.Connection, states: Iterable[CustomerState]) -> None:
-    """Take over what is newer than what is known, and delete the favorites of people who were erased. Safe to repeat.
+    """Take over what is newer than what is known. Safe to repeat.
 
     Only deletions and restorations make rows. Other events of the living (an import has one for each) are looked at
     for a restoration that compaction has removed; that one alone needs the order which Kafka keeps.
@@ -55,8 +55,11 @@ async def follow(connection: asyncpg.Connection, states: Iterable[CustomerState]
     # version 1 is a creation: nothing can have come before
     if living := [state for state in newest.values() if state.id not in turns and state.version > 1]:
         await connection.execute(_LIVES, *_columns(living)[:2])
-    if gone := [state.id for state in newest.values() if state.version == _ERASED]:
-        await connection.execute("DELETE FROM favorites WHERE user_id = ANY($1)", gone)
+
+
+async def erase_favorites(connection: asyncpg.Connection) -> None:
+    """Delete the favorites of people who were erased: hidden already, they may be of a moment before."""
+    await connection.execute(_ERASE)
 
 
 def _columns(states: Sequence[CustomerState]) -> tuple[list[int], list[int], list[datetime | None]]:
@@ -68,6 +71,9 @@ INSERT INTO deleted_customers (customer_id, version, deleted_at)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[])
 ON CONFLICT (customer_id) DO UPDATE SET version = EXCLUDED.version, deleted_at = EXCLUDED.deleted_at
 WHERE deleted_customers.version < EXCLUDED.version
+"""
+_ERASE = f"""
+DELETE FROM favorites WHERE user_id = ANY (ARRAY(SELECT customer_id FROM deleted_customers WHERE version = {_ERASED}))
 """
 _LIVES = """
 UPDATE deleted_customers d SET version = newer.version, deleted_at = NULL

@@ -1,4 +1,4 @@
-"""Favorites: every read and write of them. Those of a deleted customer are hidden: nothing shows or changes them.
+"""Favorites, as the REST door reads and writes them. No call shows or changes those of a deleted customer.
 
 What is hidden follows from `deleted_customers` at each reading, so no write has to wait for a customer's deletion.
 """
@@ -10,12 +10,12 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy import text
 from vapteke_shared import lists
-from vapteke_shared.database import Overtaken, Statement, tried_again
+from vapteke_shared.database import Statement, tried_again
 from vapteke_shared.lists import Page
 from vapteke_shared.problems import ProblemError
 
 
-class CustomerDeleted(ProblemError):
+class CustomerGone(ProblemError):
     def __init__(self) -> None:
         super().__init__(404, "customer_not_found", "The customer is deleted.")
 
@@ -24,16 +24,16 @@ class CustomerDeleted(ProblemError):
 async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
     """The favorites of these items, each once, in the order of the items; `created` tells which are new.
 
-    A user never heard of is accepted. Raises CustomerDeleted.
+    All or none: what another adds at the same time undoes the statement, and is found by the next try. A user never
+    heard of is accepted. Raises CustomerGone.
     """
     rows = await connection.fetch(_ADD, user_id, sorted(set(item_ids)))
     if any(row["hidden"] for row in rows):
-        raise CustomerDeleted
-    if any(row["id"] is None for row in rows):  # another added it at the same time: it is there now
-        raise Overtaken
+        raise CustomerGone
     return rows  # type: ignore[no-any-return]
 
 
+@tried_again
 async def delete(connection: asyncpg.Connection, ids: Sequence[int]) -> Sequence[asyncpg.Record]:
     """Those that were there and are not hidden."""
     return await connection.fetch(_DELETE, ids)  # type: ignore[no-any-return]
@@ -65,14 +65,13 @@ async def fold_counts(connection: asyncpg.Connection) -> None:
 
 _HIDDEN: Final = "EXISTS (SELECT FROM deleted_customers d WHERE d.customer_id = {} AND d.deleted_at IS NOT NULL)"
 
-# What is there is looked up first: ON CONFLICT burns an id each time.
+# No ON CONFLICT: it burns an id for each that is there, and hides from whom a new one came.
 _ADD = f"""
 WITH asked AS (SELECT item_id, {_HIDDEN.format("$1")} AS hidden FROM unnest($2::bigint[]) AS given (item_id)),
 known AS (SELECT id, item_id, created_at FROM favorites WHERE user_id = $1 AND item_id = ANY($2)),
 made AS (
     INSERT INTO favorites (user_id, item_id)
     SELECT $1, item_id FROM asked WHERE NOT hidden AND item_id NOT IN (SELECT item_id FROM known) ORDER BY item_id
-    ON CONFLICT (user_id, item_id) DO NOTHING
     RETURNING id, item_id, created_at
 )
 SELECT found.id, $1 AS user_id, asked.item_id, found.created_at, found.created, asked.hidden

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from sqlalchemy import BigInteger, Index, MetaData, text
 from sqlmodel import Field, SQLModel
-from vapteke_shared.tables import INSTANT, Place, Schema, identity
+from vapteke_shared.tables import INSTANT, Schema, StoredOffset, identity
 
 SCHEMA = Schema("favorites", service="favorites-api")
 
@@ -46,11 +46,15 @@ class DeletedCustomer(Table, table=True):
     """A customer that has been deleted at some time. `deleted_at` is null once it is restored."""
 
     __tablename__ = "deleted_customers"
+    # who was erased
+    __table_args__ = (
+        Index("deleted_customers_erased_idx", "customer_id", postgresql_where=text("version = 9223372036854775807")),
+    )
 
     customer_id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
     version: int = Field(sa_type=BigInteger)
     deleted_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
-class ConsumedOffset(Table, Place, table=True):
+class ConsumedOffset(Table, StoredOffset, table=True):
     __tablename__ = "consumed_offsets"

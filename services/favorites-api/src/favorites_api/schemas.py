@@ -9,7 +9,7 @@ from vapteke_shared.shapes import Answer, Asked, Instant, without_defaults
 
 UserId = Annotated[Id, Field(description="the customer's id", examples=[14722])]
 ItemId = Annotated[Id, Field(description="the item's id", examples=[12])]
-INSTANT = "2023-12-21T04:20:37.024Z"
+_AN_INSTANT = "2023-12-21T04:20:37.024Z"
 
 
 class Favorite(Answer):
@@ -18,7 +18,7 @@ class Favorite(Answer):
     id: int = Field(description="the favorite's own id", examples=[1])
     user_id: int = Field(description="the customer's id", examples=[14722])
     item_id: int = Field(description="the item's id", examples=[12])
-    created_at: Instant | None = Field(description="when it was added; null in old records", examples=[INSTANT])
+    created_at: Instant | None = Field(description="when it was added; null in old records", examples=[_AN_INSTANT])
 
 
 class FavoriteList(Answer):
@@ -34,9 +34,9 @@ class FavoriteQuery(ListQuery):
     id: Ids = optional("one of these ids, up to 1,000 of them: `id=1&id=2`", [1, 2])
     user_id: Ids = optional("of one of these customers: `user_id=14738&user_id=14722`", [14738, 14722])
     item_id: Ids = optional("one of these items: `item_id=10&item_id=12`", [10, 12])
-    created_at: Moment = optional("added at this instant, to the millisecond, as an answer shows it", INSTANT)
-    created_at_from: Moment = optional("added at this instant or later", INSTANT)
-    created_at_to: Moment = optional("added at this instant or earlier", INSTANT)
+    created_at: Moment = optional("added at this instant, to the millisecond, as an answer shows it", _AN_INSTANT)
+    created_at_from: Moment = optional("added at this instant or later", _AN_INSTANT)
+    created_at_to: Moment = optional("added at this instant or earlier", _AN_INSTANT)
 
 
 class NewFavorite(Asked):

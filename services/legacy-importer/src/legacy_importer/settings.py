@@ -4,7 +4,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from vapteke_shared.settings import KafkaSettings, MetricsSettings, Port, Secret, Text
+from vapteke_shared.settings import ConsumerSettings, MetricsSettings, Port, Secret, Text
 
 
 class Columns(BaseModel):
@@ -71,5 +71,5 @@ class LegacySettings(MetricsSettings):
         return name
 
 
-class WorkSettings(LegacySettings, KafkaSettings):
+class WorkSettings(LegacySettings, ConsumerSettings):
     """`legacy-importer work`."""

@@ -8,6 +8,7 @@ import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 
 from vapteke_shared import logs
 from vapteke_shared.settings import PostgresOwnerSettings, load
@@ -31,12 +32,20 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
             alembic.command.upgrade(config(settings, schema), "head")
         except (OSError, asyncpg.CannotConnectNowError) as error:
             if time.monotonic() > deadline:
-                text = f"{schema.service} migrate: Postgres does not answer: {type(error).__name__}"
-                raise SystemExit(text) from None
+                raise SystemExit(_refusal(settings, error)) from None
             time.sleep(0.5)
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+            raise SystemExit(_refusal(settings, error)) from None
+        except DBAPIError as error:
+            raise SystemExit(_refusal(settings, error.orig or error)) from None
         else:
             log.info("the schema is up to date", schema=schema.name)
             return
+
+
+def _refusal(settings: PostgresOwnerSettings, error: BaseException) -> str:
+    place = f"Postgres at {settings.postgres_host}:{settings.postgres_port}"
+    return f"{place} does not take it: {type(error.__cause__ or error).__name__}"
 
 
 def outdated(schema: Schema) -> set[str | None]:

@@ -64,6 +64,10 @@ def downgrade() -> None:
 _INDEXES = [
     "CREATE UNIQUE INDEX favorites_user_id_key ON favorites.favorites (user_id, item_id) INCLUDE (id, created_at)",
     "CREATE INDEX favorites_item_id_idx ON favorites.favorites (item_id, id) INCLUDE (user_id, created_at)",
+    """
+    CREATE INDEX deleted_customers_erased_idx ON favorites.deleted_customers (customer_id)
+    WHERE version = 9223372036854775807
+    """,
     "CREATE INDEX favorites_created_at_idx ON favorites.favorites (created_at)",
 ]
 
