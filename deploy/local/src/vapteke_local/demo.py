@@ -59,7 +59,7 @@ class Timeline:
 
 
 async def run(options: Options, console: Console) -> int:
-    """The exit code: 0 when each verdict is the expected one, the second import wrote nothing, and favorites followed."""
+    """The exit code: 0 when each verdict is right, the second import wrote nothing, and favorites followed in time."""
     async with stack.serve(options, lambda text: console.print(text, markup=False, highlight=False)) as running:
         async with (
             calls.client(running.customers_api, running.token) as customers,
