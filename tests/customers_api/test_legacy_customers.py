@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+from customers_api import customers
 from customers_api.consumer import ImportConsumers
 from legacy_events import CLUSTER, READ_AT, Attempt, counts, end_import, people_of, records, start_import
 
@@ -224,3 +225,23 @@ async def test_the_first_of_an_imports_rows_joins_the_customer_with_its_phone_an
 
     assert await people_of(pool) == {7: (PHONE, None, "Иванов", "ving@mail.ru", None, 2)}
     assert await pool.fetchval("SELECT customer_id FROM legacy_customers") == mine
+
+
+async def test_of_the_new_rows_of_a_batch_the_greatest_claimant_joins_the_customer_with_its_phone(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    async with pool.acquire() as connection:
+        mine = (await customers.create(connection, PHONE, {}))["id"]
+    attempt = Attempt(running)
+
+    await deliver(
+        consumers,
+        pool,
+        attempt.read(7, PHONE, last_auth_at=READ_AT),
+        attempt.read(8, PHONE, last_auth_at=READ_AT + timedelta(days=1)),
+        attempt.read(9, PHONE),
+    )
+
+    assert await pool.fetchval("SELECT customer_id FROM legacy_customers WHERE legacy_id = 8") == mine
+    holder = "SELECT c.id, c.phone_from FROM customers c JOIN phones p ON p.id = c.phone_id WHERE p.digits = $1"
+    assert await pool.fetch(holder, PHONE) == [(mine, "import")]

@@ -111,8 +111,8 @@ def verdict(job: Mapping[str, Any]) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def running_stack(legacy: Server, **variables: str) -> AsyncIterator[RunningStack]:
-    """`vapteke up` over `legacy`; the folder and all processes are gone at the end."""
+async def running_stack(legacy: Server, *options: str, **variables: str) -> AsyncIterator[RunningStack]:
+    """`vapteke up` with these options over `legacy`; the folder and all processes are gone at the end."""
     environment = {
         **os.environ,
         "VAPTEKESYNC_HOST": legacy.host,
@@ -127,7 +127,7 @@ async def running_stack(legacy: Server, **variables: str) -> AsyncIterator[Runni
         ready, output = Path(folder, "ready.json"), Path(folder, "output")
         with output.open("wb") as sink:
             up = await asyncio.create_subprocess_exec(
-                *(VAPTEKE, "up", "--external", "vaptekesync", "--ready", ready),
+                *(VAPTEKE, "up", "--external", "vaptekesync", "--ready", ready, *options),
                 env=environment,
                 stdout=sink,
                 stderr=sink,
