@@ -90,7 +90,8 @@ async def test_the_markers_of_transactions_are_no_gaps_and_no_lag(with_kafka: Wo
                     await asyncio.sleep(0.1)
     await producer.stop()
 
-    assert [each for each in logs if each["log_level"] != "info"] == []
+    # other tests have left other things in the topic
+    assert {each["event"] for each in logs} & {"reading again from the stored offset", "a gap is accepted"} == set()
 
 
 def deletion(version: int) -> bytes:
