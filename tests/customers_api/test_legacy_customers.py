@@ -245,3 +245,30 @@ async def test_of_the_new_rows_of_a_batch_the_greatest_claimant_joins_the_custom
     assert await pool.fetchval("SELECT customer_id FROM legacy_customers WHERE legacy_id = 8") == mine
     holder = "SELECT c.id, c.phone_from FROM customers c JOIN phones p ON p.id = c.phone_id WHERE p.digits = $1"
     assert await pool.fetch(holder, PHONE) == [(mine, "import")]
+
+
+async def test_each_field_that_the_api_wrote_stays_unless_the_legacy_side_changed_that_very_one(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    theirs = {"firstname": "Виктор", "lastname": "Иванов", "email": "a@example.com", "gender": "M", "city_id": 1}
+    ours = {"firstname": "Анна", "lastname": "Ким", "email": "b@example.com", "gender": "F", "city_id": 2}
+    now = {"firstname": "Олег", "lastname": None, "email": "c@example.com", "gender": None, "city_id": 3}
+    phones = {name: f"7902516311{number}" for number, name in enumerate(theirs)}
+    first = Attempt(running)
+    await deliver(consumers, pool, *(first.read(n, phone, **theirs) for n, phone in enumerate(phones.values())))
+    async with pool.acquire() as connection:
+        for row in await pool.fetch("SELECT customer_id FROM legacy_customers"):
+            await customers.update(connection, row["customer_id"], ours)
+
+    second = await again(pool)
+    changed = [
+        second.read(number, phone, **{**theirs, name: now[name]}) for number, (name, phone) in enumerate(phones.items())
+    ]
+    await deliver(consumers, pool, *changed)
+
+    async with pool.acquire() as connection:
+        owners = dict(await pool.fetch("SELECT legacy_id, customer_id FROM legacy_customers"))
+        found = {name: await customers.get(connection, owners[number]) for number, name in enumerate(phones)}
+    assert {name: {field: person[field] for field in ours} for name, person in found.items()} == {
+        name: {**ours, name: now[name]} for name in phones
+    }
