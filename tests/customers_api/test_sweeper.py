@@ -1,11 +1,13 @@
 """The verdict: exact, or failed with the range and the difference."""
 
+import asyncio
 from uuid import UUID
 
 import asyncpg
 import pytest
 from customers_api import imports
 from customers_api.consumer import ImportConsumers
+from customers_api.settings import WorkSettings
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, records, start_import
 from vapteke_shared.events import Event, Failed, Planned
@@ -135,7 +137,7 @@ async def test_a_cancelled_import_accounts_for_what_was_read(
 
     await publish(pool, second, 0, {})
 
-    assert await sweep(pool, sweeper) == ("cancelled", None, 4, 3, 1, 3)
+    assert await sweep(pool, sweeper) == ("cancelled", None, 4, 3, 1, 2)
 
 
 @pytest.mark.parametrize("planned", [False, True])
@@ -178,6 +180,57 @@ async def test_a_difference_is_a_failure_even_of_a_cancelled_import(
         "failed",
         "range 0 (keys after the beginning up to 100): 4 rows were read, 3 were counted",
     )
+
+
+async def test_a_stalled_import_does_not_hide_a_difference(consumers: ImportConsumers, pool: asyncpg.Pool) -> None:
+    running = await start_import(pool, upper_bounds=[100, 200])
+    attempt = Attempt(running, chunk=0)
+    await consumers.apply_legacy(records(batch(attempt)[:3]), CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 2})
+    await cancel(pool, running)
+    impatient = Sweeper(pool, Health(), stalled_seconds=1)
+    await sweep(pool, impatient)
+
+    impatient.grow_idle(2)
+
+    status, error, *_ = await sweep(pool, impatient)
+    assert (status, error) == (
+        "failed",
+        "range 0 (keys after the beginning up to 100): 4 rows were read, 3 were counted",
+    )
+
+
+async def test_what_was_read_and_is_not_applied_is_named_when_it_stalls(pool: asyncpg.Pool, running: UUID) -> None:
+    await publish(pool, Attempt(running), 4, {0: 3})
+    impatient = Sweeper(pool, Health(), stalled_seconds=1)
+    await sweep(pool, impatient)
+
+    impatient.grow_idle(2)
+
+    status, error, *_ = await sweep(pool, impatient)
+    assert status == "failed"
+    assert str(error).startswith("what was read has not been applied since 20")
+
+
+async def test_a_cancel_does_not_wait_for_batch_upon_batch(
+    settings: WorkSettings, pool: asyncpg.Pool, running: UUID
+) -> None:
+    async def busy(number: int) -> None:
+        """Always in a batch, as one of three processes."""
+        while not cancelled.done():
+            async with pool.acquire() as connection, connection.transaction():
+                await imports.lock_alive(connection, {running})
+                await asyncio.sleep(0.2 + number / 50)
+
+    async def patiently() -> None:
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(5):
+            await cancel(pool, running)
+
+    cancelled = asyncio.create_task(patiently())
+    await asyncio.gather(cancelled, *(busy(number) for number in range(3)))
+
+    assert await pool.fetchval("SELECT cancelled_at IS NOT NULL FROM imports")
 
 
 async def test_of_old_imports_the_job_alone_is_kept(consumers: ImportConsumers, pool: asyncpg.Pool) -> None:

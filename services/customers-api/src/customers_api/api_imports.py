@@ -121,8 +121,9 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     """
     async with rest.connection(request) as connection, connection.transaction():
         await imports.cancel(connection, import_id)
+    job = await get_import(request, import_id)
     audit.record(request, "imports.cancel", [str(import_id)])
-    return await get_import(request, import_id)
+    return job
 
 
 async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:

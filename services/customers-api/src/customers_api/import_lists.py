@@ -54,7 +54,7 @@ def _where(conditions: Mapping[str, str], filters: Mapping[str, Any]) -> str:
 _OF_JOBS: Final = {
     "status": "i.status = ANY (CAST(:status AS text[]))",
     "requested_from": "i.requested_at >= :requested_from",
-    "requested_to": "i.requested_at <= :requested_to",
+    "requested_to": "i.requested_at < CAST(:requested_to AS timestamptz) + interval '1 millisecond'",
 }
 _OF_REJECTIONS: Final = {
     "kind": "r.kind = :kind",

@@ -41,7 +41,7 @@ async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[
 
 
 async def lock_alive(connection: asyncpg.Connection, import_ids: Collection[UUID]) -> set[UUID]:
-    """Which of them are alive; they stay so until the transaction's end."""
+    """Which of them are alive; they stay so until the transaction's end, but may be cancelled meanwhile."""
     rows = await connection.fetch(_LOCK_ALIVE, list(import_ids), ALIVE)
     return {row["id"] for row in rows}
 
@@ -72,7 +72,7 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
 
 async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> None:
     """The first attempt that is published wins; then the next range is asked for."""
-    await lock_alive(connection, {event.import_id})
+    await connection.execute(_LOCK, event.import_id)
     offsets = msgspec.json.encode(event.last_offsets).decode()
     won = await connection.fetchval(_PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets)
     if won is not None:
@@ -91,6 +91,7 @@ async def failed(connection: asyncpg.Connection, event: Failed) -> None:
 
 async def fail(connection: asyncpg.Connection, error: str) -> UUID | None:
     """Fail the import that is alive, if there is one, and return its id."""
+    await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", ALIVE)
     return await connection.fetchval(_FAIL_ALIVE, error, ALIVE)  # type: ignore[no-any-return]
 
 
@@ -114,7 +115,9 @@ ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOT
 RETURNING *
 """
 
-_LOCK_ALIVE = "SELECT id FROM imports WHERE id = ANY($1) AND status = ANY($2) ORDER BY id FOR SHARE"
+# The end locks the row FOR UPDATE and waits for the batches. A cancel does not: it would wait for ever, batch upon batch.
+_LOCK_ALIVE = "SELECT id FROM imports WHERE id = ANY($1) AND status = ANY($2) ORDER BY id FOR KEY SHARE"
+_LOCK = "SELECT FROM imports WHERE id = $1 FOR SHARE"
 
 _CANCEL = """
 WITH cancelled AS (

@@ -181,7 +181,9 @@ class Import(Answer):
     percent: float | None = Field(description="null before the plan", examples=[100.0])
     rows_per_second: float | None = Field(description="since it started; null before", examples=[11316.1])
     seconds_left: float | None = Field(description="at that rate; null when it cannot be told", examples=[None])
-    error: str | None = Field(description="why it failed; on a completed one, a warning", examples=[None])
+    error: str | None = Field(
+        description="why it failed, or stalled once it was cancelled; on a completed one, a warning", examples=[None]
+    )
     requested_at: Instant = Field(description="when it was asked for", examples=["2026-01-02T03:04:05.678Z"])
     started_at: Instant | None = Field(
         description="when an importer took it; null before", examples=["2026-01-02T03:04:05.901Z"]
@@ -213,7 +215,7 @@ class ImportList(Answer):
     """One page of imports."""
 
     items: list[Import] = Field(description="the page")
-    count: int = Field(description="all imports", examples=[2])
+    count: int = Field(description="all that meet the filters", examples=[2])
 
 
 class Rejection(Answer):
@@ -236,4 +238,4 @@ class RejectionList(Answer):
     """One page of what was rejected or repaired."""
 
     items: list[Rejection] = Field(description="the page")
-    count: int = Field(description="all of this import", examples=[3262])
+    count: int = Field(description="all of this import that meet the filters", examples=[3262])

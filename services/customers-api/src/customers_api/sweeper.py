@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from vapteke_shared.processes import pause
 from customers_api import customer_lists, imports, leader
 from customers_api.models import ALIVE
 
+Verdict = tuple[str, str | None]
 CLASSES = ("created", "updated", "unchanged", "skipped", "rejected")
 _EVERY_SECONDS = 1.0
 
@@ -59,7 +60,7 @@ class Sweeper:
         self._note_progress(job, chunks)
         verdict = _verdict(job, chunks)
         if verdict is None and self._idle_seconds >= self._stalled_seconds:
-            verdict = ("cancelled" if job["cancelled_at"] else "failed", job["error"] or self._stalled_text())
+            verdict = self._stalled(job, chunks)
         if verdict is not None:
             await _end(connection, job["id"], verdict, chunks)
             await connection.execute(_FORGET, self._kept)
@@ -71,12 +72,13 @@ class Sweeper:
         if progress != self._progress:
             self._progress, self._idle_seconds = progress, 0.0
 
-    def _stalled_text(self) -> str:
+    def _stalled(self, job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict:
+        if fault := job["error"] or _differences(chunk for chunk in chunks if chunk["passed"]):
+            return "failed", fault
         since = datetime.now(UTC) - timedelta(seconds=self._idle_seconds)
-        return f"no importer has answered since {since:%Y-%m-%d %H:%M:%S} UTC"
-
-
-Verdict = tuple[str, str | None]
+        waiting = any(chunk["status"] == "published" and not chunk["passed"] for chunk in chunks)
+        what = "what was read has not been applied" if waiting else "no importer has answered"
+        return "cancelled" if job["cancelled_at"] else "failed", f"{what} since {since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _verdict(job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict | None:
@@ -91,14 +93,18 @@ def _verdict(job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict |
             return None
     elif len(published) < len(chunks):
         return None
-    if job["error"] and not job["cancelled_at"]:
-        return "failed", job["error"]
-    faults = [_difference(chunk) for chunk in published if chunk["counted"] != chunk["event_count"]]
-    if faults:
-        return "failed", "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+    if fault := job["error"] or _differences(published):
+        return "failed", fault
     if job["cancelled_at"] and len(published) < len(chunks):
-        return "cancelled", job["error"]
+        return "cancelled", None
     return "completed", None if chunks else imports.EMPTY_TABLE
+
+
+def _differences(chunks: Iterable[asyncpg.Record]) -> str | None:
+    """Of ranges that were published and have passed: where the count is not what was read."""
+    faults = [_difference(c) for c in chunks if c["status"] == "published" and c["counted"] != c["event_count"]]
+    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return "; ".join(faults[:5]) + more or None
 
 
 def _difference(chunk: asyncpg.Record) -> str:
@@ -116,7 +122,8 @@ async def _end(
     async with connection.transaction():
         if not await connection.fetchval(_LOCK_IMPORT, import_id, ALIVE):
             return
-        await connection.execute(_PHONE_CONFLICTS, import_id)
+        if status == "completed":  # of one that has read a part, they would say nothing
+            await connection.execute(_PHONE_CONFLICTS, import_id)
         counts = [sum(chunk[name] for chunk in chunks) for name in CLASSES]
         await connection.execute(_END, import_id, status, error, *counts)
     imports.verdicts.labels(status).inc()
@@ -149,7 +156,8 @@ ORDER BY c.chunk
 
 # The counts are in the job by then: what the latest do not need goes, ranges too.
 _FORGET = """
-WITH old AS (SELECT id FROM imports ORDER BY requested_at DESC, id OFFSET $1),
+WITH latest AS (SELECT id FROM imports ORDER BY requested_at DESC, id LIMIT $1),
+old AS (SELECT id FROM imports WHERE finished_at IS NOT NULL AND id NOT IN (SELECT id FROM latest)),
 rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
 counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old))
 DELETE FROM import_chunks WHERE import_id IN (SELECT id FROM old)
