@@ -35,16 +35,24 @@ async def check(pool: asyncpg.Pool, history: History, at: str) -> None:
 
 
 async def check_events(pool: asyncpg.Pool, history: History) -> None:
-    """Each customer's events have every version once, in order, and the last one is how the customer is."""
+    """Each customer's events have every version once, in order, each changes what it names, and the last one is how
+    the customer is."""
     versions: dict[int, list[int]] = {}
     last: dict[int, CustomerEvent] = {}
     for event in await told(pool):
         versions.setdefault(event.id, []).append(event.version)
+        assert event.changed
+        assert set(event.changed) == changed(last.get(event.id), event)
         last[event.id] = event
     assert versions == {customer_id: list(range(1, len(each) + 1)) for customer_id, each in versions.items()}
     assert {customer_id: as_told(event) for customer_id, event in last.items()} == {
         customer_id: replace(person, phone_from=None) for customer_id, person in history.model.people.items()
     }
+
+
+def changed(before: CustomerEvent | None, event: CustomerEvent) -> set[str]:
+    names = ("phone", *FIELDS, "last_auth_at", "deleted_at")
+    return {name for name in names if getattr(event, name) != getattr(before, name, None)}
 
 
 def as_told(event: CustomerEvent) -> Person:

@@ -18,6 +18,8 @@ from vapteke_shared.health import Health
 
 PAIRS = 1000
 FEW = PHONES[:5]
+EDITED = ("firstname", "lastname", "email")
+Edits = dict[tuple[int, str], str]
 NAMELESS = dict.fromkeys(FIELDS)
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 WRITTEN = """
@@ -38,9 +40,7 @@ def phone(number: int) -> str:
 
 
 async def imported(history: History, pool: asyncpg.Pool) -> None:
-    won, queues = history.published(await start_import(pool), [history.table])
-    await history.deliver(queues)
-    await history.check_verdict(won, [history.table])
+    await history.imported([history.reading()])
     found = await held(pool)
     assert (found.people, found.mirrors) == (history.model.people, history.model.mirrors)
 
@@ -65,18 +65,24 @@ async def test_a_thousand_pairs_swap_and_a_thousand_duplicates_come(history: His
 
 
 async def storm(history: History, pool: asyncpg.Pool, draw: random.Random, rounds: int) -> None:
-    """Imports and the API at once: what comes of each depends on who is first, whose a phone is does not."""
+    """Imports and the API at once: what comes of each depends on who is first; whose a phone is does not, and no edit
+    is lost."""
+    edits: Edits = {}
     for _ in range(rounds):
         rows = {draw.randrange(16): Row(draw.choice(FEW), NAMELESS, days(draw)) for _ in range(12)}
         history.table |= rows
-        won, queues = history.published(await start_import(pool), [history.table])
+        won, queues = history.published(await start_import(pool), [history.reading()])
         delivered = asyncio.create_task(history.deliver(queues))
-        await asyncio.gather(delivered, *(api(pool, random.Random(draw.random()), delivered) for _ in range(6)))
+        calls = [
+            api(pool, random.Random(draw.random()), edits, name, delivered) for name in (*EDITED, None, None, None)
+        ]
+        await asyncio.gather(delivered, *calls)
         status, _ = await history.verdict(won, len(history.table))
 
         found = await held(pool)
         assert status == "completed"
         assert found.people == found.decided().people
+        assert {key: found.people[key[0]].fields[key[1]] for key in edits} == edits
     assert await pool.fetchval(DEADLOCKS) == 0
 
 
@@ -95,15 +101,23 @@ def days(draw: random.Random) -> datetime | None:
     return draw.choice([None, DAY + timedelta(days=draw.randrange(30))])
 
 
-async def api(pool: asyncpg.Pool, draw: random.Random, until: asyncio.Task[None]) -> None:
+async def api(
+    pool: asyncpg.Pool, draw: random.Random, edits: Edits, name: str | None, until: asyncio.Task[None]
+) -> None:
+    """`name` is the one field that this caller edits, and nobody else."""
     while not until.done():
         async with pool.acquire() as connection:
+            who = await connection.fetchval("SELECT id FROM customers ORDER BY random() LIMIT 1")
             with suppress(PhoneTaken, CustomerNotFound):
-                await _something(connection, draw)
+                if name and who and draw.random() < 0.5:
+                    value = f"a{draw.randrange(1000)}"
+                    await customers.update(connection, who, {name: value})
+                    edits[who, name] = value
+                else:
+                    await _something(connection, draw, who)
 
 
-async def _something(connection: asyncpg.Connection, draw: random.Random) -> None:
-    who = await connection.fetchval("SELECT id FROM customers ORDER BY random() LIMIT 1")
+async def _something(connection: asyncpg.Connection, draw: random.Random, who: int | None) -> None:
     kind = draw.choice(["create", "change", "change", "delete", "restore", "restore"])
     if kind == "create" or who is None:
         await customers.create(connection, draw.choice(FEW), {})

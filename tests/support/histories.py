@@ -20,7 +20,7 @@ from customers_api import customers, sweeper
 from customers_api.consumer import ImportConsumers
 from customers_api.customers import CustomerNotFound, PhoneTaken
 from legacy_events import CLUSTER, Attempt, record, start_import
-from rules import FIELDS, Mirror, Model, Person, Row, Taken, Unknown
+from rules import FIELDS, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared import topics
 from vapteke_shared.events import Event, LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.health import Health
@@ -37,6 +37,7 @@ _VALUES: dict[str, list[Any]] = {
     "birthday": [None, DAY.date()],
     "gender": [None, "M", "F"],
     "city_id": [None, 0, 7],
+    "last_auth_at": [None, DAY + timedelta(days=9), DAY + timedelta(days=19)],
 }
 
 
@@ -122,7 +123,7 @@ class History:
         await self._same(customers.restore, self.model.restore)
 
     def _some_fields(self) -> dict[str, Any]:
-        names = self._draw.sample(FIELDS, self._draw.randrange(1, 4))
+        names = self._draw.sample([*FIELDS, "last_auth_at"], self._draw.randrange(1, 4))
         return {name: self._draw.choice(_VALUES[name]) for name in names}
 
     async def _same(
@@ -144,32 +145,34 @@ class History:
     # the import
 
     async def _import(self) -> None:
-        lost = []
+        readings = [self.reading()]
         if self._draw.random() < 0.5:  # an attempt that breaks off, and perhaps another reading after it
-            lost = [{key: row for key, row in self.table.items() if self._draw.random() < 0.6}]
+            some = {key: row for key, row in self.table.items() if self._draw.random() < 0.6}
+            lost = replace(readings[0], rows=some, won=False)
             for _ in range(self._draw.randrange(3)):
                 await self._legacy_change()
-        import_id = await start_import(self._pool)
-        won, queues = self.published(import_id, [*lost, self.table])
+            late = {key: row for key, row in some.items() if self._draw.random() < 0.3}
+            readings = [lost, self.reading(), replace(lost, rows=late)]  # some of its events come after all
+        await self.imported(readings)
+
+    def reading(self) -> Reading:
+        self._clock += timedelta(seconds=1)
+        return Reading(dict(self.table), self._clock)
+
+    async def imported(self, readings: Sequence[Reading]) -> None:
+        won, queues = self.published(await start_import(self._pool), readings)
         await self.deliver(queues)
-        await self.check_verdict(won, [*lost, self.table])
-
-    def published(self, import_id: UUID, readings: Sequence[Mapping[int, Row]]) -> tuple[Attempt, Queues]:
-        """The last reading wins; those before it are lost attempts."""
-        queues: Queues = [[] for _ in range(PARTITIONS)]
-        for rows in readings:
-            won = self._attempt(import_id)
-            self._publish(won, rows, queues)
-        return won, queues
-
-    async def check_verdict(self, won: Attempt, readings: Sequence[Mapping[int, Row]]) -> None:
         belongs = dict(await self._pool.fetch("SELECT legacy_id, customer_id FROM legacy_customers"))
         classes = self.model.apply(readings, belongs)
-        assert await self.verdict(won, len(readings[-1])) == ("completed", dict(classes))
+        assert await self.verdict(won, classes.total()) == ("completed", dict(classes))
 
-    def _attempt(self, import_id: UUID) -> Attempt:
-        self._clock += timedelta(seconds=1)
-        return Attempt(import_id, read_at=self._clock)
+    def published(self, import_id: UUID, readings: Sequence[Reading]) -> tuple[Attempt, Queues]:
+        queues: Queues = [[] for _ in range(PARTITIONS)]
+        attempts = {reading.at: Attempt(import_id, read_at=reading.at) for reading in readings}
+        for reading in readings:
+            self._publish(attempts[reading.at], reading.rows, queues)
+        [won] = (attempts[reading.at] for reading in readings if reading.won)
+        return won, queues
 
     def _publish(self, attempt: Attempt, rows: Mapping[int, Row], queues: Queues) -> None:
         for legacy_id in self._draw.sample(sorted(rows), len(rows)):

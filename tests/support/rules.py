@@ -52,6 +52,16 @@ class Mirror:
     phone: str
     fields: Fields
     last_auth_at: datetime | None
+    read_at: datetime = field(compare=False, default=datetime.min)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The rows that an attempt has read, in the order in which each row's events arrive."""
+
+    rows: Mapping[int, Row]
+    at: datetime
+    won: bool = True
 
 
 @dataclass
@@ -65,7 +75,8 @@ class Model:
 
     def create(self, customer_id: int, phone: str, fields: Fields) -> None:
         """The phone is free: `check_free`."""
-        self.people[customer_id] = Person(phone, "api", {**dict.fromkeys(FIELDS), **fields})
+        self.people[customer_id] = Person(phone, "api")
+        self.update(customer_id, fields)
 
     def check_free(self, phone: str) -> None:
         """Raises Taken."""
@@ -73,7 +84,9 @@ class Model:
             raise Taken
 
     def update(self, customer_id: int, fields: Fields) -> None:
-        self._living(customer_id).fields.update(fields)
+        person = self._living(customer_id)
+        person.fields.update({name: value for name, value in fields.items() if name in FIELDS})
+        person.last_auth_at = fields.get("last_auth_at", person.last_auth_at)
 
     def change_phone(self, customer_id: int, phone: str) -> None:
         person = self._living(customer_id)
@@ -106,16 +119,18 @@ class Model:
 
     # what an import does
 
-    def apply(self, readings: Sequence[Mapping[int, Row]], belongs: Mapping[int, int]) -> Counter[str]:
-        """The classes of the rows in the last reading, the others being of attempts that were lost.
+    def apply(self, readings: Sequence[Reading], belongs: Mapping[int, int]) -> Counter[str]:
+        """The classes of the rows in the reading that won, the others being of attempts that were lost.
 
         `belongs` says to whom each row belongs afterwards: which of several new rows linked.
         """
         self.classes.clear()
-        first = {key: row for rows in reversed(readings) for key, row in rows.items() if row.phone}
+        first = {key: row for reading in reversed(readings) for key, row in reading.rows.items() if row.phone}
         self._check_links({key: row for key, row in first.items() if key not in self.mirrors}, belongs)
-        for rows in readings:
-            classes = Counter(self._row(legacy_id, row, belongs) for legacy_id, row in rows.items())
+        classes = Counter[str]()
+        for reading in readings:
+            ended = Counter(self._row(key, row, reading.at, belongs) for key, row in reading.rows.items())
+            classes = ended if reading.won else classes
         self._decide()
         return classes
 
@@ -129,26 +144,26 @@ class Model:
         named = {row.phone for row in new.values()} & waiting.keys()
         assert sorted(links.values()) == sorted(waiting[phone] for phone in named), "not one row for each who waits"
 
-    def _row(self, legacy_id: int, row: Row, belongs: Mapping[int, int]) -> str:
+    def _row(self, legacy_id: int, row: Row, at: datetime, belongs: Mapping[int, int]) -> str:
         mirror = self.mirrors.get(legacy_id)
         if mirror and self.people[mirror.customer_id].deleted:
             return "skipped"
         if row.phone is None:
             return "rejected"
         if mirror is None:
-            self._first(legacy_id, row, belongs[legacy_id])
+            self._first(legacy_id, row, at, belongs[legacy_id])
             self.classes[legacy_id] = "created"
             return "created"
-        now = _mirror(mirror.customer_id, row, mirror)
-        if now == mirror:
+        now = _mirror(mirror.customer_id, row, at, mirror)
+        if now == mirror or at < mirror.read_at:
             return self.classes.get(legacy_id, "unchanged")
         self._merge(self.people[mirror.customer_id], mirror, now)
         self.mirrors[legacy_id] = now
         return self.classes.setdefault(legacy_id, "updated")
 
-    def _first(self, legacy_id: int, row: Row, customer_id: int) -> None:
+    def _first(self, legacy_id: int, row: Row, at: datetime, customer_id: int) -> None:
         """A new customer, or the first link to one: then legacy only fills the gaps."""
-        now = _mirror(customer_id, row, None)
+        now = _mirror(customer_id, row, at, None)
         person = self.people.setdefault(customer_id, Person())
         person.fields = {name: now.fields[name] if ours is None else ours for name, ours in person.fields.items()}
         person.last_auth_at = person.last_auth_at or now.last_auth_at
@@ -200,11 +215,11 @@ class Model:
                 yield mirror.phone, at is not None, at.timestamp() if at else 0.0, legacy_id, mirror.customer_id
 
 
-def _mirror(customer_id: int, row: Row, before: Mirror | None) -> Mirror:
+def _mirror(customer_id: int, row: Row, read_at: datetime, before: Mirror | None) -> Mirror:
     """An unusable value counts as equal: what was mirrored before stands in for it."""
     assert row.phone is not None
     known = {name: before.fields[name] if before else None for name in row.unusable - {"last_auth_at"}}
     at = row.last_auth_at
     if "last_auth_at" in row.unusable:
         at = before.last_auth_at if before else None
-    return Mirror(customer_id, row.phone, {**row.fields, **known}, at)
+    return Mirror(customer_id, row.phone, {**row.fields, **known}, at, read_at)

@@ -115,7 +115,7 @@ ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOT
 RETURNING *
 """
 
-# The end locks the row FOR UPDATE and waits for the batches. A cancel does not: it would wait for ever, batch upon batch.
+# The end locks the row FOR UPDATE and waits for the batches. A cancel does not: it might wait for ever.
 _LOCK_ALIVE = "SELECT id FROM imports WHERE id = ANY($1) AND status = ANY($2) ORDER BY id FOR KEY SHARE"
 _LOCK = "SELECT FROM imports WHERE id = $1 FOR SHARE"
 
