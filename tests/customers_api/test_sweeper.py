@@ -83,6 +83,30 @@ async def test_a_record_taken_away_fails_the_import_and_names_the_range(
     assert error == "range 1 (keys after 100 up to 200): 4 rows were read, 3 were counted"
 
 
+async def test_a_record_that_arrives_broken_fails_the_import_and_an_extra_one_does_not(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    others = batch(attempt)[1:]
+    await consumers.apply_legacy(records([b"{", *others, b"rubbish that is nobody's"]), CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 3})
+
+    status, error, *_ = await sweep(pool, sweeper)
+
+    assert (status, error) == (
+        "failed",
+        "range 0 (keys after the beginning up to 1000000000): 4 rows were read, 3 were counted",
+    )
+    again = Attempt(await start_import(pool))
+    whole = [again.read(1, PHONE), None, *batch(again)[1:], b"rubbish that is nobody's"]
+    await consumers.apply_legacy(records(whole, 5), CLUSTER, {})
+    await publish(pool, again, 4, {0: 9})
+    async with pool.acquire() as connection:
+        await sweeper.sweep(connection)
+    assert await pool.fetchval("SELECT status FROM imports ORDER BY requested_at DESC LIMIT 1") == "completed"
+    assert await pool.fetchval("SELECT count(*) FROM outbox WHERE topic LIKE '%.dead.v1'") == 4
+
+
 async def test_an_event_counted_twice_fails_the_import(
     consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
 ) -> None:
