@@ -6,6 +6,7 @@ data by itself; whatever it raises is an outage: the batch waits here and is tri
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -240,7 +241,10 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
         self._owner = owner
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Nothing: a batch in hand may finish, its transaction decides."""
+        """A batch in hand may finish, its transaction decides. What waits in a partition is another's to tell now."""
+        for tp in revoked:
+            with suppress(KeyError):
+                lag.remove(tp.topic, str(tp.partition))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._owner._unsought = set(assigned)
