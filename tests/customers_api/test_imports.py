@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 import pytest
 from customers_api import imports
-from legacy_events import Attempt, end_import, start_import
+from legacy_events import Attempt, cancel, end_import, start_import
 from vapteke_shared.events import Event, Failed, Planned, PlanStarted
 
 
@@ -110,11 +110,6 @@ async def test_a_failed_plan_ends_the_import(pool: asyncpg.Pool) -> None:
     await tell(pool, Planned(import_id=job["id"], row_count=1, upper_bounds=[1]))
 
     assert await status(pool) == ("failed", "refused the login")
-
-
-async def cancel(pool: asyncpg.Pool, import_id: UUID) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        await imports.cancel(connection, import_id)
 
 
 async def test_a_cancelled_import_asks_for_no_more_ranges(pool: asyncpg.Pool) -> None:

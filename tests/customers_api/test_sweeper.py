@@ -9,7 +9,7 @@ from customers_api import imports
 from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.sweeper import Sweeper
-from legacy_events import CLUSTER, Attempt, records, start_import
+from legacy_events import CLUSTER, Attempt, cancel, records, start_import
 from vapteke_shared.events import Event, Failed, Planned
 from vapteke_shared.health import Health
 
@@ -141,11 +141,6 @@ async def test_a_doomed_import_ends_when_nothing_is_in_flight(pool: asyncpg.Pool
     await publish(pool, Attempt(running, chunk=1), 0, {})
 
     assert (await sweep(pool, sweeper))[:2] == ("failed", "cannot be reached")
-
-
-async def cancel(pool: asyncpg.Pool, import_id: UUID) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        await imports.cancel(connection, import_id)
 
 
 async def test_a_cancelled_import_accounts_for_what_was_read(

@@ -30,6 +30,11 @@ async def end_import(pool: asyncpg.Pool, status: str = "completed") -> None:
     await pool.execute("UPDATE imports SET status = $1, finished_at = now() WHERE finished_at IS NULL", status)
 
 
+async def cancel(pool: asyncpg.Pool, import_id: UUID) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await imports.cancel(connection, import_id)
+
+
 class Attempt:
     """Makes the events of one attempt at a range."""
 

@@ -92,13 +92,7 @@ async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[
         async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
             await effect(connection)
     except OUTAGES as error:
-        raise SystemExit(refusal(settings, error)) from None
-
-
-def refusal(settings: PostgresSettings, error: BaseException) -> str:
-    """One line for who started a command."""
-    place = f"Postgres at {settings.postgres_host}:{settings.postgres_port}"
-    return f"{place} does not take it: {type(error).__name__}"
+        raise SystemExit(migrations.refusal(settings, error)) from None
 
 
 class Statement:

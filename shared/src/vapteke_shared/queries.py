@@ -34,7 +34,8 @@ def _plussed(value: Any) -> str:
 
 Digits = BeforeValidator(_digits)
 Id = Annotated[int, Field(ge=1, le=INT64), Digits]
-Ids = Annotated[list[Id], Field(max_length=1000), AfterValidator(lambda ids: sorted(set(ids)))]
+Distinct = AfterValidator(lambda each: sorted(set(each)))
+Ids = Annotated[list[Id], Field(max_length=1000), Distinct]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Moment = Annotated[fields.Moment, BeforeValidator(_plussed)]
 

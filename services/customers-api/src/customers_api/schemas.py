@@ -5,11 +5,11 @@ from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WrapValidator
+from pydantic import ConfigDict, Field, StringConstraints, WrapValidator
 from pydantic.json_schema import SkipJsonSchema
 from vapteke_shared import queries
 from vapteke_shared.fields import INT64, Id, Moment
-from vapteke_shared.queries import Digits, Paging, optional
+from vapteke_shared.queries import Digits, Distinct, Paging, optional
 from vapteke_shared.shapes import Answer, Asked, Instant, without_defaults
 
 from customers_api.fields import Birthday, CityId, Email, Gender, Name, PhoneText
@@ -137,13 +137,13 @@ class CustomersFound(Answer):
 
 ImportId = Annotated[UUID, Field(description="the import's id", examples=["0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11"])]
 Status = Literal["requested", "planning", "running", "completed", "failed", "cancelled"]
-Statuses = Annotated[list[Status], AfterValidator(lambda states: sorted(set(states)))]
+Statuses = Annotated[list[Status], Distinct]
 Kind = Literal["row", "field", "phone_conflict"]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,60}$")]
 LegacyIds = Annotated[
     list[Annotated[int, Field(ge=-INT64 - 1, le=INT64), Digits]],
     Field(max_length=1000),
-    AfterValidator(lambda ids: sorted(set(ids))),
+    Distinct,
 ]
 
 

@@ -62,7 +62,7 @@ def _state(record: ConsumerRecord) -> CustomerState | None:
 
 
 def _pass_over(record: ConsumerRecord, reason: str) -> None:
-    """It stays in the topic, which is compacted."""
+    """It stays in the topic until the customer's next event."""
     passed_over.labels(record.topic).inc()
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     log.error("a record cannot be understood", origin=origin, reason=reason)

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from vapteke_shared import logs
-from vapteke_shared.settings import PostgresOwnerSettings, load
+from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings, load
 from vapteke_shared.tables import Schema
 
 log = logs.get(__name__)
@@ -30,22 +30,25 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
     while True:
         try:
             alembic.command.upgrade(config(settings, schema), "head")
-        except (OSError, asyncpg.CannotConnectNowError) as error:
-            if time.monotonic() > deadline:
-                raise SystemExit(_refusal(settings, error)) from None
+        except (OSError, asyncpg.PostgresError, DBAPIError) as error:
+            fault = _cause(error)
+            if not isinstance(fault, OSError | asyncpg.CannotConnectNowError) or time.monotonic() > deadline:
+                raise SystemExit(refusal(settings, fault)) from None
             time.sleep(0.5)
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise SystemExit(_refusal(settings, error)) from None
-        except DBAPIError as error:
-            raise SystemExit(_refusal(settings, error.orig or error)) from None
         else:
             log.info("the schema is up to date", schema=schema.name)
             return
 
 
-def _refusal(settings: PostgresOwnerSettings, error: BaseException) -> str:
+def _cause(error: Exception) -> BaseException:
+    """What asyncpg raised: SQLAlchemy puts two errors around it."""
+    return (isinstance(error, DBAPIError) and error.orig and error.orig.__cause__) or error
+
+
+def refusal(settings: PostgresSettings, error: BaseException) -> str:
+    """One line for who started a command."""
     place = f"Postgres at {settings.postgres_host}:{settings.postgres_port}"
-    return f"{place} does not take it: {type(error.__cause__ or error).__name__}"
+    return f"{place} does not take it: {type(error).__name__}"
 
 
 def outdated(schema: Schema) -> set[str | None]:
