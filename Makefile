@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CUSTOMERS ?= 78553
 BIN := .venv/bin
+COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --quiet --custom-compile-command "make lock"
 
 .PHONY: help demo up test prove bench contracts lint lock
 help: ## show this list
@@ -20,5 +21,8 @@ contracts: ## write the OpenAPI, AsyncAPI and event schema files anew
 	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/support/contracts.py
 lint: ## ruff and mypy
 	@$(PYTHON) deploy/bootstrap && $(BIN)/ruff check . deploy/bootstrap && $(BIN)/ruff format --check . deploy/bootstrap && $(BIN)/mypy services shared deploy/local
-lock: ## bring requirements.lock in line with the pyproject files
-	@$(PYTHON) deploy/bootstrap && $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --quiet --custom-compile-command "make lock" $(foreach name,shared customers-api favorites-api legacy-importer local,--no-emit-package vaptekecustomers-$(name)) --group dev pyproject.toml -o requirements.lock
+lock: ## bring the lock files in line with the pyproject files
+	@$(PYTHON) deploy/bootstrap && $(COMPILE) $(foreach name,shared customers-api favorites-api legacy-importer local,--no-emit-package vaptekecustomers-$(name)) --group dev pyproject.toml -o requirements.lock
+	@for service in customers-api favorites-api legacy-importer; do \
+	  $(COMPILE) --no-emit-package vaptekecustomers-shared -c requirements.lock services/$$service/pyproject.toml -o services/$$service/requirements.lock || exit 1; done
+	@echo hatchling | $(COMPILE) -c requirements.lock - -o deploy/build.lock
