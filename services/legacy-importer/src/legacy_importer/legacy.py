@@ -73,7 +73,7 @@ class Connection:
 
     async def _connect(self) -> None:
         self._odbc = await aioodbc.connect(
-            dsn=_connection_string(self._settings),
+            dsn=connection_string(self._settings),
             autocommit=True,
             timeout=math.ceil(self._settings.mssql_timeout) + 1,  # ours comes first and says how long it was
             executor=self._thread,
@@ -293,7 +293,7 @@ def _listed(numbers: set[int]) -> str:
     return f", error {', '.join(map(str, real))}" if real else ""
 
 
-def _connection_string(settings: LegacySettings) -> str:
+def connection_string(settings: LegacySettings) -> str:
     is_freetds = "tds" in settings.vaptekesync_driver.casefold()
     options, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
     values = {

@@ -1,0 +1,137 @@
+"""`python -m vapteke_local.vaptekesync.seed`: a real SQL Server (2016 or later) becomes a vAptekeSync.
+
+Database, table, the reader's login, and the stand-in's made-up rows. Safe to repeat: what is there stays.
+It reads the importer's own settings, and VAPTEKESYNC_ADMIN_PASSWORD.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from itertools import islice
+
+import pyodbc
+from legacy_importer import legacy
+from legacy_importer.settings import LegacySettings
+from pydantic import Field
+from vapteke_shared.settings import Secret, load
+
+from vapteke_local import people
+from vapteke_local.vaptekesync.table import CUSTOMERS, Table
+
+_ROWS = 5_000  # in one statement
+_WAIT_SECONDS = 120
+
+log = logging.getLogger("vaptekesync seed")
+
+
+class SeedSettings(LegacySettings):
+    vaptekesync_admin: str = "sa"
+    vaptekesync_admin_password: Secret
+    customers: int = Field(78_553, ge=0)
+    seed: int = 1
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    settings = load(SeedSettings)
+    with _connected(settings, "master") as server:
+        server.execute(database(settings.vaptekesync_db))
+        server.execute(login(settings.vaptekesync_user, settings.vaptekesync_password.get_secret_value()))
+    with _connected(settings, settings.vaptekesync_db) as server:
+        server.execute(table(CUSTOMERS))
+        server.execute(reader(settings.vaptekesync_user, CUSTOMERS))
+        log.info("%d rows are there", _filled(server, settings))
+
+
+def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
+    """As the administrator, waiting for the server to come up."""
+    admin = settings.model_copy(
+        update={
+            "vaptekesync_db": to,
+            "vaptekesync_user": settings.vaptekesync_admin,
+            "vaptekesync_password": settings.vaptekesync_admin_password,
+        }
+    )
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            return pyodbc.connect(legacy.connection_string(admin), autocommit=True, timeout=5)
+        except pyodbc.Error as error:
+            if time.monotonic() > deadline:
+                place = f"{settings.vaptekesync_host}:{settings.vaptekesync_port}"
+                raise SystemExit(
+                    f"the SQL Server at {place} does not let the administrator in: {error.args[0]}"
+                ) from None
+            time.sleep(2)
+
+
+def _filled(server: pyodbc.Connection, settings: SeedSettings) -> int:
+    """All rows or none: they are one transaction."""
+    name = f"{_named(CUSTOMERS.schema)}.{_named(CUSTOMERS.name)}"
+    count = int(server.execute(f"SELECT count(*) FROM {name}").fetchval())
+    if count:
+        return count
+    server.autocommit = False
+    rows = people.generate(settings.seed, settings.customers)
+    for batch in iter(lambda: list(islice(rows, _ROWS)), []):
+        server.execute(insert(CUSTOMERS), _json(batch))
+        count += len(batch)
+    server.commit()
+    return count
+
+
+def _json(rows: list[people.Person]) -> str:
+    names = [column.name for column in CUSTOMERS.columns]
+    return json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=_iso)
+
+
+def _iso(value: object) -> str:
+    text: str = value.isoformat()  # type: ignore[attr-defined]
+    return text[:23]  # SQL Server's datetime knows three digits of a second
+
+
+def database(name: str) -> str:
+    return f"IF DB_ID({_text(name)}) IS NULL CREATE DATABASE {_named(name)} COLLATE {CUSTOMERS.collation}"
+
+
+def login(name: str, password: str) -> str:
+    return f"IF SUSER_ID({_text(name)}) IS NULL CREATE LOGIN {_named(name)} WITH PASSWORD = {_text(password)}"
+
+
+def table(made: Table) -> str:
+    columns = [f"{_named(c.name)} {c.type} {'NULL' if c.nullable else 'NOT NULL'}" for c in made.columns]
+    constraints = [
+        f"CONSTRAINT {_named(c.name)} {c.kind} ({', '.join(map(_named, c.columns))})" for c in made.constraints
+    ]
+    name = f"{_named(made.schema)}.{_named(made.name)}"
+    return f"IF OBJECT_ID({_text(name)}) IS NULL CREATE TABLE {name} ({', '.join([*columns, *constraints])})"
+
+
+def reader(name: str, read: Table) -> str:
+    """Reading the one table is all that the importer's user may do."""
+    return (
+        f"IF USER_ID({_text(name)}) IS NULL CREATE USER {_named(name)} FOR LOGIN {_named(name)}; "
+        f"GRANT SELECT ON {_named(read.schema)}.{_named(read.name)} TO {_named(name)}"
+    )
+
+
+def insert(into: Table) -> str:
+    """Its one parameter is a JSON array of objects."""
+    names = ", ".join(_named(column.name) for column in into.columns)
+    typed = ", ".join(f"{_named(column.name)} {column.type}" for column in into.columns)
+    name = f"{_named(into.schema)}.{_named(into.name)}"
+    return f"INSERT INTO {name} ({names}) SELECT {names} FROM OPENJSON(?) WITH ({typed})"
+
+
+def _named(name: str) -> str:
+    return f"[{name.replace(']', ']]')}]"
+
+
+def _text(text: str) -> str:
+    return "N'" + text.replace("'", "''") + "'"
+
+
+if __name__ == "__main__":
+    main()
