@@ -1,9 +1,11 @@
 """Settings from the environment, a `.env` file or a folder of secrets; a wrong one ends the start with one line."""
 
+import ssl
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -28,11 +30,28 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _with_certificates(path: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError("is no PEM file of certificates") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    return path
+
+
+Certificates = Annotated[str, AfterValidator(_with_certificates)]
+
+
 class Settings(BaseSettings):
     """The base of every process's settings: a variable is the field's name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", secrets_dir=_SECRETS if _SECRETS.is_dir() else None, extra="ignore", frozen=True
+        env_file=".env",
+        env_ignore_empty=True,  # Compose passes on what is not set as empty
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+        extra="ignore",
+        frozen=True,
     )
 
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
@@ -76,6 +95,27 @@ class KafkaSettings(Settings):
     kafka_bootstrap_servers: Annotated[list[Broker], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
         description="Kafka's brokers, comma-separated host:port"
     )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, validate_default=True, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; required with SASL"
+    )
+    kafka_sasl_username: Text | None = Field(None, validate_default=True, description="Kafka: user; required with SASL")
+    kafka_sasl_password: Secret | None = Field(
+        None, validate_default=True, description="Kafka: its password; required with SASL"
+    )
+    kafka_ssl_cafile: Certificates | None = Field(
+        None, description="PEM file of who signs Kafka's certificates; none: whom the system trusts"
+    )
+
+    @field_validator("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+    @classmethod
+    def _given_with_sasl(cls, value: object, others: ValidationInfo) -> object:
+        protocol = others.data.get("kafka_security_protocol", "")
+        if value is None and protocol.startswith("SASL_"):
+            raise ValueError(f"is required with KAFKA_SECURITY_PROTOCOL={protocol}")
+        return value
 
 
 class ConsumerSettings(KafkaSettings):
@@ -90,6 +130,12 @@ class PostgresSettings(Settings):
     postgres_db: Text = Field(description="Postgres: database")
     postgres_user: Text = Field(description="Postgres: the service's own role, which owns nothing")
     postgres_password: Secret = Field(description="Postgres: its password")
+    postgres_sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        "prefer", description="TLS to Postgres, as in libpq: disable, prefer, require, verify-ca or verify-full"
+    )
+    postgres_sslrootcert: Certificates | None = Field(
+        None, description="PEM file of who signs Postgres' certificate; none: with verify-… whom the system trusts"
+    )
 
 
 class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):
