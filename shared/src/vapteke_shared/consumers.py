@@ -19,7 +19,7 @@ from prometheus_client import Gauge
 from vapteke_shared import kafka, logs, offsets
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
-from vapteke_shared.processes import pause
+from vapteke_shared.processes import CutShort, limited, pause
 from vapteke_shared.settings import ConsumerSettings, KafkaSettings
 
 Records = Sequence[ConsumerRecord]
@@ -28,6 +28,7 @@ Apply = Callable[[Records, str, Mapping[Partition, int]], Awaitable[None]]
 _CHECK_SECONDS = 5
 _CHECK_TIMEOUT_SECONDS = 30
 _MAX_BACKOFF_SECONDS = 10
+_BATCH_SECONDS = 10  # after the stop, for the batch in hand and for leaving the group
 
 log = logs.get(__name__)
 lag = Gauge("vapteke_consumer_lag_records", "Records that wait in a partition", ["topic", "partition"])
@@ -48,12 +49,22 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
 
 
 class Consumer:
-    """A broker that is started once Kafka and the topics are there; subclasses add its one subscriber."""
+    """A broker that is started once Kafka and the topics are there; subclasses add its one subscriber.
+
+    A zombie looks alive and fetches nothing. Records wait in a partition that is its own, none is in hand, Kafka
+    answers, and yet its place is the same in `zombie_checks` checks: for five minutes, longer than a rebalance or a
+    fetch with all its retries takes. What an open transaction holds back does not count: the end lies before it.
+    """
+
+    zombie_checks = 60
+    _subscriber: Any
 
     def __init__(self, settings: ConsumerSettings, health: Health, need: str, topics: Collection[str]) -> None:
         self._settings, self._health, self._need, self._topics = settings, health, need, topics
         self._stopping = asyncio.Event()
         self._cluster_id = ""
+        self._in_hand = False
+        self._unmoved: dict[tuple[TopicPartition, int], int] = {}  # place where records wait → checks that found it so
         self._broker = create_broker(settings)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -62,13 +73,16 @@ class Consumer:
         started = False
         while not stopping.is_set():
             try:
-                async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
+                async with limited(stopping, 0), asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
                     self._cluster_id = await kafka.cluster_id(self._settings, self._topics)
                     if not started:
                         await self._broker.start()
                     started = True
                     await self._check()
+            except CutShort:
+                break
             except Exception as error:
+                self._unmoved.clear()
                 self._health.ill(self._need, f"Kafka: {_named(error)}")
                 log.warning("Kafka does not answer as it should", need=self._need, error=_named(error))
                 await pause(stopping, 1)
@@ -76,15 +90,34 @@ class Consumer:
                 await pause(stopping, _CHECK_SECONDS)
         await self._stop()
 
+    @property
+    def _consumer(self) -> AIOKafkaConsumer:
+        consumer = self._subscriber.consumer
+        assert consumer is not None, "the broker is started"
+        return consumer
+
     async def _check(self) -> None:
         """Called every few seconds; what it raises makes the health say so."""
         self._health.well(self._need)
+        assigned = self._consumer.assignment()
+        await self._look_stuck(await self._consumer.end_offsets(assigned) if assigned else {})
+
+    async def _look_stuck(self, ends: Mapping[TopicPartition, int]) -> None:
+        """`ends` of the partitions assigned to us, as this check has found them."""
+        places = {tp: await self._consumer.position(tp) for tp in ends}
+        waiting = [] if self._in_hand else [(tp, place) for tp, place in places.items() if place < ends[tp]]
+        self._unmoved = {place: self._unmoved.get(place, 0) + 1 for place in waiting}
+        stuck = sorted(f"{tp.topic}/{tp.partition}" for (tp, _), n in self._unmoved.items() if n > self.zombie_checks)
+        fault = f"records wait and are not fetched: {', '.join(stuck)}" if stuck else None
+        if self._consumer._coordinator._coordination_task.done():  # aiokafka does not start it again
+            fault = "it takes no part in its group any more"
+        self._health.stuck(self._need, fault)
 
     async def _stop(self) -> None:
         try:
-            await asyncio.wait_for(self._broker.stop(), 20)
-        except (TimeoutError, KafkaError):
-            log.warning("Kafka did not answer at the stop", need=self._need)
+            await asyncio.wait_for(self._broker.stop(), _BATCH_SECONDS)
+        except Exception as error:  # the process ends either way
+            log.warning("Kafka or the batch in hand was left at the stop", need=self._need, error=_named(error))
 
 
 class BatchConsumer(Consumer):
@@ -112,7 +145,6 @@ class BatchConsumer(Consumer):
         self._refused: str | None = "not yet checked"
         self._reached: dict[Partition, int] = {}  # where reading stands that has had no break
         self._sought: dict[Partition, int] = {}  # where it was begun anew, to find what was passed
-        self._in_hand = False
         self._unsought: set[TopicPartition] = set()
         self._subscriber = self._broker.subscriber(
             topic,
@@ -139,6 +171,7 @@ class BatchConsumer(Consumer):
             places = await self._stored(partitions)
         except offsets.KafkaReplaced as error:
             self._refuse(str(error))
+            await self._look_stuck({})
             return
         # places that were set back, by `offsets reset` or with a backup
         self._unsought |= {tp for tp in partitions if places.get(Partition(*tp), 0) < reached.get(Partition(*tp), 0)}
@@ -151,6 +184,7 @@ class BatchConsumer(Consumer):
             lag.labels(tp.topic, tp.partition).set(max(end - begun, 0))
         behind = [tp for tp, end in ends.items() if end < places.get(Partition(*tp), 0)]
         self._refuse("a topic ends below the stored offset" if behind else None)
+        await self._look_stuck({} if behind else ends)
 
     def _seek_once(self, assigned: Collection[TopicPartition], places: Mapping[Partition, int]) -> None:
         """Without a place a partition begins at the start, wherever the group's own offset is."""
@@ -171,12 +205,6 @@ class BatchConsumer(Consumer):
     async def _stored(self, partitions: Collection[TopicPartition]) -> dict[Partition, int]:
         async with self._pool.acquire() as connection:
             return await offsets.stored(connection, [Partition(*tp) for tp in partitions], self._cluster_id)
-
-    @property
-    def _consumer(self) -> AIOKafkaConsumer:
-        consumer = self._subscriber.consumer
-        assert consumer is not None, "the broker is started"
-        return consumer
 
     async def _parse(self, records: Any) -> KafkaMessage:
         """Take the records as they are: FastStream's own parser decodes headers and raises on rubbish."""
@@ -214,8 +242,9 @@ class BatchConsumer(Consumer):
         self._note(records)
         self._health.well(self._batches)
         try:
-            await self._consumer.commit()  # for the eyes of Kafka's tools only
-        except KafkaError as error:
+            async with limited(self._stopping, 1):
+                await self._consumer.commit()  # for the eyes of Kafka's tools only
+        except (KafkaError, CutShort) as error:
             log.info("the group's offset was not committed", topic=self._topic, error=_named(error))
 
     def _note(self, records: Records) -> None:

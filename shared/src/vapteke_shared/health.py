@@ -17,6 +17,7 @@ class Health:
 
     def __init__(self, *needs: str) -> None:
         self._faults: dict[str, str | None] = dict.fromkeys(needs, STARTING)
+        self._stuck: dict[str, str | None] = {}
 
     def well(self, need: str) -> None:
         self._faults[need] = None
@@ -24,13 +25,23 @@ class Health:
     def ill(self, need: str, fault: str) -> None:
         self._faults[need] = fault
 
+    def stuck(self, need: str, fault: str | None) -> None:
+        """What only a new process can mend, or None: never that something else is away."""
+        self._stuck[need] = fault
+
     @property
     def faults(self) -> Mapping[str, str]:
         return {need: fault for need, fault in self._faults.items() if fault is not None}
 
+    @property
+    def dead_ends(self) -> Mapping[str, str]:
+        return {need: fault for need, fault in self._stuck.items() if fault is not None}
 
-def live(_: Request) -> Response:
-    """The event loop turns: nothing else is asked, or an outage of Kafka would restart every process."""
+
+def live(health: Health) -> Response:
+    """The event loop turns, and nothing is stuck; an outage of Kafka must not restart every process."""
+    if health.dead_ends:
+        return JSONResponse({"status": "stuck", "faults": dict(health.dead_ends)}, 503)
     return JSONResponse({"status": "live"})
 
 
@@ -46,7 +57,7 @@ def metrics(_: Request) -> Response:
 
 def create_app(health: Health) -> Starlette:
     routes = [
-        Route("/health/live", live),
+        Route("/health/live", lambda _: live(health)),
         Route("/health/ready", lambda _: ready(health)),
         Route("/metrics", metrics),
     ]

@@ -1,12 +1,20 @@
-"""How a process of ours lives: it serves HTTP and works until SIGTERM or SIGINT, then stops in time."""
+"""How a process of ours lives: it serves HTTP and works until SIGTERM or SIGINT, then stops in time.
+
+The stop has its own clock: at once nothing new is begun, and what is in hand may end. After 12 s what still waits for
+Postgres is cut off, after 15 s whatever has not ended: every effect is a transaction, so it is done or untouched. After
+22 s the process ends itself, whatever hangs.
+"""
 
 import asyncio
+import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
+import asyncpg
 import uvicorn
 
 from vapteke_shared import health, logs
@@ -14,16 +22,35 @@ from vapteke_shared.settings import MetricsSettings, Settings, load
 
 S = TypeVar("S", bound=Settings)
 
+_FADE_SECONDS = 3
 _GRACE_SECONDS = 10
+_QUERY_SECONDS = 12  # the requests in hand should still be able to say that Postgres does not answer
+_LOOP_SECONDS = 15
+_CLOSE_SECONDS = 3
+_LAST_SECONDS = 22
 # longer than callers and gateways keep a connection: if we closed it first, a request could cross that and be lost
 _IDLE_SECONDS = 75
 
 log = logs.get(__name__)
 
 
+async def serve(app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event) -> None:
+    """Serve an ASGI app until `stopping`, and then so that no caller notices the end."""
+    async with _served(app, listener, _FADE_SECONDS, _GRACE_SECONDS):
+        await stopping.wait()
+
+
+def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContextManager[None]:
+    """Serve an ASGI app while the block runs; a taken port is SystemExit."""
+    return _served(app, listen(host, port), fade_seconds=0, grace_seconds=1)
+
+
 @asynccontextmanager
-async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator[None]:
-    """Serve an ASGI app while the block runs, then let requests in hand finish; a taken port is SystemExit."""
+async def _served(
+    app: Callable[..., Any], listener: socket.socket, fade_seconds: float, grace_seconds: int
+) -> AsyncIterator[None]:
+    """At the end no new connections are accepted. For `fade_seconds` those that are kept alive are told to end with
+    their next answer; then the idle ones are closed, and requests in hand have `grace_seconds` more."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -31,10 +58,10 @@ async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator
         server_header=False,
         ws="none",  # we have none, and uvicorn would log the query of every attempt
         timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
     )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve([_listen(host, port)]))
+    server = _Server(config, listener.dup(), fade_seconds)
+    task = asyncio.create_task(server.serve([listener]))
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
@@ -44,7 +71,8 @@ async def served(app: Callable[..., Any], host: str, port: int) -> AsyncIterator
         await task
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A taken port is SystemExit."""
     try:
         return socket.create_server((host, port), backlog=2048)
     except OSError as error:
@@ -52,11 +80,48 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the process that it is a part of."""
+    """Leaves the signals to the process that it is a part of, and lets nobody down whose connection was accepted."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, fade_seconds: float) -> None:
+        super().__init__(config)
+        self._listener, self._fade_seconds = listener, fade_seconds
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.default_headers.append((b"connection", b"close"))
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0)  # by now the loop has let go of the listener
+        for connection in _queued(self._listener):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        await self._fade()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
+    async def _fade(self) -> None:
+        clock = asyncio.get_running_loop()
+        end = clock.time() + self._fade_seconds
+        while self.server_state.connections and clock.time() < end:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.05)
+
+
+def _queued(listener: socket.socket) -> list[socket.socket]:
+    """What the kernel has accepted for us: closing the last copy of the listener would reset it."""
+    listener.setblocking(False)
+    accepted = []
+    with listener:
+        while True:
+            try:
+                accepted.append(listener.accept()[0])
+            except BlockingIOError:
+                return accepted
 
 
 def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
@@ -77,9 +142,29 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not stopping.is_set():
+            stopping.set()
+            _end_at_last(loop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop)
     await main(stopping)
+
+
+def _end_at_last(loop: asyncio.AbstractEventLoop) -> None:
+    """A thread of its own: the loop may hang, and so may a thread that the interpreter waits for at its end."""
+
+    def end() -> None:
+        hanging = sorted({getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks(loop)})
+        log.error(f"did not stop in time: {', '.join(hanging) or 'threads'}")
+        os._exit(1)
+
+    timer = threading.Timer(_LAST_SECONDS, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def work(
@@ -89,12 +174,68 @@ async def work(
     *loops: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
 ) -> None:
     """Run endless loops beside the metrics' port until `stopping`; a loop that fails ends the process."""
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(served(health.create_app(state), settings.metrics_host, settings.metrics_port))
-        async with asyncio.TaskGroup() as group:
-            for loop in loops:
-                group.create_task(loop(stopping))
+    async with (
+        served(health.create_app(state), settings.metrics_host, settings.metrics_port),
+        asyncio.TaskGroup() as group,
+    ):
+        for loop in loops:
+            group.create_task(_in_time(loop, stopping))
     log.info("stopped")
+
+
+async def _in_time(loop: Callable[[asyncio.Event], Coroutine[Any, Any, None]], stopping: asyncio.Event) -> None:
+    try:
+        async with limited(stopping, _LOOP_SECONDS):
+            await loop(stopping)
+    except CutShort:
+        log.warning("cut short: it had not ended in time", loop=loop.__qualname__)
+
+
+class CutShort(Exception):
+    """The process stops, and the time for this is over."""
+
+
+@asynccontextmanager
+async def limited(stopping: asyncio.Event, seconds: float) -> AsyncIterator[None]:
+    """Cancel the block `seconds` after the stop, and raise CutShort."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            watching = asyncio.create_task(_limit_at_stop(limit, stopping, seconds))
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise CutShort from None
+
+
+async def _limit_at_stop(limit: asyncio.Timeout, stopping: asyncio.Event, seconds: float) -> None:
+    await stopping.wait()
+    limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+@asynccontextmanager
+async def closing(pool: asyncpg.Pool, stopping: asyncio.Event) -> AsyncIterator[asyncpg.Pool]:
+    """The pool, open. A Postgres that does not answer would keep its queries, and then its close, waiting: after the
+    stop they have some seconds, then the connections are cut."""
+    await pool
+    cutting = asyncio.create_task(_cut(pool, stopping))
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+        except TimeoutError:
+            log.warning("Postgres did not answer at the stop")
+        cutting.cancel()
+
+
+async def _cut(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    await asyncio.sleep(_QUERY_SECONDS)
+    pool.terminate()
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:

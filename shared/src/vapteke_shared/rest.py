@@ -9,7 +9,7 @@ from asyncpg.pool import PoolAcquireContext
 from fastapi import APIRouter, FastAPI, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vapteke_shared import asyncapi, auth, database, docs, health, logs, openapi, problems, processes
+from vapteke_shared import asyncapi, auth, database, docs, health, openapi, problems, processes
 from vapteke_shared.health import Health
 from vapteke_shared.quick import QuickRoute
 from vapteke_shared.settings import ServeSettings
@@ -19,8 +19,6 @@ PUBLIC = ("/health/live", "/health/ready", *docs.PATHS)
 _CONNECTIONS = 10
 _WAIT_SECONDS = 5
 _REQUEST_SECONDS = 15  # for one statement
-
-log = logs.get(__name__)
 
 
 def create_app(
@@ -39,7 +37,7 @@ def create_app(
     problems.install(app, database.CONFLICTS)
     for each in routers:
         app.routes.extend(each.routes)
-    app.add_api_route("/health/live", health.live, include_in_schema=False)
+    app.add_api_route("/health/live", lambda: health.live(state), include_in_schema=False, response_model=None)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
     docs.install(app, settings.docs_enabled, asyncapi.document(service))
     auth.protect(app, settings, PUBLIC)
@@ -80,11 +78,15 @@ async def serve(
     stopping: asyncio.Event,
 ) -> None:
     """The process `serve`, until `stopping`."""
+    listener = processes.listen(settings.http_host, settings.http_port)
     state = Health("postgres")
     options: dict[str, Any] = {"reset": database.left_as_it_is, "command_timeout": _REQUEST_SECONDS}
-    async with (
-        database.create_pool(settings, schema, _CONNECTIONS, **options) as pool,
-        processes.served(create(settings, pool, state), settings.http_host, settings.http_port),
-    ):
-        log.info("serving", host=settings.http_host, port=settings.http_port)
-        await processes.work(settings, state, stopping, lambda s: database.watch(pool, schema, state, s))
+    async with processes.closing(database.create_pool(settings, schema, _CONNECTIONS, **options), stopping) as pool:
+        app = create(settings, pool, state)
+        await processes.work(
+            settings,
+            state,
+            stopping,
+            lambda s: processes.serve(app, listener, s),
+            lambda s: database.watch(pool, schema, state, s),
+        )

@@ -57,7 +57,7 @@ def work() -> None:
 
 async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
     state = Health("postgres", "outbox", "sweeper", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
-    async with database.create_pool(settings, SCHEMA, 8, legacy_customers.prepare) as pool:
+    async with processes.closing(database.create_pool(settings, SCHEMA, 8, legacy_customers.prepare), stopping) as pool:
         consumers = ImportConsumers(settings, pool, state)
         await processes.work(
             settings,

@@ -42,7 +42,7 @@ def work() -> None:
 
 async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
     state = Health("postgres", topics.CUSTOMERS.name)
-    async with database.create_pool(settings, SCHEMA, 4) as pool:
+    async with processes.closing(database.create_pool(settings, SCHEMA, 4), stopping) as pool:
         await processes.work(
             settings,
             state,

@@ -9,7 +9,7 @@ from vapteke_shared import events, logs, topics
 from vapteke_shared.consumers import Consumer
 from vapteke_shared.events import Event, EventInvalid
 from vapteke_shared.health import Health
-from vapteke_shared.processes import pause
+from vapteke_shared.processes import CutShort, limited, pause
 
 from legacy_importer.importer import Importer, Stopping
 from legacy_importer.settings import WorkSettings
@@ -40,8 +40,7 @@ class TaskConsumer(Consumer):
         self._subscriber(self._handle)
 
     async def _parse(self, record: Any) -> KafkaMessage:
-        assert self._subscriber.consumer is not None, "the broker is started"
-        return KafkaMessage(body=b"", raw_message=record, consumer=self._subscriber.consumer)
+        return KafkaMessage(body=b"", raw_message=record, consumer=self._consumer)
 
     async def _decode(self, message: KafkaMessage) -> Any:
         return message.raw_message
@@ -50,6 +49,11 @@ class TaskConsumer(Consumer):
         """Never raises, and commits in order: a task that was not done, and all after it, stay uncommitted."""
         if self._importer.stopping:
             return
+        self._in_hand = True
+        await self._take(record)
+        self._in_hand = False
+
+    async def _take(self, record: Any) -> None:
         try:
             task = events.decode(record.value, record.headers)
         except EventInvalid as error:
@@ -57,10 +61,10 @@ class TaskConsumer(Consumer):
         else:
             if not await self._done(task):
                 return
-        assert self._subscriber.consumer is not None, "a record has come"
         try:
-            await self._subscriber.consumer.commit()
-        except KafkaError as error:  # it will be done again, under a new attempt
+            async with limited(self._stopping, 1):
+                await self._consumer.commit()
+        except (KafkaError, CutShort) as error:  # it will be done again, under a new attempt
             log.warning("the task's offset was not committed", error=type(error).__name__)
 
     async def _done(self, task: Event) -> bool:

@@ -21,6 +21,7 @@ from vapteke_shared.events import (
     RangePublished,
     RangeRequested,
 )
+from vapteke_shared.processes import CutShort, limited
 
 from legacy_importer import legacy, translate
 from legacy_importer.legacy import LegacyError, LegacyUnavailable
@@ -59,20 +60,10 @@ class Importer:
     async def do(self, task: Event) -> None:
         """Safe to repeat. Raises Stopping, at most a few seconds after the process was told to stop."""
         try:
-            async with asyncio.timeout(None) as limit:
-                watching = asyncio.create_task(self._limit_at_stop(limit))
-                try:
-                    await self._do(task)
-                finally:
-                    watching.cancel()
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            async with limited(self._stopping, _LAST_SECONDS):
+                await self._do(task)
+        except CutShort:
             raise Stopping from None
-
-    async def _limit_at_stop(self, limit: asyncio.Timeout) -> None:
-        await self._stopping.wait()
-        limit.reschedule(asyncio.get_running_loop().time() + _LAST_SECONDS)
 
     async def _do(self, task: Event) -> None:
         match task:
