@@ -54,7 +54,7 @@ async def test_two_migrations_at_once_do_no_harm(postgres_server: Postgres, sche
 
 
 async def _migrating(settings: PostgresOwnerSettings, schema: Schema) -> asyncio.subprocess.Process:
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json", exclude_none=True)
     secrets = {"postgres_password": "app", "postgres_owner_password": "owner"}
     environment = {name.upper(): str(value) for name, value in {**values, **secrets}.items()}
     program = Path(sys.executable).parent / schema.service

@@ -127,7 +127,9 @@ async def test_without_kafka_the_messages_wait_and_health_and_gauges_say_so(
     await say(pool, "waiting", "waiting")
 
     async with Running(Relay(settings, pool, health)), measuring(pool):
-        await until_faults(health, "waits: KafkaConnectionError")
+        await until_faults(
+            health, "waits: Kafka at 127.0.0.1:1 cannot be reached (Connection refused): check KAFKA_BOOTSTRAP_SERVERS"
+        )
         await until_gauges(2)
         await say(pool, "one more")
         await until_gauges(3)

@@ -153,7 +153,7 @@ async def test_without_kafka_it_waits_and_says_so(
     with serve() as server:
         async with working(settings_for(server)) as health:
             assert health.faults == {"kafka": "starting"}
-            await eventually(lambda: health.faults.get("kafka", "").startswith("Kafka: "))
+            await eventually(lambda: health.faults.get("kafka", "").startswith("Kafka at "))
 
 
 async def test_a_task_is_done_and_then_committed(serve: Serve, settings_for: SettingsFor, own_kafka: Kafka) -> None:

@@ -14,9 +14,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from prometheus_client import Gauge
 
-from vapteke_shared import kafka, logs, offsets
+from vapteke_shared import connections, kafka, logs, offsets
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
 from vapteke_shared.processes import CutShort, limited, pause
@@ -36,7 +37,8 @@ lag = Gauge("vapteke_consumer_lag_records", "Records that wait in a partition", 
 
 def create_broker(settings: KafkaSettings) -> KafkaBroker:
     return KafkaBroker(
-        **kafka.client_options(settings),
+        settings.kafka_bootstrap_servers,
+        security=_security(settings),
         enable_idempotence=True,
         acks="all",
         compression_type="zstd",
@@ -46,6 +48,16 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
         logger=None,
         graceful_timeout=20,
     )
+
+
+def _security(settings: KafkaSettings) -> BaseSecurity:
+    tls, password = connections.kafka_tls(settings), settings.kafka_sasl_password
+    if settings.kafka_sasl_username is None or password is None or "SASL" not in settings.kafka_security_protocol:
+        return BaseSecurity(tls)
+    kind = {"SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}.get(
+        settings.kafka_sasl_mechanism or "", SASLPlaintext
+    )
+    return kind(settings.kafka_sasl_username, password.get_secret_value(), tls)
 
 
 class Consumer:
@@ -83,7 +95,8 @@ class Consumer:
                 break
             except Exception as error:
                 self._unmoved.clear()
-                self._health.ill(self._need, f"Kafka: {_named(error)}")
+                known = isinstance(error, connections.Unavailable)
+                self._health.ill(self._need, str(error) if known else f"Kafka: {_named(error)}")
                 log.warning("Kafka does not answer as it should", need=self._need, error=_named(error))
                 await pause(stopping, 1)
             else:
@@ -287,7 +300,4 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def _named(error: Exception) -> str:
     """The error without its text where that may hold values."""
-    if isinstance(error, kafka.TopicsMissing):
-        return str(error)
-    state = getattr(error, "sqlstate", None)
-    return f"{type(error).__name__} ({state})" if state else type(error).__name__
+    return str(error) if isinstance(error, kafka.TopicsMissing) else connections.told(error)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 import asyncpg
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from vapteke_shared import logs, migrations
+from vapteke_shared import connections, logs, migrations
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
 from vapteke_shared.settings import PostgresSettings, load
@@ -51,6 +51,8 @@ def create_pool(
         reset=reset,
         timeout=10,
         command_timeout=command_timeout,
+        ssl=connections.postgres_tls(settings),
+        connect=partial(_connect, settings),
         server_settings={
             "search_path": schema.name,
             "application_name": schema.service,
@@ -59,6 +61,13 @@ def create_pool(
             "idle_in_transaction_session_timeout": "60s",  # a frozen process must not keep its locks
         },
     )
+
+
+async def _connect(settings: PostgresSettings, *arguments: Any, **options: Any) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise connections.postgres_fault(settings, error) from None
 
 
 async def left_as_it_is(_: asyncpg.Connection) -> None:
@@ -80,8 +89,13 @@ async def watch(pool: asyncpg.Pool, schema: Schema, state: Health, stopping: asy
         except asyncpg.UndefinedTableError:
             state.ill("postgres", f"the schema is missing: `{schema.service} migrate` makes it")
         except OUTAGES as error:
-            state.ill("postgres", f"Postgres does not answer: {type(error).__name__}")
+            state.ill("postgres", _told(error))
         await pause(stopping, _CHECK_SECONDS)
+
+
+def _told(error: BaseException) -> str:
+    known = isinstance(error, connections.Unavailable)
+    return str(error) if known else f"Postgres does not answer: {type(error).__name__}"
 
 
 async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:

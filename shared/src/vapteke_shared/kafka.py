@@ -8,9 +8,15 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
+from vapteke_shared import connections
+from vapteke_shared.connections import Unavailable, Unfit
 from vapteke_shared.settings import KafkaSettings
+
+_PROBE_SECONDS = 5
 
 T = TypeVar("T")
 
@@ -23,21 +29,61 @@ class TopicsMissing(Exception):
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    return {"bootstrap_servers": settings.kafka_bootstrap_servers}
+    return {"bootstrap_servers": settings.kafka_bootstrap_servers, **_security(settings)}
+
+
+def _security(settings: KafkaSettings) -> dict[str, Any]:
+    password = settings.kafka_sasl_password
+    return {
+        "security_protocol": settings.kafka_security_protocol,
+        "ssl_context": connections.kafka_tls(settings),
+        "sasl_mechanism": settings.kafka_sasl_mechanism or "PLAIN",
+        "sasl_plain_username": settings.kafka_sasl_username,
+        "sasl_plain_password": password and password.get_secret_value(),
+    }
+
+
+async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaSettings) -> None:
+    """Start it. Raises Unavailable with the reason where aiokafka cannot connect and only logs why; KafkaError."""
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        raise await _fault(settings) or error from None
+
+
+async def _fault(settings: KafkaSettings) -> Unavailable | None:
+    """What the first broker with a fault has against us."""
+    for address in settings.kafka_bootstrap_servers:
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await _probe(settings, address)
+        except (KafkaError, OSError, EOFError) as error:
+            return connections.kafka_fault(settings, address, error)
+    return None
+
+
+async def _probe(settings: KafkaSettings, address: str) -> None:
+    """What aiokafka does first, with the errors that it hides."""
+    host, _, port = address.rpartition(":")
+    connection = await create_conn(host, int(port), **_security(settings))
+    try:
+        await connection.send(MetadataRequest([]))
+    finally:
+        connection.close()
 
 
 @asynccontextmanager
 async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     client = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=10_000)
     try:
-        await client.start()
+        await start(client, settings)
         yield client
     finally:
         await client.close()
 
 
 async def cluster_id(settings: KafkaSettings, topics: Iterable[str]) -> str:
-    """The cluster's id, once all of `topics` are there; raises TopicsMissing or KafkaError."""
+    """The cluster's id, once all of `topics` are there. Raises TopicsMissing, Unavailable or KafkaError."""
     async with admin(settings) as client:
         missing = set(topics) - set(await client.list_topics())
         if missing:
@@ -46,19 +92,19 @@ async def cluster_id(settings: KafkaSettings, topics: Iterable[str]) -> str:
 
 
 async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
-    """Which of `topics` are not there. Raises KafkaError."""
+    """Which of `topics` are not there. Raises Unavailable or KafkaError."""
     async with admin(settings) as client:
         return set(topics) - set(await client.list_topics())
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Try until it works or the time is over; Kafka's own errors only."""
+    """Try until it works, the time is over, or no attempt can succeed; Kafka's own errors only."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return await attempt()
-        except (KafkaError, OSError):
-            if time.monotonic() > deadline:
+        except (KafkaError, OSError) as error:
+            if isinstance(error, Unfit) or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.5)
 

@@ -7,7 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import Field
 
-from vapteke_shared import events, kafka, logs
+from vapteke_shared import connections, events, kafka, logs
 from vapteke_shared.events import Event
 from vapteke_shared.settings import KafkaSettings, load
 
@@ -103,7 +103,7 @@ class TopicsSettings(KafkaSettings):
 
 
 async def create(settings: TopicsSettings) -> list[str]:
-    """Create the topics that are missing and return their names; safe to repeat. Raises KafkaError."""
+    """Create the topics that are missing and return their names; safe to repeat. Raises Unavailable or KafkaError."""
     async with kafka.admin(settings) as admin:
         missing = [topic for topic in ALL if topic.name not in set(await admin.list_topics())]
         await _create(admin, missing, settings.kafka_replication_factor)
@@ -127,5 +127,5 @@ def main() -> None:
     try:
         created = asyncio.run(kafka.patiently(lambda: create(settings), seconds=60))
     except (KafkaError, OSError) as error:
-        raise SystemExit(f"vapteke-topics: {type(error).__name__}: is Kafka at KAFKA_BOOTSTRAP_SERVERS?") from None
+        raise SystemExit(f"vapteke-topics: {connections.told(error)}") from None
     logs.get("vapteke-topics").info("topics are there", created=created)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-from vapteke_shared import logs
+from vapteke_shared import connections, logs
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
 
@@ -31,8 +31,8 @@ async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stoppi
                 else:
                     health.well(need)
         except Exception as error:
-            health.ill(need, f"waits: {type(error).__name__}")
-            log.warning("the leader gives up", need=need, error=type(error).__name__)
+            health.ill(need, f"waits: {connections.told(error)}")
+            log.warning("the leader gives up", need=need, error=connections.told(error))
         await pause(stopping, _EVERY_SECONDS)
 
 

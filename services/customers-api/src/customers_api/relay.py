@@ -78,7 +78,7 @@ class Relay:
         self._known.clear()
         producer = create_producer(self._settings)
         try:
-            await asyncio.wait_for(producer.start(), _KAFKA_SECONDS)
+            await asyncio.wait_for(kafka.start(producer, self._settings), _KAFKA_SECONDS)
             head = Head(connection)
             while not stopping.is_set():
                 count = await self._send_batch(head, producer)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from vapteke_shared import events, kafka
+from vapteke_shared import connections, events, kafka
 from vapteke_shared.batches import Batches
 from vapteke_shared.events import Event
 from vapteke_shared.settings import KafkaSettings
@@ -59,16 +59,16 @@ class Publisher:
                 max_batch_size=_BATCH_BYTES,
             )
             try:
-                await asyncio.wait_for(producer.start(), _ACK_SECONDS)
+                await asyncio.wait_for(kafka.start(producer, self._settings), _ACK_SECONDS)
             except (KafkaError, OSError) as error:
                 await kafka.stop_producer(producer)
-                raise PublishFailed(type(error).__name__) from None
+                raise PublishFailed(connections.told(error)) from None
             self._producer = producer
         return self._producer
 
     async def failed(self, error: BaseException) -> PublishFailed:
         await self.close()
-        return PublishFailed(type(error).__name__)
+        return PublishFailed(connections.told(error))
 
 
 class Batch:

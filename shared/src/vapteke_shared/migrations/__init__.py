@@ -10,7 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from vapteke_shared import logs
+from vapteke_shared import connections, logs
+from vapteke_shared.connections import Unavailable, Unfit
 from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings, load
 from vapteke_shared.tables import Schema
 
@@ -31,8 +32,8 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
         try:
             alembic.command.upgrade(config(settings, schema), "head")
         except (OSError, asyncpg.PostgresError, DBAPIError) as error:
-            fault = _cause(error)
-            if not isinstance(fault, OSError | asyncpg.CannotConnectNowError) or time.monotonic() > deadline:
+            fault = connections.postgres_fault(settings, _cause(error))
+            if not _may_heal(fault) or time.monotonic() > deadline:
                 raise SystemExit(refusal(settings, fault)) from None
             time.sleep(0.5)
         else:
@@ -45,8 +46,14 @@ def _cause(error: Exception) -> BaseException:
     return (isinstance(error, DBAPIError) and error.orig and error.orig.__cause__) or error
 
 
+def _may_heal(fault: BaseException) -> bool:
+    return isinstance(fault, OSError | asyncpg.CannotConnectNowError) and not isinstance(fault, Unfit)
+
+
 def refusal(settings: PostgresSettings, error: BaseException) -> str:
     """One line for who started a command."""
+    if isinstance(error, Unavailable):
+        return str(error)
     place = f"Postgres at {settings.postgres_host}:{settings.postgres_port}"
     return f"{place} does not take it: {type(error).__name__}"
 
@@ -68,6 +75,7 @@ def config(settings: PostgresOwnerSettings, schema: Schema) -> Config:
         settings.postgres_port,
         settings.postgres_db,
     )
+    made.attributes["ssl"] = connections.postgres_tls(settings)
     made.attributes["schema"] = schema
     made.attributes["app_user"] = settings.postgres_user
     return made

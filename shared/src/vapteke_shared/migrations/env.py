@@ -46,7 +46,8 @@ def _grant(connection: Connection, app_user: str) -> None:
 
 
 async def _main() -> None:
-    engine = create_async_engine(context.config.attributes["url"], hide_parameters=True)
+    given = context.config.attributes
+    engine = create_async_engine(given["url"], hide_parameters=True, connect_args={"ssl": given["ssl"]})
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_run)
