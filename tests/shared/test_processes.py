@@ -1,34 +1,179 @@
-"""How a process of ours serves HTTP."""
+"""How a process of ours serves HTTP, and how it stops."""
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from vapteke_shared import processes
+import pytest
+from load import Load
+from vapteke_local import places
+from vapteke_shared import health, processes
 
 CLIENTS_IDLE_SECONDS = 5  # httpx keeps an idle connection for so long, and uvicorn would by default
 REQUEST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
+SLOW = REQUEST.replace(b"/ ", b"/slow ")
+SLOW_SECONDS = 1.5
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http":
+        await asyncio.sleep(SLOW_SECONDS if scope["path"] == "/slow" else 0)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
 
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"\r\n\r\n")
+
+
 async def test_an_idle_connection_is_left_to_the_caller_to_close() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = places.free_port()
     async with processes.served(app, "127.0.0.1", port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST)
-        first = await reader.readuntil(b"\r\n\r\n")
+        first = await answer(reader)
 
         await asyncio.sleep(CLIENTS_IDLE_SECONDS + 1)
         writer.write(REQUEST)
-        second = await reader.readuntil(b"\r\n\r\n")
+        second = await answer(reader)
 
         writer.close()
         await writer.wait_closed()
     assert first.startswith(b"HTTP/1.1 204")
     assert second.startswith(b"HTTP/1.1 204")
+
+
+@asynccontextmanager
+async def serving(stopping: asyncio.Event) -> AsyncIterator[int]:
+    """The port of a service that is told to stop within the block, and has stopped after it."""
+    listener = processes.listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    task = asyncio.create_task(processes.serve(app, listener, stopping))
+    yield port
+    await asyncio.wait_for(task, 20)
+
+
+async def test_connections_are_told_to_end_before_they_are_closed() -> None:
+    stopping = asyncio.Event()
+    async with serving(stopping) as port:
+        kept, slow, idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for reader, writer in (kept, idle):
+            writer.write(REQUEST)
+            assert b"connection: close" not in await answer(reader)
+        slow[1].write(SLOW)
+        await asyncio.sleep(0.2)
+
+        stopping.set()
+        await asyncio.sleep(0.5)
+        kept[1].write(REQUEST)
+
+        for reader, writer in (kept, slow):
+            told = await answer(reader)
+            assert told.startswith(b"HTTP/1.1 204")
+            assert b"connection: close" in told
+            assert await reader.read() == b""
+            writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        assert not idle[0].at_eof()
+        assert await idle[0].read() == b""
+        idle[1].close()
+
+
+def knock(port: int) -> list[str]:
+    """Connect, ask and read, again and again, until nobody accepts; what went wrong meanwhile."""
+    faults = []
+    while True:
+        try:
+            caller = socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            return faults
+        with caller:
+            try:
+                caller.sendall(REQUEST)
+                if not caller.recv(100).startswith(b"HTTP/1.1 204"):
+                    faults.append("no answer")
+            except OSError as error:
+                faults.append(type(error).__name__)
+
+
+async def test_whom_the_kernel_has_accepted_is_answered() -> None:
+    for _ in range(15):
+        stopping = asyncio.Event()
+        async with serving(stopping) as port:
+            callers = [asyncio.create_task(asyncio.to_thread(knock, port)) for _ in range(4)]
+            await asyncio.sleep(0.2)
+
+            stopping.set()
+
+            assert await asyncio.gather(*callers) == [[], [], [], []]
+
+
+async def test_a_load_meets_no_error_at_the_stop() -> None:
+    stopping = asyncio.Event()
+    async with serving(stopping) as port:
+        load = Load(f"http://127.0.0.1:{port}", "")
+        asyncio.get_running_loop().call_later(1.5, stopping.set)
+
+        await load.run(seconds=3, rate=200)
+
+    assert load.errors == {}
+    assert load.refused
+    assert load.answers.keys() == {204}
+
+
+HANGING = """
+import asyncio, threading, time
+from vapteke_shared import processes
+from vapteke_shared.settings import Settings
+
+processes._LAST_SECONDS = 1
+
+async def main(settings, stopping):
+    print("started", flush=True)
+    await asyncio.to_thread(time.sleep, 60)
+
+processes.run(Settings, main)
+"""
+
+
+def test_a_process_that_hangs_ends_itself_and_says_why() -> None:
+    with subprocess.Popen([sys.executable, "-c", HANGING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        os.kill(process.pid, signal.SIGTERM)
+        told = process.stdout.read()
+
+    assert process.returncode == 1
+    assert "did not stop in time: " in told
+
+
+async def test_the_health_check_tells_what_is_wrong() -> None:
+    port, state = places.free_port(), health.Health("postgres")
+    state.ill("postgres", "Postgres does not\nanswer")
+    async with processes.served(health.create_app(state), "127.0.0.1", port):
+        ill = await checked(port)
+        state.well("postgres")
+        well = await checked(port)
+    away = await checked(port)
+
+    assert ill == (1, '{"status":"not ready","faults":{"postgres":"Postgres does not\\nanswer"}}\n')
+    assert well == (0, "")
+    assert away == (1, "ConnectionRefusedError: [Errno 111] Connection refused\n")
+
+
+async def checked(port: int) -> tuple[int, str]:
+    """Exit code and words of the container's health check."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vapteke_shared.healthcheck"),
+        env={**os.environ, "METRICS_PORT": str(port)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await process.communicate()
+    return process.returncode or 0, told.decode()
