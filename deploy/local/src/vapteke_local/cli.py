@@ -41,6 +41,9 @@ Ready = Annotated[
 ]
 Count = Annotated[int, typer.Option(min=1)]
 BrokerCount = Annotated[int, typer.Option(min=1, max=5)]
+Tls = Annotated[
+    bool, typer.Option("--tls", help="Kafka with SASL_SSL and Postgres with TLS, with a state of their own.")
+]
 
 
 @app.command()
@@ -53,6 +56,7 @@ def up(
     brokers: BrokerCount = 1,
     importers: Count = 1,
     consumers: Count = 1,
+    tls: Tls = False,
 ) -> None:
     """Start everything and keep it running until Ctrl-C or SIGTERM."""
     options = Options(
@@ -64,16 +68,16 @@ def up(
         brokers=brokers,
         importers=importers,
         consumers=consumers,
+        tls=tls,
     )
     raise typer.Exit(_run(lambda: _up(options), when_stopped=0))
 
 
 @app.command()
-def demo(customers: Customers = 78_553, seed: Seed = 1) -> None:
+def demo(customers: Customers = 78_553, seed: Seed = 1, tls: Tls = False) -> None:
     """Import all customers as the frontend would, and compare the result with what it must be."""
-    raise typer.Exit(
-        _run(lambda: demonstration.run(Options(customers=customers, seed=seed), console), when_stopped=130)
-    )
+    options = Options(customers=customers, seed=seed, tls=tls)
+    raise typer.Exit(_run(lambda: demonstration.run(options, console), when_stopped=130))
 
 
 async def _up(options: Options) -> int:

@@ -109,7 +109,7 @@ async def _told(running: Stack, console: Console) -> Followed:
             raise Stuck("the outbox does not get empty")
         await asyncio.sleep(POLL_SECONDS)
     waited = time.monotonic() - started
-    followed = await followers.follow(running.kafka)
+    followed = await followers.follow(running.variables["favorites-api"])
     text = (
         f"customer events so far: {followed.events:,}, of {followed.living:,} customers; all sent {waited:.1f} s later"
     )

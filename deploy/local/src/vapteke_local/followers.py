@@ -1,10 +1,13 @@
 """The customers' topic as another team would follow it: from the start, committed records only."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from vapteke_shared import events, topics
 from vapteke_shared.events import CustomerEvent
+
+from vapteke_local.kafka import client_options
 
 
 class Followed(NamedTuple):
@@ -13,11 +16,11 @@ class Followed(NamedTuple):
     """The customers that are not deleted, by the newest event of each."""
 
 
-async def follow(bootstrap: list[str]) -> Followed:
-    """All that the topic holds now."""
+async def follow(variables: Mapping[str, str]) -> Followed:
+    """All that the topic holds now, of the Kafka that a service finds by these variables."""
     places = [TopicPartition(topics.CUSTOMERS.name, number) for number in range(topics.CUSTOMERS.partitions)]
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **client_options(variables),
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,

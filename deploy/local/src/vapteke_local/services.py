@@ -48,6 +48,15 @@ def commands(around: Surroundings) -> list[Program]:
     return [_program(around, "vapteke-topics", "vapteke-topics"), *migrations]
 
 
+def variables(around: Surroundings) -> dict[str, Mapping[str, str]]:
+    """By service: what `migrate` and its other processes are started with."""
+    database = around.database
+    return {
+        name: {**around.common, **database.app.get(name, {}), **database.owner.get(name, {})}
+        for name in (*SERVICES_WITH_A_SCHEMA, "legacy-importer")
+    }
+
+
 def serving(around: Surroundings, name: str) -> Service:
     """A REST service, such as `customers-api`."""
     port, metrics = _port(around, name), _port(around, f"{name} metrics")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vapteke_local import people, pieces, places, processes, services, tokens
+from vapteke_local import certificates, people, pieces, places, processes, services, tokens
 from vapteke_local.pieces import Brokers, Changed, Database, Legacy, Piece, Say
 from vapteke_local.processes import Process, StackFailure
 from vapteke_local.services import Service, Surroundings
@@ -38,6 +38,8 @@ class Options:
     brokers: int = 1
     importers: int = 1
     consumers: int = 1
+    tls: bool = False
+    """Kafka with SASL_SSL and Postgres with TLS, each with a state of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Stack:
     secret_key: str
     token: str
     """Of every scope."""
+    variables: Mapping[str, Mapping[str, str]]
+    """Service → what it is started with."""
     logs: str
     """The folder with a file for each process."""
     processes: dict[str, int]
@@ -99,6 +103,7 @@ async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
             vaptekesync=legacy,
             secret_key=secret_key,
             token=token,
+            variables=services.variables(around),
             logs=str(data / "logs"),
             processes=pids,
             truth=expected,
@@ -112,8 +117,9 @@ def _pieces(
     exits: AsyncExitStack, options: Options, data: Path, changed: Changed, say: Say
 ) -> tuple[Coroutine[Any, Any, Database], Coroutine[Any, Any, Brokers], Coroutine[Any, Any, Legacy]]:
     elsewhere = options.external
-    own_database = pieces.own_postgres(data, changed, say)
-    own_brokers = pieces.own_kafka(data, options.brokers, changed, say)
+    signed = certificates.issue(data) if options.tls else None
+    own_database = pieces.own_postgres(data, signed, changed, say)
+    own_brokers = pieces.own_kafka(data, options.brokers, signed, changed, say)
     own_legacy = pieces.own_vaptekesync(data, options.customers, options.seed, changed, say)
     return (
         exits.enter_async_context(pieces.external_postgres() if Piece.POSTGRES in elsewhere else own_database),
