@@ -26,7 +26,6 @@ from vapteke_shared.settings import ConsumerSettings, KafkaSettings
 Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, str, Mapping[Partition, int]], Awaitable[None]]
 
-_CHECK_SECONDS = 5
 _CHECK_TIMEOUT_SECONDS = 30
 _MAX_BACKOFF_SECONDS = 10
 _BATCH_SECONDS = 10  # after the stop, for the batch in hand and for leaving the group
@@ -68,7 +67,7 @@ class Consumer:
     fetch with all its retries takes. What an open transaction holds back does not count: the end lies before it.
     """
 
-    zombie_checks = 60
+    check_seconds, zombie_checks = 5.0, 60
     _subscriber: Any
 
     def __init__(self, settings: ConsumerSettings, health: Health, need: str, topics: Collection[str]) -> None:
@@ -100,7 +99,7 @@ class Consumer:
                 log.warning("Kafka does not answer as it should", need=self._need, error=_named(error))
                 await pause(stopping, 1)
             else:
-                await pause(stopping, _CHECK_SECONDS)
+                await pause(stopping, self.check_seconds)
         await self._stop()
 
     @property
