@@ -5,10 +5,15 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import containers
 import pytest
 from vapteke_local import kafka, postgres
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
+
+
+def pytest_report_header() -> str:
+    return containers.header()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import containers
 import httpx
+from containers import SqlServer
+from testcontainers.core.container import DockerContainer
 from vapteke_local.vaptekesync.server import Server
 
 VAPTEKE = Path(sys.executable).parent / "vapteke"
@@ -24,8 +27,8 @@ ENDED = ("completed", "failed", "cancelled")
 class RunningStack:
     """What the ready file describes; it is read anew each time, as processes come and go."""
 
-    def __init__(self, ready: Path) -> None:
-        self._ready = ready
+    def __init__(self, ready: Path, containers: Mapping[str, DockerContainer]) -> None:
+        self._ready, self._containers = ready, containers
         headers = {"Authorization": f"Bearer {self['token']}"}
         self.client = httpx.AsyncClient(base_url=self["customers_api"], headers=headers, timeout=10)
         self.favorites = httpx.AsyncClient(base_url=self["favorites_api"], headers=headers, timeout=10)
@@ -55,12 +58,24 @@ class RunningStack:
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         """The process lives, and does nothing while the block runs."""
+        if name in self._containers:
+            with self._paused(self._containers[name]):
+                yield
+            return
         pid = self["processes"][name]
         os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def _paused(self, container: DockerContainer) -> Iterator[None]:
+        container.get_wrapped_container().pause()
+        try:
+            yield
+        finally:
+            container.get_wrapped_container().unpause()
 
     async def is_ready(self, name: str) -> bool:
         """What the process says of itself; one that does not answer is not ready."""
@@ -111,30 +126,20 @@ def verdict(job: Mapping[str, Any]) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def running_stack(legacy: Server, *options: str, **variables: str) -> AsyncIterator[RunningStack]:
+async def running_stack(legacy: Server | SqlServer, *options: str, **variables: str) -> AsyncIterator[RunningStack]:
     """`vapteke up` with these options over `legacy`; the folder and all processes are gone at the end."""
-    environment = {
-        **os.environ,
-        "VAPTEKESYNC_HOST": legacy.host,
-        "VAPTEKESYNC_PORT": str(legacy.port),
-        "VAPTEKESYNC_DB": legacy.database,
-        "VAPTEKESYNC_USER": legacy.user,
-        "VAPTEKESYNC_PASSWORD": legacy.password,
-        "VAPTEKESYNC_ENCRYPT": "no",
-        **variables,
-    }
-    with tempfile.TemporaryDirectory(prefix="vapteke-tests-") as folder:
+    with containers.pieces() as pieces, tempfile.TemporaryDirectory(prefix="vapteke-tests-") as folder:
         ready, output = Path(folder, "ready.json"), Path(folder, "output")
         with output.open("wb") as sink:
             up = await asyncio.create_subprocess_exec(
-                *(VAPTEKE, "up", "--external", "vaptekesync", "--ready", ready, *options),
-                env=environment,
+                *(VAPTEKE, "up", "--external", "vaptekesync", "--ready", ready, *pieces.options, *options),
+                env={**os.environ, **_place(legacy), **pieces.variables, **variables},
                 stdout=sink,
                 stderr=sink,
             )
         try:
             await _appeared(ready, up, output)
-            stack = RunningStack(ready)
+            stack = RunningStack(ready, pieces.containers)
             yield stack
             await stack.client.aclose()
             await stack.favorites.aclose()
@@ -142,6 +147,17 @@ async def running_stack(legacy: Server, *options: str, **variables: str) -> Asyn
             if up.returncode is None:
                 up.send_signal(signal.SIGTERM)
             await asyncio.wait_for(up.wait(), 60)
+
+
+def _place(legacy: Server | SqlServer) -> dict[str, str]:
+    return {
+        "VAPTEKESYNC_HOST": legacy.host,
+        "VAPTEKESYNC_PORT": str(legacy.port),
+        "VAPTEKESYNC_DB": legacy.database,
+        "VAPTEKESYNC_USER": legacy.user,
+        "VAPTEKESYNC_PASSWORD": legacy.password,
+        "VAPTEKESYNC_ENCRYPT": "no",
+    }
 
 
 async def _appeared(ready: Path, up: asyncio.subprocess.Process, output: Path) -> None:
