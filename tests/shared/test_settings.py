@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import trustme
 from legacy_importer.settings import LegacySettings, WorkSettings
 from vapteke_shared.settings import KafkaSettings, PostgresOwnerSettings, Settings, load
 
@@ -150,3 +152,70 @@ def test_a_dot_env_file_serves_and_the_environment_goes_before_it(
     settings = load(LegacySettings)
 
     assert (settings.vaptekesync_host, settings.vaptekesync_db) == ("from-the-file", "vAptekeSync")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> str:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "authority.pem")
+    return str(tmp_path / "authority.pem")
+
+
+LOGIN = {"KAFKA_SASL_MECHANISM": "SCRAM-SHA-512", "KAFKA_SASL_USERNAME": "somebody", "KAFKA_SASL_PASSWORD": SECRET}
+
+
+@pytest.mark.parametrize("name", LOGIN)
+@pytest.mark.parametrize("value", [None, ""])
+def test_sasl_wants_mechanism_user_and_password(environment: Environment, name: str, value: str | None) -> None:
+    environment(KAFKA_SECURITY_PROTOCOL="SASL_SSL", **LOGIN | {name: value})
+
+    line = line_of(KafkaSettings)
+
+    assert line == f"configuration: {name}: Value error, is required with KAFKA_SECURITY_PROTOCOL=SASL_SSL"
+
+
+def test_what_is_empty_is_not_set(environment: Environment) -> None:
+    environment(**dict.fromkeys([*LOGIN, "KAFKA_SECURITY_PROTOCOL", "KAFKA_SSL_CAFILE", "VAPTEKESYNC_TIMEZONE"], ""))
+
+    settings = load(WorkSettings)
+
+    assert (settings.kafka_security_protocol, settings.kafka_ssl_cafile) == ("PLAINTEXT", None)
+    assert (settings.kafka_sasl_username, settings.vaptekesync_timezone) == (None, "UTC")
+
+
+def test_login_and_authority_are_taken(environment: Environment, authority: str) -> None:
+    environment(KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SSL_CAFILE=authority, **LOGIN)
+
+    settings = load(KafkaSettings)
+
+    assert (settings.kafka_sasl_username, settings.kafka_ssl_cafile) == ("somebody", authority)
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("", "is no PEM file of certificates"),
+        (SECRET, "is no PEM file of certificates"),
+    ],
+    ids=["missing", "empty", "rubbish"],
+)
+def test_a_file_without_certificates_is_told(
+    environment: Environment, tmp_path: Path, content: str | None, fault: str
+) -> None:
+    file = tmp_path / "authority.pem"
+    if content is not None:
+        file.write_text(content)
+    environment(KAFKA_SSL_CAFILE=str(file))
+
+    assert line_of(KafkaSettings) == f"configuration: KAFKA_SSL_CAFILE: Value error, {fault}"
+
+
+@pytest.mark.parametrize("name", ["KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_MECHANISM"])
+def test_a_word_that_kafka_does_not_know_is_told(environment: Environment, name: str) -> None:
+    environment(**{name: SECRET})
+
+    line = line_of(KafkaSettings)
+
+    assert line.startswith(f"configuration: {name}: Input should be ")
+    assert SECRET not in line

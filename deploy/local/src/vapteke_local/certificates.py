@@ -7,7 +7,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-NAMES = ("127.0.0.1", "localhost")
+NAME = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ def issue(folder: Path) -> Certificates:
     authority = trustme.CA()
     file = folder / "authority.pem"
     authority.cert_pem.write_to_path(file)
-    issued = authority.issue_cert(*NAMES)
+    issued = authority.issue_cert(NAME)
     pem = b"".join([_pkcs8(issued.private_key_pem.bytes()), *(blob.bytes() for blob in issued.cert_chain_pems)])
     return Certificates(authority=file, server=pem.decode())
 

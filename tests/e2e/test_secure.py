@@ -1,0 +1,246 @@
+"""The whole stack over Kafka with SASL_SSL and Postgres with TLS; who is not trusted is refused, in clear words."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from running_stack import RunningStack, running_stack, verdict
+from vapteke_local import people, places, vaptekesync
+
+SEED, COUNT = 6, 500
+CUSTOMERS, FAVORITES = "/rest/v1/customers/", "/rest/v1/favorites/"
+UNTRUSTED = ": its certificate is not trusted (unable to get local issuer certificate): check"
+OTHER_NAME = (
+    ": its certificate is for another name (Hostname mismatch, certificate is not valid for 'localhost'): check"
+)
+NO_LOGIN = " refuses the login: check"
+WRONG = "wr0ng-s3cret"
+pytestmark = pytest.mark.timeout(120)
+
+Variables = Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+async def stack() -> AsyncIterator[RunningStack]:
+    rows = [tuple(person) for person in people.generate(SEED, COUNT)]
+    async with vaptekesync.serve(rows) as legacy, running_stack(legacy, "--tls", IMPORT_RANGE_ROWS="200") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file of an authority that has signed nothing here."""
+    file = tmp_path_factory.mktemp("stranger") / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    return str(file)
+
+
+async def test_an_import_is_exact_and_a_second_one_writes_nothing(stack: RunningStack) -> None:
+    first = await stack.imported()
+    before = await stack.versions()
+
+    second = await stack.imported()
+
+    assert (verdict(first), verdict(second)) == (people.truth(SEED, COUNT), people.truth_again(SEED, COUNT))
+    assert await stack.versions() == before
+
+
+async def test_favorites_follow(stack: RunningStack) -> None:
+    customer = (await stack.client.post(CUSTOMERS, json={"phone": "79021234567"})).json()
+    favorite = (await stack.favorites.post(FAVORITES, json={"user_id": customer["id"], "item_id": 10})).json()
+
+    await stack.client.delete(f"{CUSTOMERS}{customer['id']}/")
+    await until_favorites(stack, customer["id"], [])
+    await stack.client.post(f"{CUSTOMERS}{customer['id']}/restore/")
+
+    await until_favorites(stack, customer["id"], [favorite])
+
+
+async def until_favorites(stack: RunningStack, customer_id: int, expected: list[Any]) -> None:
+    async with asyncio.timeout(10):
+        while (await stack.favorites.get(FAVORITES, params={"user_id": customer_id})).json()["items"] != expected:
+            await asyncio.sleep(0.05)
+
+
+class Broken:
+    """The variables of a service with some changed: `{stranger}` and `{kafka_port}` are put in."""
+
+    def __init__(self, stack: RunningStack, command: str, stranger: str, changed: Variables) -> None:
+        given = stack["variables"].get(command.split()[0], stack["variables"]["legacy-importer"])
+        kafka_port = given["KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2]
+        put_in = {name: text.format(stranger=stranger, kafka_port=kafka_port) for name, text in changed.items()}
+        self.command, self.variables = command, given | put_in
+
+    def text(self, side: str, what: str) -> str:
+        found = self.variables
+        at = {
+            "Kafka": found["KAFKA_BOOTSTRAP_SERVERS"],
+            "Postgres": f"{found.get('POSTGRES_HOST')}:{found.get('POSTGRES_PORT')}",
+        }
+        return f"{side} at {at[side]}{what}"
+
+    @asynccontextmanager
+    async def running(self, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Standard output and error are one."""
+        program, *arguments = self.command.split()
+        process = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).parent / program, *arguments),
+            env={**os.environ, **self.variables, **more},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+
+    async def ended(self) -> tuple[int | None, str]:
+        """Its exit code and last line."""
+        async with asyncio.timeout(30), self.running(LOG_LEVEL="ERROR") as process:
+            output, _ = await process.communicate()
+        assert WRONG not in output.decode()
+        return process.returncode, output.decode().splitlines()[-1] if output else ""
+
+    async def until_not_ready(self, faults: Variables) -> None:
+        """Until /health/ready names these."""
+        ports = {name: str(places.free_port()) for name in ("HTTP_PORT", "METRICS_PORT")}
+        url = f"http://127.0.0.1:{ports['METRICS_PORT']}/health/ready"
+        found: Variables = {}
+        deadline = time.monotonic() + 30
+        async with self.running(**ports), httpx.AsyncClient() as client:
+            while not faults.items() <= found.items():
+                assert time.monotonic() < deadline, (self.command, found)
+                await asyncio.sleep(0.1)
+                with suppress(httpx.TransportError):  # not yet listening
+                    found = (await client.get(url)).json().get("faults", {})
+
+
+@pytest.mark.parametrize(
+    ("command", "changed", "side", "what"),
+    [
+        ("vapteke-topics", {"KAFKA_SSL_CAFILE": "{stranger}"}, "Kafka", f"{UNTRUSTED} KAFKA_SSL_CAFILE"),
+        (
+            "vapteke-topics",
+            {"KAFKA_BOOTSTRAP_SERVERS": "localhost:{kafka_port}"},
+            "Kafka",
+            f"{OTHER_NAME} KAFKA_BOOTSTRAP_SERVERS",
+        ),
+        (
+            "vapteke-topics",
+            {"KAFKA_SASL_PASSWORD": WRONG},
+            "Kafka",
+            f"{NO_LOGIN} KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+        ),
+        (
+            "vapteke-topics",
+            {"KAFKA_SASL_MECHANISM": "PLAIN"},
+            "Kafka",
+            " does not know PLAIN: check KAFKA_SASL_MECHANISM",
+        ),
+        (
+            "customers-api migrate",
+            {"POSTGRES_SSLROOTCERT": "{stranger}"},
+            "Postgres",
+            f"{UNTRUSTED} POSTGRES_SSLROOTCERT",
+        ),
+        (
+            "customers-api migrate",
+            {"POSTGRES_SSLROOTCERT": "{stranger}", "POSTGRES_SSLMODE": "require"},
+            "Postgres",
+            f"{UNTRUSTED} POSTGRES_SSLROOTCERT",
+        ),
+        ("customers-api migrate", {"POSTGRES_HOST": "localhost"}, "Postgres", f"{OTHER_NAME} POSTGRES_HOST"),
+        (
+            "customers-api migrate",
+            {"POSTGRES_OWNER_PASSWORD": WRONG},
+            "Postgres",
+            f"{NO_LOGIN} POSTGRES_OWNER_USER and POSTGRES_OWNER_PASSWORD",
+        ),
+        (
+            "customers-api migrate",
+            {"POSTGRES_SSLMODE": "disable"},
+            "Postgres",
+            " does not let this user in so: check POSTGRES_SSLMODE, POSTGRES_OWNER_USER and POSTGRES_DB,"
+            " or its pg_hba.conf",
+        ),
+        (
+            "favorites-api offsets reset",
+            {"POSTGRES_SSLROOTCERT": "", "POSTGRES_SSLMODE": "verify-ca"},
+            "Postgres",
+            f"{UNTRUSTED} POSTGRES_SSLROOTCERT",
+        ),
+        (
+            "favorites-api offsets reset",
+            {"POSTGRES_PASSWORD": WRONG},
+            "Postgres",
+            f"{NO_LOGIN} POSTGRES_USER and POSTGRES_PASSWORD",
+        ),
+    ],
+)
+async def test_a_command_ends_at_once_and_says_what_to_check(
+    stack: RunningStack, stranger: str, command: str, changed: Variables, side: str, what: str
+) -> None:
+    broken = Broken(stack, command, stranger, changed)
+
+    code, line = await broken.ended()
+
+    assert (code, line.removeprefix("vapteke-topics: ")) == (1, broken.text(side, what))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"POSTGRES_SSLMODE": "verify-ca", "POSTGRES_HOST": "localhost"},
+        {"POSTGRES_SSLMODE": "require", "POSTGRES_SSLROOTCERT": "", "POSTGRES_HOST": "localhost"},
+        {"POSTGRES_SSLMODE": "", "POSTGRES_SSLROOTCERT": ""},
+    ],
+    ids=["verify-ca: any name", "require: any certificate", "the default: TLS where there is any"],
+)
+async def test_a_laxer_mode_looks_at_less(stack: RunningStack, changed: Variables) -> None:
+    code, line = await Broken(stack, "customers-api migrate", "", changed).ended()
+
+    assert code == 0, line
+
+
+@pytest.mark.parametrize(
+    ("changed", "kafka", "postgres"),
+    [
+        (
+            {"KAFKA_SSL_CAFILE": "{stranger}", "POSTGRES_SSLROOTCERT": "{stranger}"},
+            f"{UNTRUSTED} KAFKA_SSL_CAFILE",
+            f"{UNTRUSTED} POSTGRES_SSLROOTCERT",
+        ),
+        (
+            {"KAFKA_SASL_PASSWORD": WRONG, "POSTGRES_PASSWORD": WRONG},
+            f"{NO_LOGIN} KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+            f"{NO_LOGIN} POSTGRES_USER and POSTGRES_PASSWORD",
+        ),
+    ],
+    ids=["authority", "password"],
+)
+async def test_a_service_is_not_ready_and_says_what_to_check(
+    stack: RunningStack, stranger: str, changed: Variables, kafka: str, postgres: str
+) -> None:
+    work = Broken(stack, "customers-api work", stranger, changed)
+    importer = Broken(stack, "legacy-importer work", stranger, changed)
+
+    await asyncio.gather(
+        work.until_not_ready(
+            {
+                "postgres": work.text("Postgres", postgres),
+                "outbox": f"waits: {work.text('Postgres', postgres)}",
+                "vapteke.legacy.customers.v1": work.text("Kafka", kafka),
+            }
+        ),
+        importer.until_not_ready({"kafka": importer.text("Kafka", kafka)}),
+    )

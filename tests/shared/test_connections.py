@@ -1,0 +1,88 @@
+"""Servers without TLS and without logins, and none at all: what a connection that asks for more is told."""
+
+from typing import Any
+
+import databases
+import pytest
+from favorites_api.models import SCHEMA
+from vapteke_local import places
+from vapteke_local.kafka import Kafka
+from vapteke_local.postgres import Postgres
+from vapteke_shared import database, kafka
+from vapteke_shared.connections import Unavailable, Unfit
+from vapteke_shared.settings import KafkaSettings, PostgresSettings
+
+LOGIN = {"kafka_sasl_mechanism": "PLAIN", "kafka_sasl_username": "somebody", "kafka_sasl_password": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            {"kafka_security_protocol": "SSL"},
+            " breaks off the connection: does it speak SSL? Check KAFKA_SECURITY_PROTOCOL",
+        ),
+        (
+            {"kafka_security_protocol": "SASL_PLAINTEXT", **LOGIN},
+            " wants no login: check KAFKA_SECURITY_PROTOCOL and the port",
+        ),
+    ],
+    ids=["TLS", "login"],
+)
+async def test_a_kafka_that_speaks_less_is_told(kafka_server: Kafka, given: dict[str, Any], text: str) -> None:
+    settings = KafkaSettings(kafka_bootstrap_servers=kafka_server.bootstrap, **given)
+
+    with pytest.raises(Unavailable) as told:
+        await kafka.cluster_id(settings, [])
+
+    assert str(told.value) == f"Kafka at {kafka_server.bootstrap[0]}{text}"
+
+
+async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
+    address = f"127.0.0.1:{places.free_port()}"
+
+    with pytest.raises(Unavailable) as told:
+        await kafka.cluster_id(KafkaSettings(kafka_bootstrap_servers=[address]), [])
+
+    assert not isinstance(told.value, Unfit)
+    assert (
+        str(told.value) == f"Kafka at {address} cannot be reached (Connection refused): check KAFKA_BOOTSTRAP_SERVERS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "text"),
+    [
+        ({"postgres_sslmode": "require"}, Unfit, "speaks no TLS: check POSTGRES_SSLMODE"),
+        ({"postgres_sslmode": "verify-full"}, Unfit, "speaks no TLS: check POSTGRES_SSLMODE"),
+        ({"postgres_db": "nowhere"}, Unfit, "has no such database: check POSTGRES_DB"),
+        ({"postgres_password": "s3cret"}, Unfit, "refuses the login: check POSTGRES_USER and POSTGRES_PASSWORD"),
+        (
+            {"postgres_host": "nowhere.invalid"},
+            Unavailable,
+            "cannot be reached (Name or service not known): check POSTGRES_HOST and POSTGRES_PORT",
+        ),
+    ],
+    ids=["require", "verify-full", "database", "password", "host"],
+)
+async def test_a_postgres_that_does_not_let_us_in_is_told(
+    postgres_server: Postgres, given: dict[str, Any], kind: type[Unavailable], text: str
+) -> None:
+    await databases.made(postgres_server, SCHEMA, "told")
+    settings = PostgresSettings(**databases.place(postgres_server, SCHEMA, "told") | given)
+
+    with pytest.raises(Unavailable) as told:
+        async with database.create_pool(settings, SCHEMA, 1) as pool:
+            await pool.fetch("SELECT")
+
+    assert type(told.value) is kind
+    assert str(told.value) == f"Postgres at {settings.postgres_host}:{settings.postgres_port} {text}"
+
+
+@pytest.mark.parametrize("mode", ["disable", "prefer"])
+async def test_a_postgres_without_tls_serves_who_does_not_ask_for_it(postgres_server: Postgres, mode: str) -> None:
+    await databases.made(postgres_server, SCHEMA, "without_tls")
+    place: dict[str, Any] = databases.place(postgres_server, SCHEMA, "without_tls") | {"postgres_sslmode": mode}
+
+    async with database.create_pool(PostgresSettings(**place), SCHEMA, 1) as pool:
+        assert await pool.fetchval("SELECT 1") == 1
