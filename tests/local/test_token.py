@@ -59,6 +59,16 @@ def test_a_stack_that_is_named_goes_before_the_environment(ready: Path) -> None:
     assert Verifier(SETTINGS).principal(printed.strip().encode()).subject == "developer"
 
 
+@pytest.mark.parametrize("service", ["customers-api", "favorites-api"])
+def test_a_service_prints_one_too(service: str) -> None:
+    command = [VAPTEKE.with_name(service), "token", "--subject", "report", "--scope", "customers:read", "--ttl", "30d"]
+
+    printed = subprocess.run(command, env={**os.environ, "SECRET_KEY": SECRET_KEY}, capture_output=True, check=True)
+
+    principal = Verifier(SETTINGS).principal(printed.stdout.strip())
+    assert (principal.subject, set(principal.scopes)) == ("report", {"customers:read"})
+
+
 def test_without_a_key_and_a_stack_it_says_so(tmp_path: Path) -> None:
     ended = token(tmp_path / "nothing.json")
 

@@ -1,16 +1,16 @@
-"""The commands that every service with a database has: `serve`, `migrate` and `offsets reset`."""
+"""The commands that every service with a database has: `serve`, `migrate`, `token` and `offsets reset`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import asyncpg
 import typer
 from fastapi import FastAPI
 
-from vapteke_shared import database, migrations, processes, rest
+from vapteke_shared import database, migrations, processes, rest, tokens
 from vapteke_shared.health import Health
-from vapteke_shared.settings import ServeSettings
+from vapteke_shared.settings import AuthSettings, ServeSettings, load
 from vapteke_shared.tables import Schema
 
 
@@ -35,6 +35,21 @@ def create(
     def migrate() -> None:
         """Bring the schema up to date, as its owner; safe to repeat, and when two run at once."""
         migrations.main(schema)
+
+    @cli.command()
+    def token(
+        subject: Annotated[str, typer.Option(help="Who asks, for the audit log.")],
+        scope: Annotated[
+            list[str] | None,
+            typer.Option(help=f"What it may do, repeatable: {', '.join(tokens.SCOPES)}. Default: everything."),
+        ] = None,
+        ttl: Annotated[str, typer.Option(help="How long it holds: seconds, or such as 15m, 12h, 30d.")] = "12h",
+    ) -> None:
+        """Print a bearer token, signed with SECRET_KEY."""
+        try:
+            typer.echo(tokens.issue(load(AuthSettings), subject, scope or list(tokens.SCOPES), tokens.duration(ttl)))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
 
     @offsets.command(help=f"After Kafka was replaced. {forget.__doc__}")
     def reset() -> None:

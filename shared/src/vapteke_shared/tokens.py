@@ -1,8 +1,9 @@
 """Bearer tokens: JSON web tokens signed with SECRET_KEY by HS256."""
 
 import math
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -25,6 +26,7 @@ _ALGORITHM = "HS256"
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
 _LONGEST_BYTES = 4096
 _REMEMBERED = 4096
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class TokenRefused(Exception):
@@ -44,8 +46,10 @@ class Principal:
 ANONYMOUS: Final = Principal("anonymous", frozenset(SCOPES), math.inf)
 
 
-def issue(settings: AuthSettings, subject: str, scopes: Iterable[str], ttl: timedelta) -> str:
-    """A token that `Verifier` of equal settings accepts until `ttl` is over."""
+def issue(settings: AuthSettings, subject: str, scopes: Collection[str], ttl: timedelta) -> str:
+    """A token that `Verifier` of equal settings accepts until `ttl` is over. ValueError: no such scope, or no key."""
+    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+        raise ValueError(f"unknown scope {unknown[0]}: expected {', '.join(SCOPES)}")
     now = int(time.time())
     claims = {
         "iss": settings.auth_issuer,
@@ -56,6 +60,14 @@ def issue(settings: AuthSettings, subject: str, scopes: Iterable[str], ttl: time
         "scope": " ".join(scopes),
     }
     return jwt.encode(claims, _key(settings), _ALGORITHM)
+
+
+def duration(text: str) -> timedelta:
+    """`90` and `90s`, `15m`, `12h`, `30d`. Raises ValueError."""
+    parts = re.fullmatch(r"0*([1-9][0-9]{0,8})([smhd]?)", text)
+    if parts is None:
+        raise ValueError("expected a time such as 90, 15m, 12h or 30d")
+    return timedelta(seconds=int(parts[1]) * _UNITS[parts[2]])
 
 
 class Verifier:
