@@ -37,6 +37,7 @@ log = logs.get(__name__)
 async def serve(app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event) -> None:
     """Serve an ASGI app until `stopping`, and then so that no caller notices the end."""
     async with _served(app, listener, _FADE_SECONDS, _GRACE_SECONDS):
+        log.info("serving", address=listener.getsockname())
         await stopping.wait()
 
 

@@ -1,0 +1,83 @@
+"""A consumer of batches over a real Kafka: what makes it a zombie, and what does not."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from vapteke_local.kafka import Kafka
+from vapteke_shared import offsets
+from vapteke_shared.consumers import BatchConsumer, Records
+from vapteke_shared.health import Health
+from vapteke_shared.offsets import Partition
+from vapteke_shared.settings import WorkSettings
+
+CHECKS = 2
+
+
+class Watched(BatchConsumer):
+    check_seconds, zombie_checks = 0.5, CHECKS
+
+    def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, topic: str) -> None:
+        self.health, self.checks, self.postgres_is_away = Health(), 0, False
+        names: dict[str, Any] = {"topic": topic, "group": topic, "reset_command": ""}
+        super().__init__(settings, pool, self.health, apply=self.apply, max_records=10, **names)
+
+    async def apply(self, records: Records, cluster_id: str, gaps: Mapping[Partition, int]) -> None:
+        if self.postgres_is_away:
+            raise OSError
+        async with (
+            self._pool.acquire() as connection,
+            offsets.stored_with(connection, records, cluster_id, gaps),
+        ):
+            pass
+
+    async def _check(self) -> None:
+        await super()._check()
+        self.checks += 1
+
+    async def checked(self, times: int = CHECKS + 3) -> None:
+        wanted = self.checks + times
+        async with asyncio.timeout(60):
+            while self.checks < wanted:
+                await asyncio.sleep(0.05)
+
+
+async def test_who_fetches_nothing_is_stuck_and_who_waits_for_postgres_is_not(
+    settings: WorkSettings, pool: asyncpg.Pool, kafka_server: Kafka
+) -> None:
+    topic, stopping = f"test.liveness.{uuid4().hex}", asyncio.Event()
+    admin, producer = [
+        kind(bootstrap_servers=kafka_server.bootstrap) for kind in (AIOKafkaAdminClient, AIOKafkaProducer)
+    ]
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1)])
+    await admin.close()
+    await producer.start()
+    consumer = Watched(settings.model_copy(update={"kafka_bootstrap_servers": kafka_server.bootstrap}), pool, topic)
+    running = asyncio.create_task(consumer.run(stopping))
+    told = []
+
+    await consumer.checked(1)
+    consumer.postgres_is_away = True
+    for _ in range(30):
+        await producer.send_and_wait(topic, b"waits")
+    await consumer.checked()
+    told.append(dict(consumer.health.dead_ends))
+
+    consumer._consumer.pause(*consumer._consumer.assignment())
+    consumer.postgres_is_away = False
+    await consumer.checked(20)
+    told.append(dict(consumer.health.dead_ends))
+
+    consumer._consumer.resume(*consumer._consumer.assignment())
+    await consumer.checked()
+    told.append(dict(consumer.health.dead_ends))
+
+    stopping.set()
+    await asyncio.wait_for(running, 30)
+    await producer.stop()
+    assert told == [{}, {topic: f"records wait and are not fetched: {topic}/0"}, {}]
