@@ -116,7 +116,18 @@ def test_the_description_tells_everything_and_nothing_is_left_after_sigterm(fold
     assert answers == dict.fromkeys(URLS, 200)
     assert set(description) == {
         *URLS,
-        *("postgres", "kafka", "vaptekesync", "metrics", "secret_key", "token", "logs", "processes", "truth"),
+        *(
+            "postgres",
+            "kafka",
+            "vaptekesync",
+            "metrics",
+            "secret_key",
+            "token",
+            "variables",
+            "logs",
+            "processes",
+            "truth",
+        ),
     }
     assert set(description["processes"]) == PROCESSES
     assert description["truth"] == people.truth(1, 500)
