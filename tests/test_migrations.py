@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import struct
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import alembic.command
@@ -97,3 +100,42 @@ async def _fault(pool: asyncpg.Pool, schema: Schema) -> str | None:
     stopping.set()
     await watching
     return state.faults.get("postgres")
+
+
+async def test_migrate_waits_while_postgres_starts_up(postgres_server: Postgres) -> None:
+    schema = favorites_api.models.SCHEMA
+    empty = await databases.made(postgres_server, schema, "starting_up")
+
+    async with starting_up(postgres_server, refusals=2) as (port, refused):
+        settings = empty.model_copy(update={"postgres_port": port})
+        await asyncio.to_thread(migrations.upgrade, settings, schema)
+
+    assert len(refused) == 2
+    await asyncio.to_thread(alembic.command.check, migrations.config(empty, schema))
+
+
+@asynccontextmanager
+async def starting_up(server: Postgres, refusals: int) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A port that answers as a Postgres that starts up, then leads to the real one."""
+    refused: list[bytes] = []
+    message = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(refused) < refusals:
+            refused.append(await reader.readexactly(8))  # whether there is TLS
+            writer.write(b"N")
+            await reader.read(1000)
+            writer.write(b"E" + struct.pack("!i", len(message) + 4) + message)
+        else:
+            there_reader, there = await asyncio.open_connection(server.host, server.port)
+            await asyncio.gather(passed_on(reader, there), passed_on(there_reader, writer))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as front:
+        yield front.sockets[0].getsockname()[1], refused
+
+
+async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while part := await reader.read(65536):
+        writer.write(part)
+    writer.close()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import containers
 import httpx
 import pytest
 import trustme
@@ -27,7 +28,10 @@ OTHER_NAME = (
 )
 NO_LOGIN = " refuses the login: check"
 WRONG = "wr0ng-s3cret"
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(containers.why_not() is None, reason="the containers are started without certificates"),
+]
 
 Variables = Mapping[str, str]
 
