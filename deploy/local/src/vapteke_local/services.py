@@ -87,7 +87,7 @@ def _program(
         command=[Path(sys.executable).parent / script, *arguments],
         log=around.data / "logs" / f"{name.replace(' ', '-')}.log",
         env={**os.environ, **around.common, **own, **(env or {})},
-        grace_seconds=20,
+        grace_seconds=25,
     )
 
 
