@@ -117,7 +117,7 @@ async def test_every_curl_call_of_the_readme_does_what_it_says(stack: Deployed) 
 
 
 def curls() -> list[str]:
-    return [line.partition("  #")[0] for line in README.read_text().splitlines() if line.startswith("curl -H")]
+    return [line.partition("  #")[0] for line in README.read_text().splitlines() if line.startswith('curl -H "$AUTH"')]
 
 
 def expected(line: str, status: int) -> bool:
