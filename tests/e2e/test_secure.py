@@ -30,6 +30,7 @@ NO_LOGIN = " refuses the login: check"
 WRONG = "wr0ng-s3cret"
 pytestmark = [
     pytest.mark.timeout(120),
+    pytest.mark.skipif(sys.platform != "linux", reason="Postgres with TLS is there for Linux alone"),
     pytest.mark.skipif(containers.why_not() is None, reason="the containers are started without certificates"),
 ]
 

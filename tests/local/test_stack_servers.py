@@ -1,6 +1,7 @@
 """Postgres and Kafka as the stack starts them."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -17,10 +18,11 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from vapteke_local import kafka, kafka_jars, places, postgres, processes
+from vapteke_local import kafka, maven, places, postgres, postgres_binaries, processes
 from vapteke_local.kafka import Kafka
-from vapteke_local.kafka_jars import WrongJar
+from vapteke_local.maven import WrongJar
 from vapteke_local.postgres import Postgres, Role, Unreachable
+from vapteke_local.postgres_binaries import NoTls
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
@@ -217,7 +219,7 @@ def test_a_jar_that_is_not_the_listed_one_is_refused(tmp_path: Path) -> None:
     listed = hashlib.sha256(b"reviewed").hexdigest()
 
     with pytest.raises(WrongJar, match=f"tool-1.0.jar is not the jar .* expected {listed}"):
-        kafka_jars.ensure_in(tmp_path, {path: listed}, print, threading.Event())
+        maven.ensure_in(tmp_path, {path: listed}, print, threading.Event())
 
 
 def test_jars_in_the_cache_need_no_network(tmp_path: Path) -> None:
@@ -226,11 +228,37 @@ def test_jars_in_the_cache_need_no_network(tmp_path: Path) -> None:
     (tmp_path / path).write_bytes(b"reviewed")
     listed = {path: hashlib.sha256(b"reviewed").hexdigest()}
 
-    assert kafka_jars.ensure_in(tmp_path, listed, pytest.fail, threading.Event()) == [tmp_path / path]
+    assert maven.ensure_in(tmp_path, listed, pytest.fail, threading.Event()) == [tmp_path / path]
+
+
+def test_a_machine_that_has_no_postgres_with_tls_is_named() -> None:
+    with pytest.raises(NoTls, match="none is listed for linux-riscv64"):
+        postgres_binaries.tls_jar("linux-riscv64")
+
+
+def test_binaries_that_break_off_are_absent(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "bin").mkdir()
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        postgres_binaries.whole(tmp_path / "postgres", fill)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_starts_that_unpack_the_first_to_finish_wins(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "slow").touch()
+        postgres_binaries.whole(tmp_path / "postgres", lambda folder: (folder / "quick").touch())
+
+    postgres_binaries.whole(tmp_path / "postgres", fill)
+
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("postgres"), Path("postgres/quick")]
 
 
 def test_the_list_names_each_jar_once_with_its_hash() -> None:
-    listed = kafka_jars.read_list()
+    listed = maven.read_list(maven.KAFKA)
 
     assert "org/apache/kafka/kafka_2.13/4.3.1/kafka_2.13-4.3.1.jar" in listed
     assert {len(digest) for digest in listed.values()} == {64}

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from vapteke_shared import kafka
 from vapteke_shared.settings import KafkaSettings
 
-from vapteke_local import kafka_jars, places, processes
+from vapteke_local import maven, places, processes
 from vapteke_local.certificates import Certificates
 from vapteke_local.processes import Process, Program
 
@@ -104,7 +104,7 @@ async def serve(
 ) -> AsyncIterator[Kafka]:
     """Runs until the block ends. The folder keeps topics, offsets, cluster id and ports for the next time."""
     places.made(data)
-    jars = await kafka_jars.ensure(say)
+    jars = await maven.ensure("Apache Kafka", maven.read_list(maven.KAFKA), say)
     cluster = [_broker(number, data, logs or data, security) for number in range(1, brokers + 1)]
     cluster_id = _cluster_id(data)
     await asyncio.gather(*(_prepare(broker, cluster, cluster_id, jars) for broker in cluster))

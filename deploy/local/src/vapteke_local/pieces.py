@@ -81,7 +81,7 @@ async def own_postgres(
 ) -> AsyncIterator[Database]:
     say("starting Postgres")
     folder = data / ("postgres-tls" if certificates else "postgres")
-    serving = postgres.serve(folder, certificates=certificates, logs=data / "logs", changed=changed)
+    serving = postgres.serve(folder, certificates=certificates, logs=data / "logs", changed=changed, say=say)
     async with serving as server:
         schemas = SERVICES_WITH_A_SCHEMA.values()
         roles = {name: _role(data, name) for schema in schemas for name in (f"{schema}_owner", f"{schema}_app")}

