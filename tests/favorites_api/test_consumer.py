@@ -484,7 +484,9 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
 
 async def _offsets_reset(settings: WorkSettings) -> None:
     """As an operator does it."""
-    place = {name: str(value) for name, value in settings.model_dump().items() if name.startswith("postgres_")}
+    place = {
+        name: str(value) for name, value in settings.model_dump().items() if name.startswith("postgres_") and value
+    }
     variables = {name.upper(): value for name, value in place.items()} | {"POSTGRES_PASSWORD": "app"}
     command = Path(sys.executable).parent / "favorites-api"
     done = await asyncio.create_subprocess_exec(command, "offsets", "reset", env={**os.environ, **variables})
