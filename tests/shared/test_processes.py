@@ -129,29 +129,39 @@ async def test_a_load_meets_no_error_at_the_stop() -> None:
 
 
 HANGING = """
-import asyncio, threading, time
+import asyncio, os, sys, threading, time
 from vapteke_shared import processes
 from vapteke_shared.settings import Settings
 
 processes._LAST_SECONDS = 1
 
 async def main(settings, stopping):
-    print("started", flush=True)
+    if "mute" in sys.argv:
+        threading.Thread(target=os.write, args=(1, bytes(1 << 20)), daemon=True).start()
+    if "broken" in sys.argv:
+        asyncio.all_tasks = None
+    os.write(2, b"started\\n")
     await asyncio.to_thread(time.sleep, 60)
 
 processes.run(Settings, main)
 """
 
 
-def test_a_process_that_hangs_ends_itself_and_says_why() -> None:
-    with subprocess.Popen([sys.executable, "-c", HANGING], stdout=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize("how", ["clear", "mute", "broken"])
+def test_a_process_that_hangs_ends_itself_and_says_why_if_it_can(how: str) -> None:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HANGING, how], **pipes, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
+        assert process.stderr is not None
+        assert process.stderr.readline() == "started\n"
         os.kill(process.pid, signal.SIGTERM)
-        told = process.stdout.read()
+        try:
+            assert process.wait(10) == 1
+        finally:
+            process.kill()
+        said = process.stdout.read()
 
-    assert process.returncode == 1
-    assert "did not stop in time: " in told
+    assert ("did not stop in time: " in said) is (how == "clear")
 
 
 async def test_the_health_check_tells_what_is_wrong() -> None:
