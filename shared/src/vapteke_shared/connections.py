@@ -24,12 +24,13 @@ class Unfit(Unavailable):
     """Certificate, login or protocol are not as the settings say: no attempt will succeed."""
 
 
-def told(error: BaseException) -> str:
-    """The error without its text where that may hold values."""
+def told(error: BaseException, prefix: str = "") -> str:
+    """The error; where its text may hold values, its name after the prefix."""
     if isinstance(error, Unavailable):
         return str(error)
     state = getattr(error, "sqlstate", None)
-    return f"{type(error).__name__} ({state})" if state else type(error).__name__
+    name = f"{type(error).__name__} ({state})" if state else type(error).__name__
+    return f"{prefix}: {name}" if prefix else name
 
 
 def kafka_tls(settings: KafkaSettings) -> ssl.SSLContext | None:

@@ -13,15 +13,16 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
-from faststream.kafka import KafkaBroker, KafkaMessage
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from faststream.kafka import KafkaMessage
 from prometheus_client import Gauge
 
-from vapteke_shared import connections, kafka, logs, offsets
+from vapteke_shared import kafka, logs, offsets
+from vapteke_shared.brokers import create_broker
+from vapteke_shared.connections import told
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Partition
 from vapteke_shared.processes import CutShort, limited, pause
-from vapteke_shared.settings import ConsumerSettings, KafkaSettings
+from vapteke_shared.settings import ConsumerSettings
 
 Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, str, Mapping[Partition, int]], Awaitable[None]]
@@ -32,31 +33,6 @@ _BATCH_SECONDS = 10  # after the stop, for the batch in hand and for leaving the
 
 log = logs.get(__name__)
 lag = Gauge("vapteke_consumer_lag_records", "Records that wait in a partition", ["topic", "partition"])
-
-
-def create_broker(settings: KafkaSettings) -> KafkaBroker:
-    return KafkaBroker(
-        settings.kafka_bootstrap_servers,
-        security=_security(settings),
-        enable_idempotence=True,
-        acks="all",
-        compression_type="zstd",
-        max_request_size=2 * 1024 * 1024,
-        allow_auto_create_topics=False,
-        apply_types=False,
-        logger=None,
-        graceful_timeout=20,
-    )
-
-
-def _security(settings: KafkaSettings) -> BaseSecurity:
-    tls, password = connections.kafka_tls(settings), settings.kafka_sasl_password
-    if settings.kafka_sasl_username is None or password is None or "SASL" not in settings.kafka_security_protocol:
-        return BaseSecurity(tls)
-    kind = {"SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}.get(
-        settings.kafka_sasl_mechanism or "", SASLPlaintext
-    )
-    return kind(settings.kafka_sasl_username, password.get_secret_value(), tls)
 
 
 class Consumer:
@@ -94,9 +70,8 @@ class Consumer:
                 break
             except Exception as error:
                 self._unmoved.clear()
-                known = isinstance(error, connections.Unavailable)
-                self._health.ill(self._need, str(error) if known else f"Kafka: {_named(error)}")
-                log.warning("Kafka does not answer as it should", need=self._need, error=_named(error))
+                self._health.ill(self._need, told(error, "Kafka"))
+                log.warning("Kafka does not answer as it should", need=self._need, error=told(error))
                 await pause(stopping, 1)
             else:
                 await pause(stopping, self.check_seconds)
@@ -129,7 +104,7 @@ class Consumer:
         try:
             await asyncio.wait_for(self._broker.stop(), _BATCH_SECONDS)
         except Exception as error:  # the process ends either way
-            log.warning("Kafka or the batch in hand was left at the stop", need=self._need, error=_named(error))
+            log.warning("Kafka or the batch in hand was left at the stop", need=self._need, error=told(error))
 
 
 class BatchConsumer(Consumer):
@@ -244,8 +219,8 @@ class BatchConsumer(Consumer):
             except offsets.KafkaReplaced as error:
                 self._refuse(str(error))
             except Exception as error:
-                self._health.ill(self._batches, _named(error))
-                log.warning("the batch waits", topic=self._topic, records=len(records), error=_named(error))
+                self._health.ill(self._batches, told(error))
+                log.warning("the batch waits", topic=self._topic, records=len(records), error=told(error))
             await pause(self._stopping, seconds)
             seconds = min(seconds * 2, _MAX_BACKOFF_SECONDS)
 
@@ -257,7 +232,7 @@ class BatchConsumer(Consumer):
             async with limited(self._stopping, 1):
                 await self._consumer.commit()  # for the eyes of Kafka's tools only
         except (KafkaError, CutShort) as error:
-            log.info("the group's offset was not committed", topic=self._topic, error=_named(error))
+            log.info("the group's offset was not committed", topic=self._topic, error=told(error))
 
     def _note(self, records: Records) -> None:
         for partition, offset in offsets.first(records).items():
@@ -294,9 +269,4 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             self._owner._seek_once(assigned, await self._owner._stored(assigned))
         except Exception as error:  # the next check looks again
-            log.warning("cannot read the places", error=_named(error))
-
-
-def _named(error: Exception) -> str:
-    """The error without its text where that may hold values."""
-    return str(error) if isinstance(error, kafka.TopicsMissing) else connections.told(error)
+            log.warning("cannot read the places", error=told(error))

@@ -89,13 +89,8 @@ async def watch(pool: asyncpg.Pool, schema: Schema, state: Health, stopping: asy
         except asyncpg.UndefinedTableError:
             state.ill("postgres", f"the schema is missing: `{schema.service} migrate` makes it")
         except OUTAGES as error:
-            state.ill("postgres", _told(error))
+            state.ill("postgres", connections.told(error, "Postgres does not answer"))
         await pause(stopping, _CHECK_SECONDS)
-
-
-def _told(error: BaseException) -> str:
-    known = isinstance(error, connections.Unavailable)
-    return str(error) if known else f"Postgres does not answer: {type(error).__name__}"
 
 
 async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
@@ -106,7 +101,7 @@ async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[
         async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
             await effect(connection)
     except OUTAGES as error:
-        raise SystemExit(migrations.refusal(settings, error)) from None
+        raise SystemExit(connections.told(error, "Postgres does not take it")) from None
 
 
 class Statement:

@@ -21,7 +21,7 @@ _PROBE_SECONDS = 5
 T = TypeVar("T")
 
 
-class TopicsMissing(Exception):
+class TopicsMissing(Unavailable):
     """Topics that `vapteke-topics` creates are not there."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -83,7 +83,7 @@ async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def cluster_id(settings: KafkaSettings, topics: Iterable[str]) -> str:
-    """The cluster's id, once all of `topics` are there. Raises TopicsMissing, Unavailable or KafkaError."""
+    """The cluster's id, once all of `topics` are there. Raises Unavailable, also as TopicsMissing, or KafkaError."""
     async with admin(settings) as client:
         missing = set(topics) - set(await client.list_topics())
         if missing:

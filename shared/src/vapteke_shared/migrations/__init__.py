@@ -11,8 +11,8 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from vapteke_shared import connections, logs
-from vapteke_shared.connections import Unavailable, Unfit
-from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings, load
+from vapteke_shared.connections import Unfit
+from vapteke_shared.settings import PostgresOwnerSettings, load
 from vapteke_shared.tables import Schema
 
 log = logs.get(__name__)
@@ -34,7 +34,7 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
         except (OSError, asyncpg.PostgresError, DBAPIError) as error:
             fault = connections.postgres_fault(settings, _cause(error))
             if not _may_heal(fault) or time.monotonic() > deadline:
-                raise SystemExit(refusal(settings, fault)) from None
+                raise SystemExit(connections.told(fault, "Postgres does not take it")) from None
             time.sleep(0.5)
         else:
             log.info("the schema is up to date", schema=schema.name)
@@ -48,14 +48,6 @@ def _cause(error: Exception) -> BaseException:
 
 def _may_heal(fault: BaseException) -> bool:
     return isinstance(fault, OSError | asyncpg.CannotConnectNowError) and not isinstance(fault, Unfit)
-
-
-def refusal(settings: PostgresSettings, error: BaseException) -> str:
-    """One line for who started a command."""
-    if isinstance(error, Unavailable):
-        return str(error)
-    place = f"Postgres at {settings.postgres_host}:{settings.postgres_port}"
-    return f"{place} does not take it: {type(error).__name__}"
 
 
 def outdated(schema: Schema) -> set[str | None]:

@@ -1,0 +1,32 @@
+"""FastStream's broker, made from our settings."""
+
+from faststream.kafka import KafkaBroker
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from vapteke_shared import connections
+from vapteke_shared.settings import KafkaSettings
+
+
+def create_broker(settings: KafkaSettings) -> KafkaBroker:
+    return KafkaBroker(
+        settings.kafka_bootstrap_servers,
+        security=_security(settings),
+        enable_idempotence=True,
+        acks="all",
+        compression_type="zstd",
+        max_request_size=2 * 1024 * 1024,
+        allow_auto_create_topics=False,
+        apply_types=False,
+        logger=None,
+        graceful_timeout=20,
+    )
+
+
+def _security(settings: KafkaSettings) -> BaseSecurity:
+    tls, password = connections.kafka_tls(settings), settings.kafka_sasl_password
+    if settings.kafka_sasl_username is None or password is None or "SASL" not in settings.kafka_security_protocol:
+        return BaseSecurity(tls)
+    kind = {"SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}.get(
+        settings.kafka_sasl_mechanism or "", SASLPlaintext
+    )
+    return kind(settings.kafka_sasl_username, password.get_secret_value(), tls)
