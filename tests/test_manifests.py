@@ -1,6 +1,5 @@
 """What the Kubernetes overlays render to: right by the schemas of Kubernetes 1.34, and by our own rules."""
 
-import os
 import re
 import shutil
 import stat
@@ -13,31 +12,24 @@ import kubernetes_validate
 import pytest
 import trustme
 import yaml
-from customers_api.settings import ServeSettings
-from customers_api.settings import WorkSettings as CustomersWorkSettings
-from legacy_importer.settings import WorkSettings as ImporterSettings
-from vapteke_shared import settings
-from vapteke_shared.settings import PostgresOwnerSettings, Settings
-from vapteke_shared.topics import TopicsSettings
+from manifests import PROCESSES, SECRET, is_pinned, loaded, variables
+from vapteke_shared.settings import Settings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
-PROCESSES: dict[tuple[str, ...], type[Settings]] = {
-    ("customers-api", "serve"): ServeSettings,
-    ("customers-api", "work"): CustomersWorkSettings,
-    ("customers-api", "migrate"): PostgresOwnerSettings,
-    ("favorites-api", "serve"): settings.ServeSettings,
-    ("favorites-api", "work"): settings.WorkSettings,
-    ("favorites-api", "migrate"): PostgresOwnerSettings,
-    ("legacy-importer", "work"): ImporterSettings,
-    ("vapteke-topics",): TopicsSettings,
-}
+README = DEPLOY / "k8s/README.md"
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
 CERTIFICATES = "/etc/vaptekecustomers"
-SECRET = "0123456789abcdef0123456789abcdef"
+CONNECTIONS = {
+    "customers-api-serve": 10,
+    "favorites-api-serve": 10,
+    "customers-api-work": 8,
+    "favorites-api-work": 4,
+}
+"""To Postgres, by Deployment: the size of the pool."""
 RENDERERS = {"kustomize": "build", "kubectl": "kustomize"}
 RENDERER = next((name for name in RENDERERS if shutil.which(name)), None)
 
@@ -104,7 +96,7 @@ def test_every_container_has_requests_a_limit_of_memory_and_a_pinned_image(objec
         for container in _containers(pod):
             assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
             assert "memory" in container["resources"]["limits"], name
-            assert container["image"].partition(":")[2] not in ("", "latest"), name
+            assert is_pinned(container["image"]), name
 
 
 def test_everything_that_runs_on_is_probed(objects: list[Object]) -> None:
@@ -117,30 +109,27 @@ def test_everything_that_runs_on_is_probed(objects: list[Object]) -> None:
 def test_every_process_starts_with_what_its_pod_is_given(
     objects: list[Object], certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in list(os.environ):
-        monkeypatch.delenv(variable)
     for name, kind, given in _processes(objects):
-        with monkeypatch.context() as environment:
-            for variable, value in given.items():
-                environment.setenv(variable, value.replace(CERTIFICATES, str(certificates)))
-            assert settings.load(kind, _env_file=None), name
+        here = {variable: value.replace(CERTIFICATES, str(certificates)) for variable, value in given.items()}
+        assert loaded(kind, here, monkeypatch), name
 
 
 def test_no_process_is_given_a_secret_or_variable_that_it_does_not_know(objects: list[Object]) -> None:
-    known = {variable for kind in PROCESSES.values() for variable in _variables(kind)}
+    known = {variable for kind in PROCESSES.values() for variable in variables(kind)}
     for config in _of(objects, "ConfigMap"):
         if config["metadata"]["name"].startswith(("settings-", "vaptekesync-")):
             assert config["data"].keys() <= known
     for name, pod in _own(objects):
         [container] = _containers(pod)
         own = {variable["name"] for variable in container.get("env", [])}
-        assert own | _secret_files(pod) <= _variables(_kind(container)), name
+        assert own | _secret_files(pod) <= variables(_kind(container)), name
 
 
 def test_every_process_runs_once(objects: list[Object]) -> None:
-    commands = [_command(container) for _, pod in _own(objects) for container in _containers(pod)]
+    containers = [container for _, pod in _own(objects) for container in _containers(pod)]
 
-    assert sorted(commands) == sorted(PROCESSES)
+    assert sorted(tuple(container["args"]) for container in containers) == sorted(PROCESSES)
+    assert not any("command" in container for container in containers)  # it would replace the image's init
 
 
 def test_every_selector_finds_pods(objects: list[Object]) -> None:
@@ -153,9 +142,6 @@ def test_everything_that_is_referred_to_is_there(objects: list[Object]) -> None:
     there = {(one["kind"], one["metadata"]["name"]) for one in objects}
     for autoscaler in _of(objects, "HorizontalPodAutoscaler"):
         assert ("Deployment", autoscaler["spec"]["scaleTargetRef"]["name"]) in there
-    for route in _of(objects, "HTTPRoute"):
-        for rule in route["spec"]["rules"]:
-            assert all(("Service", backend["name"]) in there for backend in rule["backendRefs"])
     for name, pod in _own(objects):
         maps = [source["configMapRef"]["name"] for source in _containers(pod)[0]["envFrom"]]
         assert all(("ConfigMap", config) in there for config in maps), name
@@ -202,6 +188,35 @@ def test_the_route_keeps_the_paths_of_the_original(tree: Path, path: str, servic
     assert prefixes.get(max(matching, key=len, default="")) == service
 
 
+def test_the_route_is_a_route_to_ports_of_services(tree: Path) -> None:
+    objects = _rendered(tree / "overlays/prod")
+    [route] = _of(objects, "HTTPRoute")
+    ports = [
+        {"name": service["metadata"]["name"], "port": port["port"]}
+        for service in _of(objects, "Service")
+        for port in service["spec"]["ports"]
+    ]
+
+    assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
+    assert route["spec"].keys() == {"parentRefs", "hostnames", "rules"}
+    for rule in route["spec"]["rules"]:
+        assert rule.keys() == {"matches", "backendRefs"}
+        assert all(match.keys() == {"path"} and _is_prefix(match["path"]) for match in rule["matches"])
+        assert [backend in ports for backend in rule["backendRefs"]] == [True]
+
+
+def test_postgres_has_connections_for_as_many_replicas_as_there_may_be(tree: Path) -> None:
+    most = _replicas_at_most(_rendered(tree / "overlays/prod"))
+    steady = sum(most[name] * each for name, each in CONNECTIONS.items())
+    upgrade = 2 * steady + 2  # old pods may drain beside all the new ones, and both services migrate
+
+    assert steady < 100 - 3  # what Postgres gives by default, without those that it keeps for superusers
+    rows = [f"| `{name}` | {each} | {most[name]} |" for name, each in CONNECTIONS.items()]
+    assert "\n".join(rows) in README.read_text()
+    assert f"**{steady}** at most" in README.read_text()
+    assert f"up to **{upgrade}**" in README.read_text()
+
+
 def test_secrets_are_random_private_and_kept(tree: Path, tmp_path: Path) -> None:
     script = shutil.copy(tree / "overlays/dev/make-secrets", tmp_path)
 
@@ -228,6 +243,16 @@ def _pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
             yield f"{one['kind']} {one['metadata']['name']}", one["spec"]["template"]
 
 
+def _replicas_at_most(objects: list[Object]) -> dict[str, int]:
+    fixed = {one["metadata"]["name"]: one["spec"].get("replicas", 1) for one in _of(objects, "Deployment")}
+    scaled = _of(objects, "HorizontalPodAutoscaler")
+    return fixed | {one["spec"]["scaleTargetRef"]["name"]: one["spec"]["maxReplicas"] for one in scaled}
+
+
+def _is_prefix(path: Object) -> bool:
+    return path.keys() == {"type", "value"} and path["type"] == "PathPrefix" and path["value"].startswith("/")
+
+
 def _own(objects: list[Object]) -> Iterator[tuple[str, Object]]:
     """The pods of our services, not those of what they need."""
     return ((name, pod) for name, pod in _pods(objects) if pod["spec"]["containers"][0]["name"] == "app")
@@ -237,16 +262,8 @@ def _containers(pod: Object) -> list[Object]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
-def _command(container: Object) -> tuple[str, ...]:
-    return (*container["command"], *container.get("args", []))
-
-
 def _kind(container: Object) -> type[Settings]:
-    return PROCESSES[_command(container)]
-
-
-def _variables(kind: type[Settings]) -> set[str]:
-    return {name.upper() for name in kind.model_fields}
+    return PROCESSES[tuple(container["args"])]
 
 
 def _secrets(pod: Object) -> list[Object]:
@@ -265,7 +282,7 @@ def _secret_keys(pod: Object, optional: bool = True) -> set[tuple[str, str]]:
 
 
 def _secrets_of_the_readme() -> set[tuple[str, str]]:
-    _, table, _ = re.split(r"\| Secret \|.*\n|\n\n\| ConfigMap \|", (DEPLOY / "k8s/README.md").read_text())
+    _, table, _ = re.split(r"\| Secret \|.*\n|\n\n\| ConfigMap \|", README.read_text())
     rows = [row.split("|") for row in table.splitlines()[1:]]
     return {(name.strip(" `"), key) for _, name, keys, *_ in rows for key in re.findall("`(.+?)`", keys)}
 
