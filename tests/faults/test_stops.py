@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ PROCESSES = (
     "favorites-api work 1",
     "legacy-importer 1",
 )
+PROBLEMS = ("both frozen", "both gone", "kafka frozen", "kafka gone", "postgres frozen", "postgres gone")
 PROMISED_SECONDS = 25
 
 
@@ -39,7 +41,6 @@ class Surroundings(NamedTuple):
 async def around() -> AsyncIterator[Surroundings]:
     rows = [tuple(person) for person in people.generate(SEED, COUNT)]
     async with vaptekesync.serve(rows) as legacy, running_stack(legacy, IMPORT_RANGE_ROWS="1000") as stack:
-        await stack.imported()  # everything is warm
         yield Surroundings(stack, legacy)
 
 
@@ -48,6 +49,10 @@ async def stack(around: Surroundings) -> RunningStack:
     await all_ready(around.stack)
     await around.stack.forget_customers()
     return around.stack
+
+
+def long_forms(*values: object) -> list[object]:
+    return [pytest.param(value, marks=pytest.mark.prove) for value in values]
 
 
 async def all_ready(stack: RunningStack) -> None:
@@ -83,17 +88,34 @@ def fault(stack: RunningStack, name: str) -> Iterator[None]:
         yield
 
 
-async def terminated(stack: RunningStack, *names: str, problem: str | None = None) -> dict[str, int | None]:
-    """How each of them ended after SIGTERM, None if not in time; who starts them again looks away meanwhile."""
+async def mid_import(stack: RunningStack) -> str:
+    """The URL of an import that has read some of its rows."""
+    url = await stack.start_import()
+    async with asyncio.timeout(30):
+        while not (job := (await stack.client.get(url)).json())["read"]:
+            await asyncio.sleep(0.01)
+    assert job["read"] < COUNT
+    return url
+
+
+class Stop(NamedTuple):
+    codes: dict[str, int | None]
+    """How each process ended; None if not in time."""
+    at: datetime
+
+
+async def terminated(stack: RunningStack, *names: str, problem: str | None = None) -> Stop:
+    """Send them SIGTERM; who starts them again looks away meanwhile."""
     pids = {name: stack["processes"][name] for name in names}
     keeper = psutil.Process(pids[names[0]]).ppid()
     os.kill(keeper, signal.SIGSTOP)
     try:
         with fault(stack, problem) if problem else contextlib.nullcontext():
             await asyncio.sleep(2 if problem else 0)  # so that somebody already waits
+            at = datetime.now(UTC)
             for pid in pids.values():
                 os.kill(pid, signal.SIGTERM)
-            return await ended(pids)
+            return Stop(await ended(pids), at)
     finally:
         os.kill(keeper, signal.SIGCONT)
 
@@ -110,74 +132,71 @@ async def ended(pids: dict[str, int]) -> dict[str, int | None]:
     return codes
 
 
-async def ended_exactly(stack: RunningStack, url: str) -> None:
+async def ended_exactly(stack: RunningStack, url: str, stop: Stop) -> None:
+    """The import was running at the stop, went on after it, and is whole."""
     await all_ready(stack)
     job = await stack.ended(url, 120)
+    assert datetime.fromisoformat(job["finished_at"]) > stop.at
     assert (job["status"], job["error"]) == ("completed", None)
     assert verdict(job) == people.truth(SEED, COUNT)
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("process", PROCESSES)
-async def test_a_stop_is_noticed_by_nobody(stack: RunningStack, process: str) -> None:
+@pytest.mark.parametrize("names", [PROCESSES, *long_forms(*((name,) for name in PROCESSES))], ids=" and ".join)
+async def test_a_stop_is_noticed_by_nobody(stack: RunningStack, names: tuple[str, ...]) -> None:
     loads = [
         Load(stack["customers_api"], stack["token"]),
         Load(stack["favorites_api"], stack["token"], "/rest/v1/favorites/?limit=5"),
     ]
     asking = asyncio.gather(*(load.run(seconds=7, rate=40) for load in loads))
-    url = await stack.start_import()
-    await asyncio.sleep(0.7)
+    url = await mid_import(stack)
 
-    assert await terminated(stack, process) == {process: 0}
+    stop = await terminated(stack, *names)
 
+    assert stop.codes == dict.fromkeys(names, 0)
     await asking
     assert [load.errors for load in loads] == [{}, {}]
     assert [load.answers.keys() for load in loads] == [{200}, {200}]
-    await ended_exactly(stack, url)
+    await ended_exactly(stack, url, stop)
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("problem", ["kafka frozen", "postgres frozen"])
-async def test_a_stop_in_mid_import_waits_for_nobody_who_is_frozen(stack: RunningStack, problem: str) -> None:
-    url = await stack.start_import()
-    await asyncio.sleep(0.7)
+@pytest.mark.parametrize("problem", [PROBLEMS[0], *long_forms(*PROBLEMS[1:])])
+async def test_a_stop_in_mid_import_waits_for_nobody(stack: RunningStack, problem: str) -> None:
+    url = await mid_import(stack)
 
-    assert await terminated(stack, *PROCESSES, problem=problem) == dict.fromkeys(PROCESSES, 0)
+    stop = await terminated(stack, *PROCESSES, problem=problem)
 
-    await ended_exactly(stack, url)
+    assert stop.codes == dict.fromkeys(PROCESSES, 0)
+    await ended_exactly(stack, url, stop)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("problem", PROBLEMS)
+async def test_an_idle_stop_waits_for_nobody(stack: RunningStack, problem: str) -> None:
+    stop = await terminated(stack, *PROCESSES, problem=problem)
+
+    assert stop.codes == dict.fromkeys(PROCESSES, 0)
 
 
 @pytest.mark.timeout(240)
 async def test_the_importer_does_not_wait_for_a_legacy_that_is_silent(
     around: Surroundings, stack: RunningStack
 ) -> None:
-    around.legacy.set_fault("silent", rows=500, times=1)
+    silence = around.legacy.set_fault("silent", rows=500, times=1)
     url = await stack.start_import()
-    await asyncio.sleep(2)
+    async with asyncio.timeout(30):
+        while silence.times:
+            await asyncio.sleep(0.01)
 
-    assert await terminated(stack, "legacy-importer 1") == {"legacy-importer 1": 0}
+    stop = await terminated(stack, "legacy-importer 1")
 
-    await ended_exactly(stack, url)
-
-
-@pytest.mark.prove
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("importing", [False, True], ids=["idle", "in mid-import"])
-@pytest.mark.parametrize(
-    "problem",
-    ["kafka frozen", "kafka gone", "postgres frozen", "postgres gone", "both frozen", "both gone"],
-)
-async def test_a_stop_waits_for_nobody(stack: RunningStack, problem: str, importing: bool) -> None:
-    url = await stack.start_import() if importing else None
-    await asyncio.sleep(0.7)
-
-    assert await terminated(stack, *PROCESSES, problem=problem) == dict.fromkeys(PROCESSES, 0)
-
-    if url:
-        await ended_exactly(stack, url)
+    assert stop.codes == {"legacy-importer 1": 0}
+    await ended_exactly(stack, url, stop)
 
 
-@pytest.mark.parametrize("there", ["nobody", "who is silent"])
+@pytest.mark.parametrize("there", ["who is silent", *long_forms("nobody")])
 async def test_a_stop_during_the_start_ends_promptly(there: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if there == "who is silent" else places.free_port()
