@@ -66,6 +66,16 @@ async def lasted(stack: Deployed, customer_id: int, expected: list[dict[str, Any
             await asyncio.sleep(0.05)
 
 
+async def test_a_thousand_filters_pass(stack: Deployed, customer_id: int) -> None:
+    """They come back in the header Link."""
+    users = [customer_id, *range(2_000_000_000, 2_000_000_999)]
+
+    answer = await stack.favorites("GET", params={"user_id": users, "limit": 1})
+
+    assert (answer.status_code, answer.json()["count"]) == (200, 2)
+    assert len(answer.headers["link"]) > 10_000
+
+
 async def test_the_body_of_a_deletion_arrives(stack: Deployed, customer_id: int) -> None:
     ids = [item["id"] for item in await marked(stack, customer_id)]
 

@@ -1,7 +1,8 @@
 """A stack that runs somewhere, as its callers see it: over HTTP alone.
 
-`VAPTEKE_URL` names the base URL of a gateway, and `VAPTEKE_TOKEN` a token of every scope; there, `VAPTEKE_CUSTOMERS`
-rows of `VAPTEKE_SEED` stand in vAptekeSync. Without them a local stack is started.
+`VAPTEKE_URL` is the base URL of customers-api, and of favorites-api unless `VAPTEKE_FAVORITES_URL` is that one's;
+`VAPTEKE_TOKEN` is a token of every scope; `VAPTEKE_CUSTOMERS` rows of `VAPTEKE_SEED` stand in vAptekeSync. Without them
+a local stack is started.
 """
 
 import asyncio
@@ -61,7 +62,8 @@ class Deployed:
 async def deployed() -> AsyncIterator[Deployed]:
     if url := os.environ.get("VAPTEKE_URL"):
         rows = int(os.environ.get("VAPTEKE_SEED", "1")), int(os.environ.get("VAPTEKE_CUSTOMERS", "78553"))
-        stack = Deployed(url, url, os.environ["VAPTEKE_TOKEN"], *rows)
+        favorites_url = os.environ.get("VAPTEKE_FAVORITES_URL", url)
+        stack = Deployed(url, favorites_url, os.environ["VAPTEKE_TOKEN"], *rows)
         yield stack
         await stack.close()
         return
