@@ -16,9 +16,9 @@ import trustme
 from favorites_api.models import SCHEMA
 from running_stack import RunningStack, running_stack, verdict
 from vapteke_local import people, places, vaptekesync
-from vapteke_shared import database
+from vapteke_shared import database, kafka
 from vapteke_shared.connections import Unfit
-from vapteke_shared.settings import PostgresSettings
+from vapteke_shared.settings import KafkaSettings, PostgresSettings
 
 SEED, COUNT = 6, 500
 CUSTOMERS, FAVORITES = "/rest/v1/customers/", "/rest/v1/favorites/"
@@ -80,13 +80,17 @@ async def until_favorites(stack: RunningStack, customer_id: int, expected: list[
 
 
 class Broken:
-    """The variables of a service with some changed: `{stranger}` and `{kafka_port}` are put in."""
+    """The variables of a service or command with some changed: `{stranger}` and `{kafka_port}` are put in."""
 
     def __init__(self, stack: RunningStack, command: str, stranger: str, changed: Variables) -> None:
         given = stack["variables"].get(command.split()[0], stack["variables"]["legacy-importer"])
         kafka_port = given["KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2]
         put_in = {name: text.format(stranger=stranger, kafka_port=kafka_port) for name, text in changed.items()}
         self.command, self.variables = command, given | put_in
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {name.lower(): value for name, value in self.variables.items() if value}
 
     def text(self, side: str, what: str) -> str:
         found = self.variables
@@ -135,69 +139,69 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    ("command", "changed", "side", "what"),
+    ("changed", "what"),
     [
-        ("vapteke-topics", {"KAFKA_SSL_CAFILE": "{stranger}"}, "Kafka", f"{UNTRUSTED} KAFKA_SSL_CAFILE"),
+        ({"KAFKA_SSL_CAFILE": "{stranger}"}, f"{UNTRUSTED} KAFKA_SSL_CAFILE"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "localhost:{kafka_port}"}, f"{OTHER_NAME} KAFKA_BOOTSTRAP_SERVERS"),
+        ({"KAFKA_SASL_MECHANISM": "PLAIN"}, " does not know PLAIN: check KAFKA_SASL_MECHANISM"),
+    ],
+    ids=["authority", "name", "mechanism"],
+)
+async def test_a_kafka_that_does_not_fit_is_told(
+    stack: RunningStack, stranger: str, changed: Variables, what: str
+) -> None:
+    broken = Broken(stack, "vapteke-topics", stranger, changed)
+
+    with pytest.raises(Unfit) as told:
+        await kafka.cluster_id(KafkaSettings(**broken.settings), [])
+
+    assert str(told.value) == broken.text("Kafka", what)
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"POSTGRES_SSLROOTCERT": "{stranger}"}, f"{UNTRUSTED} POSTGRES_SSLROOTCERT"),
+        ({"POSTGRES_SSLROOTCERT": "", "POSTGRES_SSLMODE": "verify-ca"}, f"{UNTRUSTED} POSTGRES_SSLROOTCERT"),
+        ({"POSTGRES_SSLROOTCERT": "{stranger}", "POSTGRES_SSLMODE": "require"}, f"{UNTRUSTED} POSTGRES_SSLROOTCERT"),
+        ({"POSTGRES_HOST": "localhost"}, f"{OTHER_NAME} POSTGRES_HOST"),
         (
-            "vapteke-topics",
-            {"KAFKA_BOOTSTRAP_SERVERS": "localhost:{kafka_port}"},
-            "Kafka",
-            f"{OTHER_NAME} KAFKA_BOOTSTRAP_SERVERS",
-        ),
-        (
-            "vapteke-topics",
-            {"KAFKA_SASL_PASSWORD": WRONG},
-            "Kafka",
-            f"{NO_LOGIN} KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
-        ),
-        (
-            "vapteke-topics",
-            {"KAFKA_SASL_MECHANISM": "PLAIN"},
-            "Kafka",
-            " does not know PLAIN: check KAFKA_SASL_MECHANISM",
-        ),
-        (
-            "customers-api migrate",
-            {"POSTGRES_SSLROOTCERT": "{stranger}"},
-            "Postgres",
-            f"{UNTRUSTED} POSTGRES_SSLROOTCERT",
-        ),
-        ("customers-api migrate", {"POSTGRES_HOST": "localhost"}, "Postgres", f"{OTHER_NAME} POSTGRES_HOST"),
-        (
-            "customers-api migrate",
-            {"POSTGRES_OWNER_PASSWORD": WRONG},
-            "Postgres",
-            f"{NO_LOGIN} POSTGRES_OWNER_USER and POSTGRES_OWNER_PASSWORD",
-        ),
-        (
-            "customers-api migrate",
             {"POSTGRES_SSLMODE": "disable"},
-            "Postgres",
-            " does not let this user in so: check POSTGRES_SSLMODE, POSTGRES_OWNER_USER and POSTGRES_DB,"
-            " or its pg_hba.conf",
-        ),
-        (
-            "favorites-api offsets reset",
-            {"POSTGRES_SSLROOTCERT": "", "POSTGRES_SSLMODE": "verify-ca"},
-            "Postgres",
-            f"{UNTRUSTED} POSTGRES_SSLROOTCERT",
-        ),
-        (
-            "favorites-api offsets reset",
-            {"POSTGRES_PASSWORD": WRONG},
-            "Postgres",
-            f"{NO_LOGIN} POSTGRES_USER and POSTGRES_PASSWORD",
+            " does not let this user in so: check POSTGRES_SSLMODE, POSTGRES_USER and POSTGRES_DB, or its pg_hba.conf",
         ),
     ],
+    ids=["authority", "unknown to the system", "authority though only required", "name", "no TLS"],
 )
-async def test_a_command_ends_at_once_and_says_what_to_check(
-    stack: RunningStack, stranger: str, command: str, changed: Variables, side: str, what: str
+async def test_a_postgres_that_does_not_fit_is_told(
+    stack: RunningStack, stranger: str, changed: Variables, what: str
 ) -> None:
-    broken = Broken(stack, command, stranger, changed)
+    broken = Broken(stack, "favorites-api", stranger, changed)
 
-    code, line = await broken.ended()
+    with pytest.raises(Unfit) as told:
+        await is_encrypted(broken)
 
-    assert (code, line.removeprefix("vapteke-topics: ")) == (1, broken.text(side, what))
+    assert str(told.value) == broken.text("Postgres", what)
+
+
+async def is_encrypted(broken: Broken) -> bool:
+    async with database.create_pool(PostgresSettings(**broken.settings), SCHEMA, 1) as pool:
+        found: bool = await pool.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    return found
+
+
+async def test_a_command_ends_at_once_and_says_what_to_check(stack: RunningStack, stranger: str) -> None:
+    topics = Broken(stack, "vapteke-topics", stranger, {"KAFKA_SASL_PASSWORD": WRONG})
+    migrate = Broken(stack, "customers-api migrate", stranger, {"POSTGRES_OWNER_PASSWORD": WRONG})
+    reset = Broken(stack, "favorites-api offsets reset", stranger, {"POSTGRES_SSLROOTCERT": "{stranger}"})
+
+    ends = await asyncio.gather(topics.ended(), migrate.ended(), reset.ended())
+
+    kafka_login = topics.text("Kafka", f"{NO_LOGIN} KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+    assert ends == [
+        (1, f"vapteke-topics: {kafka_login}"),
+        (1, migrate.text("Postgres", f"{NO_LOGIN} POSTGRES_OWNER_USER and POSTGRES_OWNER_PASSWORD")),
+        (1, reset.text("Postgres", f"{UNTRUSTED} POSTGRES_SSLROOTCERT")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -209,52 +213,24 @@ async def test_a_command_ends_at_once_and_says_what_to_check(
     ],
     ids=["verify-ca: any name", "require: any certificate", "the default: TLS where there is any"],
 )
-async def test_a_laxer_mode_looks_at_less(stack: RunningStack, changed: Variables) -> None:
-    assert await is_encrypted(stack, changed)
+async def test_a_laxer_mode_looks_at_less(stack: RunningStack, stranger: str, changed: Variables) -> None:
+    assert await is_encrypted(Broken(stack, "favorites-api", stranger, changed))
 
 
-async def test_a_root_certificate_is_looked_at_wherever_tls_is_required(stack: RunningStack, stranger: str) -> None:
-    with pytest.raises(Unfit, match="its certificate is not trusted"):
-        await is_encrypted(stack, {"POSTGRES_SSLMODE": "require", "POSTGRES_SSLROOTCERT": stranger})
-
-
-async def is_encrypted(stack: RunningStack, changed: Variables) -> bool:
-    variables = stack["variables"]["favorites-api"] | changed
-    given: dict[str, Any] = {name.lower(): value for name, value in variables.items() if value}
-    async with database.create_pool(PostgresSettings(**given), SCHEMA, 1) as pool:
-        found: bool = await pool.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-    return found
-
-
-@pytest.mark.parametrize(
-    ("changed", "kafka", "postgres"),
-    [
-        (
-            {"KAFKA_SSL_CAFILE": "{stranger}", "POSTGRES_SSLROOTCERT": "{stranger}"},
-            f"{UNTRUSTED} KAFKA_SSL_CAFILE",
-            f"{UNTRUSTED} POSTGRES_SSLROOTCERT",
-        ),
-        (
-            {"KAFKA_SASL_PASSWORD": WRONG, "POSTGRES_PASSWORD": WRONG},
-            f"{NO_LOGIN} KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
-            f"{NO_LOGIN} POSTGRES_USER and POSTGRES_PASSWORD",
-        ),
-    ],
-    ids=["authority", "password"],
-)
-async def test_a_service_is_not_ready_and_says_what_to_check(
-    stack: RunningStack, stranger: str, changed: Variables, kafka: str, postgres: str
-) -> None:
+async def test_a_service_is_not_ready_and_says_what_to_check(stack: RunningStack, stranger: str) -> None:
+    changed = {"KAFKA_SSL_CAFILE": "{stranger}", "POSTGRES_PASSWORD": WRONG}
     work = Broken(stack, "customers-api work", stranger, changed)
     importer = Broken(stack, "legacy-importer work", stranger, changed)
+    postgres = work.text("Postgres", f"{NO_LOGIN} POSTGRES_USER and POSTGRES_PASSWORD")
+    no_kafka = f"{UNTRUSTED} KAFKA_SSL_CAFILE"
 
     await asyncio.gather(
         work.until_not_ready(
             {
-                "postgres": work.text("Postgres", postgres),
-                "outbox": f"waits: {work.text('Postgres', postgres)}",
-                "vapteke.legacy.customers.v1": work.text("Kafka", kafka),
+                "postgres": postgres,
+                "outbox": f"waits: {postgres}",
+                "vapteke.legacy.customers.v1": work.text("Kafka", no_kafka),
             }
         ),
-        importer.until_not_ready({"kafka": importer.text("Kafka", kafka)}),
+        importer.until_not_ready({"kafka": importer.text("Kafka", no_kafka)}),
     )
