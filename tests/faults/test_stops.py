@@ -180,6 +180,7 @@ async def test_an_idle_stop_waits_for_nobody(stack: RunningStack, problem: str) 
     assert stop.codes == dict.fromkeys(PROCESSES, 0)
 
 
+@pytest.mark.prove
 @pytest.mark.timeout(240)
 async def test_the_importer_does_not_wait_for_a_legacy_that_is_silent(
     around: Surroundings, stack: RunningStack
