@@ -104,7 +104,7 @@ def knock(port: int) -> list[str]:
 
 
 async def test_whom_the_kernel_has_accepted_is_answered() -> None:
-    for _ in range(15):
+    for _ in range(6):
         stopping = asyncio.Event()
         async with serving(stopping) as port:
             callers = [asyncio.create_task(asyncio.to_thread(knock, port)) for _ in range(4)]
