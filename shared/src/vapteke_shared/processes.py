@@ -6,12 +6,9 @@ Postgres is cut off, after 15 s whatever has not ended: every effect is a transa
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import socket
-import struct
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -25,8 +22,6 @@ from vapteke_shared.settings import MetricsSettings, Settings, load
 
 S = TypeVar("S", bound=Settings)
 
-_SO_ATTACH_FILTER = 26
-_HANDSHAKE_SECONDS = 0.2
 _FADE_SECONDS = 3
 _GRACE_SECONDS = 10
 _QUERY_SECONDS = 12  # the requests in hand should still be able to say that Postgres does not answer
@@ -66,7 +61,7 @@ async def _served(
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=grace_seconds,
     )
-    server = _Server(config, listener, fade_seconds)
+    server = _Server(config, listener.dup(), fade_seconds)
     task = asyncio.create_task(server.serve([listener]))
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
@@ -98,12 +93,18 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.server_state.default_headers.append((b"connection", b"close"))
-        _deafen(self._listener)
-        await asyncio.sleep(_HANDSHAKE_SECONDS)
         for server in self.servers:
             server.close()
+        await asyncio.sleep(0)  # by now the loop has let go of the listener
+        for connection in _queued(self._listener):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         await self._fade()
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
 
     async def _fade(self) -> None:
         clock = asyncio.get_running_loop()
@@ -112,17 +113,16 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.05)
 
 
-def _deafen(listener: socket.socket) -> None:
-    """Let the kernel pass over whoever asks for a new connection, while handshakes that have begun come to their end:
-    closing the listener would reset those. Linux alone; elsewhere such a caller is reset."""
-    if sys.platform != "linux":
-        return
-    # a socket filter (linux/filter.h) over the TCP header: byte 13 holds the flags, 2 is SYN
-    load_flags, if_syn, drop, keep = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF)
-    program = [struct.pack("=HBBI", *each) for each in (load_flags, if_syn, drop, keep)]
-    code = ctypes.create_string_buffer(b"".join(program))
-    place = struct.pack("@HP", len(program), ctypes.addressof(code))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, place)
+def _queued(listener: socket.socket) -> list[socket.socket]:
+    """What the kernel has accepted for us: closing the last copy of the listener would reset it."""
+    listener.setblocking(False)
+    accepted = []
+    with listener:
+        while True:
+            try:
+                accepted.append(listener.accept()[0])
+            except BlockingIOError:
+                return accepted
 
 
 def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
