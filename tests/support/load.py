@@ -71,7 +71,7 @@ class Load:
             return self._kept.popleft()
         try:
             return Connection(*await asyncio.open_connection(self._host, self._port))
-        except (ConnectionRefusedError, TimeoutError):
+        except OSError:
             return None
 
     async def _answer(self, connection: Connection, wish: str) -> tuple[int, bool]:
