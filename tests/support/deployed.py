@@ -2,7 +2,7 @@
 
 `VAPTEKE_URL` is the base URL of customers-api, and of favorites-api unless `VAPTEKE_FAVORITES_URL` is that one's;
 `VAPTEKE_TOKEN` is a token of every scope; `VAPTEKE_CUSTOMERS` rows of `VAPTEKE_SEED` stand in vAptekeSync. Without them
-a local stack is started.
+a local stack is started. For made-up customers alone: what runs on it deletes.
 """
 
 import asyncio
