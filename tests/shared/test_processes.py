@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -87,42 +86,32 @@ async def test_connections_are_told_to_end_before_they_are_closed() -> None:
         idle[1].close()
 
 
-def knock(port: int) -> list[str]:
-    """Connect, ask and read, again and again, until nobody accepts; what went wrong meanwhile."""
-    faults = []
-    while True:
-        try:
-            caller = socket.create_connection(("127.0.0.1", port))
-        except ConnectionRefusedError:
-            return faults
-        with caller:
-            try:
-                caller.sendall(REQUEST)
-                if not caller.recv(100).startswith(b"HTTP/1.1 204"):
-                    faults.append("no answer")
-            except OSError as error:
-                faults.append(type(error).__name__)
-
-
 async def test_whom_the_kernel_has_accepted_is_answered() -> None:
-    for _ in range(5):
-        stopping = asyncio.Event()
-        async with serving(stopping) as port:
-            callers = [asyncio.create_task(asyncio.to_thread(knock, port)) for _ in range(4)]
-            busy = asyncio.create_task(hog())
-            await asyncio.sleep(0.5)
+    stopping = asyncio.Event()
+    listener = processes.listen("127.0.0.1", 0)
+    address = listener.getsockname()
+    task = asyncio.create_task(processes.serve(app, listener, stopping))
+    callers = asyncio.create_task(late(listener, address))
+    await asyncio.sleep(0.2)
 
-            stopping.set()
+    stopping.set()
 
-            assert await asyncio.gather(*callers) == [[], [], [], []]
-            busy.cancel()
+    for caller in await callers:
+        reader, writer = await asyncio.open_connection(sock=caller)
+        assert (await answer(reader)).startswith(b"HTTP/1.1 204")
+        writer.close()
+        await writer.wait_closed()
+    await asyncio.wait_for(task, 20)
 
 
-async def hog() -> None:
-    """The loop has so little time that callers wait in the listener's queue whenever it looks."""
-    while True:
-        time.sleep(0.05)  # noqa: ASYNC251
+async def late(listener: socket.socket, address: tuple[str, int]) -> list[socket.socket]:
+    """Who connects and asks when the loop has just let go of the listener."""
+    while listener.fileno() != -1:
         await asyncio.sleep(0)
+    callers = [socket.create_connection(address) for _ in range(20)]
+    for caller in callers:
+        caller.sendall(REQUEST)
+    return callers
 
 
 async def test_a_load_meets_no_error_at_the_stop() -> None:
