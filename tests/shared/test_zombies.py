@@ -10,7 +10,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faststream import AckPolicy
-from faststream.kafka import KafkaMessage
 from vapteke_local.kafka import Kafka
 from vapteke_shared import health
 from vapteke_shared.consumers import Consumer
@@ -38,12 +37,6 @@ class Watched(Consumer):
             decoder=self._decode,
         )
         self._subscriber(self._handle)
-
-    async def _parse(self, record: Any) -> KafkaMessage:
-        return KafkaMessage(body=b"", raw_message=record, consumer=self._consumer)
-
-    async def _decode(self, message: KafkaMessage) -> Any:
-        return message.raw_message
 
     async def _handle(self, record: Any) -> None:
         self._in_hand = True

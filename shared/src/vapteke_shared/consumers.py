@@ -83,6 +83,13 @@ class Consumer:
         assert consumer is not None, "the broker is started"
         return consumer
 
+    async def _parse(self, raw: Any) -> KafkaMessage:
+        """Take a record or a batch as it is: FastStream's own parser decodes headers and raises on rubbish."""
+        return KafkaMessage(body=b"", raw_message=raw, consumer=self._consumer)
+
+    async def _decode(self, message: KafkaMessage) -> Any:
+        return message.raw_message
+
     async def _check(self) -> None:
         """Called every few seconds; what it raises makes the health say so."""
         self._health.well(self._need)
@@ -192,13 +199,6 @@ class BatchConsumer(Consumer):
     async def _stored(self, partitions: Collection[TopicPartition]) -> dict[Partition, int]:
         async with self._pool.acquire() as connection:
             return await offsets.stored(connection, [Partition(*tp) for tp in partitions], self._cluster_id)
-
-    async def _parse(self, records: Any) -> KafkaMessage:
-        """Take the records as they are: FastStream's own parser decodes headers and raises on rubbish."""
-        return KafkaMessage(body=b"", raw_message=records, consumer=self._consumer)
-
-    async def _decode(self, message: KafkaMessage) -> Records:
-        return message.raw_message
 
     async def _handle(self, records: Any) -> None:
         """Never raises: FastStream would go on after the batch."""

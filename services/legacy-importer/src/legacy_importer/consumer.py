@@ -4,7 +4,6 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
-from faststream.kafka import KafkaMessage
 from vapteke_shared import events, logs, topics
 from vapteke_shared.consumers import Consumer
 from vapteke_shared.events import Event, EventInvalid
@@ -38,12 +37,6 @@ class TaskConsumer(Consumer):
             decoder=self._decode,
         )
         self._subscriber(self._handle)
-
-    async def _parse(self, record: Any) -> KafkaMessage:
-        return KafkaMessage(body=b"", raw_message=record, consumer=self._consumer)
-
-    async def _decode(self, message: KafkaMessage) -> Any:
-        return message.raw_message
 
     async def _handle(self, record: Any) -> None:
         """Never raises, and commits in order: a task that was not done, and all after it, stay uncommitted."""
