@@ -24,8 +24,11 @@ LAYERS = {
     "legacy_importer": [
         {"settings"},
         {"translate", "publisher"},
-        {"sockets"},
+        {"sockets", "failures"},
+        {"driver"},
+        {"connection"},
         {"legacy"},
+        {"table_check"},
         {"importer"},
         {"consumer"},
         {"cli"},

@@ -28,6 +28,7 @@ from customers_api.outbox_head import Head
 from customers_api.settings import WorkSettings
 from legacy_events import CLUSTER, end_import, record, start_import
 from legacy_importer import legacy, translate
+from legacy_importer.connection import connected
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import Genders, LegacySettings
 from legacy_importer.translate import Context, LegacyRow
@@ -75,7 +76,7 @@ def _legacy_settings() -> Iterator[LegacySettings]:
 
 
 async def _read(settings: LegacySettings) -> None:
-    async with legacy.connected(settings) as connection:
+    async with connected(settings) as connection:
         async for page in legacy.read_range(connection, settings, None, 2**31 - 1):
             list(page)
 

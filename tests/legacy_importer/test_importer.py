@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
-from legacy_importer import legacy, translate
+from legacy_importer import connection, translate
 from legacy_importer.importer import Importer, Stopping
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
@@ -391,4 +391,4 @@ async def test_no_attempt_leaves_a_connection_behind(
         server.set_fault("silent", rows=5_500, times=2)
         await do(server, all_rows(uuid4()))
 
-        await eventually(lambda: server.stats.connections_open == 0 and legacy.given_up._value.get() == 0)
+        await eventually(lambda: server.stats.connections_open == 0 and connection.given_up._value.get() == 0)

@@ -12,8 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from legacy_importer import legacy, sockets
-from legacy_importer.legacy import LegacyUnavailable, LegacyUnfit, Plan
+from legacy_importer import connection as connections
+from legacy_importer import legacy, sockets, table_check
+from legacy_importer.connection import connected
+from legacy_importer.failures import LegacyUnavailable, LegacyUnfit
+from legacy_importer.legacy import Plan
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import LegacyRow
 from vapteke_local.vaptekesync import CUSTOMERS, Column, Constraint, Server, Table
@@ -34,13 +37,13 @@ def customer(key: int) -> tuple[Any, ...]:
 
 
 async def planned(settings: WorkSettings, rows_per_range: int) -> Plan:
-    async with legacy.connected(settings) as connection:
+    async with connected(settings) as connection:
         return await legacy.plan(connection, settings, rows_per_range)
 
 
 async def rows_of(settings: WorkSettings, after_id: int | None = None, upto_id: int = 2**31 - 1) -> list[LegacyRow]:
     async with (
-        legacy.connected(settings) as connection,
+        connected(settings) as connection,
         aclosing(legacy.read_range(connection, settings, after_id, upto_id)) as pages,
     ):
         return [row async for page in pages for row in page]
@@ -48,8 +51,8 @@ async def rows_of(settings: WorkSettings, after_id: int | None = None, upto_id: 
 
 async def unfit_of(settings: WorkSettings) -> str:
     with pytest.raises(LegacyUnfit) as unfit:
-        async with legacy.connected(settings) as connection:
-            await legacy.check(connection, settings)
+        async with connected(settings) as connection:
+            await table_check.check(connection, settings)
     return str(unfit.value)
 
 
@@ -157,7 +160,7 @@ async def test_the_clock_is_the_servers_in_utc(serve: Serve, settings_for: Setti
     now = datetime(2026, 1, 2, 3, 4, 5, 678_901)
     with serve(clock=lambda: now) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with legacy.connected(settings) as connection:
+        async with connected(settings) as connection:
             assert await legacy.clock(connection) == now.replace(tzinfo=UTC)
 
 
@@ -167,8 +170,8 @@ async def test_a_table_as_the_settings_say_passes(
 ) -> None:
     with serve([], CUSTOMERS.altered("ID", sql_type=kind)) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with legacy.connected(settings) as connection:
-            await legacy.check(connection, settings)
+        async with connected(settings) as connection:
+            await table_check.check(connection, settings)
 
 
 def without_phone_and_city() -> Table:
@@ -221,8 +224,8 @@ async def test_a_unique_constraint_serves_beside_a_composite_primary_key(
     constraints = (Constraint("PK", "PRIMARY KEY", ("CityID", "ID")), Constraint("UQ", "UNIQUE", ("ID",)))
     with serve([], replace(CUSTOMERS, constraints=constraints)) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with legacy.connected(settings) as connection:
-            await legacy.check(connection, settings)
+        async with connected(settings) as connection:
+            await table_check.check(connection, settings)
 
 
 NAMES = {
@@ -246,8 +249,8 @@ async def test_another_table_is_read_by_the_mapping(serve: Serve, settings_for: 
     mapping = {"vaptekesync_schema": "shop", "vaptekesync_table": "Клиенты", "vaptekesync_columns": NAMES}
     with serve([customer(key)[::-1] for key in (1, 2, 3)], table) as server:
         settings = settings_for(server, vaptekesync_driver=driver, **mapping)
-        async with legacy.connected(settings) as connection:
-            await legacy.check(connection, settings)
+        async with connected(settings) as connection:
+            await table_check.check(connection, settings)
 
         assert await planned(settings, 2) == Plan(3, [2, 3])
         assert await rows_of(settings) == [LegacyRow(*customer(key)) for key in (1, 2, 3)]
@@ -328,7 +331,7 @@ async def watched() -> AsyncIterator[Watch]:
 def left_over(server: Server) -> list[object]:
     """What a given-up connection may not leave behind."""
     threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("odbc")]
-    return [*threads, *[1] * server.stats.connections_open, *[1] * int(legacy.given_up._value.get())]
+    return [*threads, *[1] * server.stats.connections_open, *[1] * int(connections.given_up._value.get())]
 
 
 HANGS: dict[str, tuple[FaultKind, dict[str, Any]]] = {
@@ -350,7 +353,7 @@ BREAKS: dict[str, tuple[FaultKind, dict[str, Any]]] = {
 
 
 async def read_like_an_importer(settings: WorkSettings) -> int:
-    async with legacy.connected(settings) as connection:
+    async with connected(settings) as connection:
         await legacy.clock(connection)
         async with aclosing(legacy.read_range(connection, settings, None, 10**9)) as pages:
             return sum([len(list(page)) async for page in pages])
@@ -430,7 +433,7 @@ class CallerFailed(Exception):
 
 async def fail_at_the_first_page(settings: WorkSettings) -> None:
     async with (
-        legacy.connected(settings) as connection,
+        connected(settings) as connection,
         aclosing(legacy.read_range(connection, settings, None, 10**9)) as pages,
     ):
         async for _ in pages:
@@ -455,7 +458,7 @@ async def test_a_connection_that_is_given_up_spares_the_others(
 ) -> None:
     with serve([customer(1)]) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with legacy.connected(settings) as other:
+        async with connected(settings) as other:
             server.set_fault("silent", statement="range")
             with pytest.raises(LegacyUnavailable):
                 await read_like_an_importer(settings)

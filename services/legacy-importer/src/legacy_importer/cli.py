@@ -7,8 +7,10 @@ from vapteke_shared import logs, processes
 from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
-from legacy_importer import legacy
+from legacy_importer import legacy, table_check
+from legacy_importer.connection import connected
 from legacy_importer.consumer import TaskConsumer
+from legacy_importer.failures import LegacyError
 from legacy_importer.importer import Importer
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import LegacySettings, WorkSettings
@@ -36,12 +38,12 @@ def check() -> None:
     logs.configure("ERROR")
     try:
         rows = asyncio.run(_check(settings))
-    except legacy.LegacyError as error:
+    except LegacyError as error:
         raise SystemExit(f"legacy-importer check: {error}") from None
     typer.echo(f"vAptekeSync answers, the table fits the settings, rows: {rows}")
 
 
 async def _check(settings: LegacySettings) -> int:
-    async with legacy.connected(settings) as connection:
-        await legacy.check(connection, settings)
+    async with connected(settings) as connection:
+        await table_check.check(connection, settings)
         return (await legacy.plan(connection, settings, 10_000)).row_count

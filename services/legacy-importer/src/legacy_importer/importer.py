@@ -23,8 +23,9 @@ from vapteke_shared.events import (
 )
 from vapteke_shared.processes import CutShort, limited
 
-from legacy_importer import legacy, translate
-from legacy_importer.legacy import LegacyError, LegacyUnavailable
+from legacy_importer import legacy, table_check, translate
+from legacy_importer.connection import connected
+from legacy_importer.failures import LegacyError, LegacyUnavailable
 from legacy_importer.publisher import Publisher, PublishFailed
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
@@ -120,8 +121,8 @@ class Importer:
         await self._published(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))
 
     async def _plan(self, task: PlanRequested) -> Planned:
-        async with legacy.connected(self._settings) as connection:
-            await legacy.check(connection, self._settings)
+        async with connected(self._settings) as connection:
+            await table_check.check(connection, self._settings)
             row_count, bounds = await legacy.plan(connection, self._settings, task.rows_per_range)
         return Planned(import_id=task.import_id, row_count=row_count, upper_bounds=bounds)
 
@@ -129,7 +130,7 @@ class Importer:
         """One attempt: every row of the range under a fresh attempt id, all of them acknowledged."""
         started, attempt = time.monotonic(), uuid4()
         batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name)
-        async with legacy.connected(self._settings) as connection:
+        async with connected(self._settings) as connection:
             context = self._context(task, attempt, await legacy.clock(connection))
             rows = legacy.read_range(connection, self._settings, task.after_id, task.upto_id)
             async with aclosing(rows):
