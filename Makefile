@@ -1,4 +1,5 @@
 # Everything runs on a machine that has only Python 3.11 or later and make: deploy/bootstrap makes the rest.
+# What starts servers is started by exec: a signal that ends make then reaches it, and not a shell between them.
 PYTHON ?= python3
 CUSTOMERS ?= 78553
 BIN := .venv/bin
@@ -12,11 +13,12 @@ demo: ## import 78,553 made-up customers (CUSTOMERS=… for more), check the ver
 up: ## run everything in the foreground; Ctrl-C stops it
 	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke up --customers $(CUSTOMERS)
 test: ## the whole suite, in minutes
-	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m "not prove"
+	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m "not prove"
 prove: ## the long forms of the tests that have one
-	@$(PYTHON) deploy/bootstrap test && $(BIN)/python -m pytest -m prove
+	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m prove
 bench: ## measure each stage of an import, and the REST service beside its rivals
-	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/bench/stages.py && $(BIN)/python tests/bench/rest.py
+	@$(PYTHON) deploy/bootstrap test && exec env PYTHONPATH=tests/support $(BIN)/python tests/bench/stages.py
+	@exec $(BIN)/python tests/bench/rest.py
 contracts: ## write the OpenAPI, AsyncAPI and event schema files anew
 	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/support/contracts.py
 lint: ## ruff and mypy

@@ -1,15 +1,26 @@
 """Real servers for all tests: one Postgres and one Apache Kafka for a whole run, started when the first test asks."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import containers
 import pytest
-from vapteke_local import kafka, postgres
+from vapteke_local import kafka, leftovers, postgres, processes
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes and temporary folders of this run are gone after it, even if it is killed."""
+    processes.end_with_make()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # of pytest's own, which it keeps for a while
+    exits = ExitStack()
+    config.add_cleanup(exits.close)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(leftovers.folder("vapteke-tests-")))
 
 
 def pytest_report_header() -> str:

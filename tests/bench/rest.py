@@ -11,10 +11,8 @@ import multiprocessing
 import os
 import random
 import re
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +28,7 @@ import psutil
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from vapteke_local import pieces, places, processes, services, tokens
+from vapteke_local import leftovers, pieces, places, processes, services, tokens
 from vapteke_local.names import FEMALE, MALE, SURNAMES
 from vapteke_local.pieces import Database
 from vapteke_local.processes import Process, Program
@@ -245,15 +243,12 @@ def _cpu(process: Process) -> float:
 
 
 async def _main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="vapteke-bench-"))
-    folder.chmod(0o711)
-    try:
+    processes.end_with_make()
+    with leftovers.folder("vapteke-bench-") as folder:
         async with AsyncExitStack() as exits:
             bench = Bench(*await _started(exits, folder))
             await bench.compare()
             _show({operation: await bench.rounds(operation) for operation in (ONE, LIST, CREATE)})
-    finally:
-        shutil.rmtree(folder)
 
 
 async def _started(exits: AsyncExitStack, folder: Path) -> tuple[Mapping[str, tuple[int, Process]], str]:

@@ -5,15 +5,12 @@ The stages run one after the other on real servers, each with the machine to its
 
 import asyncio
 import multiprocessing
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -34,7 +31,7 @@ from legacy_importer.settings import Genders, LegacySettings
 from legacy_importer.translate import Context, LegacyRow
 from rich.console import Console
 from rich.table import Table
-from vapteke_local import kafka, people, postgres, vaptekesync
+from vapteke_local import kafka, leftovers, people, postgres, processes, vaptekesync
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
 from vapteke_shared import database, logs, topics
@@ -58,8 +55,9 @@ def _legacy_process(pipe: Pipe) -> None:
 @contextmanager
 def _legacy_settings() -> Iterator[LegacySettings]:
     """Of a stand-in in a process of its own: it must not share the reader's interpreter."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=_legacy_process, args=(theirs,), daemon=True)
+    context = multiprocessing.get_context("spawn")  # a fork would keep our files open after our end
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_legacy_process, args=(theirs,), daemon=True)
     process.start()
     with closing(ours):
         host, port, name, user, password = ours.recv()
@@ -179,16 +177,12 @@ async def _truncate(server: Postgres) -> None:
 
 async def _main() -> None:
     logs.configure("ERROR")
-    folder = Path(tempfile.mkdtemp(prefix="vapteke-bench-"))
-    folder.chmod(0o711)
-    try:
-        with _legacy_settings() as legacy_settings:
-            async with AsyncExitStack() as stack:
-                server = await stack.enter_async_context(postgres.serve(folder / "postgres"))
-                broker = await stack.enter_async_context(kafka.serve(folder / "kafka"))
-                rates = await _measure(legacy_settings, server, broker)
-    finally:
-        shutil.rmtree(folder)
+    processes.end_with_make()
+    with leftovers.folder("vapteke-bench-") as folder, _legacy_settings() as legacy_settings:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(postgres.serve(folder / "postgres"))
+            broker = await stack.enter_async_context(kafka.serve(folder / "kafka"))
+            rates = await _measure(legacy_settings, server, broker)
     table = Table("stage", "rows/s", title=f"{ROWS:,} rows, median of {RUNS}", title_justify="left")
     for stage, rate in rates.items():
         table.add_row(stage, f"{rate:,.0f}")

@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from vapteke_local import demo as demonstration
-from vapteke_local import services, stack, tokens
+from vapteke_local import processes, services, stack, tokens
 from vapteke_local.pieces import Piece
 from vapteke_local.processes import StackFailure
 from vapteke_local.stack import Options, Stack
@@ -115,6 +115,7 @@ def _say(text: str) -> None:
 
 def _run(main: Callable[[], Coroutine[Any, Any, int]], *, when_stopped: int) -> int:
     """The exit code; `when_stopped` is the one after Ctrl-C or SIGTERM."""
+    processes.end_with_make()
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
     )

@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from jgo.maven import MavenContext
 
-from vapteke_local import places
+from vapteke_local import leftovers, places
 from vapteke_local.processes import StackFailure
 
 KAFKA, POSTGRES = (Path(__file__).with_name(f"{name}-jars.sha256") for name in ("kafka", "postgres"))
@@ -67,8 +66,8 @@ def _download(paths: list[str], expected: Mapping[str, str], repository: Path, g
     """Into a folder of its own: a half-written or a wrong file never gets into the cache."""
     _trust_the_callers_certificates()
     repository.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=repository, prefix=".download-") as folder:
-        context = MavenContext(repo_cache=Path(folder), timeout=_HTTP_TIMEOUT_SECONDS)
+    with leftovers.folder(".download-", repository) as folder:
+        context = MavenContext(repo_cache=folder, timeout=_HTTP_TIMEOUT_SECONDS)
 
         def fetch(path: str) -> None:
             if given_up.is_set():

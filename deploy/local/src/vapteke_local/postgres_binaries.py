@@ -7,14 +7,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 
-from vapteke_local import maven, places
+from vapteke_local import leftovers, maven, places
 from vapteke_local.processes import StackFailure
 
 _FOLDER = "pginstall18"
@@ -70,8 +69,8 @@ def whole(target: Path, fill: Callable[[Path], None]) -> Path:
     """What `fill` puts into an empty folder; never there half-filled, and everybody may enter it."""
     if target.exists():
         return target
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unfinished-") as folder:
-        unfinished = places.made(Path(folder) / target.name)
+    with leftovers.folder(".unfinished-", target.parent) as folder:
+        unfinished = places.made(folder / target.name)
         fill(unfinished)
         for inner in (unfinished, *unfinished.rglob("*/")):
             inner.chmod(0o755)

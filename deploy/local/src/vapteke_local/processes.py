@@ -151,6 +151,12 @@ async def listening(port: int, host: str = "127.0.0.1") -> str | None:
     return None
 
 
+def end_with_make() -> None:
+    """make takes nothing along when it is killed: from now on its death ends us as SIGTERM does (Linux)."""
+    if _libc and "MAKELEVEL" in os.environ:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+
+
 async def spawn(program: Program) -> asyncio.subprocess.Process:
     program.log.parent.mkdir(parents=True, exist_ok=True)
     with program.log.open("ab") as output:

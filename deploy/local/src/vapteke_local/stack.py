@@ -4,15 +4,13 @@ import asyncio
 import fcntl
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vapteke_local import certificates, people, pieces, places, processes, services, tokens
+from vapteke_local import certificates, leftovers, people, pieces, places, processes, services, tokens
 from vapteke_local.pieces import Brokers, Changed, Database, Legacy, Piece, Say
 from vapteke_local.processes import Process, StackFailure
 from vapteke_local.services import Service, Surroundings
@@ -178,12 +176,8 @@ def _folder(data: Path | None) -> Iterator[Path]:
         with _locked(places.made(data.resolve())) as folder:
             yield folder
         return
-    folder = Path(tempfile.mkdtemp(prefix="vapteke-"))
-    try:
-        folder.chmod(0o711)  # as root, Postgres runs as somebody else and has to pass
+    with leftovers.folder("vapteke-") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 @contextmanager
