@@ -5,7 +5,7 @@ An event's `ce_type` is its class's `type`. `decode` raises EventInvalid for wha
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from uuid import UUID, uuid4
 
 import msgspec
@@ -33,6 +33,11 @@ ChangedField = Literal[
     "phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "deleted_at"
 ]
 Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,60}\Z")]
+IN_THE_FUTURE: Final = "in_the_future"
+PLACEHOLDER_DATE: Final = "placeholder_date"
+"""A date that stands for none, such as 1900-01-01, which SQL Server makes of an empty text."""
+UNREADABLE: Final = "unreadable"
+"""The reason of a rejected row, field `row`: a value of the row makes every SELECT of it fail."""
 # of a dict, msgspec writes only the values to a schema
 _FIELDS_ONLY = {"propertyNames": {"enum": sorted(get_args(Field))}}
 _PARTITIONS_ONLY = {"propertyNames": {"pattern": "^[0-9]{1,10}$"}}
