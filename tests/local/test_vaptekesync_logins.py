@@ -3,12 +3,15 @@
 import socket
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pyodbc
 import pytest
-from vapteke_local.vaptekesync import Server
+import tls
+from vapteke_local.vaptekesync import Encryption, Server
 
 Connect = Callable[..., pyodbc.Connection]
+Serve = Callable[..., AbstractContextManager[Server]]
 
 
 def refusal(connect: Connect, server: Server, **login: str) -> str:
@@ -81,3 +84,32 @@ def test_commit_and_rollback_of_a_transaction_are_answered(server: Server, dsn: 
         return answered
 
     assert use() == 1
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+@pytest.mark.parametrize("asks", ["no", "yes"])
+def test_a_login_and_what_follows_it_go_through_tls(
+    serve: Serve, dsn: Callable[..., str], is_forced: bool, asks: str
+) -> None:
+    encryption = Encryption(tls.context("trusted"), is_forced)
+    extra = f"TrustServerCertificate=yes;Encryption={'require' if asks == 'yes' else 'off'}"
+    rows = [(key, "89071112233", *[None] * 7) for key in range(3_000)]
+    with serve(rows, encryption=encryption) as server:
+        with pyodbc.connect(dsn(server, extra=extra).replace("Encrypt=no", f"Encrypt={asks}")) as connection:
+            read = connection.execute("SELECT ID, Phone FROM dbo.Customers WHERE ID <= 9999 ORDER BY ID").fetchall()
+        connection.close()
+
+        assert server.stats.tls_handshakes == server.stats.logins_received == 1
+    assert len(read) == 3_000
+
+
+def test_a_client_that_does_not_trust_the_certificate_sends_no_login(serve: Serve, dsn: Callable[..., str]) -> None:
+    with serve(encryption=Encryption(tls.context("self-signed"))) as server:
+        demand = dsn(server).replace("Encrypt=no", "Encrypt=yes")
+        if "msodbcsql" not in demand:
+            pytest.skip("FreeTDS trusts everybody unless its own configuration says otherwise")
+        with pytest.raises(pyodbc.Error, match="self-signed certificate"):
+            pyodbc.connect(demand, timeout=60)
+
+        assert server.stats.connections_accepted == 1
+        assert server.stats.logins_received == 0

@@ -5,6 +5,7 @@ It answers the importer's own statements (listed in `statements`) from rows in m
 
 from vapteke_local.vaptekesync.backend import Stats
 from vapteke_local.vaptekesync.controls import control
+from vapteke_local.vaptekesync.encryption import Encryption
 from vapteke_local.vaptekesync.faults import Fault, Faults
 from vapteke_local.vaptekesync.rows import BadValue, DuplicateKey, NoSuchRow, Rows
 from vapteke_local.vaptekesync.server import Server, serve
@@ -17,6 +18,7 @@ __all__ = [
     "Column",
     "Constraint",
     "DuplicateKey",
+    "Encryption",
     "Fault",
     "Faults",
     "NoSuchRow",

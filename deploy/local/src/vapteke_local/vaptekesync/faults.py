@@ -13,7 +13,7 @@ Place = Literal["connection", "login", "message", "statement"]
 class Fault:
     """One fault. It strikes from the `nth` opportunity on (counted since it was set), `times` times.
 
-    refuse: new connections are closed at accept.
+    refuse: new connections are closed at their first byte.
     delay:  `seconds` pass before each answer to a listed statement, or with `before="login"` before the login's.
     drop:   the connection is lost in the middle of the answer, after `rows` rows of it.
     silent: with `rows` or `statement`: the answer stops after `rows` rows and nothing follows on that connection.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from vapteke_local.vaptekesync import tokens
+from vapteke_local.vaptekesync import encryption, tokens
 from vapteke_local.vaptekesync.reading import Fields
 from vapteke_local.vaptekesync.sqltypes import COLLATIONS
 from vapteke_local.vaptekesync.tokens import SqlError
@@ -17,7 +17,6 @@ VERSIONS_SPOKEN = {0x730A0003, 0x730B0003, 0x74000004}
 DEFAULT_PACKET_SIZE = 4096
 SMALLEST_PACKET, LARGEST_PACKET = 512, 32767
 ENCRYPTION, END = 1, 0xFF
-ENCRYPT_ON, ENCRYPT_NOT_SUPPORTED, ENCRYPT_REQUIRED = 1, 2, 3
 
 
 class Login(NamedTuple):
@@ -36,11 +35,11 @@ class Account(NamedTuple):
     password: str
 
 
-def prelogin_answer() -> bytes:
+def prelogin_answer(agreed: int) -> bytes:
     major, minor, build = VERSION
     options = {
         0: struct.pack(">BBHH", major, minor, build, 0),
-        1: bytes((ENCRYPT_NOT_SUPPORTED,)),
+        1: bytes((agreed,)),
         2: b"\0",
         3: b"",
         4: b"\0",
@@ -52,13 +51,13 @@ def prelogin_answer() -> bytes:
     return heads + bytes((END,)) + b"".join(options.values())
 
 
-def demands_encryption(prelogin: bytes) -> bool:
+def asked_encryption(prelogin: bytes) -> int:
     fields = Fields(prelogin)
     while (option := fields.number(1)) != END:
         offset, size = struct.unpack(">HH", fields.take(4))
         if option == ENCRYPTION and size:
-            return prelogin[offset] & 0x03 in (ENCRYPT_ON, ENCRYPT_REQUIRED)
-    return False
+            return int(prelogin[offset]) & 0x03
+    return encryption.NOT_SUPPORTED
 
 
 def read(payload: bytes) -> Login:

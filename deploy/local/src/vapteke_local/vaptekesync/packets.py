@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import NamedTuple, cast
+
+from vapteke_local.vaptekesync.encryption import Channel
 
 BATCH, RPC, ANSWER, ATTENTION, TRANSACTION, LOGIN, PRELOGIN = 1, 3, 4, 6, 14, 16, 18
 KINDS = {BATCH, RPC, ATTENTION, TRANSACTION, LOGIN, PRELOGIN}
@@ -24,27 +27,32 @@ class Message(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """`attention` is set from the moment the client cancels until the session clears it."""
+    """`attention` is set from the moment the client cancels until the session clears it.
+
+    A connection counts from its first byte on: who only looks whether the port is open is nobody.
+    """
 
     def __init__(self, opened: Callable[[Connection], None], closed: Callable[[Connection], None]) -> None:
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.attention = asyncio.Event()
         self.packet_size = 4096
+        self.tls: Channel | None = None
         self._opened = opened
         self._closed = closed
         self._writable = asyncio.Event()
         self._received = bytearray()
         self._payload = bytearray()
         self._resets = False
+        self._is_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self._writable.set()
-        self._opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._closed(self)
+        if self._is_open:
+            self._closed(self)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -52,8 +60,18 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    def write(self, data: bytes) -> None:
+        self.transport.write(data if self.tls is None else self.tls.encrypt(data))
+
     def data_received(self, data: bytes) -> None:
-        self._received += data
+        if not self._is_open:
+            self._is_open = True
+            self._opened(self)
+        try:
+            self._received += data if self.tls is None else self.tls.decrypt(data)
+        except ssl.SSLError:
+            self.transport.abort()
+            return
         while len(self._received) >= HEADER:
             length = int.from_bytes(self._received[2:4], "big")
             if self._received[0] not in KINDS or length < HEADER:
@@ -94,10 +112,11 @@ class Connection(asyncio.Protocol):
 class Reply:
     """One message to the client, cut into packets while it is written."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, kind: int = ANSWER) -> None:
         self._connection = connection
+        self._kind = kind
         self._size = connection.packet_size - HEADER
-        self._full = _header(0, connection.packet_size)
+        self._full = _header(kind, 0, connection.packet_size)
         self._number = 0
         self._pending = bytearray()
 
@@ -113,7 +132,7 @@ class Reply:
         with memoryview(self._pending) as pending:
             for start in range(0, count * self._size, self._size):
                 pieces += (self._full, self._next_number(), pending[start : start + self._size])
-            self._connection.transport.write(b"".join(pieces))
+            self._connection.write(b"".join(pieces))
             pieces.clear()
         del self._pending[: count * self._size]
 
@@ -130,11 +149,11 @@ class Reply:
             self._send_rest(0)
 
     def _send_rest(self, status: int) -> None:
-        head = _header(status, HEADER + len(self._pending))
-        self._connection.transport.write(head + self._next_number() + self._pending)
+        head = _header(self._kind, status, HEADER + len(self._pending))
+        self._connection.write(head + self._next_number() + self._pending)
         self._pending.clear()
 
 
-def _header(status: int, length: int) -> bytes:
+def _header(kind: int, status: int, length: int) -> bytes:
     """All but the packet's number."""
-    return bytes((ANSWER, status)) + length.to_bytes(2, "big") + b"\0\0"
+    return bytes((kind, status)) + length.to_bytes(2, "big") + b"\0\0"

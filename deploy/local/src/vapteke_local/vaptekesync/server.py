@@ -14,6 +14,7 @@ from vapteke_local.vaptekesync import changes as row_changes
 from vapteke_local.vaptekesync import controls, session
 from vapteke_local.vaptekesync.backend import Backend, Stats
 from vapteke_local.vaptekesync.changes import Journal
+from vapteke_local.vaptekesync.encryption import Encryption
 from vapteke_local.vaptekesync.faults import Fault, FaultKind, Faults
 from vapteke_local.vaptekesync.login import Account
 from vapteke_local.vaptekesync.packets import Connection
@@ -128,14 +129,16 @@ async def serve(
     control_port: int | None = None,
     changes: Path | None = None,
     clock: Callable[[], datetime] = utc_now,
+    encryption: Encryption | None = None,
 ) -> AsyncIterator[Server]:
-    """A running server. Port 0 is a free one; without `control_port` there is no control door.
+    """A running server. Port 0 is a free one; without `control_port` there is no control door, without
+    `encryption` no TLS.
 
     `rows` are tuples in the table's order. `changes` is a file of row changes: made again at the start, then added to.
     """
     journal = Journal(changes)
     current = journal.replay(Rows(table, rows))
-    server = Server(Backend(Account(database, user, password), Database(current, clock)), journal)
+    server = Server(Backend(Account(database, user, password), Database(current, clock), encryption), journal)
     loop = asyncio.get_running_loop()
     factory = functools.partial(Connection, server.open_session, server.close_session)
     listener = await loop.create_server(factory, host, port, backlog=512)

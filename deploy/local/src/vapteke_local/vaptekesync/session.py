@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 
-from vapteke_local.vaptekesync import login, packets, prepared, rpc, statements, tokens
+from vapteke_local.vaptekesync import encryption, login, packets, prepared, rpc, statements, tokens
 from vapteke_local.vaptekesync.backend import Backend
+from vapteke_local.vaptekesync.encryption import Channel
 from vapteke_local.vaptekesync.faults import Fault
 from vapteke_local.vaptekesync.packets import Connection, Message, Reply
 from vapteke_local.vaptekesync.prepared import Handles, Prepared
@@ -64,6 +66,7 @@ class Session:
         self._backend = backend
         self._prepared = Handles()
         self._reply = Reply(connection)
+        self._is_encrypted = False
 
     async def next_message(self) -> Message:
         message = await self._connection.messages.get()
@@ -73,10 +76,11 @@ class Session:
 
     async def log_in(self) -> None:
         prelogin = await self._expect(packets.PRELOGIN)
-        self._send(login.prelogin_answer())
-        if login.demands_encryption(prelogin):
-            log.warning("a client demands encryption, which this stand-in has not: Encrypt=no is needed")
+        await self._agree_on_encryption(login.asked_encryption(prelogin))
         asked = login.read(await self._expect(packets.LOGIN))
+        self._backend.stats.logins_received += 1
+        if not self._is_encrypted:
+            self._connection.tls = None
         for delay in self._backend.faults.take("login"):
             await asyncio.sleep(delay.seconds)
         refusals = login.check(asked, self._backend.account)
@@ -84,6 +88,30 @@ class Session:
             await self._refuse_login(refusals)
         self._send(login.welcome(asked, self._backend.account, self._backend.database.rows.table.collation))
         self._connection.packet_size = asked.packet_size
+
+    async def _agree_on_encryption(self, asked: int) -> None:
+        offered = self._backend.encryption
+        agreed = offered.answer(asked) if offered else encryption.NOT_SUPPORTED
+        self._is_encrypted = agreed in (encryption.ON, encryption.REQUIRED)
+        self._send(login.prelogin_answer(agreed))
+        if offered:
+            await self._shake_hands(Channel(offered.context))
+        elif asked in (encryption.ON, encryption.REQUIRED):
+            log.warning("a client demands encryption, which this stand-in has not: VAPTEKESYNC_ENCRYPT=no is needed")
+
+    async def _shake_hands(self, channel: Channel) -> None:
+        is_done = False
+        while not is_done:
+            received = await self._expect(packets.PRELOGIN)
+            try:
+                said, is_done = channel.shake_hands(received)
+            except ssl.SSLError as error:
+                log.info("no TLS with a client: %s", error.reason)
+                self._send(channel.pending(), packets.PRELOGIN)
+                raise Dropped from None
+            self._send(said, packets.PRELOGIN)
+        self._connection.tls = channel
+        self._backend.stats.tls_handshakes += 1
 
     async def _expect(self, kind: int) -> bytes:
         message = await self.next_message()
@@ -97,8 +125,8 @@ class Session:
         self._send(said + tokens.done(DONE, tokens.ERROR))
         raise Dropped
 
-    def _send(self, data: bytes) -> None:
-        reply = Reply(self._connection)
+    def _send(self, data: bytes, kind: int = packets.ANSWER) -> None:
+        reply = Reply(self._connection, kind)
         reply.write(data)
         reply.finish()
 

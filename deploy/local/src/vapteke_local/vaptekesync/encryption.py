@@ -1,0 +1,58 @@
+"""TLS as TDS has it: the handshake travels in PRELOGIN packets, the records after it are bare (MS-TDS 2.2.6.5, 3.3)."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+OFF, ON, NOT_SUPPORTED, REQUIRED = 0, 1, 2, 3
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """What the server offers: the login is always encrypted, the rest if either side asks for it."""
+
+    context: ssl.SSLContext
+    is_forced: bool = False
+
+    def answer(self, asked: int) -> int:
+        """The server's side of the negotiation in PRELOGIN."""
+        if asked in (ON, REQUIRED):
+            return ON
+        return REQUIRED if self.is_forced or asked == NOT_SUPPORTED else OFF
+
+
+class Channel:
+    """One connection's TLS, between what comes from the socket and what the session reads."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def shake_hands(self, data: bytes) -> tuple[bytes, bool]:
+        """What to send, and whether the handshake has ended. Raises ssl.SSLError; `pending` has the alert then."""
+        self._incoming.write(data)
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return self.pending(), False
+        return self.pending(), True
+
+    def pending(self) -> bytes:
+        return self._outgoing.read()
+
+    def decrypt(self, data: bytes) -> bytes:
+        self._incoming.write(data)
+        clear = bytearray()
+        while True:
+            try:
+                clear += (part := self._tls.read(CHUNK))
+            except ssl.SSLWantReadError:
+                return bytes(clear)
+            if not part:
+                return bytes(clear)
+
+    def encrypt(self, data: bytes) -> bytes:
+        self._tls.write(data)
+        return self.pending()
