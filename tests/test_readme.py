@@ -10,8 +10,8 @@ from legacy_importer.settings import Columns, Genders
 from legacy_importer.settings import WorkSettings as ImporterSettings
 from pydantic.fields import FieldInfo
 from vapteke_shared import settings
+from vapteke_shared.scopes import SCOPES
 from vapteke_shared.settings import PostgresOwnerSettings, Settings
-from vapteke_shared.tokens import SCOPES
 from vapteke_shared.topics import TopicsSettings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -102,4 +102,6 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(field.default, Columns | Genders):
         return "as in `settings.py`"
+    if isinstance(field.default, list):
+        return ",".join(field.default)
     return "" if field.default in (None, "") else str(field.default)

@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from tokens_for import bearer
 from vapteke_shared import auth
-from vapteke_shared.tokens import SCOPES
+from vapteke_shared.scopes import SCOPES
 
 HEALTH = {"/health/live", "/health/ready"}
 DOCUMENTATION = re.compile(r"/(docs|redoc|asyncapi)(/.*)?|/(openapi|asyncapi)\.json")

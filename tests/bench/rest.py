@@ -266,7 +266,9 @@ async def _started(exits: AsyncExitStack, folder: Path) -> tuple[Mapping[str, tu
     for process, port in zip(started[1:], ports.values(), strict=True):
         await processes.until_ready(process, partial(processes.listening, port))
     served = [int(ours.url.rsplit(":", 1)[1]), *ports.values()]
-    return dict(zip((OURS, *RIVALS), zip(served, started, strict=True), strict=True)), tokens.issue(key, "bench")
+    return dict(zip((OURS, *RIVALS), zip(served, started, strict=True), strict=True)), tokens.issue(
+        key, "bench", tokens.expanded(["all"])
+    )
 
 
 def _rival(around: Surroundings, name: str, port: int) -> Program:

@@ -15,11 +15,11 @@ import pytest
 from customers_api import customer_lists
 from customers_api.app import create_app
 from customers_api.customer_query import CustomerQuery
-from customers_api.settings import ServeSettings
+from customers_api.settings import ServeSettings, WorkSettings
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from tokens_for import SECRET_KEY, bearer
-from vapteke_shared import queries
+from tokens_for import SECRET_KEY, bearer, header
+from vapteke_shared import queries, tokens
 from vapteke_shared.health import Health
 
 URL = "/rest/v1/customers/"
@@ -270,6 +270,28 @@ async def test_a_cursor_continues_only_what_it_was_made_for(client: httpx.AsyncC
         (422, "/query/cursor")
     ] * 4
     assert "made for other filters" in others[0].json()["errors"][0]["detail"]
+
+
+async def test_a_cursor_of_the_previous_key_continues_until_that_key_is_gone(
+    client: httpx.AsyncClient, settings: WorkSettings, pool: asyncpg.Pool, many: list[int]
+) -> None:
+    cursor = await cursor_of(client, "limit=2")
+    keys: dict[str, Any] = {
+        "secret_key": "the key after it, as long as it has to be",
+        "secret_key_previous": SECRET_KEY,
+    }
+    during = ServeSettings(**settings.model_dump(), **keys)
+    afterwards = during.model_copy(update={"secret_key_previous": None})
+
+    answers = []
+    for each in (during, afterwards):
+        token = tokens.issue(each, "tester", ["customers:read"], timedelta(hours=1), ["customers-api"])
+        transport = httpx.ASGITransport(create_app(each, pool, Health()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=header(token)) as asking:
+            answers.append(await asking.get(f"{URL}?limit=2&cursor={cursor}"))
+
+    assert [answer.status_code for answer in answers] == [200, 422]
+    assert [item["id"] for item in answers[0].json()["items"]] == many[2:4]
 
 
 async def test_a_cursor_that_is_none_is_refused(client: httpx.AsyncClient, many: list[int]) -> None:

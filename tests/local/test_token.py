@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import jwt
 import pytest
 from tokens_for import SECRET_KEY, SETTINGS
 from vapteke_local import tokens
-from vapteke_shared.tokens import LEEWAY_SECONDS, SCOPES, Verifier
+from vapteke_shared.scopes import SCOPES
+from vapteke_shared.tokens import AUDIENCES, LEEWAY_SECONDS, NO_SCOPE, Verifier
 
 VAPTEKE = Path(sys.executable).parent / "vapteke"
 
@@ -29,10 +31,10 @@ def token(ready: Path | None, *options: str, **variables: str) -> subprocess.Com
     return subprocess.run(command, env={**others, **variables}, capture_output=True, text=True, check=False)
 
 
-def test_it_is_made_with_the_running_stacks_key_and_may_do_everything(ready: Path) -> None:
-    printed = token(ready).stdout
+def test_it_is_made_with_the_running_stacks_key_and_may_do_what_it_is_asked_for(ready: Path) -> None:
+    printed = token(ready, "--scope", "all").stdout
 
-    principal = Verifier(SETTINGS).principal(printed.strip().encode())
+    principal = Verifier(SETTINGS, "customers-api").principal(printed.strip().encode())
     assert printed == printed.strip() + "\n"
     assert (principal.subject, set(principal.scopes)) == ("developer", set(SCOPES))
     assert 0.9 < (principal.expires_at - LEEWAY_SECONDS - time.time()) / (12 * 3600) <= 1
@@ -41,7 +43,7 @@ def test_it_is_made_with_the_running_stacks_key_and_may_do_everything(ready: Pat
 def test_it_is_made_as_it_is_asked_for(ready: Path) -> None:
     options = ["--scope", "customers:read", "--scope", "imports:run", "--ttl", "30d", "--subject", "curl"]
 
-    principal = Verifier(SETTINGS).principal(token(ready, *options).stdout.strip().encode())
+    principal = Verifier(SETTINGS, "customers-api").principal(token(ready, *options).stdout.strip().encode())
 
     assert (principal.subject, set(principal.scopes)) == ("curl", {"customers:read", "imports:run"})
     assert 0.9 < (principal.expires_at - time.time()) / (30 * 86_400) < 1.1
@@ -50,13 +52,13 @@ def test_it_is_made_as_it_is_asked_for(ready: Path) -> None:
 def test_a_key_of_the_environment_needs_no_stack() -> None:
     printed = token(None, SECRET_KEY=SECRET_KEY).stdout
 
-    assert Verifier(SETTINGS).principal(printed.strip().encode()).subject == "developer"
+    assert Verifier(SETTINGS, "customers-api").principal(printed.strip().encode()).subject == "developer"
 
 
 def test_a_stack_that_is_named_goes_before_the_environment(ready: Path) -> None:
     printed = token(ready, SECRET_KEY="a key of another service altogether").stdout
 
-    assert Verifier(SETTINGS).principal(printed.strip().encode()).subject == "developer"
+    assert Verifier(SETTINGS, "customers-api").principal(printed.strip().encode()).subject == "developer"
 
 
 @pytest.mark.parametrize("service", ["customers-api", "favorites-api"])
@@ -65,8 +67,39 @@ def test_a_service_prints_one_too(service: str) -> None:
 
     printed = subprocess.run(command, env={**os.environ, "SECRET_KEY": SECRET_KEY}, capture_output=True, check=True)
 
-    principal = Verifier(SETTINGS).principal(printed.stdout.strip())
+    principal = Verifier(SETTINGS, service).principal(printed.stdout.strip())
     assert (principal.subject, set(principal.scopes)) == ("report", {"customers:read"})
+
+
+@pytest.mark.parametrize("program", ["vapteke", "customers-api", "favorites-api"])
+def test_without_a_scope_it_may_do_nothing_and_says_so(program: str) -> None:
+    command = [VAPTEKE.with_name(program), "token", "--subject", "report", "--audience", "customers-api"]
+    environment = {**os.environ, "SECRET_KEY": SECRET_KEY}
+
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert Verifier(SETTINGS, "customers-api").principal(printed.stdout.strip().encode()).scopes == frozenset()
+    assert printed.stderr == f"{NO_SCOPE}\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "options", "audiences"),
+    [
+        ("customers-api", [], {"customers-api"}),
+        ("favorites-api", [], {"favorites-api"}),
+        ("customers-api", ["--audience", "customers-api", "--audience", "favorites-api"], set(AUDIENCES)),
+    ],
+)
+def test_it_is_for_the_service_that_prints_it_or_for_those_that_are_named(
+    service: str, options: list[str], audiences: set[str]
+) -> None:
+    command = [VAPTEKE.with_name(service), "token", "--subject", "report", "--scope", "customers:read", *options]
+    environment = {**os.environ, "SECRET_KEY": SECRET_KEY}
+
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    claims = jwt.decode(printed.stdout.strip(), options={"verify_signature": False})
+    assert (set(claims["aud"]), printed.stderr) == (audiences, "")
 
 
 def test_without_a_key_and_a_stack_it_says_so(tmp_path: Path) -> None:
@@ -84,7 +117,12 @@ def test_a_short_key_is_named_and_not_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [(["--scope", "customers"], "customers:read"), (["--ttl", "soon"], "30d")]
+    ("options", "told"),
+    [
+        (["--scope", "customers"], "customers:read"),
+        (["--audience", "customers"], "customers-api"),
+        (["--ttl", "soon"], "30d"),
+    ],
 )
 def test_what_it_does_not_understand_is_answered_with_what_it_does(ready: Path, options: list[str], told: str) -> None:
     ended = token(ready, *options)

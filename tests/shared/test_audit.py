@@ -29,7 +29,7 @@ def service() -> FastAPI:
     async def public(request: Request) -> None:
         audit.record(request, "customers.read", [14722])
 
-    auth.protect(app, SETTINGS, ["/open"])
+    auth.protect(app, SETTINGS, "customers-api", ["/open"])
     return app
 
 
@@ -88,10 +88,12 @@ def test_its_shape_is_that_of_the_other_lines_and_no_log_level_silences_it() -> 
 
 PROGRAM = """
 from fastapi import Request
-from vapteke_shared import audit, logs, tokens
+from vapteke_shared import audit, logs
+from vapteke_shared.tokens import Principal
 
 logs.configure("ERROR")
 logs.get("customers-api").error("this one is told")
 logs.get("customers-api").info("this one is not")
-audit.record(Request({"type": "http", "headers": [], "principal": tokens.ANONYMOUS}), "customers.read", [14722])
+scope = {"type": "http", "headers": [], "principal": Principal("tester", frozenset(), 0)}
+audit.record(Request(scope), "customers.read", [14722])
 """

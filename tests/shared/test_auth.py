@@ -41,7 +41,7 @@ def service(settings: AuthSettings = SETTINGS) -> FastAPI:
     async def public() -> None:
         return
 
-    auth.protect(app, settings, ["/open"])
+    auth.protect(app, settings, "customers-api", ["/open"])
     return app
 
 
@@ -58,7 +58,14 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 def claims(**changed: object) -> dict[str, Any]:
     """Of a good token, with some changed; None takes one away."""
     now = int(time.time())
-    good = {"iss": "vapteke", "aud": "vapteke", "sub": "tester", "iat": now, "exp": now + 60, "scope": "customers:read"}
+    good = {
+        "iss": "vapteke",
+        "aud": "customers-api",
+        "sub": "tester",
+        "iat": now,
+        "exp": now + 60,
+        "scope": "customers:read",
+    }
     return {name: value for name, value in (good | changed).items() if value is not None}
 
 
@@ -98,7 +105,7 @@ async def test_without_a_token_one_is_asked_for(client: httpx.AsyncClient, heade
 
 
 NOT_OURS = "The token is not one of ours."
-ELSEWHERE = "The token is of another issuer or for another audience."
+ELSEWHERE = "The token is of another issuer, or not for the audience customers-api."
 EXPIRED = "The token has expired."
 NOT_YET = "The token is not valid yet."
 LACKS = "The token lacks one of the claims exp, iat, iss, aud, sub."
@@ -154,7 +161,7 @@ async def test_a_wrong_token_is_refused(
 @given(st.binary(max_size=200))
 def test_rubbish_is_refused_whatever_it_is(token: bytes) -> None:
     with pytest.raises(TokenRefused):
-        Verifier(SETTINGS).principal(token)
+        Verifier(SETTINGS, "customers-api").principal(token)
 
 
 @given(st.data())
@@ -164,7 +171,7 @@ def test_one_changed_character_spoils_a_token(data: st.DataObject) -> None:
     token[place] ^= data.draw(st.integers(1, 255))
 
     with pytest.raises(TokenRefused):
-        Verifier(SETTINGS).principal(bytes(token))
+        Verifier(SETTINGS, "customers-api").principal(bytes(token))
 
 
 async def test_two_tokens_are_one_too_many(client: httpx.AsyncClient) -> None:
@@ -243,13 +250,15 @@ async def test_over_the_wire_a_web_socket_is_a_request_like_others() -> None:
 
 
 def test_the_clocks_may_differ_a_little() -> None:
-    principal = Verifier(SETTINGS).principal(signed(exp=int(time.time()) - LEEWAY_SECONDS + 3).encode())
+    principal = Verifier(SETTINGS, "customers-api").principal(
+        signed(exp=int(time.time()) - LEEWAY_SECONDS + 3).encode()
+    )
 
     assert principal.subject == "tester"
 
 
 def test_a_remembered_token_expires() -> None:
-    verifier = Verifier(SETTINGS)
+    verifier = Verifier(SETTINGS, "customers-api")
     token = signed(exp=int(time.time()) - LEEWAY_SECONDS + 2).encode()
     remembered = verifier.principal(token)
     time.sleep(remembered.expires_at - time.time())
@@ -259,7 +268,7 @@ def test_a_remembered_token_expires() -> None:
 
 
 def test_no_more_than_a_few_thousand_tokens_are_remembered() -> None:
-    verifier = Verifier(SETTINGS)
+    verifier = Verifier(SETTINGS, "customers-api")
     made = [signed(sub=f"tester {number}").encode() for number in range(5000)]
 
     subjects = [verifier.principal(token).subject for token in made + made[:1]]
@@ -269,9 +278,9 @@ def test_no_more_than_a_few_thousand_tokens_are_remembered() -> None:
 
 
 def test_an_issued_token_holds_as_long_as_it_was_asked_to() -> None:
-    token = tokens.issue(SETTINGS, "tester", ["customers:read", "imports:run"], HOUR)
+    token = tokens.issue(SETTINGS, "tester", ["customers:read", "imports:run"], HOUR, ["customers-api"])
 
-    principal = Verifier(SETTINGS).principal(token.encode())
+    principal = Verifier(SETTINGS, "customers-api").principal(token.encode())
 
     assert (principal.subject, set(principal.scopes)) == ("tester", {"customers:read", "imports:run"})
     assert 3590 < principal.expires_at - LEEWAY_SECONDS - time.time() <= 3600
@@ -301,7 +310,7 @@ def test_a_service_with_an_unprotected_route_is_not_made(add: Callable[[FastAPI]
     add(app)
 
     with pytest.raises(auth.Unprotected, match="/bare"):
-        auth.protect(app, SETTINGS, ["/open"])
+        auth.protect(app, SETTINGS, "customers-api", ["/open"])
 
 
 def test_a_scope_must_be_a_known_one() -> None:

@@ -32,7 +32,7 @@ def service(kind: type[APIRoute]) -> FastAPI:
     problems.install(app)
     router.add_api_route("/things/{number}/", thing, dependencies=[auth.needs("customers:read")])
     app.include_router(router)
-    auth.protect(app, SETTINGS, [])
+    auth.protect(app, SETTINGS, "customers-api", [])
     return app
 
 

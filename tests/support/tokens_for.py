@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from pydantic import SecretStr
 from vapteke_shared import tokens
+from vapteke_shared.scopes import SCOPES
 from vapteke_shared.settings import AuthSettings
 
 SECRET_KEY = "a key for tests alone, made up here"
@@ -11,8 +12,8 @@ SETTINGS = AuthSettings(secret_key=SecretStr(SECRET_KEY))
 
 
 def bearer(*scopes: str) -> dict[str, str]:
-    """The header of a request with a token of these scopes; none: of all."""
-    return header(tokens.issue(SETTINGS, "tester", scopes or tokens.SCOPES, timedelta(hours=1)))
+    """The header of a request with a token of these scopes, for both services; none: of all."""
+    return header(tokens.issue(SETTINGS, "tester", scopes or SCOPES, timedelta(hours=1), tokens.AUDIENCES))
 
 
 def header(token: str) -> dict[str, str]:

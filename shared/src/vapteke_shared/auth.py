@@ -1,5 +1,6 @@
 """Who may ask for what: every path but the public ones wants a bearer token, every route a scope."""
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
@@ -7,14 +8,18 @@ from fastapi import FastAPI, Request, Security
 from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import iter_route_contexts
 from fastapi.security.base import SecurityBase
+from prometheus_client import Gauge
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vapteke_shared import logs, problems
 from vapteke_shared.problems import ProblemError
+from vapteke_shared.scopes import SCOPES
 from vapteke_shared.settings import AuthSettings
-from vapteke_shared.tokens import ANONYMOUS, SCOPES, Principal, TokenRefused, Verifier
+from vapteke_shared.tokens import Principal, TokenRefused, Verifier
 
+OFF: Final = "AUTH_ENABLED=false: everybody who can connect has the scopes of AUTH_ANONYMOUS_SCOPES, without a token"
 _CHALLENGE: Final = 'Bearer realm="vapteke"'
+_ENABLED = Gauge("vapteke_auth_enabled", "1: callers need a token; 0: AUTH_ENABLED=false")
 
 log = logs.get(__name__)
 
@@ -28,17 +33,25 @@ def needs(scope: str) -> Any:
     return Security(Needs(scope), scopes=[scope])
 
 
-def protect(app: FastAPI, settings: AuthSettings, public: Collection[str]) -> None:
-    """Called once, when all routes are there; `public` are whole paths. Raises Unprotected."""
+def protect(app: FastAPI, settings: AuthSettings, audience: str, public: Collection[str]) -> None:
+    """Called once, when all routes are there. `audience` is whom tokens must be for, `public` are whole paths.
+
+    Raises Unprotected.
+    """
     unprotected = [path for path, scopes in scopes_by_path(app) if not scopes and path not in public]
     if unprotected:
         raise Unprotected(f"neither a scope nor public: {', '.join(unprotected)}")
+    _ENABLED.set(settings.auth_enabled)
+    app.add_middleware(Authentication, identify=_identification(settings, audience), public=public)
+
+
+def _identification(settings: AuthSettings, audience: str) -> Callable[[Scope], Principal]:
     if settings.auth_enabled:
-        verifier = Verifier(settings)
-        app.add_middleware(Authentication, identify=lambda scope: _identified(verifier, scope), public=public)
-    else:
-        log.warning("AUTH_ENABLED=false: everybody who can connect may read and change everything")
-        app.add_middleware(Authentication, identify=lambda _: ANONYMOUS, public=public)
+        verifier = Verifier(settings, audience)
+        return lambda scope: _identified(verifier, scope)
+    log.warning(OFF, scopes=settings.auth_anonymous_scopes)
+    anonymous = Principal("anonymous", frozenset(settings.auth_anonymous_scopes), math.inf)
+    return lambda _: anonymous
 
 
 def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:

@@ -39,17 +39,22 @@ def create(
     @cli.command()
     def token(
         subject: Annotated[str, typer.Option(help="Who asks, for the audit log.")],
-        scope: Annotated[
+        scope: Annotated[list[str] | None, typer.Option(help=tokens.SCOPE_HELP)] = None,
+        audience: Annotated[
             list[str] | None,
-            typer.Option(help=f"What it may do, repeatable: {', '.join(tokens.SCOPES)}. Default: everything."),
+            typer.Option(help=f"Which service takes it, repeatable: {', '.join(tokens.AUDIENCES)}. Default: this one."),
         ] = None,
         ttl: Annotated[str, typer.Option(help="How long it holds: seconds, or such as 15m, 12h, 30d.")] = "12h",
     ) -> None:
         """Print a bearer token, signed with SECRET_KEY."""
         try:
-            typer.echo(tokens.issue(load(AuthSettings), subject, scope or list(tokens.SCOPES), tokens.duration(ttl)))
+            scopes, duration = tokens.expanded(scope or ()), tokens.duration(ttl)
+            made = tokens.issue(load(AuthSettings), subject, scopes, duration, audience or [schema.service])
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
+        if not scopes:
+            typer.echo(tokens.NO_SCOPE, err=True)
+        typer.echo(made)
 
     @offsets.command(help=f"After Kafka was replaced. {forget.__doc__}")
     def reset() -> None:

@@ -2,7 +2,7 @@
 
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -30,14 +30,14 @@ def encode(place: Place, filters: Mapping[str, Any], key: bytes) -> str:
     return urlsafe_b64encode(packed + _signature(packed, filters, key)).decode()
 
 
-def decode(text: str, filters: Mapping[str, Any], key: bytes) -> Place:
-    """Raises CursorInvalid."""
+def decode(text: str, filters: Mapping[str, Any], keys: Iterable[bytes]) -> Place:
+    """Signed with any of the keys; else raises CursorInvalid."""
     try:
         after, milliseconds = _PLACE.unpack_from(urlsafe_b64decode(text))
         place = Place(after, _EPOCH + timedelta(milliseconds=milliseconds))
     except (ValueError, OverflowError, struct.error):
         raise CursorInvalid from None
-    if encode(place, filters, key) != text:
+    if text not in [encode(place, filters, key) for key in keys]:
         raise CursorInvalid
     return place
 

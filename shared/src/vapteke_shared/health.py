@@ -18,6 +18,8 @@ class Health:
     def __init__(self, *needs: str) -> None:
         self._faults: dict[str, str | None] = dict.fromkeys(needs, STARTING)
         self._stuck: dict[str, str | None] = {}
+        self.warnings: dict[str, str] = {}
+        """By subject: what an operator should know of a process that is ready all the same."""
 
     def well(self, need: str) -> None:
         self._faults[need] = None
@@ -46,9 +48,10 @@ def live(health: Health) -> Response:
 
 
 def ready(health: Health) -> Response:
+    warnings = {"warnings": health.warnings} if health.warnings else {}
     if health.faults:
-        return JSONResponse({"status": "not ready", "faults": dict(health.faults)}, 503)
-    return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "faults": dict(health.faults), **warnings}, 503)
+    return JSONResponse({"status": "ready", **warnings})
 
 
 def metrics(_: Request) -> Response:

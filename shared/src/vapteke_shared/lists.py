@@ -57,7 +57,7 @@ def place(request: Request, query: ListQuery) -> Place:
     if query.cursor is None:
         return Place(0)
     try:
-        return cursors.decode(query.cursor, _made_for(request, query), _key(request))
+        return cursors.decode(query.cursor, _made_for(request, query), _keys(request))
     except CursorInvalid:
         text = "This is no cursor, or it was made for other filters: take it from Link, and keep its filters"
         raise queries.refusal("cursor", text) from None
@@ -78,7 +78,7 @@ def answer(
 
 
 def _link(request: Request, query: ListQuery, following: Place) -> str:
-    cursor = cursors.encode(following, _made_for(request, query), _key(request))
+    cursor = cursors.encode(following, _made_for(request, query), _keys(request)[0])
     given = [(name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset")]
     return f'<{request.url.path}?{urlencode([*given, ("cursor", cursor)])}>; rel="next"'
 
@@ -87,6 +87,6 @@ def _made_for(request: Request, query: ListQuery) -> dict[str, Any]:
     return {**query.filters(), "of": request.url.path}
 
 
-def _key(request: Request) -> bytes:
-    secret = request.app.state.settings.secret_key
-    return secret.get_secret_value().encode() if secret else b""
+def _keys(request: Request) -> Sequence[bytes]:
+    """The one that signs first; those after it are still accepted."""
+    return request.app.state.settings.keys or [b""]

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolAcquireContext
 from fastapi import APIRouter, FastAPI, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vapteke_shared import asyncapi, auth, database, docs, health, openapi, problems, processes
 from vapteke_shared.health import Health
@@ -32,7 +32,7 @@ def create_app(
     routers: Sequence[APIRouter],
 ) -> FastAPI:
     """The pool and the health are the caller's."""
-    app = FastAPI(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
+    app = _App(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
     app.state.settings, app.state.pool = settings, pool
     problems.install(app, database.CONFLICTS)
     for each in routers:
@@ -40,10 +40,38 @@ def create_app(
     app.add_api_route("/health/live", lambda: health.live(state), include_in_schema=False, response_model=None)
     app.add_api_route("/health/ready", lambda: health.ready(state), include_in_schema=False, response_model=None)
     docs.install(app, settings.docs_enabled, asyncapi.document(service))
-    auth.protect(app, settings, PUBLIC)
+    auth.protect(app, settings, service, PUBLIC)
+    if not settings.auth_enabled:
+        state.warnings["auth"] = auth.OFF
+        app.answer_headers.append((b"auth-enabled", b"false"))
     app.openapi()  # made now: two first readers would make it at once
     app.add_middleware(SlashAdded)
     return app
+
+
+class _App(FastAPI):
+    """Adds headers to every answer. Starlette answers unexpected errors outside of all middleware, so this stands
+    further out still."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.answer_headers: list[tuple[bytes, bytes]] = []
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return _HeadersAdded(super().build_middleware_stack(), self.answer_headers)
+
+
+class _HeadersAdded:
+    def __init__(self, app: ASGIApp, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self._app, self._headers = app, headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if self._headers else send)
 
 
 def router(tag: str) -> APIRouter:

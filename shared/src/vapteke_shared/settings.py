@@ -17,6 +17,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from vapteke_shared import scopes
+
 _SECRETS = Path("/run/secrets")
 _KEY_BYTES = 32  # as long as the digest of HS256
 
@@ -72,23 +74,54 @@ class HttpSettings(MetricsSettings):
 
 class AuthSettings(Settings):
     auth_enabled: bool = Field(
-        True, description="false: no tokens, everybody may do everything: for a closed network alone"
+        True,
+        description="false: no tokens; everybody who can connect has AUTH_ANONYMOUS_SCOPES: for a closed network alone",
+    )
+    auth_anonymous_scopes: Annotated[
+        list[Annotated[str, AfterValidator(scopes.known)]], NoDecode, BeforeValidator(_split)
+    ] = Field(
+        list(scopes.ANONYMOUS),
+        description="with AUTH_ENABLED=false: everybody's scopes, comma-separated; a later release adds none to them",
     )
     auth_issuer: Text = Field("vapteke", description="the claim `iss` that tokens must have")
-    auth_audience: Text = Field("vapteke", description="the claim `aud` that tokens must have")
+    auth_audience: Text = Field(
+        "vapteke",
+        description="an audience (`aud`) that every service accepts beside its own name, for older tokens, with a "
+        "warning; `none`: its own name alone",
+    )
     secret_key: Annotated[SecretStr | None, Field(validate_default=True)] = Field(
         None, description=f"signs the bearer tokens: at least {_KEY_BYTES} bytes; required unless AUTH_ENABLED=false"
+    )
+    secret_key_previous: SecretStr | None = Field(
+        None, description="the SECRET_KEY before the present one, while its tokens and cursors are to remain valid"
     )
 
     @field_validator("secret_key")
     @classmethod
     def _long_enough(cls, key: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
-        if (
-            others.data.get("auth_enabled", True)
-            and len((key or SecretStr("")).get_secret_value().encode()) < _KEY_BYTES
-        ):
+        if others.data.get("auth_enabled", True) and _bytes_of(key) < _KEY_BYTES:
             raise ValueError(f"needs at least {_KEY_BYTES} bytes")
         return key
+
+    @field_validator("secret_key_previous")
+    @classmethod
+    def _long_enough_or_empty(cls, key: SecretStr | None) -> SecretStr | None:
+        """A secrets folder has an empty file while there is none."""
+        if not _bytes_of(key):
+            return None
+        if _bytes_of(key) < _KEY_BYTES:
+            raise ValueError(f"needs at least {_KEY_BYTES} bytes")
+        return key
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The present key first; none, without SECRET_KEY."""
+        given = (self.secret_key, self.secret_key_previous)
+        return [key.get_secret_value().encode() for key in given if key is not None]
+
+
+def _bytes_of(key: SecretStr | None) -> int:
+    return len(key.get_secret_value().encode()) if key else 0
 
 
 class KafkaSettings(Settings):

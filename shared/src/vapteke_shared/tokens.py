@@ -1,6 +1,5 @@
 """Bearer tokens: JSON web tokens signed with SECRET_KEY by HS256."""
 
-import math
 import re
 import time
 from collections.abc import Collection
@@ -9,17 +8,23 @@ from datetime import timedelta
 from typing import Any, Final
 
 import jwt
+from prometheus_client import Counter
 
+from vapteke_shared import logs, topics
+from vapteke_shared.scopes import SCOPES
 from vapteke_shared.settings import AuthSettings
 
-SCOPES: Final = {
-    "customers:read": "read customers",
-    "customers:write": "create, change, delete and restore customers, and see what became of them",
-    "favorites:read": "read favorites",
-    "favorites:write": "add and delete favorites",
-    "imports:read": "follow imports and read what they rejected",
-    "imports:run": "start and cancel imports",
-}
+AUDIENCES: Final = (topics.CUSTOMERS_API, topics.FAVORITES_API)
+"""Each service accepts tokens for its own name."""
+NO_AUDIENCE: Final = "none"
+"""AUTH_AUDIENCE when no common audience is accepted."""
+ALL_SCOPES: Final = "all"
+"""What a person who asks for a token may write for every scope of this release."""
+SCOPE_HELP: Final = f"What it may do, repeatable: {', '.join(SCOPES)}, or {ALL_SCOPES}. Default: nothing."
+NO_SCOPE: Final = (
+    "This token has no scope: every call with it will be refused. Name what it may do: --scope customers:read, say; "
+    "--scope all is every scope of this release."
+)
 LEEWAY_SECONDS = 5
 """How far the issuer's clock may differ from ours."""
 _ALGORITHM = "HS256"
@@ -27,6 +32,12 @@ _REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
 _LONGEST_BYTES = 4096
 _REMEMBERED = 4096
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WARN_SECONDS = 3600
+_COMMON = Counter(
+    "vapteke_common_audience_requests", "Requests whose token is for AUTH_AUDIENCE and not for the service's own name"
+)
+
+log = logs.get(__name__)
 
 
 class TokenRefused(Exception):
@@ -41,25 +52,39 @@ class Principal:
     scopes: frozenset[str]
     expires_at: float
     """Seconds since 1970, the leeway included."""
+    for_all_services: bool = False
+    """The token names the common audience alone."""
 
 
-ANONYMOUS: Final = Principal("anonymous", frozenset(SCOPES), math.inf)
+def issue(
+    settings: AuthSettings, subject: str, scopes: Collection[str], ttl: timedelta, audiences: Collection[str]
+) -> str:
+    """A token that the `Verifier` of each audience accepts until `ttl` is over; settings must be equal.
 
-
-def issue(settings: AuthSettings, subject: str, scopes: Collection[str], ttl: timedelta) -> str:
-    """A token that `Verifier` of equal settings accepts until `ttl` is over. ValueError: no such scope, or no key."""
-    if unknown := [scope for scope in scopes if scope not in SCOPES]:
-        raise ValueError(f"unknown scope {unknown[0]}: expected {', '.join(SCOPES)}")
+    ValueError: no such scope or audience, or no key.
+    """
+    _refuse_unknown("scope", scopes, SCOPES)
+    _refuse_unknown("audience", audiences, AUDIENCES)
     now = int(time.time())
     claims = {
         "iss": settings.auth_issuer,
-        "aud": settings.auth_audience,
+        "aud": sorted(set(audiences)),
         "sub": subject,
         "iat": now,
         "exp": now + int(ttl.total_seconds()),
         "scope": " ".join(scopes),
     }
-    return jwt.encode(claims, _key(settings), _ALGORITHM)
+    return jwt.encode(claims, _keys(settings)[0], _ALGORITHM)
+
+
+def _refuse_unknown(what: str, given: Collection[str], known: Collection[str]) -> None:
+    if unknown := [each for each in given if each not in known]:
+        raise ValueError(f"unknown {what} {unknown[0]}: expected {', '.join(known)}")
+
+
+def expanded(scopes: Collection[str]) -> list[str]:
+    """`all` as the scopes that it stands for."""
+    return list(SCOPES) if ALL_SCOPES in scopes else list(scopes)
 
 
 def duration(text: str) -> timedelta:
@@ -73,9 +98,12 @@ def duration(text: str) -> timedelta:
 class Verifier:
     """Checks a token once, and remembers its principal until it expires."""
 
-    def __init__(self, settings: AuthSettings) -> None:
-        self._settings, self._key = settings, _key(settings)
+    def __init__(self, settings: AuthSettings, audience: str) -> None:
+        """`audience` is the service's own name; AUTH_AUDIENCE is accepted beside it."""
+        self._keys, self._issuer, self._audience = _keys(settings), settings.auth_issuer, audience
+        self._audiences = {audience, settings.auth_audience} - {NO_AUDIENCE}
         self._known: dict[bytes, Principal] = {}
+        self._warned_at: dict[str, float] = {}
 
     def principal(self, token: bytes) -> Principal:
         """Raises TokenRefused."""
@@ -86,7 +114,25 @@ class Verifier:
         elif known.expires_at <= time.time():
             del self._known[token]
             raise TokenRefused("The token has expired.")
+        if known.for_all_services:
+            self._note_common(known.subject)
         return known
+
+    def _note_common(self, subject: str) -> None:
+        """Counts every request, and logs each subject once an hour."""
+        _COMMON.inc()
+        now = time.monotonic()
+        if now - self._warned_at.get(subject, -_WARN_SECONDS) < _WARN_SECONDS:
+            return
+        if len(self._warned_at) >= _REMEMBERED:
+            self._warned_at.clear()
+        self._warned_at[subject] = now
+        log.warning(
+            "token for the common audience accepted: issue a new one that names this service; "
+            "a later release refuses the common audience",
+            subject=subject,
+            audience=self._audience,
+        )
 
     def _remember(self, token: bytes, principal: Principal) -> None:
         if len(self._known) >= _REMEMBERED:
@@ -103,35 +149,47 @@ class Verifier:
         except jwt.ImmatureSignatureError:
             raise TokenRefused("The token is not valid yet.") from None
         except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
-            raise TokenRefused("The token is of another issuer or for another audience.") from None
+            raise TokenRefused(f"The token is of another issuer, or not for the audience {self._audience}.") from None
         except jwt.MissingRequiredClaimError:
             raise TokenRefused(f"The token lacks one of the claims {', '.join(_REQUIRED)}.") from None
         except jwt.PyJWTError:
             raise TokenRefused("The token is not one of ours.") from None
-        return _principal(claims)
+        return self._principal(claims)
 
     def _claims(self, token: bytes) -> dict[str, Any]:
+        """By the key that signed it, the present one or the one before."""
+        *others, last = self._keys
+        for key in others:
+            try:
+                return self._claims_by(key, token)
+            except jwt.InvalidSignatureError:
+                continue
+        return self._claims_by(last, token)
+
+    def _claims_by(self, key: bytes, token: bytes) -> dict[str, Any]:
         return jwt.decode(
             token,
-            self._key,
+            key,
             algorithms=[_ALGORITHM],
-            issuer=self._settings.auth_issuer,
-            audience=self._settings.auth_audience,
+            issuer=self._issuer,
+            audience=self._audiences,
             leeway=LEEWAY_SECONDS,
             options={"require": _REQUIRED},
         )
 
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        subject, scope, audience = claims["sub"], claims.get("scope", ""), claims["aud"]
+        if not subject.strip() or not subject.isprintable():
+            raise TokenRefused("The claim sub names nobody.")
+        if not isinstance(scope, str):
+            raise TokenRefused("The claim scope is not a text of words.")
+        audiences = [audience] if isinstance(audience, str) else audience
+        expires_at = int(claims["exp"]) + LEEWAY_SECONDS
+        return Principal(subject, frozenset(scope.split()), expires_at, self._audience not in audiences)
 
-def _principal(claims: dict[str, Any]) -> Principal:
-    subject, scope = claims["sub"], claims.get("scope", "")
-    if not subject.strip() or not subject.isprintable():
-        raise TokenRefused("The claim sub names nobody.")
-    if not isinstance(scope, str):
-        raise TokenRefused("The claim scope is not a text of words.")
-    return Principal(subject, frozenset(scope.split()), int(claims["exp"]) + LEEWAY_SECONDS)
 
-
-def _key(settings: AuthSettings) -> bytes:
+def _keys(settings: AuthSettings) -> list[bytes]:
+    """Raises ValueError."""
     if settings.secret_key is None:
         raise ValueError("there is no SECRET_KEY")
-    return settings.secret_key.get_secret_value().encode()
+    return settings.keys

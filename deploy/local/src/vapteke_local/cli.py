@@ -84,7 +84,7 @@ async def _up(options: Options) -> int:
     async with stack.serve(options, _say) as running:
         console.print(_addresses(running))
         _say(f"Postgres, as superuser: {running.postgres}")
-        _say("`vapteke token` prints a token for the services")
+        _say("`vapteke token --scope all` prints a token for the services")
         _say(f"logs, the audit's lines among them: {running.logs}")
         _say(f"described in {options.ready}; Ctrl-C stops it")
         await asyncio.Event().wait()
@@ -148,9 +148,10 @@ Values = Annotated[list[str], typer.Argument(metavar="COLUMN=VALUE…", help="NU
 
 @app.command()
 def token(
-    scope: Annotated[
+    scope: Annotated[list[str] | None, typer.Option(help=tokens.SCOPE_HELP)] = None,
+    audience: Annotated[
         list[str] | None,
-        typer.Option(help=f"What it may do, repeatable: {', '.join(tokens.SCOPES)}. Default: everything."),
+        typer.Option(help=f"Which service takes it, repeatable: {', '.join(tokens.AUDIENCES)}. Default: each."),
     ] = None,
     ttl: Annotated[str, typer.Option(help="How long it holds: seconds, or such as 15m, 12h, 30d.")] = "12h",
     subject: Annotated[str, typer.Option(help="Who asks, for the audit log.")] = "developer",
@@ -160,11 +161,14 @@ def token(
     given = None if ready else tokens.key_from_environment()
     secret_key = given or _description(ready or stack.run_file())["secret_key"]
     try:
-        made = tokens.issue(secret_key, subject, scope or tokens.SCOPES, tokens.duration(ttl))
+        scopes = tokens.expanded(scope or ())
+        made = tokens.issue(secret_key, subject, scopes, tokens.duration(ttl), audience or tokens.AUDIENCES)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     except StackFailure as failure:
         _give_up(str(failure))
+    if not scopes:
+        sys.stderr.write(f"{tokens.NO_SCOPE}\n")
     sys.stdout.write(f"{made}\n")
 
 

@@ -9,7 +9,8 @@ from vapteke_shared.settings import AuthSettings, load
 
 from vapteke_local.processes import StackFailure
 
-SCOPES, duration = tokens.SCOPES, tokens.duration
+duration, expanded = tokens.duration, tokens.expanded
+AUDIENCES, NO_SCOPE, SCOPE_HELP = tokens.AUDIENCES, tokens.NO_SCOPE, tokens.SCOPE_HELP
 STACK_TTL = timedelta(days=30)
 
 
@@ -21,10 +22,19 @@ def key_from_environment() -> str | None:
     return os.environ.get("SECRET_KEY") or None
 
 
-def issue(secret_key: str, subject: str, scopes: Collection[str] = SCOPES, ttl: timedelta = STACK_TTL) -> str:
-    """For services with this key in this environment. Raises Misconfigured; ValueError: no such scope."""
+def issue(
+    secret_key: str,
+    subject: str,
+    scopes: Collection[str],
+    ttl: timedelta = STACK_TTL,
+    audiences: Collection[str] = AUDIENCES,
+) -> str:
+    """For services with this key in this environment.
+
+    Raises Misconfigured; ValueError: no such scope or audience.
+    """
     try:
         settings = load(AuthSettings, secret_key=secret_key, auth_enabled=True)
     except SystemExit as ended:
         raise Misconfigured(str(ended)) from None
-    return tokens.issue(settings, subject, scopes, ttl)
+    return tokens.issue(settings, subject, scopes, ttl, audiences)
