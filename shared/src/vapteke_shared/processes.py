@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import asyncpg
 import uvicorn
 
-from vapteke_shared import health, logs
+from vapteke_shared import addresses, health, logs
+from vapteke_shared.request_limits import LimitedProtocol
 from vapteke_shared.settings import MetricsSettings, Settings, load
 
 S = TypeVar("S", bound=Settings)
@@ -54,6 +55,7 @@ async def _served(
     their next answer; then the idle ones are closed, and requests in hand have `grace_seconds` more."""
     config = uvicorn.Config(
         app,
+        http=LimitedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -73,11 +75,11 @@ async def _served(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A taken port is SystemExit."""
+    """A taken port, and a host that is not this machine's, are SystemExit."""
     try:
-        return socket.create_server((host, port), backlog=2048)
+        return addresses.listener(host, port)
     except OSError as error:
-        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise SystemExit(f"cannot listen on {addresses.written(host, port)}: {error.strerror}") from None
 
 
 class _Server(uvicorn.Server):
