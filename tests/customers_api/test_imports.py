@@ -1,6 +1,7 @@
 """The life of an import: asked for, planned, its window of ranges, its end."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -128,3 +129,18 @@ async def test_what_has_ended_cannot_be_cancelled(pool: asyncpg.Pool, running: U
 
     with pytest.raises(imports.ImportEnded):
         await cancel(pool, running)
+
+
+async def test_a_jump_of_the_sources_clock_is_a_warning_of_the_next_job(pool: asyncpg.Pool) -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    warnings = []
+    for ahead in (timedelta(days=1), timedelta(0)):
+        async with pool.acquire() as connection, connection.transaction():
+            job, _ = await imports.request(connection, 10_000)
+            plan = Planned(import_id=job["id"], row_count=1, upper_bounds=[1])
+            plan.source_at, plan.importer_at = now + ahead, now
+            await imports.planned(connection, plan, 8)
+            warnings.append(await connection.fetchval("SELECT warnings FROM imports WHERE id = $1", job["id"]))
+        await end_import(pool)
+
+    assert ["jumped" in text for texts in warnings for text in texts] == [False, True]

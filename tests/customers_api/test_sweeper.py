@@ -5,7 +5,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from customers_api import imports
+from customers_api import import_warnings, imports
 from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.sweeper import Sweeper
@@ -272,7 +272,8 @@ async def test_of_old_imports_the_job_alone_is_kept(consumers: ImportConsumers, 
 async def test_an_empty_table_completes_with_a_warning(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
     await start_import(pool, upper_bounds=[])
 
-    assert await sweep(pool, sweeper) == ("completed", imports.EMPTY_TABLE, 0, 0, 0, 0)
+    assert await sweep(pool, sweeper) == ("completed", None, 0, 0, 0, 0)
+    assert await pool.fetchval("SELECT warnings FROM imports") == [import_warnings.EMPTY_TABLE]
 
 
 async def test_an_import_without_progress_has_stalled(pool: asyncpg.Pool, running: UUID) -> None:

@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
@@ -86,6 +88,12 @@ async def records_of(kafka: Kafka, topic: Topic, import_id: UUID) -> list[tuple[
     return [(record, events.decode(record.value, record.headers)) for record in own]
 
 
+def without_clocks(event: Event) -> Event:
+    assert isinstance(event, Planned)
+    assert event.source_at is not None
+    return msgspec.structs.replace(event, source_at=None, importer_at=None)
+
+
 async def progress_of(kafka: Kafka, import_id: UUID) -> list[Event]:
     records = await records_of(kafka, topics.IMPORT_PROGRESS, import_id)
     assert all(record.key == str(import_id).encode() for record, _ in records)
@@ -104,14 +112,36 @@ def all_rows(import_id: UUID, chunk: int = 0) -> RangeRequested:
 
 
 async def test_a_plan_is_started_and_planned(serve: Serve, do: Import) -> None:
-    task = PlanRequested(import_id=uuid4(), rows_per_range=10)
+    task = PlanRequested(import_id=uuid4(), rows_per_range=10, number=7)
     with serve([customer(key) for key in range(1, 26)]) as server:
-        answers = await do(server, task)
+        started, planned = await do(server, task)
 
-    assert answers == [
-        PlanStarted(import_id=task.import_id),
-        Planned(import_id=task.import_id, row_count=25, upper_bounds=[10, 20, 25]),
-    ]
+    assert started == PlanStarted(import_id=task.import_id, number=7)
+    assert without_clocks(planned) == Planned(
+        import_id=task.import_id, row_count=25, upper_bounds=[10, 20, 25], number=7
+    )
+
+
+async def test_a_plan_reports_the_clock_of_vaptekesync_beside_the_importers(serve: Serve, do: Import) -> None:
+    source_at = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+    before = datetime.now(UTC)
+    with serve(clock=lambda: source_at.replace(tzinfo=None)) as server:
+        _, planned = await do(server, PlanRequested(import_id=uuid4(), rows_per_range=10))
+
+    assert isinstance(planned, Planned)
+    assert planned.source_at == source_at
+    assert planned.importer_at is not None
+    assert before <= planned.importer_at <= datetime.now(UTC)
+
+
+async def test_the_number_of_a_range_is_in_all_its_events(serve: Serve, do: Import, kafka: Kafka) -> None:
+    task = RangeRequested(import_id=uuid4(), chunk=0, after_id=None, upto_id=9, number=12)
+    with serve([customer(1), customer(2, phone="нет")]) as server:
+        [published] = await do(server, task)
+    records = await customers_of(kafka, task.import_id)
+
+    assert isinstance(published, RangePublished)
+    assert [published.number, *(event.number for _, event in records)] == [12, 12, 12]
 
 
 async def test_an_empty_table_is_a_plan_without_bounds(serve: Serve, do: Import) -> None:
@@ -119,7 +149,7 @@ async def test_an_empty_table_is_a_plan_without_bounds(serve: Serve, do: Import)
     with serve() as server:
         answers = await do(server, task)
 
-    assert answers[1:] == [Planned(import_id=task.import_id, row_count=0, upper_bounds=[])]
+    assert without_clocks(answers[1]) == Planned(import_id=task.import_id, row_count=0, upper_bounds=[])
 
 
 async def test_every_row_of_a_range_is_published_under_its_key(serve: Serve, do: Import, kafka: Kafka) -> None:
@@ -230,7 +260,7 @@ async def test_a_plan_is_tried_again_too(serve: Serve, do: Import) -> None:
         server.set_fault("fail", statement="boundaries", number=1205, severity=13)
         answers = await do(server, task)
 
-    assert answers[1:] == [Planned(import_id=task.import_id, row_count=1, upper_bounds=[1])]
+    assert without_clocks(answers[1]) == Planned(import_id=task.import_id, row_count=1, upper_bounds=[1])
 
 
 @pytest.mark.parametrize("task_kind", [PlanRequested, RangeRequested])

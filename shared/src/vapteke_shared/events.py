@@ -21,6 +21,14 @@ Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Digits = Annotated[str, Meta(pattern=r"^[0-9]{11,15}\Z")]
 Instant = Annotated[datetime, Meta(tz=True)]
+Number = Annotated[
+    Annotated[int, Meta(ge=1, le=2**63 - 1)] | None,
+    Meta(
+        description="the number of the task's hand-out; numbers ascend over all imports, and of two readings of a row "
+        "the one with the greater number wins. Null: sent by a release without numbers",
+        examples=[4711],
+    ),
+]
 Attempt = Annotated[
     UUID,
     Meta(
@@ -70,6 +78,7 @@ class PlanRequested(ImportEvent):
     rows_per_range: Annotated[
         int, Meta(ge=1, le=2**31 - 1, description="how many rows a range is to have", examples=[10000])
     ]
+    number: Number = None
 
 
 class RangeRequested(ImportEvent):
@@ -79,12 +88,14 @@ class RangeRequested(ImportEvent):
     chunk: Chunk
     after_id: Annotated[Int64 | None, Meta(description="the range begins after this key", examples=[81220])]
     upto_id: Annotated[Int64, Meta(description="the range's last key", examples=[102954])]
+    number: Number = None
 
 
 class PlanStarted(ImportEvent):
     """An importer has taken the plan."""
 
     type = "vapteke.import.plan_started"
+    number: Number = None
 
 
 class Planned(ImportEvent):
@@ -95,6 +106,22 @@ class Planned(ImportEvent):
     upper_bounds: Annotated[
         list[Int64], Meta(description="each range's last key, ascending", examples=[[81220, 102954]])
     ]
+    number: Number = None
+    warnings: Annotated[
+        list[Annotated[str, Meta(max_length=2000)]] | None,
+        Meta(
+            description="what an operator should know though the import goes on; no personal data",
+            examples=[["dbo.Customers is a view: its key was checked by counting"]],
+        ),
+    ] = None
+    source_at: Annotated[
+        Instant | None,
+        Meta(description="vAptekeSync's clock at the plan", examples=["2026-01-02T03:04:05.678Z"]),
+    ] = None
+    importer_at: Annotated[
+        Instant | None,
+        Meta(description="the importer's clock at the same moment", examples=["2026-01-02T03:04:05.676Z"]),
+    ] = None
 
 
 class RangePublished(ImportEvent):
@@ -112,6 +139,7 @@ class RangePublished(ImportEvent):
             extra_json_schema=_PARTITIONS_ONLY,
         ),
     ]
+    number: Number = None
 
 
 class Failed(ImportEvent):
@@ -127,9 +155,10 @@ class Failed(ImportEvent):
             examples=["table dbo.Customers has no column Birthday"],
         ),
     ]
+    number: Number = None
 
 
-class LegacyRow(ImportEvent):
+class LegacyRow(ImportEvent, kw_only=True):
     """What each event about one legacy row carries."""
 
     chunk: Chunk
@@ -138,9 +167,10 @@ class LegacyRow(ImportEvent):
     read_at: Annotated[
         Instant, Meta(description="when it was read, by vAptekeSync's clock", examples=["2026-01-02T03:04:05.678Z"])
     ]
+    number: Number = None
 
 
-class LegacyCustomerRead(LegacyRow):
+class LegacyCustomerRead(LegacyRow, kw_only=True):
     """A legacy customer, normalised. A field with an unusable value is null and named in `unusable` with the reason."""
 
     type = "vapteke.legacy_customer.read"
@@ -164,7 +194,7 @@ class LegacyCustomerRead(LegacyRow):
     ] = None
 
 
-class LegacyCustomerRejected(LegacyRow):
+class LegacyCustomerRejected(LegacyRow, kw_only=True):
     """A legacy row that cannot become a customer: the reasons, and no values."""
 
     type = "vapteke.legacy_customer.rejected"

@@ -67,7 +67,7 @@ _OF_REJECTIONS: Final = {
 # While an import lives, its counts are those of the attempts that have won so far.
 _JOBS = """
 SELECT
-    i.id, i.status, i.planned_rows, i.error, i.requested_at, i.started_at, i.finished_at,
+    i.id, i.status, i.planned_rows, i.error, i.warnings, i.requested_at, i.started_at, i.finished_at,
     coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
     coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
     coalesce(live.rejected, i.rejected) AS rejected, coalesce(live.repaired, i.repaired) AS repaired,

@@ -13,12 +13,11 @@ from vapteke_shared import logs, topics
 from vapteke_shared.events import Failed, Planned, PlanRequested, PlanStarted, RangePublished, RangeRequested
 from vapteke_shared.problems import ProblemError
 
-from customers_api import import_lists, outbox
+from customers_api import import_lists, import_warnings, outbox
 from customers_api.models import ALIVE
 
 log = logs.get(__name__)
 verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
-EMPTY_TABLE = "warning: the legacy table is empty"
 
 
 class ImportEnded(ProblemError):
@@ -61,7 +60,9 @@ async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> No
 
 async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int) -> None:
     """Store the first plan that arrives and ask for the first ranges; others are ignored."""
-    stored = await connection.fetchval(_PLANNED, event.import_id, event.row_count)
+    ahead = import_warnings.seconds_ahead(event)
+    warnings = import_warnings.of_plan(event, await connection.fetchval(_LAST_AHEAD))
+    stored = await connection.fetchval(_PLANNED, event.import_id, event.row_count, warnings, ahead)
     if stored is None:
         return
     bounds = event.upper_bounds
@@ -132,8 +133,15 @@ UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now())
 """
 
 _PLANNED = """
-UPDATE imports SET status = 'running', planned_rows = $2, started_at = coalesce(started_at, now())
+UPDATE imports SET
+    status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
+    started_at = coalesce(started_at, now())
 WHERE id = $1 AND status IN ('requested', 'planning') RETURNING id
+"""
+
+_LAST_AHEAD = """
+SELECT source_ahead_seconds FROM imports WHERE source_ahead_seconds IS NOT NULL
+ORDER BY requested_at DESC, id LIMIT 1
 """
 
 _ADD_CHUNKS = """

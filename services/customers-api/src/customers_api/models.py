@@ -5,11 +5,13 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     Column,
     Computed,
     Date,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -117,7 +119,9 @@ class CustomerCount(Table, table=True):
 class LegacyCustomer(Table, table=True):
     """The mirror: each legacy row as it was last applied, and the customer it belongs to. Only imports write it.
 
-    `changed_in` and `changed_as` remember the import that last wrote the row and how it counted it.
+    `number` and `read_at` are those of the reading that it reflects: `number` is null in rows that were written before
+    hand-outs had numbers. `changed_in` and `changed_as` remember the import that last wrote the row and how it counted
+    it.
     """
 
     __tablename__ = "legacy_customers"
@@ -134,12 +138,17 @@ class LegacyCustomer(Table, table=True):
     city_id: int | None = Field(None, sa_type=BigInteger)
     last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
     read_at: datetime = Field(sa_type=INSTANT)
+    number: int | None = Field(None, sa_type=BigInteger)
     changed_in: UUID
     changed_as: str = Field(sa_type=Text)
 
 
 class Import(Table, table=True):
-    """One run of the import, as a job. The counts are final once `finished_at` is set."""
+    """One run of the import, as a job. The counts are final once `finished_at` is set.
+
+    `plan_number` is the number of the plan's hand-out. `source_ahead_seconds` is by how much vAptekeSync's clock was
+    ahead of the importer's at the plan.
+    """
 
     __tablename__ = "imports"
     __table_args__ = (
@@ -162,6 +171,9 @@ class Import(Table, table=True):
     rejected: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     repaired: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     error: str | None = Field(None, sa_type=Text)
+    warnings: list[str] = Field(sa_type=ARRAY(Text), sa_column_kwargs={"server_default": text("'{}'")})
+    plan_number: int | None = Field(None, sa_type=BigInteger)
+    source_ahead_seconds: float | None = Field(None, sa_type=Float)
     requested_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
     started_at: datetime | None = Field(None, sa_type=INSTANT)
     cancelled_at: datetime | None = Field(None, sa_type=INSTANT)
@@ -169,7 +181,10 @@ class Import(Table, table=True):
 
 
 class ImportChunk(Table, table=True):
-    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won."""
+    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won.
+
+    `number` is that of its hand-out, from the sequence `hand_out_numbers`.
+    """
 
     __tablename__ = "import_chunks"
     __table_args__ = (CheckConstraint("status IN ('planned', 'requested', 'published', 'failed')", name="status"),)
@@ -178,6 +193,7 @@ class ImportChunk(Table, table=True):
     chunk: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     after_id: int | None = Field(None, sa_type=BigInteger)
     upto_id: int = Field(sa_type=BigInteger)
+    number: int | None = Field(None, sa_type=BigInteger)
     status: str = Field(sa_type=Text)
     attempt: UUID | None = None
     event_count: int | None = Field(None, sa_type=BigInteger)
@@ -198,6 +214,20 @@ class ImportCount(Table, table=True):
     unchanged: int = Field(sa_type=BigInteger)
     skipped: int = Field(sa_type=BigInteger)
     rejected: int = Field(sa_type=BigInteger)
+
+
+class ImportReading(Table, table=True):
+    """Which rows an attempt has read, batch by batch, until the import ends."""
+
+    __tablename__ = "import_readings"
+    __table_args__ = (Index("import_readings_import_id_chunk_idx", "import_id", "chunk"),)
+
+    id: int = Field(sa_column=identity())
+    import_id: UUID = Field(foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int = Field(sa_type=Integer)
+    attempt: UUID
+    read_at: datetime = Field(sa_type=INSTANT)
+    legacy_ids: list[int] = Field(sa_type=ARRAY(BigInteger))
 
 
 class ImportRejection(Table, table=True):

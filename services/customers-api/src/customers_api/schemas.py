@@ -181,8 +181,9 @@ class Import(Answer):
     percent: float | None = Field(description="null before the plan", examples=[100.0])
     rows_per_second: float | None = Field(description="since it started; null before", examples=[11316.1])
     seconds_left: float | None = Field(description="at that rate; null when it cannot be told", examples=[None])
-    error: str | None = Field(
-        description="why it failed, or stalled once it was cancelled; on a completed one, a warning", examples=[None]
+    error: str | None = Field(description="why it failed, or stalled once it was cancelled", examples=[None])
+    warnings: list[str] = Field(
+        description="what an operator should look at though the import went on, for a person", examples=[[]]
     )
     requested_at: Instant = Field(description="when it was asked for", examples=["2026-01-02T03:04:05.678Z"])
     started_at: Instant | None = Field(

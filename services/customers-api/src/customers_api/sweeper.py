@@ -97,7 +97,7 @@ def _verdict(job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict |
         return "failed", fault
     if job["cancelled_at"] and len(published) < len(chunks):
         return "cancelled", None
-    return "completed", None if chunks else imports.EMPTY_TABLE
+    return "completed", None
 
 
 def _differences(chunks: Iterable[asyncpg.Record]) -> str | None:

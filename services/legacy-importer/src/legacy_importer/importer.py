@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -34,6 +34,7 @@ _ERROR_MAX = 2000
 _LAST_SECONDS = 3
 
 T = TypeVar("T")
+Task = PlanRequested | RangeRequested
 
 log = logs.get(__name__)
 rows_published = Counter("legacy_importer_rows", "Rows published, those of lost attempts too")
@@ -69,22 +70,22 @@ class Importer:
     async def _do(self, task: Event) -> None:
         match task:
             case PlanRequested():
-                await self._report(PlanStarted(import_id=task.import_id))
+                await self._report(PlanStarted(import_id=task.import_id, number=task.number))
                 await self._finish(task, None, lambda: self._plan(task))
             case RangeRequested() if self._doomed and self._doomed[0] == task.import_id:
                 # one range has used up its attempts: the import has failed, and the others need not try theirs
-                await self._report(Failed(import_id=task.import_id, chunk=task.chunk, error=self._doomed[1]))
+                await self._report(_failed(task, task.chunk, self._doomed[1]))
             case RangeRequested():
                 await self._finish(task, task.chunk, lambda: self._read(task))
 
-    async def _finish(self, task: ImportEvent, chunk: int | None, work: Callable[[], Awaitable[ImportEvent]]) -> None:
+    async def _finish(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[ImportEvent]]) -> None:
         try:
             result = await self._attempted(work)
         except LegacyError as error:
             cause = str(error)[:_ERROR_MAX]
             self._doomed = (task.import_id, cause)
             log.error("a task has failed", import_id=str(task.import_id), chunk=chunk, error=cause)
-            result = Failed(import_id=task.import_id, chunk=chunk, error=cause)
+            result = _failed(task, chunk, cause)
         await self._report(result)
 
     async def _attempted(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -123,8 +124,17 @@ class Importer:
     async def _plan(self, task: PlanRequested) -> Planned:
         async with connected(self._settings) as connection:
             await table_check.check(connection, self._settings)
+            source_at = await legacy.clock(connection)
+            importer_at = datetime.now(UTC)
             row_count, bounds = await legacy.plan(connection, self._settings, task.rows_per_range)
-        return Planned(import_id=task.import_id, row_count=row_count, upper_bounds=bounds)
+        return Planned(
+            import_id=task.import_id,
+            number=task.number,
+            row_count=row_count,
+            upper_bounds=bounds,
+            source_at=source_at,
+            importer_at=importer_at,
+        )
 
     async def _read(self, task: RangeRequested) -> RangePublished:
         """One attempt: every row of the range under a fresh attempt id, all of them acknowledged."""
@@ -143,6 +153,7 @@ class Importer:
             import_id=task.import_id,
             chunk=task.chunk,
             attempt=attempt,
+            number=task.number,
             event_count=batch.count,
             last_offsets=last_offsets,
         )
@@ -154,4 +165,8 @@ class Importer:
             await add(str(row.id), translate.to_event(row, context), context.read_at)
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
-        return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders)
+        return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
+
+
+def _failed(task: Task, chunk: int | None, error: str) -> Failed:
+    return Failed(import_id=task.import_id, chunk=chunk, error=error, number=task.number)

@@ -51,6 +51,8 @@ class Context(NamedTuple):
     read_at: datetime
     zone: ZoneInfo
     genders: Mapping[str, Gender]
+    number: int | None = None
+    """That of the range's hand-out."""
 
 
 class Unusable(ValueError):
@@ -84,6 +86,7 @@ def to_event(row: LegacyRow, context: Context) -> LegacyCustomerRead | LegacyCus
         attempt=context.attempt,
         legacy_id=row.id,
         read_at=context.read_at,
+        number=context.number,
         phone=phone.digits,
         firstname=usable("firstname", name, row.firstname),
         lastname=usable("lastname", name, row.lastname),
@@ -103,6 +106,7 @@ def _rejected(row: LegacyRow, context: Context, reason: str) -> LegacyCustomerRe
         attempt=context.attempt,
         legacy_id=row.id,
         read_at=context.read_at,
+        number=context.number,
         reasons={"phone": reason},
     )
 
