@@ -21,7 +21,7 @@ from vapteke_local import people
 from vapteke_shared import database, offsets, topics
 from vapteke_shared.events import LegacyCustomerRead
 from vapteke_shared.health import Health
-from vapteke_shared.offsets import Partition
+from vapteke_shared.offsets import Cluster, Partition
 
 PHONES = [f"7902516{number:04d}" for number in range(100)]
 LEGACY = topics.LEGACY_CUSTOMERS.name
@@ -60,7 +60,7 @@ async def test_a_batch_above_the_stored_offset_is_not_applied(
     with pytest.raises(offsets.Ahead) as ahead:
         await consumers.apply_legacy(batch, CLUSTER, {})
 
-    assert ahead.value.stored == {Partition(LEGACY, 0): 0}
+    assert ahead.value.partitions == {Partition(LEGACY, 0)}
     assert await people_of(pool) == {}
 
 
@@ -74,8 +74,7 @@ async def test_when_one_partition_is_ahead_all_of_the_batch_are_read_again(
     with pytest.raises(offsets.Ahead) as refused:
         await consumers.apply_legacy([*ahead, *in_place], CLUSTER, {})
 
-    assert refused.value.stored == {Partition(LEGACY, 0): 0, Partition(LEGACY, 1): 0}
-    assert refused.value.ahead == {Partition(LEGACY, 0)}
+    assert refused.value.partitions == {Partition(LEGACY, 0)}
 
 
 async def test_a_value_that_the_driver_cannot_encode_is_rejected_alone(
@@ -107,12 +106,12 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
     batch = records([Attempt(running).read(1, PHONES[1])])
     await consumers.apply_legacy(batch, CLUSTER, {})
     with pytest.raises(offsets.KafkaReplaced):
-        await consumers.apply_legacy(batch, "another-cluster", {})
+        await consumers.apply_legacy(batch, Cluster("another-cluster", {}), {})
 
     async with pool.acquire() as connection, connection.transaction():
         await forget_places(connection)
 
-    await consumers.apply_legacy(batch, "another-cluster", {})
+    await consumers.apply_legacy(batch, Cluster("another-cluster", {}), {})
     job = await pool.fetchrow("SELECT status, error FROM imports")
     assert tuple(job) == ("failed", "Kafka was replaced")
 

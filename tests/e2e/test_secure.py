@@ -153,7 +153,7 @@ async def test_a_kafka_that_does_not_fit_is_told(
     broken = Broken(stack, "vapteke-topics", stranger, changed)
 
     with pytest.raises(Unfit) as told:
-        await kafka.cluster_id(KafkaSettings(**broken.settings), [])
+        await kafka.cluster(KafkaSettings(**broken.settings), [])
 
     assert str(told.value) == broken.text("Kafka", what)
 

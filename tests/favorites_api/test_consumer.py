@@ -28,11 +28,11 @@ from vapteke_shared.events import (
     CustomerUpdated,
 )
 from vapteke_shared.health import Health
-from vapteke_shared.offsets import Partition
+from vapteke_shared.offsets import Cluster, Partition
 from vapteke_shared.settings import WorkSettings
 
 URL = "/rest/v1/favorites/"
-CLUSTER = "a-cluster"
+CLUSTER = Cluster("a-cluster", {})
 TOPIC = topics.CUSTOMERS.name
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 LAST = 2**63 - 1
@@ -456,7 +456,7 @@ async def test_a_batch_above_the_stored_offset_is_read_again_from_there(
     with pytest.raises(offsets.Ahead) as ahead:
         await consumer.apply(batch, CLUSTER, {})
 
-    assert ahead.value.stored == {Partition(TOPIC, 0): 0, Partition(TOPIC, 1): 0}
+    assert ahead.value.partitions == {Partition(TOPIC, 0)}
     assert await known(pool) == {}
 
 
@@ -474,11 +474,11 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
 ) -> None:
     await consumer.apply(records([deleted(1, 2)]), CLUSTER, {})
     with pytest.raises(offsets.KafkaReplaced):
-        await consumer.apply(records([deleted(2, 2)]), "another-cluster", {})
+        await consumer.apply(records([deleted(2, 2)]), Cluster("another-cluster", {}), {})
 
     await _offsets_reset(settings)
 
-    await consumer.apply(records([deleted(2, 2)]), "another-cluster", {})
+    await consumer.apply(records([deleted(2, 2)]), Cluster("another-cluster", {}), {})
     assert await hidden(pool) == {1, 2}
 
 

@@ -1,7 +1,7 @@
 """A consumer of batches over a real Kafka: what makes it a zombie, and what does not."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ from vapteke_local.kafka import Kafka
 from vapteke_shared import offsets
 from vapteke_shared.consumers import BatchConsumer, Records
 from vapteke_shared.health import Health
-from vapteke_shared.offsets import Partition
+from vapteke_shared.offsets import Cluster, Partition
 from vapteke_shared.settings import WorkSettings
 
 CHECKS = 2
@@ -26,12 +26,12 @@ class Watched(BatchConsumer):
         names: dict[str, Any] = {"topic": topic, "group": topic, "reset_command": ""}
         super().__init__(settings, pool, self.health, apply=self.apply, max_records=10, **names)
 
-    async def apply(self, records: Records, cluster_id: str, gaps: Mapping[Partition, int]) -> None:
+    async def apply(self, records: Records, cluster: Cluster, reached: MutableMapping[Partition, int]) -> None:
         if self.postgres_is_away:
             raise OSError
         async with (
             self._pool.acquire() as connection,
-            offsets.stored_with(connection, records, cluster_id, gaps),
+            offsets.stored_with(connection, records, cluster, reached),
         ):
             pass
 

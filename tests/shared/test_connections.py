@@ -33,7 +33,7 @@ async def test_a_kafka_that_speaks_less_is_told(kafka_server: Kafka, given: dict
     settings = KafkaSettings(kafka_bootstrap_servers=kafka_server.bootstrap, **given)
 
     with pytest.raises(Unavailable) as told:
-        await kafka.cluster_id(settings, [])
+        await kafka.cluster(settings, [])
 
     assert str(told.value) == f"Kafka at {kafka_server.bootstrap[0]}{text}"
 
@@ -42,7 +42,7 @@ async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
     address = f"127.0.0.1:{places.free_port()}"
 
     with pytest.raises(Unavailable) as told:
-        await kafka.cluster_id(KafkaSettings(kafka_bootstrap_servers=[address]), [])
+        await kafka.cluster(KafkaSettings(kafka_bootstrap_servers=[address]), [])
 
     assert not isinstance(told.value, Unfit)
     assert (

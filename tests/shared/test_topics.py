@@ -61,18 +61,19 @@ async def test_a_topic_that_is_there_keeps_its_partitions(settings: TopicsSettin
     assert await admin.describe_topics(NAMES) == before
 
 
-async def test_the_clusters_id_is_known_once_the_topics_are_there(settings: TopicsSettings) -> None:
+async def test_the_ids_of_cluster_and_topics_are_known_once_the_topics_are_there(settings: TopicsSettings) -> None:
     await topics.create(settings)
 
-    first = await kafka.cluster_id(settings, NAMES)
+    first = await kafka.cluster(settings, NAMES)
 
-    assert len(first) == 22
-    assert await kafka.cluster_id(settings, NAMES) == first
+    assert len(first.id) == 22
+    assert first.topics.keys() == set(NAMES)
+    assert await kafka.cluster(settings, NAMES) == first
 
 
 async def test_missing_topics_are_named_with_the_command_that_creates_them(settings: TopicsSettings) -> None:
     with pytest.raises(kafka.TopicsMissing, match=r"b\.v1, c\.v1; `vapteke-topics` creates them"):
-        await kafka.cluster_id(settings, ["c.v1", "b.v1"])
+        await kafka.cluster(settings, ["c.v1", "b.v1"])
 
 
 def test_names_carry_the_version_and_keys_are_no_phones() -> None:

@@ -1,4 +1,4 @@
-"""FastStream's broker, made from our settings."""
+"""FastStream's broker, made from our settings: for consumers, what we send is sent by aiokafka's own producers."""
 
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
@@ -11,10 +11,7 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
     return KafkaBroker(
         settings.kafka_bootstrap_servers,
         security=_security(settings),
-        enable_idempotence=True,
-        acks="all",
-        compression_type="zstd",
-        max_request_size=2 * 1024 * 1024,
+        consumer_only=True,  # its producer would want to write, which not every service may
         allow_auto_create_topics=False,
         apply_types=False,
         logger=None,

@@ -5,7 +5,7 @@ data by itself; whatever it raises is an outage: the batch waits here and is tri
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,12 +20,13 @@ from vapteke_shared import kafka, logs, offsets
 from vapteke_shared.brokers import create_broker
 from vapteke_shared.connections import told
 from vapteke_shared.health import Health
-from vapteke_shared.offsets import Partition
+from vapteke_shared.offsets import Cluster, Partition
 from vapteke_shared.processes import CutShort, limited, pause
+from vapteke_shared.reading import Reading
 from vapteke_shared.settings import ConsumerSettings
 
 Records = Sequence[ConsumerRecord]
-Apply = Callable[[Records, str, Mapping[Partition, int]], Awaitable[None]]
+Apply = Callable[[Records, Cluster, MutableMapping[Partition, int]], Awaitable[None]]
 
 _CHECK_TIMEOUT_SECONDS = 30
 _MAX_BACKOFF_SECONDS = 10
@@ -49,7 +50,7 @@ class Consumer:
     def __init__(self, settings: ConsumerSettings, health: Health, need: str, topics: Collection[str]) -> None:
         self._settings, self._health, self._need, self._topics = settings, health, need, topics
         self._stopping = asyncio.Event()
-        self._cluster_id = ""
+        self._cluster = Cluster("", {})
         self._in_hand = False
         self._unmoved: dict[tuple[TopicPartition, int], int] = {}  # place where records wait → checks that found it so
         self._broker = create_broker(settings)
@@ -61,7 +62,7 @@ class Consumer:
         while not stopping.is_set():
             try:
                 async with limited(stopping, 0), asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
-                    self._cluster_id = await kafka.cluster_id(self._settings, self._topics)
+                    self._cluster = await kafka.cluster(self._settings, self._topics)
                     if not started:
                         await self._broker.start()
                     started = True
@@ -94,12 +95,12 @@ class Consumer:
         """Called every few seconds; what it raises makes the health say so."""
         self._health.well(self._need)
         assigned = self._consumer.assignment()
-        await self._look_stuck(await self._consumer.end_offsets(assigned) if assigned else {})
+        ends = await self._consumer.end_offsets(assigned) if assigned else {}
+        self._look_stuck(ends, {tp: await self._consumer.position(tp) for tp in ends})
 
-    async def _look_stuck(self, ends: Mapping[TopicPartition, int]) -> None:
-        """`ends` of the partitions assigned to us, as this check has found them."""
-        places = {tp: await self._consumer.position(tp) for tp in ends}
-        waiting = [] if self._in_hand else [(tp, place) for tp, place in places.items() if place < ends[tp]]
+    def _look_stuck(self, ends: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int]) -> None:
+        """Of the partitions assigned to us, as this check has found them: where what waits begins and ends."""
+        waiting = [] if self._in_hand else [(tp, begin) for tp, begin in begins.items() if begin < ends[tp]]
         self._unmoved = {place: self._unmoved.get(place, 0) + 1 for place in waiting}
         stuck = sorted(f"{tp.topic}/{tp.partition}" for (tp, _), n in self._unmoved.items() if n > self.zombie_checks)
         fault = f"records wait and are not fetched: {', '.join(stuck)}" if stuck else None
@@ -137,9 +138,7 @@ class BatchConsumer(Consumer):
         self._pool, self._apply, self._topic, self._reset_command = pool, apply, topic, reset_command
         self._batches = f"{topic}: batches"
         self._refused: str | None = "not yet checked"
-        self._reached: dict[Partition, int] = {}  # where reading stands that has had no break
-        self._sought: dict[Partition, int] = {}  # where it was begun anew, to find what was passed
-        self._unsought: set[TopicPartition] = set()
+        self._reading = Reading()
         self._subscriber = self._broker.subscriber(
             topic,
             group_id=group,
@@ -160,32 +159,32 @@ class BatchConsumer(Consumer):
 
     async def _check(self) -> None:
         """Compare Kafka's ends with the stored offsets: the lag, or the sign that this is not the Kafka we knew."""
-        partitions, reached = self._consumer.assignment(), dict(self._reached)
+        partitions, settled = self._consumer.assignment(), self._reading.settled
         try:
             places = await self._stored(partitions)
         except offsets.KafkaReplaced as error:
             self._refuse(str(error))
-            await self._look_stuck({})
+            self._look_stuck({}, {})
             return
-        # places that were set back, by `offsets reset` or with a backup
-        self._unsought |= {tp for tp in partitions if places.get(Partition(*tp), 0) < reached.get(Partition(*tp), 0)}
-        self._seek_once(partitions, places)
+        self._reading.compare(settled, places)
+        self._seek_due(partitions, places)
         # read after the places: what is applied meanwhile must not look like an end below its place
         ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        begins = {tp: await self._first_waiting(tp, places) for tp in ends}
         for tp, end in ends.items():
-            # behind the last record may stand what no reader sees: the marker of a transaction
-            begun = places.get(Partition(*tp), 0) if self._in_hand else await self._consumer.position(tp)
-            lag.labels(tp.topic, tp.partition).set(max(end - begun, 0))
+            lag.labels(tp.topic, tp.partition).set(max(end - begins[tp], 0))
         behind = [tp for tp, end in ends.items() if end < places.get(Partition(*tp), 0)]
         self._refuse("a topic ends below the stored offset" if behind else None)
-        await self._look_stuck({} if behind else ends)
+        self._look_stuck({} if behind else ends, {} if behind else begins)
 
-    def _seek_once(self, assigned: Collection[TopicPartition], places: Mapping[Partition, int]) -> None:
+    async def _first_waiting(self, tp: TopicPartition, places: Mapping[Partition, int]) -> int:
+        partition = Partition(*tp)
+        return self._reading.first_waiting(partition, places.get(partition, 0), await self._consumer.position(tp))
+
+    def _seek_due(self, assigned: Collection[TopicPartition], places: Mapping[Partition, int]) -> None:
         """Without a place a partition begins at the start, wherever the group's own offset is."""
-        for partition in self._unsought.intersection(assigned, self._consumer.assignment()):
-            self._reached.pop(Partition(*partition), None)
-            self._consumer.seek(partition, places.get(Partition(*partition), 0))
-        self._unsought.difference_update(assigned)
+        for partition in self._reading.due(Partition(*tp) for tp in self._consumer.assignment() & set(assigned)):
+            self._consumer.seek(TopicPartition(*partition), places.get(partition, 0))
 
     def _refuse(self, why: str | None) -> None:
         self._refused = why
@@ -196,26 +195,24 @@ class BatchConsumer(Consumer):
         self._health.ill(self._topic, text)
         log.error(text, topic=self._topic)
 
-    async def _stored(self, partitions: Collection[TopicPartition]) -> dict[Partition, int]:
+    async def _stored(self, partitions: Collection[tuple[str, int]]) -> dict[Partition, int]:
         async with self._pool.acquire() as connection:
-            return await offsets.stored(connection, [Partition(*tp) for tp in partitions], self._cluster_id)
+            return await offsets.stored(connection, [Partition(*each) for each in partitions], self._cluster)
 
     async def _handle(self, records: Any) -> None:
         """Never raises: FastStream would go on after the batch."""
         self._in_hand = True
-        await self._handle_patiently(records)
+        await self._handle_patiently(records, self._reading.take(records))
+        self._reading.let_go()
         self._in_hand = False
 
-    async def _handle_patiently(self, records: Records) -> None:
+    async def _handle_patiently(self, records: Records, missing: Mapping[Partition, int]) -> None:
         seconds = 0.25
         while not self._stopping.is_set():
             try:
                 if self._refused is None:
-                    await self._done(records)
+                    await self._done_or_sought(records, missing)
                     return
-            except offsets.Ahead as ahead:
-                self._seek(ahead)
-                return
             except offsets.KafkaReplaced as error:
                 self._refuse(str(error))
             except Exception as error:
@@ -224,9 +221,14 @@ class BatchConsumer(Consumer):
             await pause(self._stopping, seconds)
             seconds = min(seconds * 2, _MAX_BACKOFF_SECONDS)
 
-    async def _done(self, records: Records) -> None:
-        await self._apply(records, self._cluster_id, {**self._reached, **self._sought})
-        self._note(records)
+    async def _done_or_sought(self, records: Records, missing: Mapping[Partition, int]) -> None:
+        try:
+            await self._apply(records, self._cluster, self._reading.reached)
+        except offsets.Ahead:
+            await self._go_back(records)
+            return
+        for partition, count in missing.items():
+            log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
         self._health.well(self._batches)
         try:
             async with limited(self._stopping, 1):
@@ -234,22 +236,19 @@ class BatchConsumer(Consumer):
         except (KafkaError, CutShort) as error:
             log.info("the group's offset was not committed", topic=self._topic, error=told(error))
 
-    def _note(self, records: Records) -> None:
-        for partition, offset in offsets.first(records).items():
-            missing = offset - self._sought.pop(partition, offset)
-            if missing > 0:
-                log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=missing)
-        self._reached.update(offsets.after(records))
-
-    def _seek(self, ahead: offsets.Ahead) -> None:
-        """Every partition of the batch goes back to its place: none of its records was applied."""
-        self._sought.update({partition: ahead.stored[partition] for partition in ahead.ahead})
-        for partition, offset in ahead.stored.items():
+    async def _go_back(self, records: Records) -> None:
+        """Every partition of the batch is read again from its stored offset: parts of the batch may have been applied,
+        and of the others none."""
+        begins = offsets.first(records)
+        places = await self._stored(begins)
+        for partition in begins:
+            offset = places.get(partition, 0)
             log.warning("reading again from the stored offset", partition=partition.partition, offset=offset)
             try:
                 self._consumer.seek(TopicPartition(*partition), offset)
             except IllegalStateError:  # the partition has gone to another replica
                 continue
+            self._reading.go_back(partition, offset)
 
 
 class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -263,10 +262,8 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
                 lag.remove(tp.topic, str(tp.partition))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._owner._unsought = set(assigned)
-        self._owner._reached.clear()
-        self._owner._sought.clear()
+        self._owner._reading.assign(Partition(*tp) for tp in assigned)
         try:
-            self._owner._seek_once(assigned, await self._owner._stored(assigned))
+            self._owner._seek_due(assigned, await self._owner._stored(assigned))
         except Exception as error:  # the next check looks again
             log.warning("cannot read the places", error=told(error))

@@ -1,22 +1,29 @@
-"""What every Kafka client of ours needs: an admin client, the cluster's id, waiting for topics, a stop that returns."""
+"""What every Kafka client of ours needs: an admin client, who the cluster is, patience, a stop that returns."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from vapteke_shared import connections
 from vapteke_shared.connections import Unavailable, Unfit
+from vapteke_shared.metadata import MetadataRequest
+from vapteke_shared.offsets import Cluster
 from vapteke_shared.settings import KafkaSettings
 
 _PROBE_SECONDS = 5
+_UNKNOWN, _FORBIDDEN = UnknownTopicOrPartitionError.errno, TopicAuthorizationFailedError.errno
 
 T = TypeVar("T")
 
@@ -26,6 +33,14 @@ class TopicsMissing(Unavailable):
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__(f"topics are missing: {', '.join(sorted(names))}; `vapteke-topics` creates them")
+
+
+class TopicsForbidden(Unavailable):
+    """Kafka's ACLs do not let this user see the topics."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        text = f"topics may not be read or written by this user: {', '.join(sorted(names))}"
+        super().__init__(f"{text}; `vapteke-topics --acls` says so to Kafka")
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -82,13 +97,15 @@ async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def cluster_id(settings: KafkaSettings, topics: Iterable[str]) -> str:
-    """The cluster's id, once all of `topics` are there. Raises Unavailable, also as TopicsMissing, or KafkaError."""
+async def cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
+    """Who this Kafka is, once all of `topics` are there. Raises Unavailable, also as TopicsMissing, or KafkaError."""
     async with admin(settings) as client:
-        missing = set(topics) - set(await client.list_topics())
-        if missing:
-            raise TopicsMissing(missing)
-        return str((await client.describe_cluster())["cluster_id"])
+        answer = (await client._send_request(MetadataRequest(topics))).to_object()
+    if missing := [topic["name"] for topic in answer["topics"] if topic["error_code"] == _UNKNOWN]:
+        raise TopicsMissing(missing)
+    if forbidden := [topic["name"] for topic in answer["topics"] if topic["error_code"] == _FORBIDDEN]:
+        raise TopicsForbidden(forbidden)
+    return Cluster(answer["cluster_id"], {topic["name"]: topic["topic_id"] for topic in answer["topics"]})
 
 
 async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:

@@ -1,11 +1,12 @@
 """Stored offsets: a consumer's place in Kafka, kept in the transaction that holds the effect (design, section 6).
 
-Works on a table `consumed_offsets` (topic, partition, next_offset, cluster_id) in the connection's search path.
+Works on a table `consumed_offsets` (topic, partition, next_offset, cluster_id, topic_id) in the search path.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 from asyncpg import Connection
 
@@ -19,11 +20,18 @@ class KafkaReplaced(Exception):
 
 
 class Ahead(Exception):
-    """A partition of the batch begins above its stored offset: read all of `stored`, the batch's, again from there."""
+    """Records begin above the stored offset of their partition, and what lies between has not been read."""
 
-    def __init__(self, stored: Mapping["Partition", int], ahead: Collection["Partition"]) -> None:
+    def __init__(self, partitions: Collection["Partition"]) -> None:
         super().__init__("the batch begins above the stored offset")
-        self.stored, self.ahead = stored, ahead
+        self.partitions = partitions
+
+
+class Cluster(NamedTuple):
+    """A Kafka: its id, and the ids of the topics in it. A topic that was deleted and created again has another id."""
+
+    id: str
+    topics: Mapping[str, UUID]
 
 
 class Partition(NamedTuple):
@@ -42,49 +50,58 @@ class Record(Protocol):
     def offset(self) -> int: ...
 
 
-async def lock(connection: Connection, partitions: Collection[Partition], cluster_id: str) -> dict[Partition, int]:
+async def lock(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
     """Lock the partitions' rows for this transaction, made where they are missing, and return the next offsets.
 
     The state that the offsets guard is to be read after this statement. Raises KafkaReplaced.
     """
     topics, numbers = [p.topic for p in partitions], [p.partition for p in partitions]
-    await connection.execute(_INSERT, topics, numbers, cluster_id)
-    return _places(await connection.fetch(_LOCK, topics, numbers), cluster_id)
+    await connection.execute(_INSERT, topics, numbers, cluster.id, [cluster.topics.get(topic) for topic in topics])
+    return _places(await connection.fetch(_LOCK, topics, numbers), cluster)
 
 
-def _places(rows: Iterable[Mapping[str, Any]], cluster_id: str) -> dict[Partition, int]:
-    if any(row["cluster_id"] != cluster_id for row in rows):
-        raise KafkaReplaced("the stored offsets belong to another Kafka cluster")
+def _places(rows: Iterable[Mapping[str, Any]], cluster: Cluster) -> dict[Partition, int]:
+    for row in rows:
+        _check_identity(row, cluster)
     return {Partition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
-async def begin(
-    connection: Connection, records: Sequence[Record], cluster_id: str, gaps: Mapping[Partition, int]
-) -> dict[Partition, int]:
-    """Lock the places of a batch's partitions and return them: records below are done already.
+def _check_identity(row: Mapping[str, Any], cluster: Cluster) -> None:
+    if row["cluster_id"] != cluster.id:
+        raise KafkaReplaced("the stored offsets belong to another Kafka cluster")
+    stored, found = row["topic_id"], cluster.topics.get(row["topic"])
+    if stored and found and stored != found:
+        raise KafkaReplaced(f"topic {row['topic']} was deleted and created again since its offsets were stored")
 
-    `gaps` are the offsets up to which was read without a break, or that a seek has been tried for: what begins above
-    one that is stored is a gap of Kafka's own (the marker of a transaction; records that were deleted or compacted),
-    and accepted. Raises Ahead and KafkaReplaced.
+
+async def begin(
+    connection: Connection, records: Sequence[Record], cluster: Cluster, reached: Mapping[Partition, int]
+) -> dict[Partition, int]:
+    """Lock the stored offsets of the records' partitions and return them: records below are done already.
+
+    `reached` are the offsets up to which everything was read, and done: what is missing between one of them and the
+    records is a gap of Kafka's own (the marker of a transaction; records that were deleted or compacted), and
+    accepted. Raises Ahead and KafkaReplaced.
     """
     begins = first(records)
-    places = await lock(connection, begins.keys(), cluster_id)
-    ahead = {p for p, offset in begins.items() if offset > places[p]}
-    if any(gaps.get(p) != places[p] for p in ahead):
-        raise Ahead(places, ahead)
+    places = await lock(connection, begins.keys(), cluster)
+    ahead = {p for p, offset in begins.items() if offset > places[p] and not (p in reached and reached[p] <= places[p])}
+    if ahead:
+        raise Ahead(ahead)
     return places
 
 
 @asynccontextmanager
 async def stored_with(
-    connection: Connection, records: Sequence[Record], cluster_id: str, gaps: Mapping[Partition, int]
+    connection: Connection, records: Sequence[Record], cluster: Cluster, reached: MutableMapping[Partition, int]
 ) -> AsyncIterator[Callable[[Record], bool]]:
-    """One transaction for the effect of a batch and for its places; yields whether a record is yet to be done.
+    """One transaction for the effect of the records and for their offsets; yields whether a record is yet to be done.
 
-    Raises Ahead and KafkaReplaced, as `begin`.
+    Once it is committed, `reached` is advanced: the next part of the same batch begins there. Raises Ahead and
+    KafkaReplaced, as `begin`.
     """
     async with connection.transaction():
-        places = await begin(connection, records, cluster_id, gaps)
+        places = await begin(connection, records, cluster, reached)
 
         def is_new(record: Record) -> bool:
             return record.offset >= places[record.topic, record.partition]  # type: ignore[index]
@@ -92,6 +109,7 @@ async def stored_with(
         yield is_new
         if fresh := [record for record in records if is_new(record)]:
             await store(connection, after(fresh))
+    reached.update(after(records))
 
 
 async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
@@ -101,10 +119,16 @@ async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -
     )
 
 
-async def stored(connection: Connection, partitions: Collection[Partition], cluster_id: str) -> dict[Partition, int]:
-    """The next offsets of those partitions that have been consumed. Raises KafkaReplaced."""
+async def stored(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
+    """The next offsets of those partitions that have been consumed. Raises KafkaReplaced.
+
+    Rows without a topic's id, which an earlier release has left, take the one that is seen first.
+    """
     rows = await connection.fetch(_READ, [p.topic for p in partitions], [p.partition for p in partitions])
-    return _places(rows, cluster_id)
+    places = _places(rows, cluster)
+    if adopted := {row["topic"] for row in rows if row["topic_id"] is None} & cluster.topics.keys():
+        await connection.execute(_ADOPT, list(adopted), [cluster.topics[topic] for topic in adopted], cluster.id)
+    return places
 
 
 async def reset(connection: Connection) -> None:
@@ -126,22 +150,27 @@ def first(records: Sequence[Record]) -> dict[Partition, int]:
 
 
 _INSERT = """
-INSERT INTO consumed_offsets (topic, partition, next_offset, cluster_id)
-SELECT topic, partition, 0, $3 FROM unnest($1::text[], $2::int[]) AS wanted (topic, partition)
+INSERT INTO consumed_offsets (topic, partition, next_offset, cluster_id, topic_id)
+SELECT topic, partition, 0, $3, topic_id
+FROM unnest($1::text[], $2::int[], $4::uuid[]) AS wanted (topic, partition, topic_id)
 WHERE NOT EXISTS (SELECT FROM consumed_offsets o WHERE (o.topic, o.partition) = (wanted.topic, wanted.partition))
 ORDER BY topic, partition ON CONFLICT DO NOTHING
 """
 _LOCK = """
-SELECT topic, partition, next_offset, cluster_id FROM consumed_offsets
+SELECT topic, partition, next_offset, cluster_id, topic_id FROM consumed_offsets
 WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int[]))
 ORDER BY topic, partition FOR UPDATE
 """
 _READ = """
-SELECT topic, partition, next_offset, cluster_id FROM consumed_offsets
+SELECT topic, partition, next_offset, cluster_id, topic_id FROM consumed_offsets
 WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::int[]))
 """
 _STORE = """
 UPDATE consumed_offsets o SET next_offset = n.next_offset
 FROM unnest($1::text[], $2::int[], $3::bigint[]) AS n (topic, partition, next_offset)
 WHERE (o.topic, o.partition) = (n.topic, n.partition)
+"""
+_ADOPT = """
+UPDATE consumed_offsets o SET topic_id = n.topic_id FROM unnest($1::text[], $2::uuid[]) AS n (topic, topic_id)
+WHERE o.topic = n.topic AND o.topic_id IS NULL AND o.cluster_id = $3
 """

@@ -1,8 +1,9 @@
 """What the tables of every service are made of: a schema of its own, one way to name things, one kind of id."""
 
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Integer, MetaData, Text, text
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Integer, MetaData, Text, Uuid, text
 from sqlmodel import Field, SQLModel
 
 INSTANT: Final = DateTime(timezone=True)
@@ -38,3 +39,5 @@ class StoredOffset(SQLModel):
     partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     next_offset: int = Field(sa_type=BigInteger)
     cluster_id: str = Field(sa_type=Text)
+    topic_id: UUID | None = Field(None, sa_type=Uuid)
+    """Null: stored by a release that did not know it; the first one seen is taken."""

@@ -1,7 +1,7 @@
 """The Kafka doors: legacy customers are applied in batches, the importers' progress one by one."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -21,7 +21,7 @@ from vapteke_shared.events import (
     RangePublished,
 )
 from vapteke_shared.health import Health
-from vapteke_shared.offsets import Partition
+from vapteke_shared.offsets import Cluster, Partition
 
 from customers_api import imports, legacy_customers, outbox
 from customers_api.legacy_customers import LegacyEvent
@@ -32,7 +32,7 @@ RESET = "customers-api offsets reset"
 _DEAD_VALUE_BYTES = 64 * 1024
 _BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
-Gaps = Mapping[Partition, int]
+Reached = MutableMapping[Partition, int]
 Decoded = tuple[ConsumerRecord, LegacyEvent | None]
 
 log = logs.get(__name__)
@@ -69,33 +69,33 @@ class ImportConsumers:
             max_records=100,
         )
 
-    async def apply_legacy(self, records: Sequence[ConsumerRecord], cluster_id: str, gaps: Gaps) -> None:
+    async def apply_legacy(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
         """Apply a batch, each record once. Raises on outages only: what is wrong with the data is resolved here."""
         started = time.monotonic()
         decoded = [(record, _decode_legacy(record)) for record in records]
         for part in _cut_before_second(decoded):
-            await self._apply(part, cluster_id, gaps)
+            await self._apply(part, cluster, reached)
         batch_rows.observe(len(records))
         batch_seconds.observe(time.monotonic() - started)
 
-    async def _apply(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
+    async def _apply(self, decoded: Sequence[Decoded], cluster: Cluster, reached: Reached) -> None:
         """Halve what the database refuses, down to the one record, which is rejected."""
         try:
-            await self._apply_once(decoded, cluster_id, gaps)
+            await self._apply_once(decoded, cluster, reached)
         except _BAD_DATA as error:
             log.warning("the database refuses a batch", records=len(decoded), sqlstate=error.sqlstate)
             if len(decoded) == 1:
-                await self._reject(decoded[0], f"refused_{error.sqlstate.lower()}", cluster_id, gaps)
+                await self._reject(decoded[0], f"refused_{error.sqlstate.lower()}", cluster, reached)
                 return
             middle = len(decoded) // 2
-            await self._apply(decoded[:middle], cluster_id, gaps)
-            await self._apply(decoded[middle:], cluster_id, gaps)
+            await self._apply(decoded[:middle], cluster, reached)
+            await self._apply(decoded[middle:], cluster, reached)
 
-    async def _reject(self, decoded: Decoded, reason: str, cluster_id: str, gaps: Gaps) -> None:
+    async def _reject(self, decoded: Decoded, reason: str, cluster: Cluster, reached: Reached) -> None:
         record, event = decoded
         assert event is not None, "a record without an event touches no data"
         if "row" in getattr(event, "reasons", {}):  # even its rejection is refused
-            await self._apply_once([(record, None)], cluster_id, gaps)
+            await self._apply_once([(record, None)], cluster, reached)
             return
         rejected = LegacyCustomerRejected(
             import_id=event.import_id,
@@ -105,14 +105,14 @@ class ImportConsumers:
             read_at=event.read_at,
             reasons={"row": reason},
         )
-        await self._apply([(record, rejected)], cluster_id, gaps)
+        await self._apply([(record, rejected)], cluster, reached)
 
     @tried_again
-    async def _apply_once(self, decoded: Sequence[Decoded], cluster_id: str, gaps: Gaps) -> None:
+    async def _apply_once(self, decoded: Sequence[Decoded], cluster: Cluster, reached: Reached) -> None:
         records = [record for record, _ in decoded]
         async with self._pool.acquire() as connection:
             await self._add_missing_names(connection, [event for _, event in decoded if event])
-            async with offsets.stored_with(connection, records, cluster_id, gaps) as is_new:
+            async with offsets.stored_with(connection, records, cluster, reached) as is_new:
                 fresh = [(record, event) for record, event in decoded if is_new(record)]
                 await _bury(connection, [record for record, event in fresh if event is None])
                 await self._apply_fresh(connection, [(r.partition, event) for r, event in fresh if event])
@@ -131,19 +131,21 @@ class ImportConsumers:
         if wanted:
             await legacy_customers.add_missing_names(connection, wanted)
 
-    async def apply_progress(self, records: Sequence[ConsumerRecord], cluster_id: str, gaps: Gaps) -> None:
+    async def apply_progress(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
         """One transaction per event: there are few, and a bad one must not hold up the others."""
         for record in records:
             try:
-                await self._apply_event(record, _decode_progress(record), cluster_id, gaps)
+                await self._apply_event(record, _decode_progress(record), cluster, reached)
             except _BAD_DATA as error:
                 log.warning("the database refuses a progress event", sqlstate=error.sqlstate)
-                await self._apply_event(record, None, cluster_id, gaps)
+                await self._apply_event(record, None, cluster, reached)
 
-    async def _apply_event(self, record: ConsumerRecord, event: Event | None, cluster_id: str, gaps: Gaps) -> None:
+    async def _apply_event(
+        self, record: ConsumerRecord, event: Event | None, cluster: Cluster, reached: Reached
+    ) -> None:
         async with (
             self._pool.acquire() as connection,
-            offsets.stored_with(connection, [record], cluster_id, gaps) as is_new,
+            offsets.stored_with(connection, [record], cluster, reached) as is_new,
         ):
             if not is_new(record):
                 return

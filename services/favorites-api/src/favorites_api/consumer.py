@@ -1,6 +1,6 @@
 """The Kafka door: customers as they are after each change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 
 import asyncpg
 import msgspec
@@ -9,7 +9,7 @@ from prometheus_client import Counter
 from vapteke_shared import logs, offsets, topics
 from vapteke_shared.consumers import BatchConsumer
 from vapteke_shared.health import Health
-from vapteke_shared.offsets import Partition
+from vapteke_shared.offsets import Cluster, Partition
 from vapteke_shared.settings import WorkSettings
 
 from favorites_api import deleted_customers
@@ -40,11 +40,13 @@ class CustomersConsumer:
         )
         self.run = consumer.run
 
-    async def apply(self, records: Sequence[ConsumerRecord], cluster_id: str, gaps: Mapping[Partition, int]) -> None:
+    async def apply(
+        self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: MutableMapping[Partition, int]
+    ) -> None:
         """Apply a batch, each record once. Raises on outages only: what cannot be understood is passed over."""
         async with (
             self._pool.acquire() as connection,
-            offsets.stored_with(connection, records, cluster_id, gaps) as is_new,
+            offsets.stored_with(connection, records, cluster, reached) as is_new,
         ):
             fresh = [record for record in records if is_new(record)]
             await deleted_customers.follow(connection, filter(None, map(_state, fresh)))

@@ -1,0 +1,17 @@
+"""The id of a topic is stored with its offsets: a topic that was deleted and created again is another one."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("consumed_offsets", sa.Column("topic_id", sa.Uuid(), nullable=True), schema="favorites")
+
+
+def downgrade() -> None:
+    op.drop_column("consumed_offsets", "topic_id", schema="favorites")
