@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import customers_topic
 import pytest
-from customers_topic import STATE, State, Told, first_told, rebuilt, shown, state
+from customers_topic import STATE, State, Told, first_told, rebuilt, shown, state, unlike
 from disturbances import Disturbances
 from rest_writers import CUSTOMERS, Writers
 from running_stack import RunningStack, running_stack
@@ -85,24 +85,8 @@ async def all_sent(stack: RunningStack) -> None:
 
 
 async def held(stack: RunningStack) -> dict[int, State]:
-    """The customers in Postgres, the deleted ones too; instants to the millisecond, as events tell them."""
     async with stack.database() as connection:
-        return {row["id"]: dict(row) for row in await connection.fetch(_HELD)}
-
-
-_HELD = """
-SELECT
-    c.id, c.version, p.digits AS phone, f.name AS firstname, c.lastname, c.email, c.birthday, c.gender, c.city_id,
-    date_trunc('milliseconds', c.last_auth_at) AS last_auth_at,
-    date_trunc('milliseconds', c.created_at) AS created_at, date_trunc('milliseconds', c.updated_at) AS updated_at,
-    date_trunc('milliseconds', c.deleted_at) AS deleted_at
-FROM customers c LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f ON f.id = c.firstname_id
-"""
-
-
-def unlike(told: dict[int, State], kept: dict[int, State]) -> list[tuple[State | None, State | None]]:
-    """Customers that are not the same: as the events tell them, as Postgres holds them."""
-    return [(told.get(each), kept.get(each)) for each in told.keys() | kept.keys() if told.get(each) != kept.get(each)]
+        return await customers_topic.held(connection)
 
 
 async def test_nobody_is_answered_with_a_surprise(aftermath: Aftermath) -> None:

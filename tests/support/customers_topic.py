@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+import asyncpg
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -75,6 +76,26 @@ def rebuilt(told: Iterable[Told]) -> dict[int, State]:
         if event.id not in newest or event.version > newest[event.id].version:
             newest[event.id] = event
     return {customer_id: state(event) for customer_id, event in newest.items()}
+
+
+async def held(connection: asyncpg.Connection) -> dict[int, State]:
+    """The customers in Postgres, the deleted ones too; instants to the millisecond, as events tell them."""
+    return {row["id"]: dict(row) for row in await connection.fetch(_HELD)}
+
+
+_HELD = """
+SELECT
+    c.id, c.version, p.digits AS phone, f.name AS firstname, c.lastname, c.email, c.birthday, c.gender, c.city_id,
+    date_trunc('milliseconds', c.last_auth_at) AS last_auth_at,
+    date_trunc('milliseconds', c.created_at) AS created_at, date_trunc('milliseconds', c.updated_at) AS updated_at,
+    date_trunc('milliseconds', c.deleted_at) AS deleted_at
+FROM customers c LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f ON f.id = c.firstname_id
+"""
+
+
+def unlike(told: dict[int, State], kept: dict[int, State]) -> list[tuple[State | None, State | None]]:
+    """Customers that are not the same: as the events tell them, as Postgres holds them."""
+    return [(told.get(each), kept.get(each)) for each in told.keys() | kept.keys() if told.get(each) != kept.get(each)]
 
 
 def state(event: CustomerEvent) -> State:

@@ -133,7 +133,7 @@ async def running_stack(legacy: Server | SqlServer, *options: str, **variables: 
         with output.open("wb") as sink:
             up = await asyncio.create_subprocess_exec(
                 *(VAPTEKE, "up", "--external", "vaptekesync", "--ready", ready, *pieces.options, *options),
-                env={**os.environ, **_place(legacy), **pieces.variables, **variables},
+                env={**os.environ, **place_of(legacy), **pieces.variables, **variables},
                 stdout=sink,
                 stderr=sink,
             )
@@ -149,7 +149,7 @@ async def running_stack(legacy: Server | SqlServer, *options: str, **variables: 
             await asyncio.wait_for(up.wait(), 60)
 
 
-def _place(legacy: Server | SqlServer) -> dict[str, str]:
+def place_of(legacy: Server | SqlServer) -> dict[str, str]:
     return {
         "VAPTEKESYNC_HOST": legacy.host,
         "VAPTEKESYNC_PORT": str(legacy.port),

@@ -1,0 +1,292 @@
+"""An installation of an earlier release, in the middle of its work, is upgraded while it is being used.
+
+The steps are those of `deploy/README.md`: topics and migrations run while old processes serve, then old and new ones
+run side by side, then the old ones are stopped. An import runs across each of these steps.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NamedTuple
+
+import customers_topic
+import httpx
+import pytest
+from customers_topic import rebuilt, unlike
+from releases import Releases, client, releases
+from running_stack import ENDED
+from vapteke_local import leftovers, people, vaptekesync
+from vapteke_local.vaptekesync.server import Server
+from vapteke_shared import topics
+
+EARLIER = "0d48d9b"
+SEED = 8
+CUSTOMERS, FAVORITES, IMPORTS = "/rest/v1/customers/", "/rest/v1/favorites/", "/rest/v1/imports/"
+START = "/grpc/v1/service/import_customers/"
+BOTH_WORKERS = ("customers-api work", "favorites-api work")
+pytestmark = pytest.mark.timeout(900)
+
+
+class Form(NamedTuple):
+    customers: int
+    rows_per_range: int
+    with_favorites: int
+
+
+class Upgrade:
+    """The installation, and what was seen of it before and meanwhile."""
+
+    def __init__(self, form: Form, both: Releases, legacy: Server) -> None:
+        self.form, self.both, self.legacy = form, both, legacy
+        self.token = ""
+        self.deleted = set[int]()
+        self.living = set[int]()
+        self.favorites: dict[int, list[int]] = {}
+        self.history: list[dict[str, Any]] = []
+        self.waiting: dict[str, int] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.answers = Counter[int]()
+        self.deaths = Counter[str]()
+
+    async def happen(self) -> None:
+        old, new = self.both.old, self.both.new
+        await old.prepare()
+        await old.start()
+        self.token = old.output("customers-api", "token", "--subject", "from before")
+        await self.fill()
+        self.living, self.favorites = await self.customers(), await self.marked()
+        self.history = await self.ended_imports()
+        begun_before = await self.leave_work_waiting()
+        async with self.writing():
+            await new.prepare()
+            await old.start(*BOTH_WORKERS)
+            await new.start()
+            self.jobs["begun before"] = await self.ended(begun_before)
+            begun_side_by_side = await self.import_that_reads()
+            self.deaths.update(old.deaths())
+            await old.stop()
+            self.jobs["begun side by side"] = await self.ended(begun_side_by_side)
+        self.jobs["after"] = await self.ended(await self.start_import())
+        self.jobs["the same again"] = await self.ended(await self.start_import())
+        self.deaths.update(new.deaths())
+        await self.all_sent()
+
+    async def fill(self) -> None:
+        """Imports that ended in two ways, favorites, customers whom the API made, changed and deleted."""
+        self.jobs["first"] = await self.ended(await self.start_import())
+        chosen = await self.linked(self.form.with_favorites)
+        for customer_id in chosen:
+            await self.call("POST", f"{FAVORITES}bulk/", {"user_id": customer_id, "item_ids": [1, 2]})
+        for number, customer_id in enumerate(chosen[:10]):
+            await self.call("POST", CUSTOMERS, {"phone": f"7999000{number:04}"})
+            await self.delete(customer_id)
+        with self.slow_reading():
+            cancelled = await self.import_that_reads()
+            await self.call("POST", f"{cancelled}cancel/")
+            await self.ended(cancelled)
+
+    async def leave_work_waiting(self) -> str:
+        """An import in its middle, with records that nobody has applied, and changes that nobody has sent."""
+        with self.slow_reading():
+            begun = await self.import_that_reads()
+            await self.both.old.stop(*BOTH_WORKERS)
+            async with asyncio.timeout(60):
+                while not await self.both.unread(topics.LEGACY_CUSTOMERS, "customers"):
+                    await asyncio.sleep(0.1)
+        for customer_id in await self.linked(10):
+            await self.delete(customer_id)
+        async with self.both.database() as connection:
+            self.waiting["outbox"] = await connection.fetchval("SELECT count(*) FROM outbox")
+        self.waiting["records"] = await self.both.unread(topics.LEGACY_CUSTOMERS, "customers")
+        return begun
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Customers change all the time, through old and new processes, as long as there are any."""
+        stopping = asyncio.Event()
+        writer = asyncio.create_task(self._write(stopping, sorted(self.living - self.deleted)))
+        try:
+            yield
+        finally:
+            stopping.set()
+            await writer
+
+    async def _write(self, stopping: asyncio.Event, ids: list[int]) -> None:
+        dice = random.Random(SEED)
+        while not stopping.is_set():
+            release = dice.choice(self._serving())
+            change = {"city_id": dice.randrange(900)}
+            with self._may_have_stopped(release.name):
+                answer = await self.answer("PATCH", f"{CUSTOMERS}{dice.choice(ids)}/", change, release.name)
+                self.answers[answer.status_code] += 1
+            await asyncio.sleep(0.02)
+
+    def _serving(self) -> list[Any]:
+        return [each for each in (self.both.old, self.both.new) if "customers-api serve" in each.ready]
+
+    @contextmanager
+    def _may_have_stopped(self, release: str) -> Iterator[None]:
+        """A load balancer would have known it."""
+        try:
+            yield
+        except httpx.ConnectError:
+            assert release not in [each.name for each in self._serving()]
+
+    @contextmanager
+    def slow_reading(self) -> Iterator[None]:
+        self.legacy.set_fault("delay", seconds=0.3, statement="range")
+        yield
+        self.legacy.clear_faults()
+
+    async def answer(self, method: str, path: str, body: Any = None, release: str = "") -> httpx.Response:
+        found = {each.name: each for each in self._serving()}
+        served_by = found.get(release) or [*found.values()][-1]
+        service = "favorites-api serve" if path.startswith(FAVORITES) else "customers-api serve"
+        async with client(served_by.url(service), self.token) as api:
+            return await api.request(method, path, json=body)
+
+    async def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        answer = await self.answer(method, path, body)
+        assert answer.is_success, (path, answer.status_code, answer.text)
+        return dict(answer.json())
+
+    async def delete(self, customer_id: int) -> None:
+        await self.call("DELETE", f"{CUSTOMERS}{customer_id}/")
+        self.deleted.add(customer_id)
+
+    async def start_import(self) -> str:
+        started = await self.call("GET", START)
+        return f"{IMPORTS}{started['data']['import_id']}/"
+
+    async def import_that_reads(self) -> str:
+        """Begun, and neither at its beginning nor at its end."""
+        url = await self.start_import()
+        async with asyncio.timeout(60):
+            while not (await self.call("GET", url))["read"]:
+                await asyncio.sleep(0.02)
+        return url
+
+    async def ended(self, url: str) -> dict[str, Any]:
+        async with asyncio.timeout(300):
+            while (job := await self.call("GET", url))["status"] not in ENDED:
+                await asyncio.sleep(0.1)
+        return job
+
+    async def ended_imports(self) -> list[dict[str, Any]]:
+        return [job for job in (await self.call("GET", IMPORTS))["items"] if job["status"] in ENDED]
+
+    async def linked(self, count: int) -> list[int]:
+        """Active customers of the import, the first ones."""
+        async with self.both.database() as connection:
+            return [row["id"] for row in await connection.fetch(_LINKED, count)]
+
+    async def customers(self) -> set[int]:
+        """The active ones."""
+        async with self.both.database() as connection:
+            return {row["id"] for row in await connection.fetch("SELECT id FROM customers WHERE deleted_at IS NULL")}
+
+    async def marked(self) -> dict[int, list[int]]:
+        """The ids of all favorites, by customer."""
+        async with self.both.database("favorites") as connection:
+            rows = await connection.fetch("SELECT user_id, array_agg(id ORDER BY id) FROM favorites GROUP BY user_id")
+        return {row[0]: row[1] for row in rows}
+
+    async def all_sent(self) -> None:
+        async with asyncio.timeout(120), self.both.database() as connection:
+            while await connection.fetchval("SELECT count(*) FROM outbox"):
+                await asyncio.sleep(0.05)
+
+    async def all_followed(self) -> None:
+        """Until favorites-api knows who is deleted."""
+        async with asyncio.timeout(60), self.both.database("favorites") as connection:
+            while {row["customer_id"] for row in await connection.fetch(_KNOWN_DELETED)} != self.deleted:
+                await asyncio.sleep(0.1)
+
+
+_LINKED = """
+SELECT c.id FROM customers c JOIN legacy_customers m ON m.customer_id = c.id
+WHERE c.deleted_at IS NULL ORDER BY c.id LIMIT $1
+"""
+_KNOWN_DELETED = "SELECT customer_id FROM deleted_customers WHERE deleted_at IS NOT NULL"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(Form(2_000, 100, 40), id="short"),
+        pytest.param(Form(78_553, 1_000, 2_000), id="78,553 customers", marks=pytest.mark.prove),
+    ],
+)
+async def upgrade(request: pytest.FixtureRequest) -> AsyncIterator[Upgrade]:
+    form: Form = request.param
+    rows = [tuple(person) for person in people.generate(SEED, form.customers)]
+    settings = {"IMPORT_RANGE_ROWS": str(form.rows_per_range), "IMPORT_RANGES_IN_FLIGHT": "4"}
+    with leftovers.folder("vapteke-tests-") as folder:
+        async with vaptekesync.serve(rows) as legacy, releases(EARLIER, folder, legacy, **settings) as both:
+            upgrade = Upgrade(form, both, legacy)
+            await upgrade.happen()
+            yield upgrade
+
+
+async def test_each_release_ran_its_own_code(upgrade: Upgrade) -> None:
+    old, new = upgrade.both.old, upgrade.both.new
+
+    assert (old.is_of(old.sources), new.is_of(old.sources)) == (True, False)
+
+
+async def test_records_and_changes_were_waiting(upgrade: Upgrade) -> None:
+    assert all(upgrade.waiting.values()), upgrade.waiting
+
+
+async def test_every_write_was_answered_and_the_old_token_was_accepted(upgrade: Upgrade) -> None:
+    assert set(upgrade.answers) == {200}
+    assert upgrade.answers[200] > 20
+
+
+async def test_no_process_ended_by_itself(upgrade: Upgrade) -> None:
+    assert upgrade.deaths.total() == 0, upgrade.deaths
+
+
+async def test_every_import_accounts_for_every_row(upgrade: Upgrade) -> None:
+    ends = {name: (job["status"], job["error"], job["read"]) for name, job in upgrade.jobs.items()}
+
+    assert ends == dict.fromkeys(upgrade.jobs, ("completed", None, upgrade.form.customers))
+
+
+async def test_the_same_rows_again_change_nothing(upgrade: Upgrade) -> None:
+    last = upgrade.jobs["the same again"]
+
+    assert (last["created"], last["updated"], last["skipped"]) == (0, 0, len(upgrade.deleted))
+
+
+async def test_no_customer_is_lost(upgrade: Upgrade) -> None:
+    assert upgrade.living - await upgrade.customers() == upgrade.deleted & upgrade.living
+
+
+async def test_favorites_are_the_same_and_follow_their_customers(upgrade: Upgrade) -> None:
+    await upgrade.all_followed()
+
+    shown = {
+        customer_id: (await upgrade.call("GET", f"{FAVORITES}?user_id={customer_id}"))["count"]
+        for customer_id in upgrade.favorites
+    }
+
+    assert await upgrade.marked() == upgrade.favorites
+    assert {customer_id for customer_id, count in shown.items() if not count} == upgrade.deleted & shown.keys()
+
+
+async def test_no_follower_diverges(upgrade: Upgrade) -> None:
+    told = rebuilt(await customers_topic.read(upgrade.both.bootstrap))
+    async with upgrade.both.database() as connection:
+        held = await customers_topic.held(connection)
+
+    assert unlike(told, held)[:3] == []
+
+
+async def test_the_imports_of_before_are_told_as_they_were(upgrade: Upgrade) -> None:
+    after = {job["id"]: job for job in await upgrade.ended_imports()}
+
+    assert {job["status"] for job in upgrade.history} == {"completed", "cancelled"}
+    assert [after[job["id"]] | job for job in upgrade.history] == [after[job["id"]] for job in upgrade.history]

@@ -1,0 +1,177 @@
+"""Two releases over one Postgres and one Kafka: an earlier one, from the history, and the one that is checked out."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from running_stack import place_of
+from vapteke_local import pieces, places, processes, services
+from vapteke_local.kafka import client_options
+from vapteke_local.processes import Process, Program
+from vapteke_local.services import Service, Surroundings
+from vapteke_local.vaptekesync.server import Server
+from vapteke_shared.topics import Topic
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("shared", "services/customers-api", "services/favorites-api", "services/legacy-importer")
+SECRET_KEY = "a key for the tests of an upgrade, made up"
+PROCESSES = {
+    "customers-api serve": "customers-api",
+    "favorites-api serve": "favorites-api",
+    "customers-api work": "customers-api",
+    "favorites-api work": "favorites-api",
+    "legacy-importer work": "legacy-importer",
+}
+
+
+def checked_out(commit: str, folder: Path) -> Path:
+    """The commit's tree, in the folder. Skips the test where there is no history."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed: an earlier release cannot be had from the history")
+    archive = subprocess.run(["git", "archive", commit, *SOURCES], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode:
+        pytest.skip(f"the commit {commit} cannot be had from the history: {archive.stderr.decode().strip()}")
+    subprocess.run(["tar", "-x", "-C", places.made(folder)], input=archive.stdout, check=True)
+    return folder
+
+
+@dataclass
+class Release:
+    """One release's processes, each started and stopped by its name in PROCESSES."""
+
+    name: str
+    around: Surroundings
+    sources: Path | None = None
+    """None: what is checked out."""
+    running: dict[str, tuple[Process, Service]] = field(default_factory=dict)
+    ready: set[str] = field(default_factory=set)
+
+    async def prepare(self) -> None:
+        """Topics and migrations."""
+        await asyncio.gather(*(processes.run(self._ours(each), timeout=120) for each in services.commands(self.around)))
+
+    async def start(self, *names: str) -> None:
+        """Those named, or all; returns when each is ready."""
+        await asyncio.gather(*(self._start(name) for name in names or PROCESSES))
+
+    async def _start(self, name: str) -> None:
+        service = self._service(name)
+        process = Process(self._ours(service.program))
+        await process.start()
+        self.running[name] = process, service
+        await processes.until_ready(process, service.ready, timeout=120)
+        self.ready.add(name)
+
+    def _service(self, name: str) -> Service:
+        if name.endswith(" serve"):
+            return services.serving(self.around, PROCESSES[name])
+        return services.working(self.around, PROCESSES[name], f"{self.name} {name}", 1)[0]
+
+    async def stop(self, *names: str) -> None:
+        """Those named, or all that run."""
+        self.ready -= {*(names or self.running)}
+        stopped = [self.running.pop(name)[0] for name in names or [*self.running]]
+        await asyncio.gather(*(process.stop() for process in stopped))
+
+    def deaths(self) -> dict[str, int]:
+        """By name, how often each that runs has ended by itself."""
+        return {name: process.deaths for name, (process, _) in self.running.items()}
+
+    def url(self, name: str) -> str:
+        return self.running[name][1].url
+
+    def _ours(self, program: Program) -> Program:
+        """Before the installed sources come those of the release."""
+        if self.sources is None:
+            return program
+        sources = os.pathsep.join(str(self.sources / part / "src") for part in SOURCES)
+        return replace(program, env={**(program.env or {}), "PYTHONPATH": sources})
+
+    def output(self, service: str, *arguments: str) -> str:
+        """Of a command of the service."""
+        variables = services.variables(self.around)[service]
+        return self._run(Path(sys.executable).parent / service, *arguments, **variables)
+
+    def is_of(self, folder: Path | None) -> bool:
+        """Whether its code is in the folder."""
+        found = self._run(sys.executable, "-c", "import customers_api; print(customers_api.__file__)")
+        return folder is not None and Path(found).is_relative_to(folder)
+
+    def _run(self, *command: str | Path, **variables: str) -> str:
+        program = self._ours(Program(name="", command=command, log=Path(), env={**os.environ, **variables}))
+        done = subprocess.run(program.command, env=program.env, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+
+@dataclass
+class Releases:
+    old: Release
+    new: Release
+    dsn: str
+    kafka: Mapping[str, str]
+    """The variables by which it is found."""
+
+    @property
+    def bootstrap(self) -> list[str]:
+        return self.kafka["KAFKA_BOOTSTRAP_SERVERS"].split(",")
+
+    @asynccontextmanager
+    async def database(self, schema: str = "customers") -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(self.dsn, server_settings={"search_path": schema})
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def unread(self, topic: Topic, schema: str) -> int:
+        """Records that the service of this schema has yet to take."""
+        places_ = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+        consumer = AIOKafkaConsumer(**client_options(self.kafka))
+        await consumer.start()
+        try:
+            ends = await consumer.end_offsets(places_)
+        finally:
+            await consumer.stop()
+        async with self.database(schema) as connection:
+            taken = await connection.fetchval(
+                "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets WHERE topic = $1", topic.name
+            )
+        return sum(ends.values()) - int(taken)
+
+
+def _nothing(_: object) -> None:
+    """Nobody is told of a start."""
+
+
+@asynccontextmanager
+async def releases(commit: str, folder: Path, legacy: Server, **variables: str) -> AsyncIterator[Releases]:
+    """Nothing of either release runs yet."""
+    sources = checked_out(commit, folder / "sources")
+    async with AsyncExitStack() as exits:
+        database = await exits.enter_async_context(pieces.own_postgres(folder, None, _nothing, _nothing))
+        brokers = await exits.enter_async_context(pieces.own_kafka(folder, 1, None, _nothing, _nothing))
+        common = {**database.env, **brokers.env, **place_of(legacy), "SECRET_KEY": SECRET_KEY, **variables}
+        old, new = (
+            Surroundings(common=common, database=database, data=places.made(folder / name)) for name in ("old", "new")
+        )
+        both = Releases(Release("old", old, sources), Release("new", new), database.dsn, brokers.env)
+        try:
+            yield both
+        finally:
+            await asyncio.gather(both.old.stop(), both.new.stop())
+
+
+def client(url: str, token: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=False
+    )
