@@ -1,5 +1,6 @@
 """Imports as they are watched: history and rejections, with paging and filters; and cancelling over REST."""
 
+import json
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -108,3 +109,16 @@ async def test_an_import_is_cancelled_until_it_has_ended(
     assert (first.status_code, first.json()["id"]) == (202, str(running))
     assert (late.status_code, late.json()["code"]) == (409, "import_ended")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "import_not_found")
+
+
+async def test_whose_rows_were_rejected_and_who_holds_the_phone_is_on_record(
+    client: httpx.AsyncClient, ended: UUID, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await client.get(f"{IMPORTS}{ended}/rejections/")
+    await client.get(f"{IMPORTS}{ended}/rejections/?customer_id=7&legacy_id=8")
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"audit"' in line]
+    assert [(line["event"], line["import_id"], line["ids"], line["legacy_ids"]) for line in lines] == [
+        ("imports.rejections", str(ended), [1, 2], [1, 2, 3]),
+        ("imports.rejections", str(ended), [7], [8]),
+    ]

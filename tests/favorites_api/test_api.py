@@ -497,7 +497,10 @@ async def test_who_did_what_to_whose_favorites_is_on_record(
     assert [(line["subject"], line["event"], line["ids"]) for line in lines] == [
         ("tester", "favorites.add", [14738]),
         ("tester", "favorites.add", [14738]),
+        ("tester", "favorites.read", [14738]),
+        ("tester", "favorites.add", [3]),
         ("tester", "favorites.add", [14722]),
+        ("tester", "favorites.add", [3]),
         ("tester", "favorites.check", [14722]),
         ("tester", "favorites.list", [14722, 14738]),
         ("tester", "favorites.list", [14722]),
@@ -506,5 +509,6 @@ async def test_who_did_what_to_whose_favorites_is_on_record(
         ("tester", "favorites.delete", [14722, 14738]),
         ("tester", "favorites.delete", []),
     ]
-    names = {"subject", "event", "ids", "trace_id", "level", "logger", "timestamp"}
-    assert all(line.keys() == names for line in lines)
+    assert [line["refused"] for line in lines if "refused" in line] == ["customer_not_found"] * 2
+    names = {"subject", "address", "event", "ids", "trace_id", "level", "logger", "timestamp"}
+    assert all(line.keys() - {"refused"} == names for line in lines)

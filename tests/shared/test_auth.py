@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from tokens_for import SECRET_KEY, SETTINGS, bearer, header
 from vapteke_local import places
-from vapteke_shared import auth, problems, processes, tokens
+from vapteke_shared import auth, callers, problems, processes, tokens
 from vapteke_shared.settings import AuthSettings, load
 from vapteke_shared.tokens import LEEWAY_SECONDS, TokenRefused, Verifier
 
@@ -31,7 +31,7 @@ def service(settings: AuthSettings = SETTINGS) -> FastAPI:
 
     @app.get("/things/", dependencies=[auth.needs("customers:read")])
     async def read(request: Request) -> str:
-        return auth.principal(request).subject
+        return callers.principal(request).subject
 
     @app.post("/things/", dependencies=[auth.needs("customers:write")])
     async def write() -> None:

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 from tokens_for import SETTINGS, bearer
-from vapteke_shared import auth, problems
+from vapteke_shared import auth, callers, problems
 from vapteke_shared.quick import QuickRoute
 
 TRACE = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
@@ -24,7 +24,7 @@ Note = Annotated[str, Header(max_length=5)]
 
 
 async def thing(request: Request, number: Number, a_day: Day = None, note: Note = "none") -> Response:
-    return JSONResponse([number, a_day and a_day.isoformat(), note, auth.principal(request).subject])
+    return JSONResponse([number, a_day and a_day.isoformat(), note, callers.principal(request).subject])
 
 
 def service(kind: type[APIRoute]) -> FastAPI:

@@ -1,38 +1,23 @@
-"""Who read or changed whom: one line of JSON on standard output for every such request, with ids and no data."""
+"""Who read or changed whom: one line of the audit for every such request, with ids and no data."""
 
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from typing import Any
 
-import msgspec
 from fastapi import Request
 
-from vapteke_shared import auth, problems
-
-_encode = msgspec.json.Encoder().encode
+from vapteke_shared import audit_lines, callers, problems
 
 
-class Unrecorded(Exception):
-    """Standard output does not take the line."""
+def record(request: Request, action: str, ids: Sequence[int | str], **more: Any) -> None:
+    """Log that the request's principal did `action`, such as `customers.read`, to these people; `more` are fields.
 
-
-def record(request: Request, action: str, ids: Sequence[int | str]) -> None:
-    """Log that the request's principal did `action`, such as `customers.read`, to these people.
-
-    Raises Unrecorded: what cannot be put on record is not shown; a change is made by then. No logger stands between,
-    as LOG_LEVEL must not silence it, and it would cost more than all the rest.
+    Raises Unrecorded: what cannot be put on record is not shown; a change is made by then.
     """
-    line = {
-        "subject": auth.principal(request).subject,
+    fields = {
+        "subject": callers.principal(request).subject,
+        "address": request.scope.get("address"),
         "ids": ids,
         "trace_id": problems.trace_id(request),
-        "event": action,
-        "level": "info",
-        "logger": "audit",
-        "timestamp": datetime.now(UTC),
+        **more,
     }
-    try:
-        sys.stdout.write(_encode(line).decode() + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        raise Unrecorded(type(error).__name__) from None
+    audit_lines.write(action, fields)

@@ -1,7 +1,7 @@
 """Who may ask for what: every path but the public ones wants a bearer token, every route a scope."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Security
@@ -11,14 +11,14 @@ from fastapi.security.base import SecurityBase
 from prometheus_client import Gauge
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vapteke_shared import logs, problems
+from vapteke_shared import callers, logs, problems, refusals
+from vapteke_shared.callers import CHALLENGE, NO_TOKEN, Network
 from vapteke_shared.problems import ProblemError
 from vapteke_shared.scopes import SCOPES
 from vapteke_shared.settings import AuthSettings
 from vapteke_shared.tokens import Principal, TokenRefused, Verifier
 
 OFF: Final = "AUTH_ENABLED=false: everybody who can connect has the scopes of AUTH_ANONYMOUS_SCOPES, without a token"
-_CHALLENGE: Final = 'Bearer realm="vapteke"'
 _ENABLED = Gauge("vapteke_auth_enabled", "1: callers need a token; 0: AUTH_ENABLED=false")
 
 log = logs.get(__name__)
@@ -42,7 +42,8 @@ def protect(app: FastAPI, settings: AuthSettings, audience: str, public: Collect
     if unprotected:
         raise Unprotected(f"neither a scope nor public: {', '.join(unprotected)}")
     _ENABLED.set(settings.auth_enabled)
-    app.add_middleware(Authentication, identify=_identification(settings, audience), public=public)
+    identify = _identification(settings, audience)
+    app.add_middleware(Authentication, identify=identify, public=public, proxies=settings.trusted_proxies)
 
 
 def _identification(settings: AuthSettings, audience: str) -> Callable[[Scope], Principal]:
@@ -62,17 +63,6 @@ def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
         yield str(route.path), [need.scope for need in needed if isinstance(need, Needs)]
 
 
-def principal(request: Request) -> Principal:
-    """Who asks. Raises ProblemError on a public path, where nobody was asked for."""
-    known = request.scope.get("principal")
-    if not isinstance(known, Principal):
-        raise ProblemError(401, "token_required", _NO_TOKEN, {"WWW-Authenticate": _CHALLENGE})
-    return known
-
-
-_NO_TOKEN = "This call wants a bearer token in the Authorization header."
-
-
 class Needs(SecurityBase):
     """Looks for a scope in the token, and shows it in OpenAPI."""
 
@@ -85,8 +75,8 @@ class Needs(SecurityBase):
         self.scope = scope
 
     async def __call__(self, request: Request) -> None:
-        if self.scope not in principal(request).scopes:
-            challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{self.scope}"'
+        if self.scope not in callers.principal(request).scopes:
+            challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{self.scope}"'
             detail = f"The token lacks the scope {self.scope}."
             raise ProblemError(403, "insufficient_scope", detail, {"WWW-Authenticate": challenge})
 
@@ -94,31 +84,42 @@ class Needs(SecurityBase):
 class Authentication:
     """Stands before all routing: a path that does not exist is no stranger's business either."""
 
-    def __init__(self, app: ASGIApp, identify: Callable[[Scope], Principal], public: Collection[str]) -> None:
-        self._app, self._identify, self._public = app, identify, frozenset(public)
+    def __init__(
+        self,
+        app: ASGIApp,
+        identify: Callable[[Scope], Principal],
+        public: Collection[str],
+        proxies: Sequence[Network],
+    ) -> None:
+        self._app, self._identify, self._public, self._proxies = app, identify, frozenset(public), proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in self._public:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        scope["address"] = callers.address(scope, self._proxies)
+        if scope["path"] not in self._public:
             try:
                 scope["principal"] = self._identify(scope)
             except ProblemError as refusal:
-                request = Request(scope)
-                answer = problems.answer(request, refusal.status, refusal.code, refusal.detail, refusal.headers)
-                await answer(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+                return await _refused(Request(scope), refusal)(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+def _refused(request: Request, refusal: ProblemError) -> ASGIApp:
+    refusals.record(request, refusal.status, refusal.code, problems.trace_id(request))
+    return problems.answer(request, refusal.status, refusal.code, refusal.detail, refusal.headers)
 
 
 def _identified(verifier: Verifier, scope: Scope) -> Principal:
     """Raises ProblemError."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     if not given:
-        raise ProblemError(401, "token_required", _NO_TOKEN, {"WWW-Authenticate": _CHALLENGE})
+        raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})
     if len(given) > 1:
         raise _invalid("There is more than one Authorization header.")
     scheme, _, token = given[0].partition(b" ")
     if scheme.lower() != b"bearer":
-        raise ProblemError(401, "token_required", _NO_TOKEN, {"WWW-Authenticate": _CHALLENGE})
+        raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})
     try:
         return verifier.principal(token.strip())
     except TokenRefused as refusal:
@@ -126,5 +127,5 @@ def _identified(verifier: Verifier, scope: Scope) -> Principal:
 
 
 def _invalid(detail: str) -> ProblemError:
-    challenge = f'{_CHALLENGE}, error="invalid_token", error_description="{detail}"'
+    challenge = f'{CHALLENGE}, error="invalid_token", error_description="{detail}"'
     return ProblemError(401, "invalid_token", detail, {"WWW-Authenticate": challenge})

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from vapteke_shared import logs
+from vapteke_shared import logs, refusals
 
 log = logs.get(__name__)
 
@@ -129,6 +129,8 @@ _HTTP = {
 
 
 async def _on_problem(request: Request, error: Any) -> Response:
+    if error.status in refusals.STATUSES:
+        refusals.record(request, error.status, error.code, trace_id(request))
     return answer(request, error.status, error.code, error.detail, error.headers, extensions=error.extensions)
 
 

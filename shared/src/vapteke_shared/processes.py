@@ -59,6 +59,7 @@ async def _served(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn believes every process of this machine; `callers` believes TRUSTED_PROXIES
         ws="none",  # we have none, and uvicorn would log the query of every attempt
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=grace_seconds,

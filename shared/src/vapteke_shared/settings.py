@@ -8,6 +8,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     StringConstraints,
     ValidationError,
@@ -88,6 +89,11 @@ class AuthSettings(Settings):
         "vapteke",
         description="an audience (`aud`) that every service accepts beside its own name, for older tokens, with a "
         "warning; `none`: its own name alone",
+    )
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_split)] = Field(
+        [],
+        description="addresses or networks of the proxies whose X-Forwarded-For is believed, comma-separated; none: "
+        "the caller's address is the peer's",
     )
     secret_key: Annotated[SecretStr | None, Field(validate_default=True)] = Field(
         None, description=f"signs the bearer tokens: at least {_KEY_BYTES} bytes; required unless AUTH_ENABLED=false"

@@ -9,6 +9,7 @@ from fastapi import Body, Header, Path, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared import answers, audit, auth, openapi, rest
 from vapteke_shared.fields import INT64
+from vapteke_shared.problems import ProblemError
 from vapteke_shared.queries import Digits
 
 from customers_api import customers, etags, schemas
@@ -58,7 +59,7 @@ Change = Annotated[
 )
 async def create_customer(request: Request, body: NewCustomer) -> Response:
     """Only the phone is required. The phone of a deleted customer is free; `customer_id` of a 409 is who has it."""
-    async with _writing(request) as connection:
+    async with _on_record(request, "customers.create") as connection:
         customer = await customers.create(connection, body.phone, body.model_dump(exclude={"phone"}))
     audit.record(request, "customers.create", [customer["id"]])
     return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
@@ -76,7 +77,7 @@ async def create_customer(request: Request, body: NewCustomer) -> Response:
 )
 async def get_customer(request: Request, customer_id: CustomerId, if_none_match: IfNoneMatch = None) -> Response:
     """The customer, if not deleted."""
-    async with rest.connection(request) as connection:
+    async with _on_record(request, "customers.read", customer_id) as connection:
         customer = await customers.get(connection, customer_id)
     audit.record(request, "customers.read", [customer_id])
     if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
@@ -101,12 +102,16 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
 async def change_customer(
     request: Request, customer_id: CustomerId, body: Change, if_match: IfMatch = None
 ) -> Response:
-    """Absent fields stay, `null` clears one. What is equal already is not written. A phone is changed alone."""
+    """Absent fields stay, `null` clears one. What is equal already is not written. A phone is changed alone.
+
+    The answer of a profile change shows the whole customer: who may write may read the customer that it writes.
+    """
     if isinstance(body, PhoneChange):
         return await _change_phone(request, customer_id, body.phone, if_match)
-    async with _writing(request) as connection:
+    async with _on_record(request, "customers.update", customer_id) as connection:
         customer = await customers.update(connection, customer_id, body.model_dump(exclude_unset=True), if_match)
     audit.record(request, "customers.update", [customer_id])
+    audit.record(request, "customers.read", [customer_id])
     return _answer(customer)
 
 
@@ -138,7 +143,7 @@ async def change_phone(
 )
 async def delete_customer(request: Request, customer_id: CustomerId, if_match: IfMatch = None) -> Response:
     """The customer is kept and can be restored; its phone is free for others."""
-    async with _writing(request) as connection:
+    async with _on_record(request, "customers.delete", customer_id) as connection:
         written = await customers.delete(connection, customer_id, if_match)
     audit.record(request, "customers.delete", written.ids)
     return _done("The customer has been deleted.")
@@ -156,27 +161,31 @@ async def restore_customer(request: Request, customer_id: CustomerId) -> Respons
     A phone that the API gave must still be free (409 else, `customer_id` is who has it); one from an import goes to
     whom the import's rule gives it, so the customer may come back without.
     """
-    async with _writing(request) as connection:
+    async with _on_record(request, "customers.restore", customer_id) as connection:
         customer, ids = await customers.restore(connection, customer_id)
     audit.record(request, "customers.restore", ids)
+    audit.record(request, "customers.read", [customer_id])
     return _answer(customer)
 
 
 async def _change_phone(request: Request, customer_id: int, phone: str, if_match: str | None) -> Response:
-    async with _writing(request) as connection:
+    async with _on_record(request, "customers.phone_change", customer_id) as connection:
         written = await customers.change_phone(connection, customer_id, phone, if_match)
     audit.record(request, "customers.phone_change", written.ids)
     return _done("The phone has been changed.", {"ETag": etags.of(written.version)})
 
 
 @asynccontextmanager
-async def _writing(request: Request) -> AsyncIterator[asyncpg.Connection]:
-    """A connection. Who is told that another has the phone has read something of a person."""
+async def _on_record(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
+    """A connection. A refusal is on record too: it tells whether the customer is there, or who has the phone."""
     try:
         async with rest.connection(request) as connection:
             yield connection
     except PhoneTaken as taken:
-        audit.record(request, "customers.phone_taken", [taken.holder_id])
+        audit.record(request, "customers.phone_taken", [taken.holder_id, *ids])
+        raise
+    except ProblemError as refusal:
+        audit.record(request, action, ids, refused=refusal.code)
         raise
 
 

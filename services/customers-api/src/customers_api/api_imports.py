@@ -8,6 +8,7 @@ from vapteke_shared import audit, auth, openapi, queries, rest
 from vapteke_shared.problems import ProblemError
 
 from customers_api import import_lists, imports
+from customers_api.import_lists import Rows
 from customers_api.schemas import (
     Import,
     ImportId,
@@ -104,6 +105,7 @@ async def list_rejections(request: Request, import_id: ImportId) -> RejectionLis
         if await import_lists.find(connection, import_id) is None:
             raise _no_import()
         rows, count = await import_lists.rejections(connection, import_id, asked.filters(), asked.limit, asked.offset)
+    _record_rejections(request, import_id, asked, rows)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
 
 
@@ -121,9 +123,8 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     """
     async with rest.connection(request) as connection, connection.transaction():
         await imports.cancel(connection, import_id)
-    job = await get_import(request, import_id)
     audit.record(request, "imports.cancel", [str(import_id)])
-    return job
+    return await get_import(request, import_id)
 
 
 async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
@@ -132,6 +133,14 @@ async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
         job, new = await imports.request(connection, request.app.state.settings.import_range_rows)
     audit.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
     return job, new
+
+
+def _record_rejections(request: Request, import_id: UUID, asked: RejectionQuery, rows: Rows) -> None:
+    """Whose rows they are and who holds a phone that they name; `legacy_ids` are theirs in vAptekeSync."""
+    found = {row[name] for row in rows for name in ("customer_id", "other_customer_id")} - {None}
+    legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
+    ids, legacy_ids = sorted(found.union(asked.customer_id or ())), sorted(legacy.union(asked.legacy_id or ()))
+    audit.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
 
 
 def _no_import() -> ProblemError:

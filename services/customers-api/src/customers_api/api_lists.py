@@ -1,6 +1,6 @@
 """The REST door to many customers at once (contract, section Customers)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import asyncpg
@@ -54,7 +54,7 @@ async def list_customers(request: Request) -> Response:
         page = await customer_lists.page(
             connection, filters, query.limit, after=place.after, offset=query.offset, counted=query.count
         )
-    audit.record(request, "customers.list", [row["id"] for row in page.rows])
+    audit.record(request, "customers.list", _asked_and_found(query.id or (), page.rows))
     headers = {"Updated-Until": answers.instant(place.until)} if followed else {}
     shown = [name for parameter, name in _SHOWN.items() if parameter in filters]
     return lists.answer(request, query, page, [_item(row, shown) for row in page.rows], place, headers)
@@ -108,6 +108,11 @@ async def look_up_customers(request: Request, body: Lookup) -> Response:
             asked = {customer_id: customer_id for customer_id in body.ids}
             rows = await customer_lists.find_by_ids(connection, list(asked))
             found = {row["id"] for row in rows}
-    audit.record(request, "customers.lookup", [row["id"] for row in rows])
+    audit.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
     missing = [given for given, known_as in asked.items() if known_as not in found]
     return answers.json_response({"items": [customers.shown(row) for row in rows], "missing": missing})
+
+
+def _asked_and_found(asked: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:
+    """Who is not found has been read, too: the answer tells that there is no such customer, or that it is deleted."""
+    return sorted({*asked, *(row["id"] for row in rows)})

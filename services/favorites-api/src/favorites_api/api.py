@@ -1,6 +1,6 @@
 """The REST door (contract, section Favorites). What people mark in a pharmacy is personal: each call is on record."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import asyncpg
@@ -8,6 +8,7 @@ from fastapi import Body, Request, Response
 from vapteke_shared import answers, audit, auth, lists, openapi, queries, rest
 
 from favorites_api import favorites, schemas
+from favorites_api.favorites import CustomerGone
 from favorites_api.schemas import (
     AddedFavorites,
     Checked,
@@ -69,9 +70,7 @@ async def list_favorites(request: Request) -> Response:
 )
 async def add_favorite(request: Request, body: NewFavorite) -> Response:
     """Adding twice gives the same favorite. A customer never heard of is accepted, a deleted one is not."""
-    async with rest.connection(request) as connection:
-        [favorite] = await favorites.add(connection, body.user_id, [body.item_id])
-    audit.record(request, "favorites.add", [body.user_id])
+    [favorite] = await _add(request, body.user_id, [body.item_id])
     return answers.json_response(_shown(favorite), 201 if favorite["created"] else 200)
 
 
@@ -83,9 +82,7 @@ async def add_favorite(request: Request, body: NewFavorite) -> Response:
 )
 async def add_favorites(request: Request, body: NewFavorites) -> Response:
     """All or nothing; `outcome` tells what is new."""
-    async with rest.connection(request) as connection:
-        rows = await favorites.add(connection, body.user_id, body.item_ids)
-    audit.record(request, "favorites.add", [body.user_id])
+    rows = await _add(request, body.user_id, body.item_ids)
     outcomes = {True: "created", False: "existed"}
     return answers.json_response({"items": [{**_shown(row), "outcome": outcomes[row["created"]]} for row in rows]})
 
@@ -123,6 +120,20 @@ async def delete_favorites(
         rows = await favorites.delete(connection, body.id if body else asked)
     _record(request, "favorites.delete", rows)
     return answers.json_response({"success": True, "message": None, "data": {"count_deleted": len(rows)}})
+
+
+async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
+    """A favorite that was there already is read, as its `created_at` is shown. That the customer is deleted is told."""
+    try:
+        async with rest.connection(request) as connection:
+            rows = await favorites.add(connection, user_id, item_ids)
+    except CustomerGone as gone:
+        audit.record(request, "favorites.add", [user_id], refused=gone.code)
+        raise
+    audit.record(request, "favorites.add", [user_id])
+    if not all(row["created"] for row in rows):
+        audit.record(request, "favorites.read", [user_id])
+    return rows
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
