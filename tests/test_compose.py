@@ -69,7 +69,9 @@ def test_everything_is_a_job_or_runs_on_with_its_health_watched(name: str) -> No
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_process_starts_with_what_its_container_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     service = SERVICES[name]
-    environment = _written(service["env_file"]) | service["environment"]
+    environment = _written(service["env_file"]) | {
+        name: _filled_in(value) for name, value in service["environment"].items()
+    }
     secrets = dict.fromkeys(_secrets(service), SECRET)
 
     assert loaded(PROCESSES[_command(name, service)], environment | secrets, monkeypatch)
@@ -83,6 +85,15 @@ def test_no_process_is_given_a_secret_or_variable_that_it_does_not_know(name: st
 
     assert service["environment"].keys() <= known_to_its_image
     assert _secrets(service) <= variables(PROCESSES[_command(name, service)])
+
+
+def test_the_gateways_network_is_what_the_services_believe_and_holds_nothing_else() -> None:
+    [network] = COMPOSE["networks"]["gateway"]["ipam"]["config"]
+    on_it = {name for name, one in COMPOSE["services"].items() if "gateway" in one.get("networks", ())}
+
+    assert on_it == {"gateway", "customers-api", "favorites-api"}
+    for name in on_it - {"gateway"}:
+        assert SERVICES[name]["environment"]["TRUSTED_PROXIES"] == network["subnet"]
 
 
 @pytest.mark.parametrize("lock", ["deploy/build.lock", *(f"services/{image}/requirements.lock" for image in IMAGES)])

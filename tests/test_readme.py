@@ -30,6 +30,7 @@ PROCESSES: dict[str, type[Settings]] = {
 ORDER = [
     "secret",
     "auth",
+    "trusted",
     "postgres",
     "kafka",
     "vaptekesync",
