@@ -38,6 +38,7 @@ ORDER = [
     "import",
     "imports",
     "http",
+    "cors",
     "docs",
     "metrics",
     "log",

@@ -445,7 +445,12 @@ async def test_a_body_must_be_json_and_small(nowhere: httpx.AsyncClient, method:
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("PUT", URL, "DELETE, GET, POST"), ("PATCH", f"{URL}1/", None), ("GET", BULK, "POST"), ("DELETE", CHECK, "POST")],
+    [
+        ("PUT", URL, "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("PATCH", f"{URL}1/", None),
+        ("GET", BULK, "OPTIONS, POST"),
+        ("DELETE", CHECK, "OPTIONS, POST"),
+    ],
 )
 async def test_what_is_not_there_is_a_problem(
     nowhere: httpx.AsyncClient, method: str, path: str, allowed: str | None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 from legacy_importer.settings import LegacySettings, WorkSettings
-from vapteke_shared.settings import KafkaSettings, PostgresOwnerSettings, Settings, load
+from vapteke_shared.settings import HttpSettings, KafkaSettings, PostgresOwnerSettings, Settings, load
 
 SECRET = "s3cret-v4lue"
 RIGHT = {
@@ -27,7 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 
     def set_all(**changed: str | None) -> None:
         for name in list(os.environ):
-            if name.startswith(("VAPTEKESYNC_", "MSSQL_", "KAFKA_", "POSTGRES_", "METRICS_", "LOG_LEVEL")):
+            if name.startswith(("VAPTEKESYNC_", "MSSQL_", "KAFKA_", "POSTGRES_", "METRICS_", "LOG_LEVEL", "CORS_")):
                 monkeypatch.delenv(name)
         for name, value in (RIGHT | changed).items():
             if value is not None:
@@ -104,6 +104,47 @@ def test_a_senseless_value_is_named_and_never_told(environment: Environment, nam
     assert line.startswith(f"configuration: {name}")
     assert SECRET not in line
     assert "\n" not in line
+
+
+ORIGINS = "https://shop.example.com, http://localhost:3000,http://[::1]:5173,"
+
+
+def test_exact_origins_are_allowed(environment: Environment) -> None:
+    environment(CORS_ALLOWED_ORIGINS=ORIGINS)
+
+    assert load(HttpSettings).cors_allowed_origins == [
+        "https://shop.example.com",
+        "http://localhost:3000",
+        "http://[::1]:5173",
+    ]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "shop.example.com",
+        "https://shop.example.com/",
+        "https://shop.example.com/page",
+        "https://*.example.com",
+        "https://Shop.example.com",
+        "https://user@shop.example.com",
+        "https://shop.example.com:443",
+        "http://shop.example.com:80",
+        "https://магазин.example.com",
+        "ftp://shop.example.com",
+        "https://shop.example.com https://other.example.com",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_ends_the_start(environment: Environment, origin: str) -> None:
+    environment(CORS_ALLOWED_ORIGINS=f"https://right.example.com,{origin}")
+
+    line = line_of(HttpSettings)
+
+    assert line.startswith("configuration: CORS_ALLOWED_ORIGINS")
+    assert "\n" not in line
+    assert origin == "*" or origin not in line
 
 
 def test_all_wrong_variables_are_named_at_once(environment: Environment) -> None:

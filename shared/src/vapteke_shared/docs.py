@@ -48,7 +48,7 @@ _POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_HEADERS: Final = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+_HEADERS: Final = {"Content-Security-Policy": _POLICY}
 
 
 def install(app: FastAPI, enabled: bool, asyncapi: Mapping[str, Any]) -> None:

@@ -79,7 +79,8 @@ def answer(
 
 def _link(request: Request, query: ListQuery, following: Place) -> str:
     cursor = cursors.encode(following, _made_for(request, query), _keys(request)[0])
-    given = [(name, value) for name, value in request.query_params.multi_items() if name not in ("cursor", "offset")]
+    replaced = ("cursor", "offset", queries.CACHE_BUSTER)
+    given = [(name, value) for name, value in request.query_params.multi_items() if name not in replaced]
     return f'<{request.url.path}?{urlencode([*given, ("cursor", cursor)])}>; rel="next"'
 
 

@@ -2,8 +2,9 @@
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from vapteke_shared import logs, refusals
+
+_MAX_FAULTS = 20
+_MAX_NAME, _MAX_PATH = 60, 500
 
 log = logs.get(__name__)
 
@@ -99,7 +103,7 @@ def answer(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.url.path,
+        instance=_shortened(request.url.path, _MAX_PATH),
         code=code,
         trace_id=trace_id(request),
         errors=list(errors) if errors else None,
@@ -138,6 +142,8 @@ async def _on_http(request: Request, error: Any) -> Response:
     status = 422 if error.status_code == 400 else error.status_code  # FastAPI's 400: a body that is no JSON
     code, detail = _HTTP.get(status, ("http_error", HTTPStatus(status).phrase))
     headers = {"Allow": ", ".join(_methods(request))} if status == 405 else error.headers
+    if status == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
     return answer(request, status, code, detail, headers)
 
 
@@ -145,18 +151,35 @@ def _methods(request: Request) -> list[str]:
     """All that the path answers: Starlette names those of one route only."""
     routes = [context.route for context in iter_route_contexts(request.app.routes)]
     here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for route in here for method in getattr(route, "methods", None) or ()})
+    named = {method for route in here for method in getattr(route, "methods", None) or ()}
+    return sorted({*named, "OPTIONS", *(["HEAD"] if "GET" in named else [])})
 
 
 async def _on_validation(request: Request, error: Any) -> Response:
-    faults = [FieldFault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in error.errors()]
-    return answer(request, 422, "invalid_request", "The request cannot be understood; see errors.", errors=faults)
+    found = error.errors()
+    faults = [FieldFault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in found[:_MAX_FAULTS]]
+    more = f" There are {len(found) - _MAX_FAULTS} more." if len(found) > _MAX_FAULTS else ""
+    detail = f"The request cannot be understood; see errors.{more}"
+    return answer(request, 422, "invalid_request", detail, errors=faults)
 
 
 def _pointer(place: Sequence[int | str]) -> str:
     """A JSON pointer (RFC 6901). Pydantic names the branch of a union in the place: ours are in brackets."""
-    parts = [str(part) for part in place if not str(part).startswith("(")]
+    parts = [_shortened(str(part), _MAX_NAME) for part in place if not str(part).startswith("(")]
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def unknown_fields(names: Collection[str]) -> str:
+    """The text of the one fault for all of them."""
+    shown = ", ".join(_shortened(name, _MAX_NAME) for name in islice(names, _MAX_FAULTS))
+    more = f" and {len(names) - _MAX_FAULTS} more" if len(names) > _MAX_FAULTS else ""
+    return f"There are no fields {shown}{more}"
+
+
+def _shortened(text: str, length: int) -> str:
+    """Of JSON's texts some are no Unicode: half a surrogate pair."""
+    text = text[: length + 1].encode(errors="replace").decode()
+    return text if len(text) <= length else text[:length] + "…"
 
 
 async def _on_outage(request: Request, error: Exception) -> Response:

@@ -1,16 +1,20 @@
 """What a list may be asked for: every parameter strictly read, refused when it is unknown or repeated."""
 
 import re
-from typing import Annotated, Any, TypeVar, get_origin
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from vapteke_shared import fields
+from vapteke_shared import fields, problems
 from vapteke_shared.fields import INT64
 
+CACHE_BUSTER: Final = "_"
+"""The one unknown parameter that is ignored: jQuery and others add it, so that no cache answers."""
+_MAX_PARAMETERS: Final = 4000  # three lists of 1,000 ids, and the rest
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _UNPLUSSED = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
 
@@ -73,12 +77,22 @@ Q = TypeVar("Q", bound=Query)
 def read(request: Request, kind: type[Q]) -> Q:
     """Raises RequestValidationError. FastAPI would take the last of repeated parameters, and any bytes for UTF-8."""
     try:
-        pairs = parse_qsl(request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_PARAMETERS,
+        )
     except UnicodeDecodeError:
         raise refusal("", "The parameters must be percent-encoded UTF-8") from None
+    except ValueError:
+        raise refusal("", f"There are more than {_MAX_PARAMETERS} parameters") from None
     given: dict[str, Any] = {}
+    unknown: dict[str, str] = {}
     for name, value in pairs:
-        if _is_repeatable(kind, name):
+        if name not in kind.model_fields:
+            unknown[name] = value
+        elif _is_repeatable(kind, name):
             given.setdefault(name, []).append(value)
         elif name in given:
             raise refusal(name, "This can be given once")
@@ -86,7 +100,8 @@ def read(request: Request, kind: type[Q]) -> Q:
             given[name] = value
     if "cursor" in given and "offset" in given:
         raise refusal("cursor", "The cursor already says where to go on: leave offset out")
-    return _validated(kind, given)
+    unknown.pop(CACHE_BUSTER, None)
+    return _validated(kind, given, list(unknown))
 
 
 def _is_repeatable(kind: type[Query], name: str) -> bool:
@@ -94,12 +109,18 @@ def _is_repeatable(kind: type[Query], name: str) -> bool:
     return field is not None and get_origin(field.annotation) is list
 
 
-def _validated(kind: type[Q], given: dict[str, Any]) -> Q:
+def _validated(kind: type[Q], given: dict[str, Any], unknown: Sequence[str]) -> Q:
+    faults: list[Any] = []
     try:
-        return kind.model_validate(given)
+        read = kind.model_validate(given)
     except ValidationError as error:
-        faults = error.errors(include_input=False, include_url=False)
-        raise RequestValidationError([{**fault, "loc": ("query", *fault["loc"])} for fault in faults]) from None
+        faults = [dict(fault) for fault in error.errors(include_input=False, include_url=False)]
+    if unknown:
+        place = unknown if len(unknown) == 1 else ()
+        faults.append({"type": "unknown_fields", "loc": place, "msg": problems.unknown_fields(unknown)})
+    if faults:
+        raise RequestValidationError([{**fault, "loc": ("query", *fault["loc"])} for fault in faults])
+    return read
 
 
 def refusal(name: str, text: str) -> RequestValidationError:

@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolAcquireContext
 from fastapi import APIRouter, FastAPI, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vapteke_shared import asyncapi, auth, database, docs, health, openapi, problems, processes
+from vapteke_shared import asyncapi, auth, database, docs, edge, health, openapi, problems, processes
 from vapteke_shared.health import Health
 from vapteke_shared.quick import QuickRoute
 from vapteke_shared.settings import ServeSettings
@@ -50,28 +50,15 @@ def create_app(
 
 
 class _App(FastAPI):
-    """Adds headers to every answer. Starlette answers unexpected errors outside of all middleware, so this stands
-    further out still."""
+    """Has an edge around all of it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.answer_headers: list[tuple[bytes, bytes]] = []
+        self.answer_headers = [(b"x-content-type-options", b"nosniff")]
 
     def build_middleware_stack(self) -> ASGIApp:
-        return _HeadersAdded(super().build_middleware_stack(), self.answer_headers)
-
-
-class _HeadersAdded:
-    def __init__(self, app: ASGIApp, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        self._app, self._headers = app, headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers if self._headers else send)
+        origins = self.state.settings.cors_allowed_origins
+        return edge.around(super().build_middleware_stack(), self.answer_headers, origins)
 
 
 def router(tag: str) -> APIRouter:

@@ -1,5 +1,6 @@
 """Settings from the environment, a `.env` file or a folder of secrets; a wrong one ends the start with one line."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -67,9 +68,29 @@ class MetricsSettings(Settings):
     metrics_port: Port = Field(9100, description="port of /metrics and the health of workers")
 
 
+_ORIGIN = re.compile(r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[1-9][0-9]{0,4}))?", re.ASCII)
+
+
+def _origin(text: str) -> str:
+    """As a browser sends it, or it would never match."""
+    parts = _ORIGIN.fullmatch(text)
+    if parts is None or (parts["scheme"], parts["port"]) in (("http", "80"), ("https", "443")):
+        raise ValueError(
+            "is no origin such as https://shop.example.org: scheme, host and a port that is not the scheme's own, "
+            "in lower case, without a path or a final slash; name each one, not *"
+        )
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 class HttpSettings(MetricsSettings):
     http_host: str = Field("127.0.0.1", description="address of the REST service")
     http_port: Port = Field(8000, description="port of the REST service")
+    cors_allowed_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = Field(
+        [], description="web pages of these origins may call the service: exact, comma-separated; none: no page"
+    )
     docs_enabled: bool = Field(True, description="show the documentation pages, to everybody")
 
 

@@ -1,0 +1,52 @@
+"""What holds for every answer of a REST service, whatever made it: HEAD, CORS, and headers for caches and browsers.
+
+This stands outside Starlette's own error handling, so that a 500 has these headers too.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+EXPOSED: Final = ("ETag", "Link", "Location", "Updated-Until", "Retry-After", "WWW-Authenticate")
+_SENT: Final = ("Authorization", "If-Match", "If-None-Match", "traceparent", "tracestate")
+_METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+_NO_STORE: Final = (b"cache-control", b"no-store")
+
+
+def around(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
+    """The app with `headers` on every answer; scripts of pages from `origins` may call it."""
+    if origins:
+        app = CORSMiddleware(
+            app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED
+        )
+    return Completed(app, headers)
+
+
+class Completed:
+    """HEAD is GET without its body. No cache keeps an answer that does not allow it."""
+
+    def __init__(self, app: ASGIApp, headers: Headers) -> None:
+        self._app, self._headers = app, headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_head = scope["method"] == "HEAD"
+
+        async def send_completed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": self._completed(message.get("headers", ()))}
+            elif is_head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_completed)
+
+    def _completed(self, given: Headers) -> Headers:
+        has_own = any(name == b"cache-control" for name, _ in given)
+        return [*given, *self._headers] if has_own else [*given, *self._headers, _NO_STORE]
