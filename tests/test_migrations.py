@@ -59,9 +59,13 @@ async def test_two_migrations_at_once_do_no_harm(postgres_server: Postgres, sche
 async def _migrating(settings: PostgresOwnerSettings, schema: Schema) -> asyncio.subprocess.Process:
     values = settings.model_dump(mode="json", exclude_none=True)
     secrets = {"postgres_password": "app", "postgres_owner_password": "owner"}
-    environment = {name.upper(): str(value) for name, value in {**values, **secrets}.items()}
+    environment = {name.upper(): _text(value) for name, value in {**values, **secrets}.items()}
     program = Path(sys.executable).parent / schema.service
     return await asyncio.create_subprocess_exec(program, "migrate", env={**os.environ, **environment})
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @every_service
@@ -107,7 +111,7 @@ async def test_migrate_waits_while_postgres_starts_up(postgres_server: Postgres)
     empty = await databases.made(postgres_server, schema, "starting_up")
 
     async with starting_up(postgres_server, refusals=2) as (port, refused):
-        settings = empty.model_copy(update={"postgres_port": port})
+        settings = empty.model_copy(update={"postgres_port": [port]})
         await asyncio.to_thread(migrations.upgrade, settings, schema)
 
     assert len(refused) == 2

@@ -41,6 +41,7 @@ ORDER = [
     "cors",
     "docs",
     "metrics",
+    "liveness",
     "log",
 ]
 
@@ -105,5 +106,5 @@ def _default(field: FieldInfo) -> str:
     if isinstance(field.default, Columns | Genders):
         return "as in `settings.py`"
     if isinstance(field.default, list):
-        return ",".join(field.default)
+        return ",".join(map(str, field.default))
     return "" if field.default in (None, "") else str(field.default)

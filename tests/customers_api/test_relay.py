@@ -141,7 +141,7 @@ async def test_without_kafka_the_messages_wait_and_health_and_gauges_say_so(
 
 async def test_without_postgres_the_gauges_say_nothing(settings: WorkSettings) -> None:
     relay.rows_waiting.set(5)
-    nowhere = settings.model_copy(update={"postgres_port": 1})
+    nowhere = settings.model_copy(update={"postgres_port": [1]})
 
     async with database.create_pool(nowhere, SCHEMA, 1) as pool, measuring(pool), asyncio.timeout(30):
         while not math.isnan(gauge("rows")) or not math.isnan(gauge("oldest_seconds")):

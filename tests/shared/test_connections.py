@@ -76,7 +76,7 @@ async def test_a_postgres_that_does_not_let_us_in_is_told(
             await pool.fetch("SELECT")
 
     assert type(told.value) is kind
-    assert str(told.value) == f"Postgres at {settings.postgres_host}:{settings.postgres_port} {text}"
+    assert str(told.value) == f"Postgres at {settings.postgres_host[0]}:{settings.postgres_port[0]} {text}"
 
 
 @pytest.mark.parametrize("mode", ["disable", "prefer"])

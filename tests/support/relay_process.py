@@ -13,8 +13,8 @@ from vapteke_shared.health import Health
 async def main(settings: WorkSettings, stopping: asyncio.Event) -> None:
     health = Health("outbox")
     async with database.create_pool(settings, SCHEMA, 4) as pool:
-        loops = Relay(settings, pool, health).run, lambda s: relay.measure(pool, s)
-        await processes.work(settings, health, stopping, *loops)
+        loops = {"relay": Relay(settings, pool, health).run, "outbox gauges": lambda s: relay.measure(pool, s)}
+        await processes.work(settings, health, stopping, loops)
 
 
 if __name__ == "__main__":

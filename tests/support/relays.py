@@ -50,8 +50,8 @@ class RelayProcess:
     def __init__(self, settings: WorkSettings) -> None:
         self._port = places.free_port()
         self._environment = {
-            "POSTGRES_HOST": settings.postgres_host,
-            "POSTGRES_PORT": str(settings.postgres_port),
+            "POSTGRES_HOST": ",".join(settings.postgres_host),
+            "POSTGRES_PORT": ",".join(map(str, settings.postgres_port)),
             "POSTGRES_DB": settings.postgres_db,
             "POSTGRES_USER": settings.postgres_user,
             "POSTGRES_PASSWORD": settings.postgres_password.get_secret_value(),

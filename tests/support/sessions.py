@@ -4,16 +4,17 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import asyncpg
 import httpx
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from vapteke_shared import database
+from vapteke_shared.database import Pool
 from vapteke_shared.settings import PostgresSettings
 from vapteke_shared.tables import Schema
 
 LEFT = """
 SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val
+    AND (name, setting) NOT IN (SELECT * FROM unnest($1::text[], $2::text[]))
 UNION ALL SELECT 'an advisory lock' FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
 UNION ALL SELECT 'cursor ' || name FROM pg_cursors WHERE name <> ''
 UNION ALL SELECT 'listens to ' || name FROM pg_listening_channels() AS name
@@ -22,16 +23,15 @@ UNION ALL SELECT 'statement ' || name FROM pg_prepared_statements WHERE name NOT
 """
 
 
-def only_one(settings: PostgresSettings, schema: Schema) -> AbstractAsyncContextManager[asyncpg.Pool]:
+def only_one(settings: PostgresSettings, schema: Schema) -> AbstractAsyncContextManager[Pool]:
     """A pool as `serve` has it, but all requests share one session."""
-    pool: AbstractAsyncContextManager[asyncpg.Pool] = database.create_pool(
-        settings, schema, 1, reset=database.left_as_it_is
-    )
+    pool: AbstractAsyncContextManager[Pool] = database.create_pool(settings, schema, 1, reset=database.left_as_it_is)
     return pool
 
 
-async def left(pool: asyncpg.Pool) -> list[str]:
-    return [row[0] for row in await pool.fetch(LEFT)]
+async def left(pool: Pool) -> list[str]:
+    """Beside what the pool itself sets in each."""
+    return [row[0] for row in await pool.fetch(LEFT, list(pool.session), list(pool.session.values()))]
 
 
 async def asked(client: httpx.AsyncClient, method: str, path: str, body: Any) -> int:

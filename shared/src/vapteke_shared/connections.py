@@ -71,11 +71,13 @@ def kafka_fault(settings: KafkaSettings, address: str, error: BaseException) -> 
     return Unavailable(f"{where} breaks off the connection: does it speak {protocol}? Check KAFKA_SECURITY_PROTOCOL")
 
 
-def postgres_fault(settings: PostgresSettings, error: BaseException) -> BaseException:
-    """What a connection has met, in words where it has none; else the same error."""
-    where = f"Postgres at {settings.postgres_host}:{settings.postgres_port}"
+def postgres_fault(settings: PostgresSettings, place: tuple[str, int], error: BaseException) -> BaseException:
+    """What a connection to one host has met, in words where it has none; else the same error."""
+    where = f"Postgres at {place[0]}:{place[1]}"
     role = "POSTGRES_OWNER" if isinstance(settings, PostgresOwnerSettings) else "POSTGRES"
     match error:
+        case Unavailable():
+            return error
         case ssl.SSLCertVerificationError():
             return _untrusted(where, error, "POSTGRES_SSLROOTCERT", "POSTGRES_HOST")
         case asyncpg.InvalidPasswordError():

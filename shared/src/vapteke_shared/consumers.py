@@ -21,15 +21,18 @@ from vapteke_shared.brokers import create_broker
 from vapteke_shared.connections import told
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Cluster, Partition
+from vapteke_shared.outages import is_outage
 from vapteke_shared.processes import CutShort, limited, pause
 from vapteke_shared.reading import Reading
 from vapteke_shared.settings import ConsumerSettings
+from vapteke_shared.tasks import reraise_cancellation
 
 Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, Cluster, MutableMapping[Partition, int]], Awaitable[None]]
 
 _CHECK_TIMEOUT_SECONDS = 30
 _MAX_BACKOFF_SECONDS = 10
+_OUTAGE_SECONDS = 1  # between attempts while Postgres is away: whoever waits for rows should not wait for us as well
 _BATCH_SECONDS = 10  # after the stop, for the batch in hand and for leaving the group
 
 log = logs.get(__name__)
@@ -70,6 +73,7 @@ class Consumer:
             except CutShort:
                 break
             except Exception as error:
+                reraise_cancellation()
                 self._unmoved.clear()
                 self._health.ill(self._need, told(error, "Kafka"))
                 log.warning("Kafka does not answer as it should", need=self._need, error=told(error))
@@ -110,8 +114,10 @@ class Consumer:
 
     async def _stop(self) -> None:
         try:
-            await asyncio.wait_for(self._broker.stop(), _BATCH_SECONDS)
+            async with asyncio.timeout(_BATCH_SECONDS):
+                await self._broker.stop()
         except Exception as error:  # the process ends either way
+            reraise_cancellation()
             log.warning("Kafka or the batch in hand was left at the stop", need=self._need, error=told(error))
 
 
@@ -196,18 +202,20 @@ class BatchConsumer(Consumer):
         log.error(text, topic=self._topic)
 
     async def _stored(self, partitions: Collection[tuple[str, int]]) -> dict[Partition, int]:
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire(timeout=_CHECK_TIMEOUT_SECONDS) as connection:
             return await offsets.stored(connection, [Partition(*each) for each in partitions], self._cluster)
 
     async def _handle(self, records: Any) -> None:
         """Never raises: FastStream would go on after the batch."""
         self._in_hand = True
-        await self._handle_patiently(records, self._reading.take(records))
-        self._reading.let_go()
-        self._in_hand = False
+        try:
+            await self._handle_patiently(records, self._reading.take(records))
+        finally:  # one that is cancelled has nothing in hand: what waits then is not fetched
+            self._reading.let_go()
+            self._in_hand = False
 
     async def _handle_patiently(self, records: Records, missing: Mapping[Partition, int]) -> None:
-        seconds = 0.25
+        seconds, most_seconds = 0.25, _MAX_BACKOFF_SECONDS
         while not self._stopping.is_set():
             try:
                 if self._refused is None:
@@ -216,10 +224,12 @@ class BatchConsumer(Consumer):
             except offsets.KafkaReplaced as error:
                 self._refuse(str(error))
             except Exception as error:
+                reraise_cancellation()
+                most_seconds = _OUTAGE_SECONDS if is_outage(error) else _MAX_BACKOFF_SECONDS
                 self._health.ill(self._batches, told(error))
                 log.warning("the batch waits", topic=self._topic, records=len(records), error=told(error))
             await pause(self._stopping, seconds)
-            seconds = min(seconds * 2, _MAX_BACKOFF_SECONDS)
+            seconds = min(seconds * 2, most_seconds)
 
     async def _done_or_sought(self, records: Records, missing: Mapping[Partition, int]) -> None:
         try:
@@ -266,4 +276,5 @@ class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             self._owner._seek_due(assigned, await self._owner._stored(assigned))
         except Exception as error:  # the next check looks again
+            reraise_cancellation()
             log.warning("cannot read the places", error=told(error))

@@ -2,29 +2,90 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial, wraps
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from vapteke_shared import connections, logs, migrations
+from vapteke_shared import connections, logs, migrations, postgres, tasks
 from vapteke_shared.health import Health
+from vapteke_shared.outages import unless_a_bug
+from vapteke_shared.postgres import ReadOnly, Session
 from vapteke_shared.processes import pause
 from vapteke_shared.settings import PostgresSettings, load
 from vapteke_shared.tables import Schema
 
-_CHECK_SECONDS = 2
+_CHECK_SECONDS = 1
+_ANSWER_SECONDS = 2
+_SESSION = {
+    "jit": "off",  # it costs more than these statements
+    "idle_in_transaction_session_timeout": "60000",  # ms: a frozen process must not keep its locks
+}
 
 log = logs.get(__name__)
 
-OUTAGES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What a loop that asks Postgres again and again may meet while Postgres is away."""
-
 Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
+
+
+class Pool(asyncpg.Pool):  # type: ignore[misc]
+    """A pool of sessions with whichever host takes writes."""
+
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        schema: Schema,
+        command_timeout: float,
+        reset: Prepare | None,
+        **options: Any,
+    ) -> None:
+        self._settings, self._command_timeout = settings, command_timeout
+        self._names = {"application_name": schema.service, "timezone": "UTC"}
+        self.session: Mapping[str, str] = {"search_path": schema.name, **_SESSION}
+        """What is set in each; not at its start, as a pooler would refuse it there."""
+        self._sessions = WeakSet[Session]()
+        super().__init__(
+            **options,
+            reset=reset or self._clear,
+            min_size=0,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300,
+            loop=None,
+            connection_class=Session,
+            record_class=asyncpg.Record,
+            connect=self._connected,
+        )
+
+    async def _connected(self, **_: Any) -> Session:
+        session = await self.beside()
+        self._sessions.add(session)
+        return session
+
+    async def beside(self) -> Session:
+        """One more session, which is not the pool's."""
+        session = await postgres.connect(
+            self._settings, command_timeout=self._command_timeout, server_settings=self._names
+        )
+        await session.execute(self._set())
+        return session
+
+    def _set(self) -> str:
+        return "".join(f"SET {name} = {value!r};" for name, value in self.session.items())
+
+    async def _clear(self, session: Session) -> None:
+        await session.execute(f"SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; {self._set()}")
+
+    async def follow(self, server_started_at: datetime) -> None:
+        """Let go of what was open: at once where another server has it, as it comes back where the same does."""
+        for session in list(self._sessions):
+            if session.server_started_at != server_started_at:
+                session.terminate()
+        await self.expire_connections()
 
 
 def create_pool(
@@ -34,40 +95,12 @@ def create_pool(
     init: Prepare | None = None,
     reset: Prepare | None = None,
     command_timeout: float = 60,
-) -> asyncpg.Pool:
+) -> Pool:
     """A pool that connects when it is first used, so that Postgres may come later than the service.
 
     `reset` is done when a connection comes back; none: a statement that clears its session.
     """
-    return asyncpg.create_pool(
-        host=settings.postgres_host,
-        port=settings.postgres_port,
-        database=settings.postgres_db,
-        user=settings.postgres_user,
-        password=settings.postgres_password.get_secret_value(),
-        min_size=0,
-        max_size=size,
-        init=init,
-        reset=reset,
-        timeout=10,
-        command_timeout=command_timeout,
-        ssl=connections.postgres_tls(settings),
-        connect=partial(_connect, settings),
-        server_settings={
-            "search_path": schema.name,
-            "application_name": schema.service,
-            "timezone": "UTC",
-            "jit": "off",  # it costs more than these statements
-            "idle_in_transaction_session_timeout": "60s",  # a frozen process must not keep its locks
-        },
-    )
-
-
-async def _connect(settings: PostgresSettings, *arguments: Any, **options: Any) -> asyncpg.Connection:
-    try:
-        return await asyncpg.connect(*arguments, **options)
-    except (OSError, asyncpg.PostgresError) as error:
-        raise connections.postgres_fault(settings, error) from None
+    return Pool(settings, schema, command_timeout, max_size=size, init=init, reset=reset)
 
 
 async def left_as_it_is(_: asyncpg.Connection) -> None:
@@ -77,20 +110,73 @@ async def left_as_it_is(_: asyncpg.Connection) -> None:
     """
 
 
-async def watch(pool: asyncpg.Pool, schema: Schema, state: Health, stopping: asyncio.Event) -> None:
-    """Keep the health of `postgres` true: reachable, and migrated at least as far as this release needs."""
-    outdated = migrations.outdated(schema)
-    while not stopping.is_set():
-        try:
-            if await pool.fetchval("SELECT version_num FROM alembic_version", timeout=5) in outdated:
-                state.ill("postgres", f"the schema is older than the service: `{schema.service} migrate` mends it")
+async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Event) -> None:
+    """Keep the health of `postgres` true: it answers, takes writes, and is migrated as far as this release needs.
+
+    The pool follows: to another host or server, and away from one that takes no writes any more.
+    """
+    watcher = _Watcher(pool, schema)
+    try:
+        while not stopping.is_set():
+            if fault := await watcher.fault():
+                state.ill("postgres", fault)
             else:
                 state.well("postgres")
+            await pause(stopping, _CHECK_SECONDS)
+    finally:
+        watcher.let_go()
+
+
+class _Watcher:
+    """Asks on a session of its own: it waits neither for the pool nor for a server that the pool has lost."""
+
+    def __init__(self, pool: Pool, schema: Schema) -> None:
+        self._pool, self._service = pool, schema.service
+        self._outdated = migrations.outdated(schema)
+        self._session: Session | None = None
+
+    def let_go(self) -> None:
+        if self._session is not None:
+            self._session.terminate()
+            self._session = None
+
+    async def fault(self) -> str | None:
+        try:
+            return await self._asked()
+        except Exception as error:
+            tasks.reraise_cancellation()
+            return connections.told(unless_a_bug(error), "Postgres does not answer")
+
+    async def _asked(self) -> str | None:
+        try:
+            return await self._ask(await self._met())
+        except Exception as error:
+            unless_a_bug(error)
+            if self._session is None:
+                raise
+            self.let_go()
+        return await self._ask(await self._met())
+
+    async def _met(self) -> Session:
+        """The session that there is, or a new one: then the pool's are in doubt, too."""
+        if self._session is None:
+            try:
+                self._session = await self._pool.beside()
+            except ReadOnly:
+                await self._pool.expire_connections()
+                raise
+            await self._pool.follow(self._session.server_started_at)
+        return self._session
+
+    async def _ask(self, session: Session) -> str | None:
+        await postgres.check(session, _ANSWER_SECONDS)
+        try:
+            version = await session.fetchval("SELECT version_num FROM alembic_version", timeout=_ANSWER_SECONDS)
         except asyncpg.UndefinedTableError:
-            state.ill("postgres", f"the schema is missing: `{schema.service} migrate` makes it")
-        except OUTAGES as error:
-            state.ill("postgres", connections.told(error, "Postgres does not answer"))
-        await pause(stopping, _CHECK_SECONDS)
+            return f"the schema is missing: `{self._service} migrate` makes it"
+        if version in self._outdated:
+            return f"the schema is older than the service: `{self._service} migrate` mends it"
+        return None
 
 
 async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
@@ -100,8 +186,8 @@ async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[
     try:
         async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
             await effect(connection)
-    except OUTAGES as error:
-        raise SystemExit(connections.told(error, "Postgres does not take it")) from None
+    except Exception as error:
+        raise SystemExit(connections.told(unless_a_bug(error), "Postgres does not take it")) from None
 
 
 class Statement:
@@ -138,7 +224,10 @@ CONFLICTS = (
 
 
 def tried_again(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Do a whole transaction again when it met another; at the last try, the conflict is raised."""
+    """Do a whole transaction again when it met another; at the last try, the conflict is raised.
+
+    An outage is raised at once: whether the commit came through is not known, and the caller is to decide.
+    """
 
     @wraps(write)
     async def patiently(*args: P.args, **options: P.kwargs) -> T:

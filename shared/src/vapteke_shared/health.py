@@ -1,5 +1,6 @@
 """Health of a process, and its metrics: /health/live, /health/ready and /metrics."""
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ class Health:
     def __init__(self, *needs: str) -> None:
         self._faults: dict[str, str | None] = dict.fromkeys(needs, STARTING)
         self._stuck: dict[str, str | None] = {}
+        self._expected: dict[str, float] = {}
         self.warnings: dict[str, str] = {}
         """By subject: what an operator should know of a process that is ready all the same."""
 
@@ -31,13 +33,19 @@ class Health:
         """What only a new process can mend, or None: never that something else is away."""
         self._stuck[need] = fault
 
+    def expect(self, loop: str, until: float | None) -> None:
+        """By then, on the monotonic clock, this loop shows again that it lives; None: it has ended."""
+        self._expected[loop] = float("inf") if until is None else until
+
     @property
     def faults(self) -> Mapping[str, str]:
         return {need: fault for need, fault in self._faults.items() if fault is not None}
 
     @property
     def dead_ends(self) -> Mapping[str, str]:
-        return {need: fault for need, fault in self._stuck.items() if fault is not None}
+        now = time.monotonic()
+        hanging = {loop: "the loop hangs" for loop, until in self._expected.items() if until < now}
+        return hanging | {need: fault for need, fault in self._stuck.items() if fault is not None}
 
 
 def live(health: Health) -> Response:

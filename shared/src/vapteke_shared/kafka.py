@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -16,16 +16,20 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from vapteke_shared import connections
+from vapteke_shared import connections, logs
 from vapteke_shared.connections import Unavailable, Unfit
 from vapteke_shared.metadata import MetadataRequest
 from vapteke_shared.offsets import Cluster
 from vapteke_shared.settings import KafkaSettings
+from vapteke_shared.tasks import reraise_cancellation
 
 _PROBE_SECONDS = 5
+_LOOK_SECONDS = 30
 _UNKNOWN, _FORBIDDEN = UnknownTopicOrPartitionError.errno, TopicAuthorizationFailedError.errno
 
 T = TypeVar("T")
+
+log = logs.get(__name__)
 
 
 class TopicsMissing(Unavailable):
@@ -109,8 +113,8 @@ async def cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
 
 
 async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
-    """Which of `topics` are not there. Raises Unavailable or KafkaError."""
-    async with admin(settings) as client:
+    """Which of `topics` are not there. Raises Unavailable, KafkaError or TimeoutError."""
+    async with asyncio.timeout(_LOOK_SECONDS), admin(settings) as client:
         return set(topics) - set(await client.list_topics())
 
 
@@ -129,8 +133,18 @@ async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = 5) -> None:
     """Stop it, for good and in time: with Kafka gone, its own stop waits for ever (aiokafka #1101)."""
     try:
-        await asyncio.wait_for(producer.stop(), seconds)
+        async with asyncio.timeout(seconds):
+            await producer.stop()
     except (TimeoutError, KafkaError):
-        with suppress(Exception):  # the sender is cancelled and the sockets closed, whatever they still say
-            await asyncio.wait_for(producer._sender.close(), 1)
-        await producer.client.close()
+        await _abandon(producer)
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """Its sender is cancelled and its sockets are closed, whatever they still say."""
+    try:
+        async with asyncio.timeout(1):
+            await producer._sender.close()
+    except Exception as error:
+        reraise_cancellation()
+        log.info("a producer was left behind", error=type(error).__name__)
+    await producer.client.close()

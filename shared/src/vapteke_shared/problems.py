@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from vapteke_shared import logs, refusals
+from vapteke_shared import logs, outages, refusals
 
 _MAX_FAULTS = 20
 _MAX_NAME, _MAX_PATH = 60, 500
@@ -72,21 +72,10 @@ def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
-    for outage in (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
-        app.add_exception_handler(outage, _on_outage)
-    for refusal in _REFUSALS:
-        app.add_exception_handler(refusal, _on_outage)
+    for kind in (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        app.add_exception_handler(kind, _on_outage)
     app.add_exception_handler(ClientDisconnect, _on_broken_off)
     app.add_exception_handler(Exception, _on_bug)
-
-
-_REFUSALS = (
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.UndefinedTableError,
-)
 
 
 def answer(
@@ -183,9 +172,18 @@ def _shortened(text: str, length: int) -> str:
 
 
 async def _on_outage(request: Request, error: Exception) -> Response:
+    """Of these kinds some are bugs."""
+    if not (outages.is_outage(error) or _is_unmigrated(request, error)):
+        return await _on_bug(request, error)
     log.warning("the database is away", trace_id=trace_id(request), error=type(error).__name__)
     detail = "The database does not answer; nothing was changed unless the request was already done. Try again."
     return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
+
+
+def _is_unmigrated(request: Request, error: Exception) -> bool:
+    """A table or column is missing, and the health says that the schema is older than the service."""
+    missing = isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError)
+    return missing and "postgres" in request.app.state.health.faults
 
 
 async def _on_conflict(request: Request, error: Exception) -> Response:

@@ -10,16 +10,20 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
 import uvicorn
 
-from vapteke_shared import addresses, health, logs
+from vapteke_shared import addresses, health, logs, loops
+from vapteke_shared.loops import Loop, LoopEnded
+from vapteke_shared.outages import unless_a_bug
 from vapteke_shared.request_limits import LimitedProtocol
 from vapteke_shared.settings import MetricsSettings, Settings, load
+from vapteke_shared.tasks import reraise_cancellation
 
 S = TypeVar("S", bound=Settings)
 
@@ -31,18 +35,26 @@ _CLOSE_SECONDS = 3
 _LAST_SECONDS = 22
 # longer than callers and gateways keep a connection: if we closed it first, a request could cross that and be lost
 _IDLE_SECONDS = 75
+_PULSE_SECONDS = 1
 
 log = logs.get(__name__)
 
 
 async def serve(app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event) -> None:
     """Serve an ASGI app until `stopping`, and then so that no caller notices the end."""
-    async with _served(app, listener, _FADE_SECONDS, _GRACE_SECONDS):
+    await _serve(app, listener, stopping, _FADE_SECONDS, _GRACE_SECONDS)
+
+
+async def _serve(
+    app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event, fade_seconds: float, grace_seconds: int
+) -> None:
+    """Returns early when the server ends by itself."""
+    async with _served(app, listener, fade_seconds, grace_seconds) as server:
         log.info("serving", address=listener.getsockname())
-        await stopping.wait()
+        await _until_done(server, stopping)
 
 
-def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContextManager[None]:
+def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """Serve an ASGI app while the block runs; a taken port is SystemExit."""
     return _served(app, listen(host, port), fade_seconds=0, grace_seconds=1)
 
@@ -50,7 +62,7 @@ def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContex
 @asynccontextmanager
 async def _served(
     app: Callable[..., Any], listener: socket.socket, fade_seconds: float, grace_seconds: int
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.Task[None]]:
     """At the end no new connections are accepted. For `fade_seconds` those that are kept alive are told to end with
     their next answer; then the idle ones are closed, and requests in hand have `grace_seconds` more."""
     config = uvicorn.Config(
@@ -65,11 +77,11 @@ async def _served(
         timeout_graceful_shutdown=grace_seconds,
     )
     server = _Server(config, listener.dup(), fade_seconds)
-    task = asyncio.create_task(server.serve([listener]))
+    task = asyncio.create_task(server.serve([listener]), name=f"server of {listener.getsockname()}")
     try:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
-        yield
+        yield task
     finally:
         server.should_exit = True
         await task
@@ -129,11 +141,14 @@ def _queued(listener: socket.socket) -> list[socket.socket]:
 
 
 def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(settings, stopping)` to its end; SIGTERM and SIGINT set `stopping`."""
+    """Run `main(settings, stopping)` to its end; SIGTERM and SIGINT set `stopping`. A loop that ends is SystemExit."""
     settings = load(kind)
     logs.configure(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_until_signalled(lambda stopping: main(settings, stopping)))
+        try:
+            runner.run(_until_signalled(lambda stopping: main(settings, stopping)))
+        except LoopEnded as error:
+            raise SystemExit(f"a loop has ended by itself: {error}") from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -148,14 +163,18 @@ async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, N
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def stop() -> None:
-        if not stopping.is_set():
-            stopping.set()
-            _end_at_last(loop)
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    await main(stopping)
+        loop.add_signal_handler(number, stopping.set)
+    ending = asyncio.create_task(_end_in_time(loop, stopping), name="end in time")
+    try:
+        await main(stopping)
+    finally:
+        ending.cancel()
+
+
+async def _end_in_time(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    _end_at_last(loop)
 
 
 def _end_at_last(loop: asyncio.AbstractEventLoop) -> None:
@@ -179,24 +198,27 @@ async def work(
     settings: MetricsSettings,
     state: health.Health,
     stopping: asyncio.Event,
-    *loops: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+    named: Mapping[str, Loop],
 ) -> None:
-    """Run endless loops beside the metrics' port until `stopping`; a loop that fails ends the process."""
-    async with (
-        served(health.create_app(state), settings.metrics_host, settings.metrics_port),
-        asyncio.TaskGroup() as group,
-    ):
-        for loop in loops:
-            group.create_task(_in_time(loop, stopping))
+    """Run endless loops beside the metrics' port until `stopping`. Raises LoopEnded when one ends by itself."""
+    async with served(health.create_app(state), settings.metrics_host, settings.metrics_port) as metrics:
+        in_time = {name: partial(_in_time, name, loop) for name, loop in named.items()}
+        watched = {"metrics": partial(_until_done, metrics), **in_time}
+        await loops.run(state, stopping, settings.liveness_seconds, watched)
     log.info("stopped")
 
 
-async def _in_time(loop: Callable[[asyncio.Event], Coroutine[Any, Any, None]], stopping: asyncio.Event) -> None:
+async def _until_done(server: asyncio.Task[None], stopping: asyncio.Event) -> None:
+    while not (stopping.is_set() or server.done()):
+        await pause(stopping, _PULSE_SECONDS)
+
+
+async def _in_time(name: str, loop: Loop, stopping: asyncio.Event) -> None:
     try:
         async with limited(stopping, _LOOP_SECONDS):
             await loop(stopping)
     except CutShort:
-        log.warning("cut short: it had not ended in time", loop=loop.__qualname__)
+        log.warning("cut short: it had not ended in time", loop=name)
 
 
 class CutShort(Exception):
@@ -208,7 +230,7 @@ async def limited(stopping: asyncio.Event, seconds: float) -> AsyncIterator[None
     """Cancel the block `seconds` after the stop, and raise CutShort."""
     try:
         async with asyncio.timeout(None) as limit:
-            watching = asyncio.create_task(_limit_at_stop(limit, stopping, seconds))
+            watching = asyncio.create_task(_limit_at_stop(limit, stopping, seconds), name="limit at the stop")
             try:
                 yield
             finally:
@@ -229,15 +251,21 @@ async def closing(pool: asyncpg.Pool, stopping: asyncio.Event) -> AsyncIterator[
     """The pool, open. A Postgres that does not answer would keep its queries, and then its close, waiting: after the
     stop they have some seconds, then the connections are cut."""
     await pool
-    cutting = asyncio.create_task(_cut(pool, stopping))
+    cutting = asyncio.create_task(_cut(pool, stopping), name="cut at the stop")
     try:
         yield pool
     finally:
-        try:
-            await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
-        except TimeoutError:
-            log.warning("Postgres did not answer at the stop")
         cutting.cancel()
+        await _close(pool)
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await pool.close()
+    except Exception as error:
+        reraise_cancellation()
+        log.warning("Postgres did not answer at the stop", error=type(unless_a_bug(error)).__name__)
 
 
 async def _cut(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
@@ -247,8 +275,8 @@ async def _cut(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Sleep, but no longer than until the stop."""
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return
+    """Sleep, but no longer than until the stop; between the rounds of a loop it is the loop's heartbeat, too."""
+    loops.beat(seconds)
+    with suppress(TimeoutError):  # not wait_for, which before Python 3.12 may swallow a cancellation
+        async with asyncio.timeout(seconds):
+            await stopping.wait()

@@ -33,7 +33,7 @@ def create_app(
 ) -> FastAPI:
     """The pool and the health are the caller's."""
     app = _App(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
-    app.state.settings, app.state.pool = settings, pool
+    app.state.settings, app.state.pool, app.state.health = settings, pool, state
     problems.install(app, database.CONFLICTS)
     for each in routers:
         app.routes.extend(each.routes)
@@ -102,6 +102,8 @@ async def serve(
             settings,
             state,
             stopping,
-            lambda s: processes.serve(app, listener, s),
-            lambda s: database.watch(pool, schema, state, s),
+            {
+                "serve": lambda s: processes.serve(app, listener, s),
+                "watch": lambda s: database.watch(pool, schema, state, s),
+            },
         )

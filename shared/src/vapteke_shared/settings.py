@@ -34,6 +34,10 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _several(value: object) -> object:
+    return [value] if isinstance(value, int) else _split(value)
+
+
 def _with_certificates(path: str) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
@@ -66,6 +70,9 @@ class Settings(BaseSettings):
 class MetricsSettings(Settings):
     metrics_host: str = Field("127.0.0.1", description="address of /metrics and the health of workers")
     metrics_port: Port = Field(9100, description="port of /metrics and the health of workers")
+    liveness_seconds: float = Field(
+        300, gt=0, description="a background loop that shows no sign of life for so long turns /health/live red"
+    )
 
 
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[1-9][0-9]{0,4}))?", re.ASCII)
@@ -185,8 +192,12 @@ class ConsumerSettings(KafkaSettings):
 
 
 class PostgresSettings(Settings):
-    postgres_host: Text = Field(description="Postgres: host")
-    postgres_port: Port = Field(5432, description="Postgres: port")
+    postgres_host: Annotated[list[Text], NoDecode, BeforeValidator(_several), Field(min_length=1)] = Field(
+        description="Postgres: host; or several, comma-separated, of which the one that takes writes is used"
+    )
+    postgres_port: Annotated[list[Port], NoDecode, BeforeValidator(_several), Field(min_length=1)] = Field(
+        [5432], description="Postgres: port of all hosts; or as many ports as hosts, comma-separated"
+    )
     postgres_db: Text = Field(description="Postgres: database")
     postgres_user: Text = Field(description="Postgres: the service's own role, which owns nothing")
     postgres_password: Secret = Field(description="Postgres: its password")
@@ -196,6 +207,19 @@ class PostgresSettings(Settings):
     postgres_sslrootcert: Certificates | None = Field(
         None, description="PEM file of who signs Postgres' certificate; none: with verify-… whom the system trusts"
     )
+
+    @field_validator("postgres_port")
+    @classmethod
+    def _one_or_as_many(cls, ports: list[int], others: ValidationInfo) -> list[int]:
+        if len(ports) not in (1, len(others.data.get("postgres_host", ports))):
+            raise ValueError("needs one port, or as many as POSTGRES_HOST has hosts")
+        return ports
+
+    @property
+    def postgres_servers(self) -> list[tuple[str, int]]:
+        """Host and port of each."""
+        hosts, ports = self.postgres_host, self.postgres_port
+        return list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True))
 
 
 class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):

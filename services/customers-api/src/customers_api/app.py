@@ -52,10 +52,11 @@ cli = commands.create(SCHEMA, "Customers and their import.", ServeSettings, crea
 @cli.command()
 def work() -> None:
     """The consumers, the relay and the sweeper."""
-    processes.run(WorkSettings, _work)
+    processes.run(WorkSettings, working)
 
 
-async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
+async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
+    """The process `work`, until `stopping`."""
     state = Health("postgres", "outbox", "sweeper", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
     async with processes.closing(database.create_pool(settings, SCHEMA, 8, legacy_customers.prepare), stopping) as pool:
         consumers = ImportConsumers(settings, pool, state)
@@ -63,10 +64,12 @@ async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
             settings,
             state,
             stopping,
-            lambda s: database.watch(pool, SCHEMA, state, s),
-            consumers.legacy.run,
-            consumers.progress.run,
-            Relay(settings, pool, state).run,
-            lambda s: relay.measure(pool, s),
-            Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept).run,
+            {
+                "watch": lambda s: database.watch(pool, SCHEMA, state, s),
+                "legacy customers": consumers.legacy.run,
+                "import progress": consumers.progress.run,
+                "relay": Relay(settings, pool, state).run,
+                "outbox gauges": lambda s: relay.measure(pool, s),
+                "sweeper": Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept).run,
+            },
         )

@@ -7,10 +7,12 @@ import asyncpg
 from vapteke_shared import connections, logs
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
+from vapteke_shared.tasks import reraise_cancellation
 
 Work = Callable[[asyncpg.Connection, asyncio.Event], Awaitable[None]]
 
 _EVERY_SECONDS = 1.0
+_WAIT_SECONDS = 10  # for a connection, and for giving it back
 
 log = logs.get(__name__)
 
@@ -24,13 +26,14 @@ async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stoppi
     """
     while not stopping.is_set():
         try:
-            async with pool.acquire() as connection:
+            async with pool.acquire(timeout=_WAIT_SECONDS) as connection:
                 if await connection.fetchval(_LOCK, f"customers.{need}"):
                     await connection.execute(_SILENCE)
                     await work(connection, stopping)
                 else:
                     health.well(need)
-        except Exception as error:
+        except Exception as error:  # of Postgres or of Kafka; a bug stays visible, as it comes back every second
+            reraise_cancellation()
             health.ill(need, f"waits: {connections.told(error)}")
             log.warning("the leader gives up", need=need, error=connections.told(error))
         await pause(stopping, _EVERY_SECONDS)

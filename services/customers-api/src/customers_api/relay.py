@@ -10,11 +10,13 @@ import asyncpg
 import msgspec
 from aiokafka import AIOKafkaProducer, errors
 from prometheus_client import Counter, Gauge
-from vapteke_shared import database, kafka, logs
+from vapteke_shared import kafka, logs, loops
 from vapteke_shared.batches import Batches
 from vapteke_shared.health import Health
+from vapteke_shared.outages import unless_a_bug
 from vapteke_shared.processes import pause
 from vapteke_shared.settings import KafkaSettings
+from vapteke_shared.tasks import reraise_cancellation
 
 from customers_api import leader
 from customers_api.outbox_head import BATCH_ROWS, Head
@@ -25,6 +27,7 @@ _KAFKA_SECONDS = 10  # aiokafka itself would try for ever
 _TRANSACTION_MS = 30_000
 _MISSING_SECONDS, _REFUSED_SECONDS = 2, 30
 _MEASURED_SHARE = 0.02
+_MEASURE_SECONDS = 10
 _REFUSALS = (
     errors.MessageSizeTooLargeError,
     errors.RecordListTooLargeError,
@@ -78,11 +81,13 @@ class Relay:
         self._known.clear()
         producer = create_producer(self._settings)
         try:
-            await asyncio.wait_for(kafka.start(producer, self._settings), _KAFKA_SECONDS)
+            async with asyncio.timeout(_KAFKA_SECONDS):
+                await kafka.start(producer, self._settings)
             head = Head(connection)
             while not stopping.is_set():
                 count = await self._send_batch(head, producer)
                 self._say()
+                loops.beat()  # a long backlog leaves no time for a pause
                 if count < BATCH_ROWS:
                     await pause(stopping, _POLL_SECONDS)
         finally:
@@ -167,8 +172,11 @@ async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         started = time.monotonic()
         try:
-            count, age = await pool.fetchrow(_WAITING, timeout=10)
-        except database.OUTAGES:
+            async with pool.acquire(timeout=_MEASURE_SECONDS) as connection:
+                count, age = await connection.fetchrow(_WAITING, timeout=_MEASURE_SECONDS)
+        except Exception as error:
+            reraise_cancellation()
+            unless_a_bug(error)
             count, age = math.nan, math.nan
         rows_waiting.set(count)
         oldest_waits.set(age)

@@ -6,7 +6,9 @@ import asyncpg
 from fastapi import FastAPI
 from vapteke_shared import commands, database, logs, offsets, processes, rest, topics
 from vapteke_shared.health import Health
+from vapteke_shared.outages import unless_a_bug
 from vapteke_shared.settings import ServeSettings, WorkSettings
+from vapteke_shared.tasks import reraise_cancellation
 
 from favorites_api import api, deleted_customers, favorites
 from favorites_api.consumer import CustomersConsumer
@@ -14,6 +16,7 @@ from favorites_api.models import SCHEMA
 
 _TAGS = [{"name": "favorites", "description": "Items that customers have marked. Those of deleted ones are hidden."}]
 _TIDY_SECONDS = 5
+_WAIT_SECONDS = 10  # for a connection, and for giving it back
 
 log = logs.get("favorites-api")
 
@@ -37,28 +40,32 @@ cli = commands.create(SCHEMA, "Favorites of customers.", ServeSettings, create_a
 @cli.command()
 def work() -> None:
     """Follows the customers: the favorites of deleted ones are hidden, those of restored ones shown."""
-    processes.run(WorkSettings, _work)
+    processes.run(WorkSettings, working)
 
 
-async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
+async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
+    """The process `work`, until `stopping`."""
     state = Health("postgres", topics.CUSTOMERS.name)
     async with processes.closing(database.create_pool(settings, SCHEMA, 4), stopping) as pool:
         await processes.work(
             settings,
             state,
             stopping,
-            lambda s: database.watch(pool, SCHEMA, state, s),
-            lambda s: _tidy(pool, s),
-            CustomersConsumer(settings, pool, state).run,
+            {
+                "watch": lambda s: database.watch(pool, SCHEMA, state, s),
+                "tidy": lambda s: _tidy(pool, s),
+                "customers": CustomersConsumer(settings, pool, state).run,
+            },
         )
 
 
 async def _tidy(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         try:
-            async with pool.acquire() as connection:
+            async with pool.acquire(timeout=_WAIT_SECONDS) as connection:
                 await favorites.fold_counts(connection)
                 await deleted_customers.erase_favorites(connection)
-        except database.OUTAGES as error:
-            log.warning("the favorites are not tidied", error=type(error).__name__)
+        except Exception as error:
+            reraise_cancellation()
+            log.warning("the favorites are not tidied", error=type(unless_a_bug(error)).__name__)
         await processes.pause(stopping, _TIDY_SECONDS)

@@ -21,14 +21,17 @@ cli = typer.Typer(no_args_is_help=True, help="Reads vAptekeSync and publishes it
 @cli.command()
 def work() -> None:
     """Take tasks from Kafka until the end."""
-    processes.run(WorkSettings, _work)
+    processes.run(WorkSettings, working)
 
 
-async def _work(settings: WorkSettings, stopping: asyncio.Event) -> None:
+async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
+    """The process `work`, until `stopping`."""
     health, publisher = Health("kafka"), Publisher(settings)
     consumer = TaskConsumer(settings, Importer(settings, publisher, stopping), health)
-    await processes.work(settings, health, stopping, consumer.run)
-    await publisher.close()
+    try:
+        await processes.work(settings, health, stopping, {"tasks": consumer.run})
+    finally:
+        await publisher.close()
 
 
 @cli.command()

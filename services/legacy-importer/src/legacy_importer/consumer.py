@@ -9,6 +9,7 @@ from vapteke_shared.consumers import Consumer
 from vapteke_shared.events import Event, EventInvalid
 from vapteke_shared.health import Health
 from vapteke_shared.processes import CutShort, limited, pause
+from vapteke_shared.tasks import reraise_cancellation
 
 from legacy_importer.importer import Importer, Stopping
 from legacy_importer.settings import WorkSettings
@@ -43,8 +44,10 @@ class TaskConsumer(Consumer):
         if self._importer.stopping:
             return
         self._in_hand = True
-        await self._take(record)
-        self._in_hand = False
+        try:
+            await self._take(record)
+        finally:
+            self._in_hand = False
 
     async def _take(self, record: Any) -> None:
         try:
@@ -69,6 +72,7 @@ class TaskConsumer(Consumer):
             except Stopping:
                 return False
             except Exception as error:  # a bug: the task must not be lost
+                reraise_cancellation()
                 log.error("a task waits", task=type(task).__name__, error=type(error).__name__)
             await pause(self._stopping, seconds)
             seconds = min(seconds * 2, 60)

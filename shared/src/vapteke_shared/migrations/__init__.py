@@ -1,17 +1,18 @@
 """Migrations: each service's own revisions, run by the one environment that lies beside this (`env.py`)."""
 
 import time
+from functools import partial
 from importlib.resources import files
 
 import alembic.command
 import asyncpg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from vapteke_shared import connections, logs
+from vapteke_shared import connections, logs, postgres
 from vapteke_shared.connections import Unfit
+from vapteke_shared.outages import is_outage
 from vapteke_shared.settings import PostgresOwnerSettings, load
 from vapteke_shared.tables import Schema
 
@@ -32,8 +33,8 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
         try:
             alembic.command.upgrade(config(settings, schema), "head")
         except (OSError, asyncpg.PostgresError, DBAPIError) as error:
-            fault = connections.postgres_fault(settings, _cause(error))
-            if not _may_heal(fault) or time.monotonic() > deadline:
+            fault = _cause(error)
+            if isinstance(fault, Unfit) or not is_outage(fault) or time.monotonic() > deadline:
                 raise SystemExit(connections.told(fault, "Postgres does not take it")) from None
             time.sleep(0.5)
         else:
@@ -46,10 +47,6 @@ def _cause(error: Exception) -> BaseException:
     return (isinstance(error, DBAPIError) and error.orig and error.orig.__cause__) or error
 
 
-def _may_heal(fault: BaseException) -> bool:
-    return isinstance(fault, OSError | asyncpg.CannotConnectNowError) and not isinstance(fault, Unfit)
-
-
 def outdated(schema: Schema) -> set[str | None]:
     """The versions at which a database lacks something of this release; a later one is of a release to come."""
     scripts = ScriptDirectory.from_config(_scripts(schema))
@@ -59,15 +56,8 @@ def outdated(schema: Schema) -> set[str | None]:
 def config(settings: PostgresOwnerSettings, schema: Schema) -> Config:
     """Alembic's own, for its commands."""
     made = _scripts(schema)
-    made.attributes["url"] = URL.create(
-        "postgresql+asyncpg",
-        settings.postgres_owner_user,
-        settings.postgres_owner_password.get_secret_value(),
-        settings.postgres_host,
-        settings.postgres_port,
-        settings.postgres_db,
-    )
-    made.attributes["ssl"] = connections.postgres_tls(settings)
+    user = settings.postgres_owner_user, settings.postgres_owner_password.get_secret_value()
+    made.attributes["connect"] = partial(postgres.connect, settings, user)
     made.attributes["schema"] = schema
     made.attributes["app_user"] = settings.postgres_user
     return made

@@ -47,7 +47,7 @@ def _grant(connection: Connection, app_user: str) -> None:
 
 async def _main() -> None:
     given = context.config.attributes
-    engine = create_async_engine(given["url"], hide_parameters=True, connect_args={"ssl": given["ssl"]})
+    engine = create_async_engine("postgresql+asyncpg://", hide_parameters=True, async_creator=given["connect"])
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_run)
