@@ -40,6 +40,7 @@ SETTINGS = {
     "log_timezone": "UTC",
     # A statement and its parameters may hold personal data: they stay out of the log.
     "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",
 }
