@@ -15,9 +15,11 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PHONE_FAULTS = {
     "missing": "is empty",
     "not_digits": "holds more than digits, spaces, +, -, brackets and dots",
+    "two_numbers": "holds two numbers, or a number and an extension",
     "too_short": "has fewer than 11 digits, country calling code included",
     "too_long": "has more than 15 digits",
     "no_country_code": "does not begin with a country calling code",
+    "not_ten_digits_after_7": "begins with 7, and exactly ten digits must follow",
 }
 
 
