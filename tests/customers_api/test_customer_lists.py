@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any, cast
+from unicodedata import normalize
 from urllib.parse import quote
 
 import asyncpg
@@ -148,6 +149,31 @@ async def test_a_filter_shows_those_who_meet_it(client: httpx.AsyncClient, ids: 
     found = {query: await asked(client, query) for query in MEETS}
 
     assert found == {query: ([ids[name] for name in names], len(names)) for query, names in MEETS.items()}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked_in", ["NFC", "NFD"])
+async def test_a_filter_finds_a_text_whatever_its_form(client: httpx.AsyncClient, form: str, asked_in: str) -> None:
+    person = {"firstname": "\u200bАндрей ", "lastname": "Королёв", "email": "й@почта.рф"}
+    given = {name: normalize(cast(Any, form), text) for name, text in person.items()}
+    made = await client.post(URL, json={"phone": "79025163111", **given})
+
+    for name, text in {**person, "firstname": " анДРЕЙ\u200e", "lastname": "королё"}.items():
+        query = f"{name}={quote(normalize(cast(Any, asked_in), text))}"
+        assert await asked(client, query) == ([made.json()["id"]], 1), query
+
+    kept = {name: made.json()[name] for name in person}
+    assert kept == {"firstname": "Андрей", "lastname": "Королёв", "email": "й@почта.рф"}
+
+
+@pytest.mark.parametrize("email", ["ivan@xn--80a1acny.xn--p1ai", "Ivan@ПОЧТА.РФ", "ivan@почта.рф"])
+@pytest.mark.parametrize("asked_as", ["ivan@xn--80a1acny.xn--p1ai", "IVAN@ПОЧТА.РФ", "ivan@почта.рф"])
+async def test_a_filter_finds_an_international_address_however_it_is_written(
+    client: httpx.AsyncClient, email: str, asked_as: str
+) -> None:
+    made = await client.post(URL, json={"phone": "79025163111", "email": email})
+
+    assert await asked(client, f"email={quote(asked_as)}") == ([made.json()["id"]], 1)
 
 
 async def test_ids_can_be_asked_for_one_by_one(client: httpx.AsyncClient, ids: Ids) -> None:

@@ -126,6 +126,23 @@ async def test_absent_fields_stay_and_null_clears(client: httpx.AsyncClient, poo
     assert (event.version, event.changed, event.firstname, event.email) == (2, ["firstname", "email"], "Анна", None)
 
 
+@pytest.mark.parametrize("field", ["firstname", "lastname", "email"])
+@pytest.mark.parametrize("nothing", ["", " ", "\u200b\u2060", "\u3164"])
+async def test_a_text_that_shows_nothing_is_refused_as_empty(
+    client: httpx.AsyncClient, field: str, nothing: str
+) -> None:
+    answer = await client.post(CUSTOMERS, json={"phone": "50110556645", field: nothing})
+
+    assert answer.status_code == 422
+    assert "null clears a field" in answer.text
+
+
+async def test_a_name_is_measured_as_it_is_kept(client: httpx.AsyncClient) -> None:
+    answer = await client.post(CUSTOMERS, json={"phone": "50110556645", "firstname": "\u0438\u0306" * 100})
+
+    assert answer.json()["firstname"] == "й" * 100
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"firstname": "string", "city_id": 0}, {"last_auth_at": "2023-12-21T07:20:37.024+03:00"}]
 )

@@ -1,6 +1,7 @@
 """From a legacy row to an event, for whatever the driver may give."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -12,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from legacy_importer import translate
 from legacy_importer.settings import Genders
-from legacy_importer.translate import Context, LegacyRow, Unusable
+from legacy_importer.translate import Context, LegacyRow, UnreadableRow, Unusable
 from vapteke_local import people
 from vapteke_local.people import Expected
 from vapteke_local.postgres import Postgres
 from vapteke_shared import events
 from vapteke_shared.events import LegacyCustomerRead, LegacyCustomerRejected
 
-READ_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+READ_AT = datetime(2026, 1, 3, 3, 4, 5, tzinfo=UTC)
+"""By a foreign clock, which decides nothing about a value."""
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 GENDERS = Genders()
 CONTEXT = Context(
     import_id=UUID(int=1),
@@ -28,12 +31,15 @@ CONTEXT = Context(
     read_at=READ_AT,
     zone=ZoneInfo("UTC"),
     genders=translate.spellings({"M": GENDERS.M, "F": GENDERS.F}),
+    now=NOW,
 )
 ZONES = ("UTC", "Europe/Moscow", "America/New_York", "Pacific/Kiritimati", "Asia/Kathmandu")
 PERSONS_FIELDS = {"first_name": "firstname", "last_name": "lastname"}
 REASONS = {
     "missing",
     "not_digits",
+    "two_numbers",
+    "not_ten_digits_after_7",
     "too_short",
     "too_long",
     "no_country_code",
@@ -43,6 +49,8 @@ REASONS = {
     "not_a_date",
     "in_the_future",
     "before_1900",
+    "placeholder_date",
+    "not_whole",
     "unknown",
     "not_a_number",
     "negative",
@@ -76,12 +84,12 @@ emails = st.emails() | any_text | near_emails
 rows = st.builds(
     LegacyRow,
     id=st.integers(-(2**63), 2**63 - 1),
-    phone=st.none() | phones,
+    phone=st.none() | phones | numbers,
     firstname=st.none() | any_text,
     lastname=st.none() | any_text,
     email=st.none() | emails,
     birthday=st.none() | dates | instants | any_text | numbers | st.binary(),
-    gender=st.none() | any_text | st.sampled_from(GENDERS.M + GENDERS.F),
+    gender=st.none() | any_text | numbers | st.sampled_from(GENDERS.M + GENDERS.F),
     city_id=st.none() | numbers | any_text,
     last_auth_at=st.none() | dates | instants | any_text | numbers | st.binary(),
 )
@@ -211,6 +219,80 @@ def test_a_row_without_a_usable_phone_is_rejected(phone: str | None, reason: str
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "phone"),
+    [
+        (79025163111, "79025163111"),
+        (9025163111, "79025163111"),
+        (89025163111, "79025163111"),
+        (Decimal("79025163111.00"), "79025163111"),
+        (Decimal("375291234567"), "375291234567"),
+        (79025163111.0, "79025163111"),
+    ],
+)
+def test_a_phone_is_read_from_a_column_of_numbers(value: object, phone: str) -> None:
+    assert read(phone=value).phone == phone
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (Decimal("79025163111.50"), "not_whole"),
+        (375291234567.5, "not_whole"),
+        (-79025163111, "negative"),
+        (0, "too_short"),
+        (1e300, "too_big"),
+        (7902516311100, "not_ten_digits_after_7"),
+        (True, "not_a_number"),
+    ],
+)
+def test_a_number_that_is_no_phone_has_a_reason(value: object, reason: str) -> None:
+    assert reasons_of(translate.to_event(row(phone=value), CONTEXT)) == {"phone": reason}
+
+
+@pytest.mark.parametrize(("value", "letter"), [(1, "M"), (2, "F"), (Decimal("2.00"), "F"), (1.0, "M"), (True, "M")])
+def test_gender_is_read_from_a_column_of_numbers(value: object, letter: str) -> None:
+    assert read(gender=value).gender == letter
+
+
+def test_a_row_that_cannot_be_selected_is_rejected_as_unreadable() -> None:
+    assert translate.to_event(UnreadableRow(7), CONTEXT) == LegacyCustomerRejected(
+        import_id=CONTEXT.import_id,
+        chunk=3,
+        attempt=CONTEXT.attempt,
+        legacy_id=7,
+        read_at=READ_AT,
+        reasons={"row": "unreadable"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("zone", "usable"), [("Europe/Moscow", date(2026, 1, 2)), ("Pacific/Kiritimati", date(2026, 1, 2))]
+)
+def test_today_is_that_of_the_legacy_servers_zone(zone: str, usable: date) -> None:
+    late = CONTEXT._replace(zone=ZoneInfo(zone), now=datetime(2026, 1, 1, 22, tzinfo=UTC))
+
+    event = translate.to_event(row(birthday=usable), late)
+
+    assert reasons_of(event) == {}
+
+
+@pytest.mark.parametrize("field", ["firstname", "lastname"])
+def test_names_are_kept_in_form_nfc_and_measured_so(field: str) -> None:
+    assert getattr(read(**{field: "Андре\u0438\u0306"}), field) == "Андрей"
+    assert getattr(read(**{field: "\u0438\u0306" * 100}), field) == "й" * 100
+
+
+def test_an_email_is_kept_in_form_nfc_with_its_domain_in_its_own_letters() -> None:
+    assert read(email="ivan@xn--80a1acny.xn--p1ai").email == "ivan@почта.рф"
+    assert read(email="ivan@ПОЧТА.РФ").email == "ivan@почта.рф"
+    assert read(email="\u0438\u0306@example.com").email == "й@example.com"
+
+
+def test_a_gender_is_understood_in_any_form_of_unicode() -> None:
+    assert read(gender="мужско\u0438\u0306").gender == "M"
+
+
 @pytest.mark.parametrize("field", ["firstname", "lastname", "email", "birthday", "gender", "last_auth_at"])
 @pytest.mark.parametrize("empty", [None, "", "  ", "\t\n\u00a0"])
 def test_what_is_empty_is_null_and_not_unusable(field: str, empty: str | None) -> None:
@@ -230,6 +312,14 @@ def test_what_is_empty_is_null_and_not_unusable(field: str, empty: str | None) -
         ("email", "a@shop.invalid", "not_an_address"),
         ("birthday", date(2026, 1, 3), "in_the_future"),
         ("birthday", date(1899, 12, 31), "before_1900"),
+        ("birthday", date(1900, 1, 1), "placeholder_date"),
+        ("birthday", datetime(1900, 1, 1), "placeholder_date"),
+        ("birthday", datetime(1900, 1, 1, 0, 0, 0, 3000), "placeholder_date"),
+        ("birthday", "1900-01-01", "placeholder_date"),
+        ("birthday", "1900-01-01T00:00:00", "placeholder_date"),
+        ("birthday", date(1753, 1, 1), "placeholder_date"),
+        ("birthday", date(1, 1, 1), "placeholder_date"),
+        ("birthday", date(1899, 12, 30), "placeholder_date"),
         ("birthday", "17.05.1990", "not_a_date"),
         ("birthday", 19900517, "not_a_date"),
         ("gender", "?", "unknown"),
@@ -238,6 +328,27 @@ def test_what_is_empty_is_null_and_not_unusable(field: str, empty: str | None) -
         ("city_id", 2**63, "too_big"),
         ("city_id", True, "not_a_number"),
         ("city_id", "77", "not_a_number"),
+        ("city_id", Decimal("77.5"), "not_whole"),
+        ("city_id", Decimal("77.0001"), "not_whole"),
+        ("city_id", 77.5, "not_whole"),
+        ("city_id", float("nan"), "not_a_number"),
+        ("city_id", Decimal("NaN"), "not_a_number"),
+        ("city_id", 1e300, "too_big"),
+        ("city_id", Decimal("1E+999999"), "too_big"),
+        ("city_id", float("inf"), "not_a_number"),
+        ("city_id", Decimal("sNaN"), "not_a_number"),
+        ("city_id", -1.0, "negative"),
+        ("gender", 1.5, "not_whole"),
+        ("gender", 3, "unknown"),
+        ("last_auth_at", datetime(2026, 1, 2, 3, 10, 6), "in_the_future"),
+        ("last_auth_at", datetime(2099, 1, 1), "in_the_future"),
+        ("last_auth_at", "2026-01-02T06:10:06+03:00", "in_the_future"),
+        ("last_auth_at", datetime(1900, 1, 1), "placeholder_date"),
+        ("last_auth_at", datetime(1900, 1, 1, 12, 30), "placeholder_date"),
+        ("last_auth_at", date(1900, 1, 1), "placeholder_date"),
+        ("last_auth_at", "1900-01-01 00:00:00.000", "placeholder_date"),
+        ("last_auth_at", datetime(1753, 1, 1), "placeholder_date"),
+        ("last_auth_at", datetime(1899, 12, 30), "placeholder_date"),
         ("last_auth_at", datetime.min, "out_of_range"),
         ("last_auth_at", datetime.max, "out_of_range"),
         ("last_auth_at", "вчера", "not_a_date"),
@@ -256,9 +367,15 @@ def test_an_unusable_value_is_null_and_named(field: str, value: object, reason: 
     [
         ("firstname", "я" * 100),
         ("email", "a@example.com"),
-        ("birthday", date(1900, 1, 1)),
+        ("birthday", date(1900, 1, 2)),
         ("birthday", date(2026, 1, 2)),
         ("city_id", 2**63 - 1),
+        ("city_id", Decimal("77.0000")),
+        ("city_id", Decimal("7.7E+1")),
+        ("city_id", 77.0),
+        ("city_id", -0.0),
+        ("last_auth_at", datetime(2026, 1, 2, 3, 9, 5, tzinfo=UTC)),
+        ("last_auth_at", datetime(1900, 1, 2, tzinfo=UTC)),
     ],
 )
 def test_the_last_usable_value_is_kept(field: str, value: object) -> None:

@@ -1,6 +1,7 @@
 """The generator's labels against a slow reading of its rows, written from the rules and not from its tables."""
 
 import hashlib
+import re
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from vapteke_local.people import Expected, Person
 
 ORIGINAL_COUNT = 78_553
 # SHA-256 of the 2,000 rows of seed 20, the same on Python 3.11, 3.12 and 3.13.
-PINNED = "43955b66d8decbac2b09ee1cdfd2e6df2cf16215cb52f5332cd4a550b0154395"
+PINNED = "9431b6ccdc628ed7279eb1707d3b43bb873cc9d79e08a482f388698f23805aeb"
 MEN = {"м", "m", "муж", "муж.", "мужской", "male", "1"}
 CALLING_CODES = tuple(str(code) for code in COUNTRY_CODE_TO_REGION_CODE)
 WOMEN = {"ж", "f", "жен", "жен.", "женский", "female", "2"}
@@ -26,14 +27,22 @@ seeds = st.integers(min_value=-(2**40), max_value=2**40)
 
 
 def digits_of(phone: str | None) -> str | None:
-    digits = "".join(sign for sign in phone or "" if sign not in " +-().")
+    text = (phone or "").strip(" '\"=").removeprefix("tel:").removesuffix(";").removesuffix(".0")
+    if re.fullmatch(r"\d{3}-\d\d-\d\d \d{3}-\d\d-\d\d", text):
+        return None
+    digits = "".join(sign for sign in text if sign not in " +-().\u00a0\u00ad\u2013")
     if not digits.isascii() or not digits.isdigit():
         return None
+    for prefix in ("00", "810"):
+        if digits.startswith(prefix) and len(digits) == len(prefix) + 11:
+            digits = digits.removeprefix(prefix)
+    if len(digits) == 12 and digits[:3] in ("779", "789"):
+        digits = "7" + digits[2:]
     if len(digits) == 10 and digits[0] == "9":
         digits = "7" + digits
     if len(digits) == 11 and digits[0] == "8":
         digits = "7" + digits[1:]
-    known = digits.startswith(CALLING_CODES)
+    known = digits.startswith(CALLING_CODES) and (digits[0] != "7" or len(digits) == 11)
     return digits if 11 <= len(digits) <= 15 and known else None
 
 
@@ -51,7 +60,7 @@ def unusable_of(person: Person) -> tuple[str, ...]:
         "first_name": len((person.first_name or "").strip(" ")) <= 100,
         "last_name": len((person.last_name or "").strip(" ")) <= 100,
         "email": not email or is_email(email),
-        "birthday": person.birthday is None or date(1900, 1, 1) <= person.birthday < date(2090, 1, 1),
+        "birthday": person.birthday is None or date(1900, 1, 1) < person.birthday < date(2090, 1, 1),
         "gender": not gender or gender in MEN | WOMEN,
         "city_id": person.city_id is None or person.city_id >= 0,
     }
@@ -252,7 +261,7 @@ def test_values_at_the_limits_are_met(original: tuple[list[Person], list[Expecte
 
     assert {len((person.first_name or "").strip()) for person in persons} >= {100, 101, 150}
     assert {len((person.email or "").strip()) for person in persons} >= {254}
-    assert date(1900, 1, 1) in {person.birthday for person in persons}
+    assert {date(1900, 1, 1), date(1900, 1, 2)} <= {person.birthday for person in persons}
     assert {person.city_id for person in persons} >= {-1, 0, 200}
     assert {len(label.phone) for label in original[1] if label.phone} == {11, 12, 14, 15}
 

@@ -14,7 +14,7 @@ Ids ascend with gaps: runs of 64 rows with a step of 1 to 31, a run in every 12,
 | 1 %   | phone shared by two rows, sometimes three; neighbours or far apart; ties in last_auth_at | losers repaired |
 | 1 %   | broken e-mail | repaired |
 | 0.3 % | birthday in 2090 or later | repaired |
-| 0.1 % | birthday before 1900 | repaired |
+| 0.1 % | birthday before 1900, or on 1900-01-01, which stands for none | repaired |
 | 0.5 % | unknown gender | repaired |
 | 0.2 % | first or last name of 101 to 150 characters | repaired |
 | 0.1 % | negative city | repaired |
@@ -22,7 +22,7 @@ Ids ascend with gaps: runs of 64 rows with a step of 1 to 31, a run in every 12,
 | 2 %   | spaces around the texts | no matter |
 
 Kinds meet in one row by chance too. Also met, and right: a name of exactly 100 characters, an e-mail of exactly 254,
-a birthday on 1900-01-01, empty and blank texts, numbers from abroad (3 %). Fewer than 200 rows share no phone.
+a birthday on 1900-01-02, empty and blank texts, numbers from abroad (3 %). Fewer than 200 rows share no phone.
 """
 
 import random

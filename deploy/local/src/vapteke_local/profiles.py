@@ -88,8 +88,10 @@ def genders(shares: dict[str, int]) -> list[str | None]:
 
 def birthdays() -> list[date | None]:
     slots: list[date | None] = [date(2090, 1, 1) + timedelta(days=997 * turn) for turn in range(per_mille(3))]
+    # What SQL Server makes of an empty text.
+    slots += [date(1900, 1, 1)] * 8
     slots += [date(1899, 12, 31) - timedelta(days=700 * turn) for turn in range(UNUSABLE["birthday"] - len(slots))]
-    slots += [date(1900, 1, 1)] * 8 + [None] * per_mille(500)
+    slots += [date(1900, 1, 2)] * 8 + [None] * per_mille(500)
     return slots + [date(1921, 1, 1) + timedelta(days=day) for day in range(SLOTS - len(slots))]
 
 

@@ -1,9 +1,10 @@
 """What the list of customers may be asked for."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints
-from vapteke_shared import fields
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from vapteke_shared import fields, texts
 from vapteke_shared.fields import INT64
 from vapteke_shared.queries import Digits, Flag, Ids, ListQuery, Moment, optional
 
@@ -11,21 +12,33 @@ from customers_api.fields import Day, Gender, PhoneText
 
 
 def _text(value: Any) -> str:
+    """As the writers keep it."""
     if "\0" in value:
         raise fields.refusal("zero_character", "The text holds U+0000, which no customer has")
-    return str(value)
+    return texts.trimmed(value)
 
 
-_NO_ZERO = {"pattern": r"^[^\u0000]+$"}
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100), BeforeValidator(_text)]
-Email = Annotated[str, StringConstraints(min_length=1, max_length=254), BeforeValidator(_text)]
+def _address(text: str) -> str:
+    with suppress(texts.EmailInvalid):  # nobody has it then
+        return texts.email(text)
+    return text
+
+
+_HAS_TEXT = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+Name = Annotated[str, StringConstraints(min_length=1, max_length=texts.NAME_MAX), BeforeValidator(_text)]
+Email = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=texts.EMAIL_MAX),
+    BeforeValidator(_text),
+    AfterValidator(_address),
+]
 
 
 class CustomerQuery(ListQuery):
     phone: PhoneText = optional("the phone, in any spelling", "+7 902 516-31-11", format="phone")
-    email: Email = optional("the whole e-mail address, in any case", "user@example.com", **_NO_ZERO)
-    firstname: Name = optional("how the first name begins, in any case", "викт", **_NO_ZERO)
-    lastname: Name = optional("how the last name begins, in any case", "иван", **_NO_ZERO)
+    email: Email = optional("the whole e-mail address, in any case", "user@example.com", **_HAS_TEXT)
+    firstname: Name = optional("how the first name begins, in any case", "викт", **_HAS_TEXT)
+    lastname: Name = optional("how the last name begins, in any case", "иван", **_HAS_TEXT)
     city_id: Annotated[int, Field(ge=0, le=INT64), Digits] = optional("the city's number", 0)
     gender: Gender = optional("M or F", "M")
     birthday_from: Day = optional("born on this day or later", "1980-01-01")

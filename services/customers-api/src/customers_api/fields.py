@@ -4,9 +4,8 @@ import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
-from vapteke_shared import phones
+from vapteke_shared import phones, texts
 from vapteke_shared.fields import INT64, Whole, a_text, refusal
 from vapteke_shared.phones import PhoneInvalid
 
@@ -30,8 +29,12 @@ def _phone(text: str) -> str:
         raise refusal(f"phone_{error.reason}", f"The phone {_PHONE_FAULTS[error.reason]}") from None
 
 
+def _trimmed(value: object) -> object:
+    """Before the length is judged."""
+    return texts.trimmed(value) if isinstance(value, str) else value
+
+
 def _kept(text: str) -> str:
-    text = text.strip()
     if "\0" in text:
         raise refusal("zero_character", "The text holds U+0000, which cannot be kept")
     if not text:
@@ -41,8 +44,8 @@ def _kept(text: str) -> str:
 
 def _email(text: str) -> str:
     try:
-        return validate_email(text, check_deliverability=False).normalized
-    except EmailNotValidError:
+        return texts.email(text)
+    except texts.EmailInvalid:
         raise refusal("not_an_address", "This is no e-mail address") from None
 
 
@@ -74,10 +77,17 @@ PhoneText = Annotated[
     ),
 ]
 """Validated, it is the digits alone."""
-Name = Annotated[str, StringConstraints(max_length=100), AfterValidator(_kept), Field(json_schema_extra=_HAS_TEXT)]
+Name = Annotated[
+    str,
+    StringConstraints(max_length=texts.NAME_MAX),
+    BeforeValidator(_trimmed),
+    AfterValidator(_kept),
+    Field(json_schema_extra=_HAS_TEXT),
+]
 Email = Annotated[
     str,
-    StringConstraints(max_length=254),
+    StringConstraints(max_length=texts.EMAIL_MAX),
+    BeforeValidator(_trimmed),
     AfterValidator(_kept),
     AfterValidator(_email),
     Field(json_schema_extra={"format": "email"}),

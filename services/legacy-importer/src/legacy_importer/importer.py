@@ -161,11 +161,14 @@ class Importer:
     async def _add(
         self, add: Callable[[str, Event, datetime], Awaitable[None]], page: Iterable[LegacyRow], context: Context
     ) -> None:
+        context = context._replace(now=datetime.now(UTC))  # reading a range takes a while
         for row in page:
             await add(str(row.id), translate.to_event(row, context), context.read_at)
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
-        return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
+        return Context(
+            task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, datetime.now(UTC), task.number
+        )
 
 
 def _failed(task: Task, chunk: int | None, error: str) -> Failed:

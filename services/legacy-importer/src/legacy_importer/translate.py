@@ -1,49 +1,61 @@
 """From a legacy row to an event: pure, no I/O and no clock.
 
 The rules are the contract's: phones are parsed by the phone rule, texts are trimmed, empty is null. A value that cannot
-be used makes its field null and is named with a reason, which never holds the value; only a row without a usable phone
-is rejected.
+be used makes its field null and is named with a reason, which never holds the value; only a row without a usable phone,
+or one that could not be read, is rejected.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
-from vapteke_shared import phones
-from vapteke_shared.events import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared import phones, texts
+from vapteke_shared.events import (
+    IN_THE_FUTURE,
+    PLACEHOLDER_DATE,
+    UNREADABLE,
+    Field,
+    LegacyCustomerRead,
+    LegacyCustomerRejected,
+)
 
-_NAME_MAX = 100
-_EMAIL_MAX = 254
 _INT64_MAX = 2**63 - 1
 _FIRST_BIRTHDAY = date(1900, 1, 1)
-# A plain address that email-validator takes as it stands; it judges all others itself, many times slower.
-_PLAIN_EMAIL = re.compile(r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+([a-z]{2,})")
-_SPECIAL = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clocks that write `last_auth_at` may be ahead of ours: a sign-in of this minute is not in the future."""
+_PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), date(1900, 1, 1)))
+"""What an empty date becomes: in SQL Server's types, and in the programs that write to it."""
 
 T = TypeVar("T")
 Gender = Literal["M", "F"]
+Number = int | float | Decimal
 
 
 class LegacyRow(NamedTuple):
     """A row as the driver gives it, in the order of the SELECT."""
 
     id: int
-    phone: str | None
+    phone: str | Number | None
     firstname: str | None
     lastname: str | None
     email: str | None
     birthday: date | datetime | str | None
-    gender: str | None
-    city_id: int | None
+    gender: str | Number | None
+    city_id: Number | None
     last_auth_at: datetime | date | str | None
 
 
+class UnreadableRow(NamedTuple):
+    """A row of which the server shows the key alone: a value of it makes every SELECT fail."""
+
+    id: int
+
+
 class Context(NamedTuple):
-    """What a range's rows have in common."""
+    """What a range's rows have in common. `now` is this machine's clock when they were read."""
 
     import_id: UUID
     chunk: int
@@ -51,6 +63,7 @@ class Context(NamedTuple):
     read_at: datetime
     zone: ZoneInfo
     genders: Mapping[str, Gender]
+    now: datetime
     number: int | None = None
     """That of the range's hand-out."""
 
@@ -63,12 +76,14 @@ class Unusable(ValueError):
         self.reason = reason
 
 
-def to_event(row: LegacyRow, context: Context) -> LegacyCustomerRead | LegacyCustomerRejected:
+def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomerRead | LegacyCustomerRejected:
     """The event of one row: read, or rejected with the reason."""
+    if isinstance(row, UnreadableRow):
+        return _rejected(row.id, context, "row", UNREADABLE)
     try:
-        phone = phones.parse(row.phone or "")
-    except phones.PhoneInvalid as error:
-        return _rejected(row, context, error.reason)
+        phone = _phone(row.phone)
+    except (phones.PhoneInvalid, Unusable) as error:
+        return _rejected(row.id, context, "phone", error.reason)
     unusable: dict[Any, str] = {}
 
     def usable(field: str, read: Callable[[Any], T | None], value: Any) -> T | None:
@@ -91,49 +106,54 @@ def to_event(row: LegacyRow, context: Context) -> LegacyCustomerRead | LegacyCus
         firstname=usable("firstname", name, row.firstname),
         lastname=usable("lastname", name, row.lastname),
         email=usable("email", email, row.email),
-        birthday=usable("birthday", lambda value: birthday(value, context.read_at.date()), row.birthday),
+        birthday=usable(
+            "birthday", lambda value: birthday(value, context.now.astimezone(context.zone).date()), row.birthday
+        ),
         gender=usable("gender", lambda value: gender(value, context.genders), row.gender),
         city_id=usable("city_id", city, row.city_id),
-        last_auth_at=usable("last_auth_at", lambda value: instant(value, context.zone), row.last_auth_at),
+        last_auth_at=usable(
+            "last_auth_at", lambda value: last_auth_at(value, context.zone, context.now), row.last_auth_at
+        ),
         unusable=unusable or None,
     )
 
 
-def _rejected(row: LegacyRow, context: Context, reason: str) -> LegacyCustomerRejected:
+def _rejected(legacy_id: int, context: Context, field: Field, reason: str) -> LegacyCustomerRejected:
     return LegacyCustomerRejected(
         import_id=context.import_id,
         chunk=context.chunk,
         attempt=context.attempt,
-        legacy_id=row.id,
+        legacy_id=legacy_id,
         read_at=context.read_at,
         number=context.number,
-        reasons={"phone": reason},
+        reasons={field: reason},
     )
+
+
+def _phone(value: str | Number | None) -> phones.Phone:
+    """Raises PhoneInvalid and Unusable."""
+    if value is None or isinstance(value, str):
+        return phones.parse(value or "")
+    return phones.parse(str(city(value)))
 
 
 def name(text: str) -> str | None:
     text = _text(text)
-    if len(text) > _NAME_MAX:
+    if len(text) > texts.NAME_MAX:
         raise Unusable("too_long")
     return text or None
 
 
 def email(text: str) -> str | None:
-    """The address as email-validator normalises it, without asking the DNS."""
     text = _text(text)
-    if len(text) > _EMAIL_MAX:
+    if not text:
+        return None
+    if len(text) > texts.EMAIL_MAX:
         raise Unusable("too_long")
-    if not text or _is_plain(text):
-        return text or None
     try:
-        return validate_email(text, check_deliverability=False).normalized
-    except EmailNotValidError:
+        return texts.email(text)
+    except texts.EmailInvalid:
         raise Unusable("not_an_address") from None
-
-
-def _is_plain(text: str) -> bool:
-    match = _PLAIN_EMAIL.fullmatch(text) if len(text) <= 63 else None
-    return match is not None and match[1] not in _SPECIAL
 
 
 def birthday(value: date | datetime | str, today: date) -> date | None:
@@ -142,16 +162,20 @@ def birthday(value: date | datetime | str, today: date) -> date | None:
     if dated is None:
         return None
     day = dated.date() if isinstance(dated, datetime) else dated
+    if day in _PLACEHOLDERS:
+        raise Unusable(PLACEHOLDER_DATE)
     if day > today:
-        raise Unusable("in_the_future")
+        raise Unusable(IN_THE_FUTURE)
     if day < _FIRST_BIRTHDAY:
         raise Unusable("before_1900")
     return day
 
 
-def gender(text: str, genders: Mapping[str, Gender]) -> Gender | None:
-    """M or F by the spellings of the settings, given in lower case."""
-    text = text.strip().casefold()
+def gender(value: str | Number, genders: Mapping[str, Gender]) -> Gender | None:
+    """M or F by the spellings of the settings, as `spellings` gives them."""
+    if isinstance(value, bool):  # of a bit column
+        value = int(value)
+    text = _spelling(value if isinstance(value, str) else str(_whole(value)))
     if not text:
         return None
     if text not in genders:
@@ -159,14 +183,42 @@ def gender(text: str, genders: Mapping[str, Gender]) -> Gender | None:
     return genders[text]
 
 
-def city(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Unusable("not_a_number")
-    if value < 0:
+def city(value: Number) -> int:
+    """A whole number of any numeric type, from 0 to the greatest bigint."""
+    number = _whole(value)
+    if number < 0:
         raise Unusable("negative")
-    if value > _INT64_MAX:
+    if number > _INT64_MAX:
         raise Unusable("too_big")
-    return value
+    return number
+
+
+def _whole(value: Number) -> int:
+    if isinstance(value, bool) or not isinstance(value, Number):
+        raise Unusable("not_a_number")
+    if isinstance(value, int):
+        return value
+    number = Decimal(value)
+    if not number.is_finite():
+        raise Unusable("not_a_number")
+    if abs(number) > _INT64_MAX:  # before it is made an integer, which takes long for a huge one
+        raise Unusable("too_big")
+    if number != number.to_integral_value():
+        raise Unusable("not_whole")
+    return int(number)
+
+
+def last_auth_at(value: datetime | date | str, zone: ZoneInfo, now: datetime) -> datetime | None:
+    """As `instant`, but neither a date that stands for none nor an instant in the future."""
+    moment = instant(value, zone)
+    if moment is None:
+        return None
+    if moment > now + _CLOCK_TOLERANCE:
+        raise Unusable(IN_THE_FUTURE)
+    dated = _dated(value)
+    if dated is not None and date(dated.year, dated.month, dated.day) in _PLACEHOLDERS:
+        raise Unusable(PLACEHOLDER_DATE)
+    return moment
 
 
 def instant(value: datetime | date | str, zone: ZoneInfo) -> datetime | None:
@@ -202,16 +254,20 @@ def _dated(value: object) -> date | None:
 
 
 def _text(text: str) -> str:
-    """Trimmed; what UTF-8 and Postgres cannot keep is unusable."""
+    """Trimmed, in form NFC; what UTF-8 and Postgres cannot keep is unusable."""
     if "\0" in text:
         raise Unusable("has_a_zero_character")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise Unusable("has_half_a_character") from None
-    return text.strip()
+    return texts.trimmed(text)
+
+
+def _spelling(text: str) -> str:
+    return texts.trimmed(text).casefold()
 
 
 def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
     """Gender by spelling, ready for `Context.genders`."""
-    return {spelling.strip().casefold(): letter for letter, texts in genders.items() for spelling in texts}
+    return {_spelling(one): letter for letter, spelled in genders.items() for one in spelled}
