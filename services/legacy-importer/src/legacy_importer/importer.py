@@ -166,9 +166,7 @@ class Importer:
             await add(str(row.id), translate.to_event(row, context), context.read_at)
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
-        return Context(
-            task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, datetime.now(UTC), task.number
-        )
+        return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
 
 
 def _failed(task: Task, chunk: int | None, error: str) -> Failed:

@@ -55,7 +55,7 @@ class UnreadableRow(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What a range's rows have in common. `now` is this machine's clock when they were read."""
+    """What a range's rows have in common."""
 
     import_id: UUID
     chunk: int
@@ -63,9 +63,13 @@ class Context(NamedTuple):
     read_at: datetime
     zone: ZoneInfo
     genders: Mapping[str, Gender]
-    now: datetime
     number: int | None = None
     """That of the range's hand-out."""
+    now: datetime | None = None
+    """By this machine's clock, when the rows were read; without it, `read_at` stands in."""
+
+    def by_our_clock(self) -> datetime:
+        return self.now or self.read_at
 
 
 class Unusable(ValueError):
@@ -85,6 +89,7 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomer
     except (phones.PhoneInvalid, Unusable) as error:
         return _rejected(row.id, context, "phone", error.reason)
     unusable: dict[Any, str] = {}
+    now = context.by_our_clock()
 
     def usable(field: str, read: Callable[[Any], T | None], value: Any) -> T | None:
         if value is None:
@@ -106,14 +111,10 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomer
         firstname=usable("firstname", name, row.firstname),
         lastname=usable("lastname", name, row.lastname),
         email=usable("email", email, row.email),
-        birthday=usable(
-            "birthday", lambda value: birthday(value, context.now.astimezone(context.zone).date()), row.birthday
-        ),
+        birthday=usable("birthday", lambda value: birthday(value, now.astimezone(context.zone).date()), row.birthday),
         gender=usable("gender", lambda value: gender(value, context.genders), row.gender),
         city_id=usable("city_id", city, row.city_id),
-        last_auth_at=usable(
-            "last_auth_at", lambda value: last_auth_at(value, context.zone, context.now), row.last_auth_at
-        ),
+        last_auth_at=usable("last_auth_at", lambda value: last_auth_at(value, context.zone, now), row.last_auth_at),
         unusable=unusable or None,
     )
 
