@@ -25,8 +25,8 @@ from customers_api.outbox_head import Head
 from customers_api.settings import WorkSettings
 from legacy_events import CLUSTER, end_import, record, start_import
 from legacy_importer import legacy, translate
-from legacy_importer.connection import connected
 from legacy_importer.publisher import Publisher
+from legacy_importer.session import connected
 from legacy_importer.settings import Genders, LegacySettings
 from legacy_importer.translate import Context, LegacyRow
 from rich.console import Console

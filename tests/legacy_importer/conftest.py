@@ -1,6 +1,8 @@
 """The vAptekeSync stand-in on a thread of its own, and settings that reach it."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +54,7 @@ def serve() -> Serve:
     return running
 
 
-def freetds() -> str:
+def _freetds() -> str:
     for folder in FREETDS_FOLDERS:
         for library in Path(folder).glob("libtdsodbc.so*"):
             return str(library)
@@ -62,7 +64,13 @@ def freetds() -> str:
 @pytest.fixture(params=["microsoft", "freetds"])
 def driver(request: pytest.FixtureRequest) -> str:
     """VAPTEKESYNC_DRIVER."""
-    return "" if request.param == "microsoft" else freetds()
+    return "" if request.param == "microsoft" else _freetds()
+
+
+@pytest.fixture
+def freetds() -> str:
+    """VAPTEKESYNC_DRIVER."""
+    return _freetds()
 
 
 @pytest.fixture
@@ -82,6 +90,26 @@ def settings_for() -> SettingsFor:
         return WorkSettings(**(login | rest | changed))
 
     return make
+
+
+@pytest.fixture
+def check() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`check(settings, VARIABLE="…")`: `legacy-importer check` as a process, with no other environment."""
+
+    def run(settings: WorkSettings, **more: str) -> subprocess.CompletedProcess[str]:
+        shown = {name.upper(): str(value) for name, value in settings.model_dump().items() if _is_plain(value)}
+        password = {"VAPTEKESYNC_PASSWORD": settings.vaptekesync_password.get_secret_value()}
+        command = [sys.executable, "-c", "from legacy_importer.cli import cli; cli()", "check"]
+        # a thread that hangs would keep the process: 20 s are for a busy machine
+        return subprocess.run(
+            command, env=shown | password | more, capture_output=True, text=True, timeout=20, check=False
+        )
+
+    return run
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float)
 
 
 @pytest.fixture

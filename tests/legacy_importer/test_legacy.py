@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -14,9 +13,9 @@ from typing import Any
 import pytest
 from legacy_importer import connection as connections
 from legacy_importer import legacy, sockets, table_check
-from legacy_importer.connection import connected
 from legacy_importer.failures import LegacyUnavailable, LegacyUnfit
 from legacy_importer.legacy import Plan
+from legacy_importer.session import connected
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import LegacyRow
 from vapteke_local.vaptekesync import CUSTOMERS, Column, Constraint, Server, Table
@@ -24,6 +23,7 @@ from vapteke_local.vaptekesync.faults import FaultKind
 
 Serve = Callable[..., Any]
 SettingsFor = Callable[..., WorkSettings]
+Check = Callable[..., subprocess.CompletedProcess[str]]
 Eventually = Callable[..., Awaitable[None]]
 
 BIGINT = CUSTOMERS.altered("ID", sql_type="bigint")
@@ -483,27 +483,21 @@ def test_sockets_to_other_ports_are_not_cut(serve: Serve) -> None:
     ids=["well", "silent", "silent at the plan", "refused"],
 )
 def test_the_check_ends_in_time_and_says_what_it_found(
-    serve: Serve, settings_for: SettingsFor, driver: str, fault: tuple[Any, dict[str, Any]] | None, words: str
+    serve: Serve,
+    settings_for: SettingsFor,
+    check: Check,
+    driver: str,
+    fault: tuple[Any, dict[str, Any]] | None,
+    words: str,
 ) -> None:
     with serve([customer(key) for key in range(ROWS)]) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
         if fault:
             server.set_fault(fault[0], **fault[1])
 
-        ended = run_check(settings)
+        ended = check(settings)
 
     assert words in ended.stdout + ended.stderr
     assert ended.returncode == (1 if fault else 0)
     assert "Traceback" not in ended.stderr
     assert len(ended.stderr.splitlines()) <= 1
-
-
-def run_check(settings: WorkSettings) -> subprocess.CompletedProcess[str]:
-    shown = {name.upper(): str(value) for name, value in settings.model_dump().items() if isinstance(value, str | int)}
-    environment = shown | {
-        "VAPTEKESYNC_PASSWORD": settings.vaptekesync_password.get_secret_value(),
-        "MSSQL_TIMEOUT": str(settings.mssql_timeout),
-    }
-    command = [sys.executable, "-c", "from legacy_importer.cli import cli; cli()", "check"]
-    # a thread that hangs would keep the process: 10 s are for a busy machine
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10, check=False)

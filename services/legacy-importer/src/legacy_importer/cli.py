@@ -8,11 +8,11 @@ from vapteke_shared.health import Health
 from vapteke_shared.settings import load
 
 from legacy_importer import legacy, table_check
-from legacy_importer.connection import connected
 from legacy_importer.consumer import TaskConsumer
 from legacy_importer.failures import LegacyError
 from legacy_importer.importer import Importer
 from legacy_importer.publisher import Publisher
+from legacy_importer.session import connected
 from legacy_importer.settings import LegacySettings, WorkSettings
 
 cli = typer.Typer(no_args_is_help=True, help="Reads vAptekeSync and publishes it.", pretty_exceptions_enable=False)

@@ -6,9 +6,9 @@ silent: then the connection is thrown away.
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import aioodbc
@@ -16,9 +16,8 @@ import pyodbc
 from prometheus_client import Gauge
 from vapteke_shared import logs
 
-from legacy_importer import sockets
-from legacy_importer.driver import connection_string
-from legacy_importer.failures import LegacyError, LegacyUnavailable, address, understood
+from legacy_importer import connection_string, reach, sockets
+from legacy_importer.failures import LegacyError, no_answer, understood
 from legacy_importer.settings import LegacySettings
 
 _PAGE_ROWS = 5_000
@@ -29,7 +28,7 @@ given_up = Gauge("legacy_importer_given_up_connections", "Connections thrown awa
 
 
 class Connection:
-    """One ODBC connection with a thread of its own; `connected` opens and closes it."""
+    """One ODBC connection with a thread of its own; `session.connected` opens and closes it."""
 
     def __init__(self, settings: LegacySettings) -> None:
         self._settings = settings
@@ -40,13 +39,15 @@ class Connection:
         self._is_given_up = False
 
     async def open(self) -> None:
+        """Raises LegacyError."""
+        await reach.port(self._settings)
         await self._in_time(self._connect())
         assert self._odbc is not None, "it was connected in time"
         self._cursor = await self._in_time(self._odbc.cursor())
 
     async def _connect(self) -> None:
         self._odbc = await aioodbc.connect(
-            dsn=connection_string(self._settings),
+            dsn=connection_string.of(self._settings),
             autocommit=True,
             timeout=math.ceil(self._settings.mssql_timeout) + 1,  # ours comes first and says how long it was
             executor=self._thread,
@@ -94,8 +95,7 @@ class Connection:
             raise
         if not done:
             self._give_up(call)
-            seconds = f"{self._settings.mssql_timeout:g} s"
-            raise LegacyUnavailable(f"{address(self._settings)} did not answer within {seconds}")
+            raise no_answer(self._settings)
         try:
             return call.result()
         except pyodbc.Error as error:
@@ -123,17 +123,6 @@ class Connection:
 
 
 _leaving: set[asyncio.Task[None]] = set()
-
-
-@asynccontextmanager
-async def connected(settings: LegacySettings) -> AsyncIterator[Connection]:
-    """Raises LegacyUnavailable, or LegacyUnfit when the login is refused."""
-    connection = Connection(settings)
-    try:
-        await connection.open()
-        yield connection
-    finally:
-        await connection.close()
 
 
 def _decoded(text: bytes | None) -> str | None:

@@ -1,67 +1,43 @@
-"""Which ODBC driver is used, and the connection string that it is given."""
+"""Which ODBC driver is meant: Microsoft's in its wheel, one by path, or one by the name it is installed under."""
 
+import configparser
+import os
 import platform
+from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from legacy_importer.failures import LegacyUnfit
-from legacy_importer.settings import LegacySettings
+
+@cache
+def is_freetds(driver: str) -> bool:
+    """FreeTDS has keywords of its own. It may be installed under any name, but its library says who it is."""
+    library = Path(_installed_as(driver) or driver)
+    if library.is_file():
+        return b"FreeTDS" in library.read_bytes()
+    return "tds" in driver.casefold()
 
 
-def connection_string(settings: LegacySettings) -> str:
-    is_freetds = "tds" in settings.vaptekesync_driver.casefold()
-    options, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
-    values = {
-        "DRIVER": settings.vaptekesync_driver or str(_microsoft_driver()),
-        "DATABASE": settings.vaptekesync_db,
-        "UID": settings.vaptekesync_user,
-        "PWD": settings.vaptekesync_password.get_secret_value(),
-        "APP": "legacy-importer",
-        "ApplicationIntent": "ReadOnly",
-        **options,
-    }
-    return ";".join(f"{name}={braced(value)}" for name, value in values.items())
+def _installed_as(name: str) -> str:
+    """The library of a name in odbcinst.ini."""
+    installed = configparser.ConfigParser(strict=False, interpolation=None)
+    with suppress(configparser.Error, UnicodeDecodeError, RuntimeError):  # the last one: there is no home directory
+        system = Path(os.environ.get("ODBCSYSINI", "/etc"), os.environ.get("ODBCINSTINI", "odbcinst.ini"))
+        installed.read([system, Path.home() / ".odbcinst.ini"])
+    sections = {section.casefold(): section for section in installed.sections()}
+    section = sections.get(name.casefold())
+    return installed.get(section, "driver", fallback="") if section else ""
 
 
-def _braced(value: str) -> str:
-    return "{" + value.replace("}", "}}") + "}"
-
-
-def _braced_for_freetds(value: str) -> str:
-    """It knows no doubled brace. Raises LegacyUnfit."""
-    if "};" in value:
-        raise LegacyUnfit("FreeTDS cannot be given a user, password or database with `};` in it (VAPTEKESYNC_DRIVER)")
-    return "{" + value + "}"
-
-
-def _microsoft(settings: LegacySettings) -> dict[str, str]:
-    return {
-        "SERVER": f"{settings.vaptekesync_host},{settings.vaptekesync_port}",
-        "Encrypt": settings.vaptekesync_encrypt,
-        "TrustServerCertificate": "yes" if settings.vaptekesync_trust_server_certificate else "no",
-        "ConnectRetryCount": "0",  # the attempts are ours to count
-    }
-
-
-def _freetds(settings: LegacySettings) -> dict[str, str]:
-    return {
-        "SERVER": settings.vaptekesync_host,
-        "PORT": str(settings.vaptekesync_port),
-        "TDS_Version": "7.4",
-        "ClientCharset": "UTF-8",
-        "Encryption": "off" if settings.vaptekesync_encrypt == "no" else "require",
-    }
-
-
-def _microsoft_driver() -> Path:
-    """The driver in Microsoft's wheel for this platform. Raises LegacyUnfit where it has none."""
+def microsoft() -> Path | None:
+    """The driver in Microsoft's wheel, if it has a build for this platform."""
     spec = find_spec("mssql_python_odbc")
     places = spec.submodule_search_locations if spec else None
     for place in places or ():
         for driver in sorted(Path(place, "libs").glob(_DRIVERS.get(platform.system(), "-"))):
             if platform.system() != "Linux" or driver.match(f"*/{_distribution()}/{platform.machine()}/lib/*"):
                 return driver
-    raise LegacyUnfit("Microsoft's ODBC driver has no build for this platform: set VAPTEKESYNC_DRIVER")
+    return None
 
 
 _DRIVERS = {"Linux": "linux/*/*/lib/libmsodbcsql-18*.so*", "Darwin": "macos/*/lib/libmsodbcsql*.dylib"}

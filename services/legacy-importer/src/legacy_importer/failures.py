@@ -1,13 +1,15 @@
-"""What can be wrong with vAptekeSync, in words for operators."""
+"""What can be wrong with vAptekeSync, in words for operators: what it is, and what to do about it.
+
+An error is either an outage, which a further attempt may outlast, or unfit, which no attempt will heal.
+"""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import pyodbc
 
 from legacy_importer.settings import LegacySettings
-
-_LOGIN_REFUSED, _NO_DATABASE = 18456, 4060
-_UNFIT = {207: "a column is missing", 208: "the table is missing", 229: "reading it is not permitted"}
 
 
 class LegacyError(Exception):
@@ -22,26 +24,161 @@ class LegacyUnfit(LegacyError):
     """Login, table or columns are not as the settings say: no attempt will succeed."""
 
 
+class DatabaseClosed(LegacyUnavailable):
+    """The login is good, but the database cannot be opened. Why, the server only tells who asks in `master`."""
+
+
+class LoginRefused(LegacyUnfit):
+    """FreeTDS shows the last error of a login alone: it may be DatabaseClosed."""
+
+
+_DATABASE_CLOSED = {4060, 4064}
+_LOGIN_REFUSED = {18456}
+_LOGIN = "refused the login: check VAPTEKESYNC_USER, VAPTEKESYNC_PASSWORD and VAPTEKESYNC_DB"
+
+# What SQL Server, Azure and Babelfish answer; a text follows "vAptekeSync at HOST:PORT ".
+_OUTAGES = {
+    904: "is starting: its database cannot be opened yet",
+    921: "is recovering the database",
+    922: "is recovering the database",
+    923: "has the database in restricted mode: its administrators must set MULTI_USER",
+    924: "has the database in single-user mode: its administrators must set MULTI_USER",
+    927: "is restoring the database",
+    942: "has the database offline: its administrators must bring it online",
+    952: "has the database in transition",
+    954: "is a mirror of the database: VAPTEKESYNC_HOST must lead to the principal",
+    976: "is a replica that cannot be read now: VAPTEKESYNC_HOST must lead to the listener or a readable replica",
+    978: "is a replica for readers alone: VAPTEKESYNC_ODBC_OPTIONS must not change ApplicationIntent",
+    983: "is a replica that is changing its role",
+    6005: "is shutting down",
+    10928: "has no resources left for this login",
+    10929: "has no resources left for this login",
+    17142: "is paused",
+    17187: "is starting",
+    17188: "is shutting down",
+    17189: "has no thread left for this connection",
+    17197: "took too long over the login",
+    17809: "has as many connections as it may have",
+    17810: "has its one administrator's connection in use",
+    18401: "is being upgraded",
+    18451: "lets only administrators in at present",
+    18458: "has as many users as its licence allows",
+    18459: "has as many users as its licence allows",
+    18460: "has as many users as its licence allows",
+    18461: "is in single-user mode",
+    40197: "is being moved or upgraded",
+    40501: "is too busy",
+    40613: "does not have the database available at present",
+    49918: "is too busy",
+    49919: "is too busy",
+    49920: "is too busy",
+}
+_UNFIT = {
+    207: "a column is missing: check VAPTEKESYNC_COLUMNS",
+    208: "the table is missing: check VAPTEKESYNC_SCHEMA and VAPTEKESYNC_TABLE",
+    229: "reading it is not permitted: grant SELECT on the table to VAPTEKESYNC_USER",
+    230: "reading a column is not permitted: grant SELECT on it to VAPTEKESYNC_USER",
+    911: "there is no such database: check VAPTEKESYNC_DB",
+    916: "VAPTEKESYNC_USER has no user in the database: create one for this login (VAPTEKESYNC_DB)",
+    926: "the database is marked as suspect: its administrators must repair it",
+    4062: "the login's default database cannot be opened: its administrators must set another (VAPTEKESYNC_USER)",
+    17892: "a logon trigger refuses this login: ask its administrators (VAPTEKESYNC_USER)",
+    18450: "the login is not a user of SQL Server: check VAPTEKESYNC_USER, and that SQL Server logins are enabled",
+    18452: "the login is from an untrusted domain: VAPTEKESYNC_USER must be a login of SQL Server, not of Windows",
+    18470: "the login is disabled: its administrators must enable it (VAPTEKESYNC_USER)",
+    18486: "the login is locked out: its administrators must unlock it (VAPTEKESYNC_USER)",
+    18487: "the password has expired: set a new one, and VAPTEKESYNC_PASSWORD to it",
+    18488: "the password must be changed first: set a new one, and VAPTEKESYNC_PASSWORD to it",
+    40532: "its gateway does not know the login's server: check VAPTEKESYNC_HOST and VAPTEKESYNC_USER",
+    40615: "its firewall does not let this address in: ask its administrators",
+    40914: "its firewall does not let this network in: ask its administrators",
+}
+_TRUST = "or, if nobody can listen in between, set VAPTEKESYNC_TRUST_SERVER_CERTIFICATE=true"
+# Parts of what the drivers and OpenSSL say, in small letters.
+_TLS = {
+    r"encryption not supported|no tls here": "has no TLS: let its administrators give it a certificate, "
+    "or, if nobody can listen in between, set VAPTEKESYNC_ENCRYPT=no",
+    r"does not match host name|mismatch, certificate": "shows a certificate for another name: set VAPTEKESYNC_HOST or "
+    f"VAPTEKESYNC_CERTIFICATE_HOST to a name in the certificate, {_TRUST}",
+    r"certificate has expired": f"shows a certificate that has expired: let its administrators renew it, {_TRUST}",
+    r"certificate is not yet valid": "shows a certificate that is not valid yet: check the clocks of both sides",
+    r"md too weak|key too (?:small|weak)|digest algorithm too weak": "has a certificate or key that is too weak for "
+    "this system (SHA-1, or short): let its administrators renew it",
+    r"certificate verify failed": "shows a certificate that is not trusted: set VAPTEKESYNC_SSLROOTCERT to the file of "
+    f"the authority that signed it, {_TRUST}",
+    r"legacy sigalg|unsupported protocol|protocol version|no protocols available|wrong ssl version|version too low"
+    r"|handshake failure|no shared cipher|legacy renegotiation|inappropriate fallback": "offers only TLS that is too "
+    'old for this system (1.0 or 1.1): update SQL Server, or see "Connecting to vAptekeSync" in deploy/README.md',
+    r"invalid value specified for connection string": "cannot be connected to: the driver does not take a value of "
+    "VAPTEKESYNC_ODBC_OPTIONS",
+    r"openssl library could not be loaded": "cannot be connected to: the driver finds no OpenSSL; install libssl",
+}
+
+
 def address(settings: LegacySettings) -> str:
     return f"vAptekeSync at {settings.vaptekesync_host}:{settings.vaptekesync_port}"
+
+
+def no_answer(settings: LegacySettings) -> LegacyUnavailable:
+    return LegacyUnavailable(f"{address(settings)} did not answer within {settings.mssql_timeout:g} s")
 
 
 def understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
     """The driver's error in words that say what to do; its own text may hold values and is left out."""
     state, text = (str(part) for part in (*error.args, "", "")[:2])
-    numbers = {int(number) for number in re.findall(r"\((\d+)\)", text)}
+    numbers = {int(number) for number in re.findall(r"\((\d+)\)(?: \(SQL\w+\)|; \[|$)", text)}
     where = address(settings)
-    if _NO_DATABASE in numbers:
-        return LegacyUnfit(f"{where} has no database {settings.vaptekesync_db} for this user (VAPTEKESYNC_DB)")
-    if _LOGIN_REFUSED in numbers or state == "28000":
-        return LegacyUnfit(
-            f"{where} refused the login: check VAPTEKESYNC_USER, VAPTEKESYNC_PASSWORD and VAPTEKESYNC_DB"
-        )
     if state in ("01000", "IM002", "IM003") and "[Driver Manager]" in text:
         return LegacyUnfit(f"the ODBC driver cannot be loaded (VAPTEKESYNC_DRIVER, {state})")
+    for number in numbers & _OUTAGES.keys():
+        return LegacyUnavailable(f"{where} {_numbered(_OUTAGES[number], number)}")
     for number in numbers & _UNFIT.keys():
-        return LegacyUnfit(f"{where}: {_UNFIT[number]} (error {number})")
-    return LegacyUnavailable(f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)})")
+        return LegacyUnfit(f"{where}: {_numbered(_UNFIT[number], number)}")
+    if numbers & _DATABASE_CLOSED:
+        return DatabaseClosed(f"{where} cannot open the database {settings.vaptekesync_db} at present (error 4060)")
+    if numbers & _LOGIN_REFUSED or state == "28000":
+        return LoginRefused(f"{where} {_LOGIN}")
+    return no_tls(text, settings) or LegacyUnavailable(
+        f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)}){_hint(settings)}"
+    )
+
+
+def no_tls(text: str, settings: LegacySettings) -> LegacyUnfit | None:
+    """What a text of a driver or of OpenSSL says about TLS, if it is about that."""
+    for part, said in _TLS.items():
+        if re.search(part, text.casefold()):
+            return LegacyUnfit(f"{address(settings)} {said}")
+    return None
+
+
+def closed(states: Sequence[Sequence[Any]], settings: LegacySettings) -> LegacyError | None:
+    """What `sys.databases` says of the database: why it cannot be opened, or None when it can."""
+    where, name = address(settings), settings.vaptekesync_db
+    if not states:
+        return LegacyUnfit(f"{where} has no database {name} that this login may see (VAPTEKESYNC_DB)")
+    [[state, access]] = states
+    if state != "ONLINE":
+        return LegacyUnavailable(f"{where} has the database {name} in the state {state}")
+    if access != "MULTI_USER":
+        return LegacyUnavailable(f"{where} has the database {name} in the mode {access}")
+    return None
+
+
+def not_permitted(settings: LegacySettings) -> LegacyUnfit:
+    return LegacyUnfit(
+        f"{address(settings)} does not let this login into the database {settings.vaptekesync_db}: "
+        "create a user for it there, or check VAPTEKESYNC_USER and VAPTEKESYNC_DB"
+    )
+
+
+def _numbered(text: str, number: int) -> str:
+    """The number follows what is wrong; what to do comes after it."""
+    fact, colon, cure = text.partition(": ")
+    return f"{fact} (error {number}){colon}{cure}"
+
+
+def _hint(settings: LegacySettings) -> str:
+    return "; VAPTEKESYNC_ENCRYPT=strict needs SQL Server 2022" if settings.vaptekesync_encrypt == "strict" else ""
 
 
 def _listed(numbers: set[int]) -> str:

@@ -24,9 +24,9 @@ from vapteke_shared.events import (
 from vapteke_shared.processes import CutShort, limited
 
 from legacy_importer import legacy, table_check, translate
-from legacy_importer.connection import connected
 from legacy_importer.failures import LegacyError, LegacyUnavailable
 from legacy_importer.publisher import Publisher, PublishFailed
+from legacy_importer.session import connected
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
 

@@ -1,10 +1,12 @@
 """The importer's settings; the README's table says what each is for."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from vapteke_shared.settings import ConsumerSettings, MetricsSettings, Port, Secret, Text
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from vapteke_shared.settings import Certificates, ConsumerSettings, MetricsSettings, Port, Secret, Text
+
+from legacy_importer import driver, odbc_options
 
 
 class Columns(BaseModel):
@@ -52,6 +54,15 @@ class LegacySettings(MetricsSettings):
     )
     vaptekesync_encrypt: Literal["yes", "no", "strict"] = Field("yes", description="TLS to vAptekeSync")
     vaptekesync_trust_server_certificate: bool = Field(False, description="accept any certificate of vAptekeSync")
+    vaptekesync_sslrootcert: Certificates | None = Field(
+        None, description="PEM file of who signs vAptekeSync's certificate; none: whom the system trusts"
+    )
+    vaptekesync_certificate_host: Text | None = Field(
+        None, description="the DNS name in vAptekeSync's certificate; none: VAPTEKESYNC_HOST"
+    )
+    vaptekesync_odbc_options: Annotated[str, AfterValidator(odbc_options.checked)] = Field(
+        "", description="more keywords for the ODBC driver, as in MultiSubnetFailover=Yes;KeepAlive=60"
+    )
     vaptekesync_timezone: str = Field("UTC", description="the zone of its datetimes, which carry none")
     vaptekesync_schema: Text = Field("dbo", description="schema of the legacy table")
     vaptekesync_table: Text = Field("Customers", description="the legacy table")
@@ -60,6 +71,20 @@ class LegacySettings(MetricsSettings):
     mssql_timeout: float = Field(30, gt=0, le=3600, description="deadline of a connect and of each statement, seconds")
     mssql_retries_count: int = Field(2, ge=0, le=100, description="further attempts after a failure")
     mssql_retries_sleep: float = Field(30, ge=0, le=3600, description="pause between attempts, seconds")
+
+    @field_validator("vaptekesync_encrypt")
+    @classmethod
+    def _can_be_encrypted(cls, encrypt: str, others: ValidationInfo) -> str:
+        if encrypt == "strict" and driver.is_freetds(others.data.get("vaptekesync_driver", "")):
+            raise ValueError("FreeTDS has no strict encryption: take yes, or Microsoft's driver")
+        return encrypt
+
+    @field_validator("vaptekesync_certificate_host")
+    @classmethod
+    def _can_be_compared(cls, name: str | None, others: ValidationInfo) -> str | None:
+        if name and driver.is_freetds(others.data.get("vaptekesync_driver", "")):
+            raise ValueError("FreeTDS compares the certificate with VAPTEKESYNC_HOST: leave it empty")
+        return name
 
     @field_validator("vaptekesync_timezone")
     @classmethod

@@ -18,7 +18,8 @@ class Fault:
     drop:   the connection is lost in the middle of the answer, after `rows` rows of it.
     silent: with `rows` or `statement`: the answer stops after `rows` rows and nothing follows on that connection.
             Without: connections are accepted and read, and whatever is sent on them stays unanswered for ever.
-    fail:   error `number` with `text` instead of the answer; after `rows` rows of it when given.
+    fail:   error `number` with `text` instead of the answer; after `rows` rows of it when given, or with
+            `before="login"` instead of letting the client in.
 
     `statement` limits delay, drop, silent and fail to one name of the list in `statements`; drop, and silent with
     `rows`, are about `range` unless told otherwise. `times` None is without end; drop, fail and silent in mid-answer
@@ -41,7 +42,7 @@ class Fault:
     def place(self) -> Place:
         if self.kind == "refuse":
             return "connection"
-        if self.kind == "delay" and self.before == "login":
+        if self.kind in ("delay", "fail") and self.before == "login":
             return "login"
         if self.kind == "silent" and self.rows is None and self.statement is None:
             return "message"

@@ -28,7 +28,7 @@ class Login(NamedTuple):
 
 
 class Account(NamedTuple):
-    """Who may log in, and to what."""
+    """Who may log in, and to what: the database or `master`."""
 
     database: str
     user: str
@@ -92,14 +92,15 @@ def _password(payload: bytes) -> str:
     return plain.decode("utf-16-le")
 
 
-def check(login: Login, account: Account) -> list[SqlError]:
-    """The errors that SQL Server would send; none when the login is good."""
+def check(login: Login, account: Account, is_open: bool) -> list[SqlError]:
+    """The errors that SQL Server would send; none when the login is good. `is_open`: the database can be used."""
     failed = SqlError(18456, f"Login failed for user '{login.user}'.", severity=14)
     if login.tds_version not in VERSIONS_SPOKEN:
         return [SqlError(17828, "The stand-in for vAptekeSync speaks TDS 7.3 and 7.4 only.", severity=20)]
     if login.user.casefold() != account.user.casefold() or login.password != account.password:
         return [failed]
-    if login.database and login.database.casefold() != account.database.casefold():
+    asked = login.database.casefold()
+    if asked not in ("", "master") and not (is_open and asked == account.database.casefold()):
         text = f'Cannot open database "{login.database}" requested by the login. The login failed.'
         return [SqlError(4060, text, severity=11), failed]
     return []

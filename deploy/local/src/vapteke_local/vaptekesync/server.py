@@ -75,6 +75,10 @@ class Server:
         """Connections that a fault has silenced stay silent."""
         self.faults.clear()
 
+    def set_database(self, state: str = "ONLINE", access: str = "MULTI_USER") -> None:
+        """As in sys.databases; in another state nobody can log in to it."""
+        self._backend.database.state, self._backend.database.access = state, access
+
     def put(self, values: Mapping[str, Any]) -> None:
         """Change the row with that key, or add it; a new row's missing columns are NULL. Values as in `changes`."""
         given = {name.casefold(): value for name, value in values.items()}.get(self.table.key.casefold())
@@ -138,7 +142,7 @@ async def serve(
     """
     journal = Journal(changes)
     current = journal.replay(Rows(table, rows))
-    server = Server(Backend(Account(database, user, password), Database(current, clock), encryption), journal)
+    server = Server(Backend(Account(database, user, password), Database(current, clock, database), encryption), journal)
     loop = asyncio.get_running_loop()
     factory = functools.partial(Connection, server.open_session, server.close_session)
     listener = await loop.create_server(factory, host, port, backlog=512)

@@ -81,9 +81,11 @@ class Session:
         self._backend.stats.logins_received += 1
         if not self._is_encrypted:
             self._connection.tls = None
-        for delay in self._backend.faults.take("login"):
-            await asyncio.sleep(delay.seconds)
-        refusals = login.check(asked, self._backend.account)
+        refusals = login.check(asked, self._backend.account, self._backend.database.is_open)
+        for fault in self._backend.faults.take("login"):
+            await asyncio.sleep(fault.seconds)
+            if fault.kind == "fail":
+                refusals = [SqlError(fault.number, fault.text, fault.severity, fault.state)]
         if refusals:
             await self._refuse_login(refusals)
         self._send(login.welcome(asked, self._backend.account, self._backend.database.rows.table.collation))

@@ -4,6 +4,7 @@
 |-------------|--------------------------------------------------------------------------------------------------|
 | ping        | SELECT 1                                                                                         |
 | clock       | SELECT SYSUTCDATETIME()                                                                          |
+| databases   | SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?                            |
 | columns     | SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?|
 |             | AND TABLE_NAME = ?                                                                               |
 | constraints | SELECT k.CONSTRAINT_NAME, k.COLUMN_NAME FROM INFORMATION_SCHEMA.TABLE_CONSTRAINTS AS c JOIN      |
@@ -43,6 +44,7 @@ from vapteke_local.vaptekesync.tokens import SqlError
 SYSNAME = SqlType("nvarchar", 128)
 PING = syntax.pattern("SELECT 1")
 CLOCK = syntax.pattern("SELECT SYSUTCDATETIME ( )")
+DATABASES = syntax.pattern("SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?name")
 COLUMNS = syntax.pattern(
     "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS"
     " WHERE TABLE_SCHEMA = ?schema AND TABLE_NAME = ?table"
@@ -85,10 +87,17 @@ class Result(NamedTuple):
 
 @dataclass
 class Database:
-    """`clock` gives UTC, without a zone."""
+    """`clock` gives UTC, without a zone. `state` and `access` are as in sys.databases."""
 
     rows: Rows
     clock: Callable[[], datetime]
+    name: str = "vAptekeSync"
+    state: str = "ONLINE"
+    access: str = "MULTI_USER"
+
+    @property
+    def is_open(self) -> bool:
+        return (self.state, self.access) == ("ONLINE", "MULTI_USER")
 
 
 Run = Callable[[Parameters, Database], Result]
@@ -129,6 +138,18 @@ def _ping(given: list[Token]) -> Run:
 def _clock(given: list[Token]) -> Run:
     syntax.match(CLOCK, given)
     return lambda _parameters, database: _result([("", SqlType("datetime2", 7))], [(database.clock(),)])
+
+
+def _databases(given: list[Token]) -> Run:
+    found = syntax.match(DATABASES, given)
+    heads = [("state_desc", SYSNAME), ("user_access_desc", SYSNAME)]
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        asked = str(_operand(found["name"], parameters))
+        is_ours = asked.casefold() == database.name.casefold()
+        return _result(heads, [(database.state, database.access)] if is_ours else [])
+
+    return run
 
 
 def _columns(given: list[Token]) -> Run:
@@ -189,6 +210,7 @@ def _range(given: list[Token]) -> Run:
 RECOGNISED = {
     "ping": _ping,
     "clock": _clock,
+    "databases": _databases,
     "columns": _columns,
     "constraints": _constraints,
     "boundaries": _boundaries,

@@ -1,0 +1,416 @@
+"""Connecting to vAptekeSync with both drivers: each cause of a failure has its own text, and no login leaks."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tls
+from legacy_importer import legacy
+from legacy_importer.failures import LegacyUnavailable, LegacyUnfit
+from legacy_importer.session import connected
+from legacy_importer.settings import WorkSettings
+from vapteke_local.vaptekesync import Encryption
+
+Serve = Callable[..., Any]
+SettingsFor = Callable[..., WorkSettings]
+Check = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_trusted_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets there is undone after it."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "FREETDSCONF"):
+        monkeypatch.setenv(name, "/nowhere")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> str:
+    return tls.authority_file(tmp_path)
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+async def connect(settings: WorkSettings) -> None:
+    async with connected(settings) as connection:
+        await legacy.clock(connection)
+
+
+async def unfit(settings: WorkSettings) -> str:
+    with pytest.raises(LegacyUnfit) as error:
+        await connect(settings)
+    return str(error.value)
+
+
+async def outage(settings: WorkSettings) -> str:
+    with pytest.raises(LegacyUnavailable) as error:
+        await connect(settings)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+async def test_a_server_with_a_certificate_of_the_named_authority_is_trusted(
+    serve: Serve, settings_for: SettingsFor, driver: str, authority: str, is_forced: bool
+) -> None:
+    with serve(encryption=Encryption(tls.context("trusted"), is_forced)) as server:
+        await connect(
+            settings_for(
+                server,
+                vaptekesync_driver=driver,
+                vaptekesync_encrypt="yes",
+                vaptekesync_host="localhost",
+                vaptekesync_sslrootcert=authority,
+            )
+        )
+
+        assert server.stats.logins_received == 1
+
+
+UNTRUSTED = {
+    "self-signed": ("not trusted", "VAPTEKESYNC_SSLROOTCERT"),
+    "another name": ("another name", "VAPTEKESYNC_CERTIFICATE_HOST"),
+    "expired": ("expired", "renew"),
+}
+
+
+@pytest.mark.parametrize("kind", UNTRUSTED)
+async def test_a_certificate_that_is_not_good_is_named_with_its_cure_and_gets_no_login(
+    serve: Serve, settings_for: SettingsFor, driver: str, authority: str, kind: str
+) -> None:
+    with serve(encryption=Encryption(tls.context(kind))) as server:
+        said = await unfit(
+            settings_for(
+                server,
+                vaptekesync_driver=driver,
+                vaptekesync_encrypt="yes",
+                vaptekesync_host="localhost",
+                vaptekesync_sslrootcert=authority,
+            )
+        )
+
+        assert server.stats.logins_received == 0
+    assert said.startswith(f"vAptekeSync at localhost:{server.port} ")
+    assert all(words in said for words in UNTRUSTED[kind]), said
+
+
+async def test_without_a_named_authority_only_those_of_the_system_are_trusted(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve(encryption=Encryption(tls.context("trusted"))) as server:
+        said = await unfit(
+            settings_for(server, vaptekesync_driver=driver, vaptekesync_encrypt="yes", vaptekesync_host="localhost")
+        )
+
+        assert server.stats.logins_received == 0
+    assert "VAPTEKESYNC_SSLROOTCERT" in said
+
+
+@pytest.mark.parametrize("kind", UNTRUSTED)
+async def test_any_certificate_will_do_when_the_settings_say_so(
+    serve: Serve, settings_for: SettingsFor, driver: str, kind: str
+) -> None:
+    with serve(encryption=Encryption(tls.context(kind))) as server:
+        await connect(
+            settings_for(
+                server,
+                vaptekesync_driver=driver,
+                vaptekesync_encrypt="yes",
+                vaptekesync_trust_server_certificate=True,
+            )
+        )
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+async def test_a_server_without_tls_gets_no_login_and_the_text_says_so(
+    serve: Serve, settings_for: SettingsFor, driver: str, trusts: bool
+) -> None:
+    with serve() as server:
+        said = await unfit(
+            settings_for(
+                server,
+                vaptekesync_driver=driver,
+                vaptekesync_encrypt="yes",
+                vaptekesync_trust_server_certificate=trusts,
+            )
+        )
+
+        assert server.stats.logins_received == 0
+    assert "has no TLS" in said
+    assert "VAPTEKESYNC_ENCRYPT=no" in said
+
+
+@pytest.mark.parametrize("kind", ["TLS 1.0", "TLS 1.1"])
+@pytest.mark.parametrize("encrypt", ["no", "yes"])
+async def test_old_tls_is_named_for_microsofts_driver_even_without_encryption(
+    serve: Serve, settings_for: SettingsFor, authority: str, kind: str, encrypt: str
+) -> None:
+    with serve(encryption=Encryption(tls.context(kind))) as server:
+        said = await unfit(
+            settings_for(
+                server,
+                vaptekesync_encrypt=encrypt,
+                vaptekesync_host="localhost",
+                vaptekesync_sslrootcert=authority,
+            )
+        )
+
+        assert server.stats.logins_received == 0
+    assert "too old" in said
+    assert "1.0 or 1.1" in said
+
+
+@pytest.mark.parametrize("kind", ["TLS 1.0", "TLS 1.1"])
+async def test_freetds_verifies_the_certificate_over_old_tls_too(
+    serve: Serve, settings_for: SettingsFor, freetds: str, authority: str, kind: str
+) -> None:
+    with serve(encryption=Encryption(tls.context(kind))) as server:
+        settings = settings_for(
+            server, vaptekesync_driver=freetds, vaptekesync_encrypt="yes", vaptekesync_host="localhost"
+        )
+        await connect(settings.model_copy(update={"vaptekesync_sslrootcert": authority}))
+        said = await unfit(settings)
+
+        assert server.stats.logins_received == 1
+    assert "not trusted" in said
+
+
+async def test_an_address_is_compared_with_the_name_that_the_settings_give(
+    serve: Serve, settings_for: SettingsFor, authority: str
+) -> None:
+    with serve(encryption=Encryption(tls.context("trusted"))) as server:
+        settings = settings_for(server, vaptekesync_encrypt="yes", vaptekesync_sslrootcert=authority)
+
+        assert "VAPTEKESYNC_CERTIFICATE_HOST" in await unfit(settings)
+        await connect(settings.model_copy(update={"vaptekesync_certificate_host": "localhost"}))
+
+
+async def test_freetds_compares_addresses_itself(
+    serve: Serve, settings_for: SettingsFor, freetds: str, authority: str
+) -> None:
+    with serve(encryption=Encryption(tls.context("trusted by address"))) as server:
+        await connect(
+            settings_for(
+                server, vaptekesync_driver=freetds, vaptekesync_encrypt="yes", vaptekesync_sslrootcert=authority
+            )
+        )
+
+
+async def test_freetds_under_another_name_is_known_for_what_it_is(
+    serve: Serve, settings_for: SettingsFor, freetds: str, tmp_path: Path
+) -> None:
+    alias = tmp_path / "libodbc-sybase.so"
+    alias.symlink_to(freetds)
+    with serve(encryption=Encryption(tls.context("self-signed"))) as server:
+        said = await unfit(settings_for(server, vaptekesync_driver=str(alias), vaptekesync_encrypt="yes"))
+
+        assert server.stats.logins_received == 0
+    assert "not trusted" in said
+
+
+def test_freetds_by_the_name_in_odbcinst_is_known_for_what_it_is(
+    serve: Serve, settings_for: SettingsFor, check: Check, freetds: str, tmp_path: Path
+) -> None:
+    (tmp_path / "odbcinst.ini").write_text(f"[Pharmacy]\nDriver={freetds}\n")
+    with serve(encryption=Encryption(tls.context("self-signed"))) as server:
+        settings = settings_for(server, vaptekesync_driver="Pharmacy", vaptekesync_encrypt="yes")
+        ended = check(settings, ODBCSYSINI=str(tmp_path))
+
+        assert server.stats.logins_received == 0
+    assert "not trusted" in ended.stderr
+
+
+def test_the_check_names_the_cause_in_one_line(
+    serve: Serve, settings_for: SettingsFor, check: Check, driver: str
+) -> None:
+    with serve(encryption=Encryption(tls.context("self-signed"))) as server:
+        ended = check(settings_for(server, vaptekesync_driver=driver, vaptekesync_encrypt="yes"))
+
+    assert ended.returncode == 1
+    assert "VAPTEKESYNC_SSLROOTCERT" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+async def test_nobody_at_the_port_is_an_outage_told_at_once(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve() as server:
+        settings = settings_for(server, vaptekesync_driver=driver, vaptekesync_port=closed_port(), mssql_timeout=30)
+
+    for host in ("127.0.0.1", "localhost"):
+        started = time.monotonic()
+        said = await outage(settings.model_copy(update={"vaptekesync_host": host}))
+
+        assert "refused the connection" in said
+        assert time.monotonic() - started < settings.mssql_timeout / 3
+
+
+async def test_a_host_name_that_is_not_there_is_told_at_once(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve() as server:
+        settings = settings_for(
+            server, vaptekesync_driver=driver, vaptekesync_host="vaptekesync.invalid", mssql_timeout=30
+        )
+
+        started = time.monotonic()
+        with pytest.raises((LegacyUnfit, LegacyUnavailable)) as error:  # without a name server it may be an outage
+            await connect(settings)
+
+    assert "is not found" in str(error.value)
+    assert "VAPTEKESYNC_HOST" in str(error.value)
+    assert time.monotonic() - started < settings.mssql_timeout / 3
+
+
+@pytest.mark.parametrize("state", ["RECOVERING", "RESTORING", "RECOVERY_PENDING", "OFFLINE"])
+async def test_a_database_that_is_not_online_yet_is_an_outage(
+    serve: Serve, settings_for: SettingsFor, driver: str, state: str
+) -> None:
+    with serve() as server:
+        server.set_database(state)
+        said = await outage(settings_for(server, vaptekesync_driver=driver))
+
+    assert server.database in said
+    assert state in said
+
+
+@pytest.mark.parametrize("access", ["SINGLE_USER", "RESTRICTED_USER"])
+async def test_a_database_kept_by_its_administrators_is_an_outage(
+    serve: Serve, settings_for: SettingsFor, driver: str, access: str
+) -> None:
+    with serve() as server:
+        server.set_database(access=access)
+        said = await outage(settings_for(server, vaptekesync_driver=driver))
+
+    assert access in said
+
+
+async def test_a_database_that_came_online_while_its_state_was_asked_is_used(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", before="login", number=4060 if not driver else 18456)
+        await connect(settings_for(server, vaptekesync_driver=driver))
+
+        assert server.stats.statements["databases"] == 1
+
+
+async def test_a_database_that_is_online_and_closed_to_the_login_is_not_tried_again(
+    serve: Serve, settings_for: SettingsFor
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", before="login", number=4060)
+        server.set_fault("fail", before="login", number=4060, nth=3)
+        said = await unfit(settings_for(server))
+
+    assert "does not let this login into the database" in said
+
+
+async def test_a_wrong_database_is_told_apart_from_a_wrong_login(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve() as server:
+        said = await unfit(settings_for(server, vaptekesync_driver=driver, vaptekesync_db="Other"))
+
+    assert "has no database Other" in said
+    assert "VAPTEKESYNC_DB" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (911, "VAPTEKESYNC_DB"),
+        (916, "no user in the database"),
+        (17892, "logon trigger"),
+        (18452, "untrusted domain"),
+        (18456, "refused the login"),
+        (18470, "disabled"),
+        (18486, "locked out"),
+        (18487, "password has expired"),
+        (18488, "password must be changed"),
+        (40615, "firewall"),
+    ],
+)
+async def test_a_login_that_cannot_succeed_is_told_with_its_cure(
+    serve: Serve, settings_for: SettingsFor, driver: str, number: int, words: str
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", before="login", number=number, severity=14, times=None)
+        said = await unfit(settings_for(server, vaptekesync_driver=driver))
+
+    assert words in said
+    assert said.startswith(f"vAptekeSync at {server.host}:{server.port}")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (904, "starting"),
+        (922, "recovering"),
+        (924, "single-user"),
+        (927, "restoring"),
+        (983, "changing its role"),
+        (6005, "shutting down"),
+        (17142, "paused"),
+        (17809, "connections"),
+        (18451, "only administrators"),
+        (18461, "single-user"),
+        (40613, "not have the database available"),
+    ],
+)
+async def test_a_server_that_lets_nobody_in_for_now_is_an_outage(
+    serve: Serve, settings_for: SettingsFor, driver: str, number: int, words: str
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", before="login", number=number, severity=14, times=None)
+        said = await outage(settings_for(server, vaptekesync_driver=driver))
+
+    assert words in said
+    assert f"(error {number})" in said
+
+
+@pytest.mark.parametrize(("number", "words"), [(229, "reading it is not permitted"), (230, "reading a column")])
+async def test_a_read_that_is_not_permitted_names_what_to_grant(
+    serve: Serve, settings_for: SettingsFor, driver: str, number: int, words: str
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", statement="clock", number=number, severity=14)
+        said = await unfit(settings_for(server, vaptekesync_driver=driver))
+
+    assert words in said
+    assert "grant SELECT" in said
+
+
+async def test_a_number_in_the_text_of_an_error_is_not_taken_for_its_own(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", statement="clock", number=1205, text="The value (18487) is in (229).", severity=13)
+        said = await outage(settings_for(server, vaptekesync_driver=driver))
+
+    assert "1205" in said
+
+
+async def test_extra_keywords_reach_the_driver_and_replace_ours(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve() as server:
+        options = (
+            "MultiSubnetFailover=Yes; applicationintent=ReadWrite;" if not driver else "ApplicationIntent=ReadOnly"
+        )
+        await connect(settings_for(server, vaptekesync_driver=driver, vaptekesync_odbc_options=options))
+
+
+async def test_a_value_that_the_driver_does_not_take_is_told_by_its_variable(
+    serve: Serve, settings_for: SettingsFor
+) -> None:
+    with serve() as server:
+        said = await unfit(settings_for(server, vaptekesync_odbc_options="MultiSubnetFailover=perhaps"))
+
+    assert "VAPTEKESYNC_ODBC_OPTIONS" in said
