@@ -266,3 +266,22 @@ async def test_the_port_of_the_metrics_has_the_same_bounds() -> None:
         well, _ = await told(number, b"GET /metrics HTTP/1.1\r\nHost: test\r\n" + LAST)
 
     assert (status, code(body), well) == (431, "headers_too_large", 200)
+
+
+async def test_an_answer_that_comes_before_the_body_is_not_lost() -> None:
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 401, "headers": [(b"connection", b"close")]})
+            await send({"type": "http.response.body", "body": b""})
+
+    port = places.free_port()
+    async with processes.served(early, "127.0.0.1", port), connection(port) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n")
+        await asyncio.sleep(0.2)
+        for _ in range(20):
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        answer = await asyncio.wait_for(reader.read(), TIMELY)
+
+    assert answer.startswith(b"HTTP/1.1 401")

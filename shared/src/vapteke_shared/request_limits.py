@@ -89,7 +89,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.url, self.headers = b"", []
         self._awaited, self._received = Awaited.HEAD, 0
         self._fault = _INVALID
-        self._is_refused = False
+        self._is_discarding = False
         self._timer: asyncio.TimerHandle | None = None
         self._timed: Awaited | None = None
 
@@ -107,13 +107,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), _PIECE_BYTES):
-            if self._is_refused:
+            if self._is_discarding:
                 return
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _parse(self, piece: bytes) -> None:
         super().data_received(piece)
-        if self._is_refused:
+        if self._is_discarding:
             return
         if self._awaited is Awaited.NOTHING:
             self._received = 0
@@ -134,8 +134,10 @@ class LimitedProtocol(HttpToolsProtocol):
             fault = self._fault_of_head(received - len(self.url))
         if fault:
             self._refuse(fault)
-        else:
-            self._watch()
+            return
+        self._watch()
+        if self._awaited is Awaited.BODY:
+            self.cycle.transport = _Closing(self)  # type: ignore[assignment]
 
     def _fault_of_head(self, header_bytes: int) -> Refusal | None:
         if len(self.url) > MAX_LINE_BYTES:
@@ -198,13 +200,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _turn_away(self) -> None:
         """At once: who is turned away must not use up what the others need."""
-        self._is_refused = True
+        self._is_discarding = True
         refusals.labels(_TOO_MANY_CONNECTIONS.code).inc()
         self.transport.write(_TOO_MANY_CONNECTIONS.response(self.server_state.default_headers))
         self.transport.close()
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._is_refused = True
+        self._is_discarding = True
         self._stop_watching()
         self._unset_keepalive_if_required()
         refusals.labels(refusal.code).inc()
@@ -216,6 +218,18 @@ class LimitedProtocol(HttpToolsProtocol):
             if self.cycle is not None:
                 self.cycle.disconnected = True
                 self.cycle.message_event.set()
+        self._discard_the_rest()
+
+    def close(self) -> None:
+        """After an answer that says so; it may have come before the body."""
+        if self._awaited is Awaited.BODY:
+            self._discard_the_rest()
+        else:
+            self.transport.close()
+
+    def _discard_the_rest(self) -> None:
+        self._is_discarding = True
+        self._stop_watching()
         self.flow.resume_reading()
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
@@ -225,3 +239,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _has_answered(self) -> bool:
         return self._awaited is Awaited.BODY and self.cycle.response_complete
+
+
+class _Closing:
+    """What an answer sees of the transport while its request's body is still arriving: closed with unread data, the
+    connection would be reset, and the answer lost."""
+
+    def __init__(self, connection: LimitedProtocol) -> None:
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+        self.close = connection.close
