@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import psutil
 import pytest
 from vapteke_local import kafka, people, places, postgres
 from vapteke_local.postgres import Postgres, Role
+from walkthrough import blocks, differs, walk
 
 VAPTEKE = Path(sys.executable).parent / "vapteke"
 PROCESSES = {
@@ -242,6 +244,21 @@ def test_a_token_from_the_command_line_opens_what_it_names(shared: Path) -> None
     )
 
     assert (imports.status_code, customers.status_code) == (200, 403)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_readmes_walk_through_works_twice_in_a_row(shared: Path) -> None:
+    running = shared / "cache/vapteke/running.json"  # where the commands look for the stack
+    running.parent.mkdir(parents=True)
+    running.symlink_to(shared / "ready.json")
+    steps = [step for block in blocks() for step in block]
+
+    answers = [await walk(steps, {"XDG_CACHE_HOME": str(shared / "cache")}) for _ in range(2)]
+
+    assert steps[0].command == 'eval "$(.venv/bin/vapteke env)"'
+    assert [answer for walked in answers for answer in walked if differs(answer)] == []
+    updated = [re.findall('"updated":1,', "".join(answer.text for answer in walked)) for walked in answers]
+    assert [len(found) for found in updated] == [1, 1]
 
 
 def _header(token: str) -> dict[str, str]:

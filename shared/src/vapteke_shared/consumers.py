@@ -76,7 +76,6 @@ class Consumer:
                 reraise_cancellation()
                 self._unmoved.clear()
                 self._health.ill(self._need, told(error, "Kafka"))
-                log.warning("Kafka does not answer as it should", need=self._need, error=told(error))
                 await pause(stopping, 1)
             else:
                 await pause(stopping, self.check_seconds)
@@ -199,7 +198,6 @@ class BatchConsumer(Consumer):
             return
         text = f"{why}: Kafka was replaced or its topics made anew; `{self._reset_command}` starts from the beginning"
         self._health.ill(self._topic, text)
-        log.error(text, topic=self._topic)
 
     async def _stored(self, partitions: Collection[tuple[str, int]]) -> dict[Partition, int]:
         async with self._pool.acquire(timeout=_CHECK_TIMEOUT_SECONDS) as connection:
@@ -227,7 +225,6 @@ class BatchConsumer(Consumer):
                 reraise_cancellation()
                 most_seconds = _OUTAGE_SECONDS if is_outage(error) else _MAX_BACKOFF_SECONDS
                 self._health.ill(self._batches, told(error))
-                log.warning("the batch waits", topic=self._topic, records=len(records), error=told(error))
             await pause(self._stopping, seconds)
             seconds = min(seconds * 2, most_seconds)
 

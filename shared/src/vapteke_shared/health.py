@@ -10,11 +10,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from vapteke_shared import logs
+
 STARTING: Final = "starting"
+WAITS: Final = "waits: "
+
+
+log = logs.get(__name__)
 
 
 class Health:
-    """What the process needs, by name: what is wrong with it in words, or None when it is well."""
+    """What the process needs, by name: what is wrong with it in words, or None when it is well.
+
+    A cause is logged when it appears and when it is over, once, however often and by however many needs it is reported.
+    """
 
     def __init__(self, *needs: str) -> None:
         self._faults: dict[str, str | None] = dict.fromkeys(needs, STARTING)
@@ -24,10 +33,22 @@ class Health:
         """By subject: what an operator should know of a process that is ready all the same."""
 
     def well(self, need: str) -> None:
-        self._faults[need] = None
+        self._set(need, None)
 
     def ill(self, need: str, fault: str) -> None:
+        self._set(need, fault)
+
+    def _set(self, need: str, fault: str | None) -> None:
+        before = self._causes()
         self._faults[need] = fault
+        after = self._causes()
+        for cause in after - before:
+            log.warning("not ready", need=need, cause=cause)
+        for cause in before - after:
+            log.info("cause is over", need=need, cause=cause)
+
+    def _causes(self) -> set[str]:
+        return {fault.removeprefix(WAITS) for fault in self.faults.values()} - {STARTING}
 
     def stuck(self, need: str, fault: str | None) -> None:
         """What only a new process can mend, or None: never that something else is away."""

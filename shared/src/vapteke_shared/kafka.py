@@ -120,13 +120,15 @@ async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
 
 async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Try until it works, the time is over, or no attempt can succeed; Kafka's own errors only."""
-    deadline = time.monotonic() + seconds
+    deadline, known = time.monotonic() + seconds, ""
     while True:
         try:
             return await attempt()
         except (KafkaError, OSError) as error:
             if isinstance(error, Unfit) or time.monotonic() > deadline:
                 raise
+            if known != (known := connections.told(error)):
+                log.warning("waiting for Kafka", cause=known)
             await asyncio.sleep(0.5)
 
 

@@ -6,6 +6,30 @@ import sys
 import structlog
 
 _QUIET = ("aiokafka", "faststream", "httpx", "uvicorn.access")
+_REPEATED_AFTER_SECONDS, _REMEMBERED = 300.0, 100
+
+
+class KafkaNoise(logging.Filter):
+    """Drops what Kafka's client logs at each attempt while a broker is away.
+
+    That it cannot connect is logged once, with its cause, by whoever waits for Kafka (`Health`, `kafka.patiently`).
+    Any other text of the client is logged again only after five minutes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(("aiokafka", "faststream")):
+            return True
+        text = record.getMessage()
+        if text.startswith("Unable "):
+            return False
+        if record.created - self._logged.get(text, 0) < _REPEATED_AFTER_SECONDS:
+            return False
+        self._logged = {text: record.created, **dict(list(self._logged.items())[:_REMEMBERED])}
+        return True
 
 
 def configure(level: str) -> None:
@@ -27,6 +51,7 @@ def configure(level: str) -> None:
             ],
         )
     )
+    handler.addFilter(KafkaNoise())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

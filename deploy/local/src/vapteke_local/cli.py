@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -170,6 +171,18 @@ def token(
     if not scopes:
         sys.stderr.write(f"{tokens.NO_SCOPE}\n")
     sys.stdout.write(f"{made}\n")
+
+
+@app.command()
+def env(ready: Running = None) -> None:
+    """Print what a shell needs to talk to the running stack: `eval "$(vapteke env)"`."""
+    running = _description(ready or stack.run_file())
+    variables = {
+        "CUSTOMERS_API": running["customers_api"],
+        "FAVORITES_API": running["favorites_api"],
+        "AUTH": f"Authorization: Bearer {running['token']}",
+    }
+    sys.stdout.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))
 
 
 @legacy.command("set")

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-from vapteke_shared import connections, logs
-from vapteke_shared.health import Health
+from vapteke_shared import connections
+from vapteke_shared.health import WAITS, Health
 from vapteke_shared.processes import pause
 from vapteke_shared.tasks import reraise_cancellation
 
@@ -13,8 +13,6 @@ Work = Callable[[asyncpg.Connection, asyncio.Event], Awaitable[None]]
 
 _EVERY_SECONDS = 1.0
 _WAIT_SECONDS = 10  # for a connection, and for giving it back
-
-log = logs.get(__name__)
 
 
 async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stopping: asyncio.Event) -> None:
@@ -34,8 +32,7 @@ async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stoppi
                     health.well(need)
         except Exception as error:  # of Postgres or of Kafka; a bug stays visible, as it comes back every second
             reraise_cancellation()
-            health.ill(need, f"waits: {connections.told(error)}")
-            log.warning("the leader gives up", need=need, error=connections.told(error))
+            health.ill(need, f"{WAITS}{connections.told(error)}")
         await pause(stopping, _EVERY_SECONDS)
 
 
