@@ -126,6 +126,31 @@ async def test_absent_fields_stay_and_null_clears(client: httpx.AsyncClient, poo
     assert (event.version, event.changed, event.firstname, event.email) == (2, ["firstname", "email"], "Анна", None)
 
 
+@pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u200f", "\u200b", "\ufeff", "\x01", "\x7f", "\x9b"])
+async def test_what_nobody_sees_is_neither_kept_nor_looked_for(client: httpx.AsyncClient, hidden: str) -> None:
+    names = {"firstname": f"Ан{hidden}на", "lastname": f"{hidden}Ива{hidden}нова", "email": f"anna{hidden}@mail.ru"}
+
+    answer = await client.post(CUSTOMERS, json={"phone": "50110556645", **names})
+
+    kept = {"firstname": "Анна", "lastname": "Иванова", "email": "anna@mail.ru"}
+    assert answer.json().items() >= kept.items()
+    for field, text in names.items():
+        found = (await client.get(CUSTOMERS, params={field: text})).json()
+        assert [item[field] for item in found["items"]] == [kept[field]]
+
+
+async def test_a_line_break_in_a_name_is_a_blank(client: httpx.AsyncClient) -> None:
+    answer = await client.post(CUSTOMERS, json={"phone": "50110556645", "firstname": "Анна\u2028Мария\n"})
+
+    assert answer.json()["firstname"] == "Анна Мария"
+
+
+async def test_no_name_covers_the_lines_around_it(client: httpx.AsyncClient) -> None:
+    answer = await client.post(CUSTOMERS, json={"phone": "50110556645", "lastname": "И" + "\u0336" * 2000})
+
+    assert answer.json()["lastname"] == "И" + "\u0336" * 8
+
+
 @pytest.mark.parametrize("field", ["firstname", "lastname", "email"])
 @pytest.mark.parametrize("nothing", ["", " ", "\u200b\u2060", "\u3164"])
 async def test_a_text_that_shows_nothing_is_refused_as_empty(

@@ -283,6 +283,18 @@ def test_names_are_kept_in_form_nfc_and_measured_so(field: str) -> None:
     assert getattr(read(**{field: "\u0438\u0306" * 100}), field) == "й" * 100
 
 
+@pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\x01", "\x9b"])
+def test_what_nobody_sees_is_removed_and_lists_nothing(hidden: str) -> None:
+    event = read(firstname=f"Ан{hidden}на", lastname=f"Ива{hidden}нова{hidden}", email=f"anna{hidden}@example.com")
+
+    assert (event.firstname, event.lastname, event.email) == ("Анна", "Иванова", "anna@example.com")
+    assert event.unusable is None
+
+
+def test_a_line_break_in_a_name_is_a_blank() -> None:
+    assert read(firstname="Анна\r\nМария").firstname == "Анна  Мария"
+
+
 def test_an_email_is_kept_in_form_nfc_with_its_domain_in_its_own_letters() -> None:
     assert read(email="ivan@xn--80a1acny.xn--p1ai").email == "ivan@почта.рф"
     assert read(email="ivan@ПОЧТА.РФ").email == "ivan@почта.рф"

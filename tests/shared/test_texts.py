@@ -1,6 +1,7 @@
 """Names and e-mail addresses: how they are read, by example and by property."""
 
-from unicodedata import is_normalized
+import re
+from unicodedata import category, is_normalized, normalize
 
 import pytest
 from email_validator import EmailNotValidError, validate_email
@@ -13,18 +14,66 @@ INVISIBLE += ["\u2028", "\u202e", "\u2060", "\u2066", "\u2800", "\u3000", "\u316
 INVISIBLE += ["\U000e0001", "\U000e0100"]
 
 
-@given(st.text() | st.text("ий\u0306е\u0308a\u0301 \u200b\u202e", max_size=8))
-def test_a_trimmed_text_is_nfc_and_trimming_it_again_changes_nothing(text: str) -> None:
-    made = texts.trimmed(text)
+BREAKS = ["\t", "\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+DIRECTIONS = [*"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"]
+CONTROLS = [one for one in map(chr, [*range(1, 32), *range(127, 160)]) if not one.isspace()]
+UNSEEN = [one for one in INVISIBLE if not one.isspace()]
+
+
+@given(st.text() | st.text("ий\u0306е\u0308a\u0301 \u200b\u202e\u200d\t", max_size=8))
+def test_a_cleaned_text_is_nfc_and_cleaning_it_again_changes_nothing(text: str) -> None:
+    made = texts.cleaned(text)
 
     assert is_normalized("NFC", made)
-    assert texts.trimmed(made) == made == made.strip()
+    assert texts.cleaned(made) == made == made.strip()
+
+
+@given(st.text())
+def test_a_cleaned_text_holds_nothing_that_turns_or_breaks_a_line(text: str) -> None:
+    made = texts.cleaned(text)
+
+    assert not [one for one in made if category(one) in ("Cc", "Cf", "Zl", "Zp") and one != "\0"]
 
 
 @given(st.lists(st.sampled_from(INVISIBLE), max_size=5).map("".join))
 def test_what_shows_nothing_is_empty(nothing: str) -> None:
-    assert texts.trimmed(nothing) == ""
-    assert texts.trimmed(f"{nothing}Мари\u200dна{nothing}") == "Мари\u200dна"
+    assert texts.cleaned(nothing) == ""
+    assert texts.cleaned(f"{nothing}Марина{nothing}") == "Марина"
+    assert re.fullmatch(texts.PATTERN, nothing) is None or any(one > "\uffff" for one in nothing)
+
+
+@pytest.mark.parametrize("one", [*CONTROLS, *DIRECTIONS, *UNSEEN])
+def test_what_nobody_sees_is_removed_within_a_name_too(one: str) -> None:
+    assert texts.cleaned(f"Ма{one}рина") == "Марина"
+
+
+@pytest.mark.parametrize("one", BREAKS)
+def test_what_breaks_a_line_becomes_a_blank(one: str) -> None:
+    assert texts.cleaned(f"Анна{one}Мария{one}") == "Анна Мария"
+
+
+def test_a_mark_composes_across_what_is_removed() -> None:
+    assert texts.cleaned("Андреи\u200d\u0306") == "Андрей"
+
+
+@pytest.mark.parametrize(
+    "text", ["Анна-Мария", "O’Brien", "Ngô Thị Ngọc Hân", "محمد", "שָׁלוֹם", "ཀྱཽ", "José\u00a0Luis", "👩"]
+)
+def test_names_of_all_languages_stay(text: str) -> None:
+    assert texts.cleaned(text) == normalize("NFC", text)
+
+
+@given(st.text(st.characters(max_codepoint=0x45F, categories=["L", "M", "P", "Z", "S", "N"])))
+def test_plain_letters_are_left_as_they_are(text: str) -> None:
+    assert texts.cleaned(f"ё{text}ё") == normalize("NFC", f"ё{text}ё".replace("\u034f", ""))
+
+
+def test_the_marks_on_one_letter_are_bounded() -> None:
+    assert texts.cleaned("a" + "\u0336" * 90 + "b") == "a" + "\u0336" * texts.STACK_MAX + "b"
+
+
+def test_a_zero_character_is_left_to_be_refused() -> None:
+    assert texts.cleaned("a\0b") == "a\0b"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Names and e-mail addresses: one reading for all who write them and all who search for them."""
 
 import re
-import sys
+from itertools import groupby
 from typing import Final
 from unicodedata import category, is_normalized, normalize
 
@@ -10,12 +10,42 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 NAME_MAX: Final = 100
 EMAIL_MAX: Final = 254
 
+STACK_MAX: Final = 8
+"""Marks on one letter. No language needs more; hundreds of them cover the lines around a name."""
+
 _BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"  # by their looks, not by category
-_INVISIBLE = _BLANKS + "".join(
+_LOOKED_AT = [*map(chr, range(0x20000)), *map(chr, range(0xE0000, 0xE0200))]  # beyond, all are letters or unassigned
+_BREAKS = [one for one in _LOOKED_AT if one.isspace() and category(one) in ("Cc", "Zl", "Zp")]
+_REMOVED = [
     one
-    for one in map(chr, range(sys.maxunicode + 1))
-    if one.isspace() or category(one) == "Cf" or "\ufe00" <= one <= "\ufe0f" or "\U000e0100" <= one <= "\U000e01ef"
-)
+    for one in _LOOKED_AT
+    if (category(one) in ("Cc", "Cf") and one not in _BREAKS and one != "\0")
+    or one in _BLANKS
+    or "\ufe00" <= one <= "\ufe0f"
+    or "\U000e0100" <= one <= "\U000e01ef"
+]
+_CLEANED = str.maketrans(dict.fromkeys(_BREAKS, " ") | dict.fromkeys(_REMOVED))
+_MARKS = [one for one in _LOOKED_AT if category(one) in ("Mn", "Me")]
+
+
+def _one_of(characters: list[str]) -> str:
+    """Of a regular expression: a class of so many characters, by their ranges."""
+    ranges = groupby(enumerate(sorted(map(ord, characters))), lambda place: place[1] - place[0])
+    codes = [[code for _, code in each] for _, each in ranges]
+    return "".join(f"{_escaped(each[0])}-{_escaped(each[-1])}" for each in codes)
+
+
+def _escaped(code: int) -> str:
+    return f"\\u{code:04x}" if code <= _BMP else f"\\U{code:08x}"
+
+
+_BMP = 0xFFFF
+_PLAIN = re.compile(r"[ -~\u00c0-\u017f\u0400-\u045f]*")  # Latin and Cyrillic letters: there is nothing to clean
+_TO_CLEAN = re.compile(f"[{_one_of(_BREAKS + _REMOVED)}]")
+_HIGH_STACK = re.compile(f"([{_one_of(_MARKS)}]{{{STACK_MAX}}})[{_one_of(_MARKS)}]+")
+_UNSEEN = _one_of([one for one in ["\0", *_BREAKS, *_REMOVED] if one <= chr(_BMP)])
+PATTERN: Final = rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"
+"""What JSON Schema can say of a text that is not empty."""
 # A plain address that email-validator takes as it stands; it judges all others itself, many times slower.
 _PLAIN_EMAIL = re.compile(r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+([a-z]{2,})")
 _SPECIAL = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
@@ -25,17 +55,24 @@ class EmailInvalid(ValueError):
     """The text is no e-mail address."""
 
 
-def trimmed(text: str) -> str:
-    """In Unicode's form NFC, without spaces and invisible characters at its ends; empty if there is nothing else.
+def cleaned(text: str) -> str:
+    """The text as it is kept and looked for. Doing it again changes nothing; its length is counted after this.
 
-    The length of a text is counted after this. Doing it again changes nothing.
+    In Unicode's form NFC. Nobody sees control characters, marks of direction and other invisible ones, and who typed a
+    name could not mend what a refusal says of them: they are removed. Line breaks and tabs become blanks, blanks at the
+    ends go, and so do the marks on one letter that are more than `STACK_MAX`. U+0000 stays, for the caller to refuse.
     """
-    composed = text if is_normalized("NFC", text) else normalize("NFC", text)
-    return composed.strip(_INVISIBLE)
+    if _PLAIN.fullmatch(text):
+        return text.strip()
+    if _TO_CLEAN.search(text):
+        text = text.translate(_CLEANED)
+    if not is_normalized("NFC", text):
+        text = normalize("NFC", text)
+    return _HIGH_STACK.sub(r"\1", text).strip()
 
 
 def email(text: str) -> str:
-    """A trimmed address with its domain in lower case and in its own letters (not `xn--`), without asking the DNS.
+    """A cleaned address with its domain in lower case and in its own letters (not `xn--`), without asking the DNS.
 
     Raises EmailInvalid.
     """

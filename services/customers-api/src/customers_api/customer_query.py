@@ -8,14 +8,14 @@ from vapteke_shared import fields, texts
 from vapteke_shared.fields import INT64
 from vapteke_shared.queries import Digits, Flag, Ids, ListQuery, Moment, optional
 
-from customers_api.fields import Day, Gender, PhoneText
+from customers_api.fields import HAS_TEXT, Day, Gender, PhoneText
 
 
 def _text(value: Any) -> str:
     """As the writers keep it."""
     if "\0" in value:
         raise fields.refusal("zero_character", "The text holds U+0000, which no customer has")
-    return texts.trimmed(value)
+    return texts.cleaned(value)
 
 
 def _address(text: str) -> str:
@@ -24,7 +24,6 @@ def _address(text: str) -> str:
     return text
 
 
-_HAS_TEXT = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
 Name = Annotated[str, StringConstraints(min_length=1, max_length=texts.NAME_MAX), BeforeValidator(_text)]
 Email = Annotated[
     str,
@@ -36,9 +35,9 @@ Email = Annotated[
 
 class CustomerQuery(ListQuery):
     phone: PhoneText = optional("the phone, in any spelling", "+7 902 516-31-11", format="phone")
-    email: Email = optional("the whole e-mail address, in any case", "user@example.com", **_HAS_TEXT)
-    firstname: Name = optional("how the first name begins, in any case", "викт", **_HAS_TEXT)
-    lastname: Name = optional("how the last name begins, in any case", "иван", **_HAS_TEXT)
+    email: Email = optional("the whole e-mail address, in any case", "user@example.com", **HAS_TEXT)
+    firstname: Name = optional("how the first name begins, in any case", "викт", **HAS_TEXT)
+    lastname: Name = optional("how the last name begins, in any case", "иван", **HAS_TEXT)
     city_id: Annotated[int, Field(ge=0, le=INT64), Digits] = optional("the city's number", 0)
     gender: Gender = optional("M or F", "M")
     birthday_from: Day = optional("born on this day or later", "1980-01-01")

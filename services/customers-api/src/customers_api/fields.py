@@ -1,4 +1,4 @@
-"""What the fields of a person may hold: trimmed texts, and refusals that say what is expected."""
+"""What the fields of a person may hold: cleaned texts, and refusals that say what is expected."""
 
 import re
 from datetime import UTC, date, datetime
@@ -29,9 +29,9 @@ def _phone(text: str) -> str:
         raise refusal(f"phone_{error.reason}", f"The phone {_PHONE_FAULTS[error.reason]}") from None
 
 
-def _trimmed(value: object) -> object:
+def _cleaned(value: object) -> object:
     """Before the length is judged."""
-    return texts.trimmed(value) if isinstance(value, str) else value
+    return texts.cleaned(value) if isinstance(value, str) else value
 
 
 def _kept(text: str) -> str:
@@ -64,7 +64,7 @@ def _birthday(day: date) -> date:
 
 
 # What JSON Schema adds in words of its own: the validators above say it better.
-_HAS_TEXT = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+HAS_TEXT = {"pattern": texts.PATTERN}
 
 PhoneText = Annotated[
     str,
@@ -80,14 +80,14 @@ PhoneText = Annotated[
 Name = Annotated[
     str,
     StringConstraints(max_length=texts.NAME_MAX),
-    BeforeValidator(_trimmed),
+    BeforeValidator(_cleaned),
     AfterValidator(_kept),
-    Field(json_schema_extra=_HAS_TEXT),
+    Field(json_schema_extra=HAS_TEXT),
 ]
 Email = Annotated[
     str,
     StringConstraints(max_length=texts.EMAIL_MAX),
-    BeforeValidator(_trimmed),
+    BeforeValidator(_cleaned),
     AfterValidator(_kept),
     AfterValidator(_email),
     Field(json_schema_extra={"format": "email"}),

@@ -80,8 +80,10 @@ class Done(Answer):
 class ProfileChange(Asked):
     """Absent fields stay as they are, `null` clears one."""
 
-    firstname: Name | None = Field(None, description="first name; trimmed", examples=["Виктор"])
-    lastname: Name | None = Field(None, description="last name; trimmed", examples=["Иванов"])
+    firstname: Name | None = Field(
+        None, description="first name; invisible characters and blanks at its ends are removed", examples=["Виктор"]
+    )
+    lastname: Name | None = Field(None, description="last name; the same", examples=["Иванов"])
     email: Email | None = Field(None, description="an e-mail address", examples=["user@example.com"])
     birthday: Birthday | None = Field(
         None, description="date of birth: 1900-01-01 or later, not in the future", examples=["2023-12-21"]

@@ -1,6 +1,6 @@
 """From a legacy row to an event: pure, no I/O and no clock.
 
-The rules are the contract's: phones are parsed by the phone rule, texts are trimmed, empty is null. A value that cannot
+The rules are the contract's: phones are parsed by the phone rule, texts are cleaned, empty is null. A value that cannot
 be used makes its field null and is named with a reason, which never holds the value; only a row without a usable phone,
 or one that could not be read, is rejected.
 """
@@ -255,18 +255,18 @@ def _dated(value: object) -> date | None:
 
 
 def _text(text: str) -> str:
-    """Trimmed, in form NFC; what UTF-8 and Postgres cannot keep is unusable."""
+    """Cleaned; what UTF-8 and Postgres cannot keep is unusable."""
     if "\0" in text:
         raise Unusable("has_a_zero_character")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise Unusable("has_half_a_character") from None
-    return texts.trimmed(text)
+    return texts.cleaned(text)
 
 
 def _spelling(text: str) -> str:
-    return texts.trimmed(text).casefold()
+    return texts.cleaned(text).casefold()
 
 
 def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
