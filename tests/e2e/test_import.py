@@ -143,7 +143,7 @@ async def test_a_missing_column_fails_within_five_seconds(legacy: Legacy, stack:
     job = await stack.imported()
 
     assert (job["status"], time.monotonic() - started < 5) == ("failed", True)
-    assert job["error"] == "table dbo.Customers has no column Birthday"
+    assert job["error"].startswith("table dbo.Customers has no column Birthday, or it may not be read: ")
 
 
 @pytest.mark.parametrize("fault", ["refused", "silent", "silent in mid-result", "away"])

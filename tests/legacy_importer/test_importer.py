@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+import tls
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from legacy_importer import connection, translate
@@ -19,7 +21,7 @@ from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
 from vapteke_local.kafka import Kafka
-from vapteke_local.vaptekesync import CUSTOMERS, Server
+from vapteke_local.vaptekesync import CUSTOMERS, Encryption, Server
 from vapteke_shared import events, topics
 from vapteke_shared.events import (
     Event,
@@ -316,7 +318,38 @@ async def test_a_table_that_does_not_fit_is_tried_once(serve: Serve, do: Import)
         *_, failed = await do(server, task, mssql_retries_sleep=30)
 
         assert server.stats.connections_accepted == 1
-    assert failed == Failed(import_id=task.import_id, chunk=None, error="table dbo.Customers has no column Email")
+    assert isinstance(failed, Failed)
+    assert "table dbo.Customers has no column Email" in failed.error
+
+
+async def test_a_view_is_planned_with_a_warning(serve: Serve, do: Import) -> None:
+    view = replace(CUSTOMERS, type="VIEW", constraints=())
+    with serve([customer(1)], view) as server:
+        *_, planned = await do(server, PlanRequested(import_id=uuid4(), rows_per_range=10))
+
+    assert isinstance(planned, Planned)
+    assert planned.upper_bounds == [1]
+    assert planned.warnings is not None
+    assert "dbo.Customers is a view" in planned.warnings[0]
+
+
+async def test_a_database_in_recovery_is_waited_for_within_the_attempts(serve: Serve, do: Import) -> None:
+    with serve([customer(1)]) as server:
+        server.set_fault("fail", before="login", number=922, severity=14, times=2)
+        *_, planned = await do(server, PlanRequested(import_id=uuid4(), rows_per_range=10), mssql_retries_count=2)
+
+    assert isinstance(planned, Planned)
+
+
+async def test_a_certificate_that_is_not_trusted_is_tried_once(serve: Serve, do: Import) -> None:
+    with serve([customer(1)], encryption=Encryption(tls.context("self-signed"))) as server:
+        task = PlanRequested(import_id=uuid4(), rows_per_range=10)
+        *_, failed = await do(server, task, vaptekesync_encrypt="yes", mssql_retries_sleep=30)
+
+        assert server.stats.connections_accepted == 1
+        assert server.stats.logins_received == 0
+    assert isinstance(failed, Failed)
+    assert "VAPTEKESYNC_SSLROOTCERT" in failed.error
 
 
 async def test_a_column_gone_after_the_plan_fails_the_range_at_once(serve: Serve, do: Import) -> None:

@@ -228,6 +228,85 @@ async def test_a_unique_constraint_serves_beside_a_composite_primary_key(
             await table_check.check(connection, settings)
 
 
+@pytest.mark.parametrize(
+    ("index", "serves"),
+    [
+        (Constraint("IX", "UNIQUE INDEX", ("ID",)), True),
+        (Constraint("IX", "UNIQUE INDEX", ("id",)), True),
+        (Constraint("IX", "UNIQUE INDEX", ("ID", "CityID")), False),
+        (Constraint("IX", "UNIQUE INDEX", ("ID",), has_filter=True), False),
+        (Constraint("IX", "UNIQUE INDEX", ("ID",), is_disabled=True), False),
+        (Constraint("PK", "PRIMARY KEY", ("ID",), is_disabled=True), False),
+    ],
+    ids=["unique", "other case", "composite", "filtered", "disabled", "disabled primary key"],
+)
+async def test_a_unique_index_of_all_rows_serves_as_a_constraint_does(
+    serve: Serve, settings_for: SettingsFor, driver: str, index: Constraint, serves: bool
+) -> None:
+    with serve([customer(1)], replace(CUSTOMERS, constraints=(index,))) as server:
+        settings = settings_for(server, vaptekesync_driver=driver)
+        if serves:
+            async with connected(settings) as connection:
+                assert await table_check.check(connection, settings) == []
+        else:
+            assert "not unique" in await unfit_of(settings)
+
+
+def view(*, nullable: bool = False) -> Table:
+    return replace(CUSTOMERS.altered("ID", nullable=nullable), type="VIEW", constraints=())
+
+
+@pytest.mark.parametrize("nullable", [False, True])
+async def test_a_views_key_is_counted_and_that_is_a_warning(
+    serve: Serve, settings_for: SettingsFor, driver: str, nullable: bool
+) -> None:
+    with serve([customer(1), customer(2)], view(nullable=nullable)) as server:
+        settings = settings_for(server, vaptekesync_driver=driver)
+        async with connected(settings) as connection:
+            [warning] = await table_check.check(connection, settings)
+
+        assert await planned(settings, 10) == Plan(2, [2])
+    assert "dbo.Customers is a view" in warning
+    assert "counting" in warning
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [([1, 2, 2, 3], "not unique: 4 rows have 3 different keys"), ([1, None, None], "is null in 2 rows")],
+)
+async def test_a_view_whose_key_is_no_key_is_refused_with_its_counts(
+    serve: Serve, settings_for: SettingsFor, driver: str, keys: list[int | None], words: str
+) -> None:
+    rows = [(key, "89071112233", *[None] * 7) for key in keys]
+    with serve(rows, view(nullable=True)) as server:
+        said = await unfit_of(settings_for(server, vaptekesync_driver=driver))
+
+    assert "view dbo.Customers" in said
+    assert words in said
+
+
+async def test_a_synonym_is_told_with_what_it_stands_for(serve: Serve, settings_for: SettingsFor, driver: str) -> None:
+    with serve([], replace(CUSTOMERS, synonyms=("People",))) as server:
+        said = await unfit_of(settings_for(server, vaptekesync_driver=driver, vaptekesync_table="People"))
+
+    assert "dbo.People is a synonym" in said
+    assert "[dbo].[Customers]" in said
+
+
+def secret(name: str) -> Table:
+    columns = tuple(replace(c, may_be_read=c.name != name) for c in CUSTOMERS.columns)
+    return replace(CUSTOMERS, columns=columns)
+
+
+async def test_a_column_that_may_not_be_read_is_not_only_called_missing(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve([customer(1)], secret("Email")) as server:
+        said = await unfit_of(settings_for(server, vaptekesync_driver=driver))
+
+    assert "has no column Email, or it may not be read" in said
+
+
 NAMES = {
     "id": "Код",
     "phone": "Mobile Phone",
@@ -479,8 +558,9 @@ def test_sockets_to_other_ports_are_not_cut(serve: Serve) -> None:
         (("silent", {}), "did not answer within 1 s"),
         (("silent", {"statement": "boundaries"}), "did not answer within 1 s"),
         (("refuse", {}), "cannot be reached"),
+        (("fail", {"statement": "range", "number": 230}), "grant SELECT"),
     ],
-    ids=["well", "silent", "silent at the plan", "refused"],
+    ids=["well", "silent", "silent at the plan", "refused", "no permission"],
 )
 def test_the_check_ends_in_time_and_says_what_it_found(
     serve: Serve,

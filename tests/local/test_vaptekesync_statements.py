@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,12 +17,12 @@ COLUMNS = (
     "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS"
     " WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
 )
-CONSTRAINTS = """
-    SELECT k.CONSTRAINT_NAME, k.COLUMN_NAME
-    FROM INFORMATION_SCHEMA.TABLE_CONSTRAINTS AS c
-    JOIN INFORMATION_SCHEMA.KEY_COLUMN_USAGE AS k
-      ON k.CONSTRAINT_SCHEMA = c.CONSTRAINT_SCHEMA AND k.CONSTRAINT_NAME = c.CONSTRAINT_NAME
-    WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND c.CONSTRAINT_TYPE IN ('PRIMARY KEY', 'UNIQUE')
+INDEXES = """
+    SELECT i.name, c.name FROM sys.indexes AS i
+    JOIN sys.index_columns AS k ON k.object_id = i.object_id AND k.index_id = i.index_id
+    JOIN sys.columns AS c ON c.object_id = k.object_id AND c.column_id = k.column_id
+    WHERE i.object_id = OBJECT_ID(?) AND i.is_unique = 1 AND i.has_filter = 0 AND i.is_disabled = 0
+      AND i.is_hypothetical = 0 AND k.key_ordinal > 0
 """
 BOUNDARIES = (
     "SELECT k, n FROM (SELECT [{key}] AS k, ROW_NUMBER() OVER (ORDER BY [{key}]) AS n,"
@@ -65,16 +66,45 @@ def test_a_table_that_is_not_there_has_no_columns(server: Server, ask: Ask) -> N
     assert ask(server, COLUMNS, "dbo", "Clients") == []
 
 
-def test_constraints_name_the_key(server: Server, ask: Ask) -> None:
-    assert ask(server, CONSTRAINTS, "dbo", "Customers") == [("PK_Customers", "ID")]
+def test_unique_indexes_name_the_key(server: Server, ask: Ask) -> None:
+    assert ask(server, INDEXES, "[dbo].[Customers]") == [("PK_Customers", "ID")]
 
 
-def test_constraints_name_each_column_of_a_composite_key(serve: Serve, ask: Ask) -> None:
+def test_unique_indexes_name_each_column_of_a_composite_key_and_leave_out_what_does_not_hold(
+    serve: Serve, ask: Ask
+) -> None:
     both = Constraint("UQ_Both", "UNIQUE", ("ID", "CityID"))
-    table = Table("dbo", "Customers", CUSTOMERS.columns, key="ID", constraints=(both,))
+    filtered = Constraint("IX_Some", "UNIQUE INDEX", ("ID",), has_filter=True)
+    table = Table("dbo", "Customers", CUSTOMERS.columns, key="ID", constraints=(both, filtered))
 
     with serve(table=table) as server:
-        assert ask(server, CONSTRAINTS, "DBO", "customers") == [("UQ_Both", "ID"), ("UQ_Both", "CityID")]
+        assert ask(server, INDEXES, "[DBO].[customers]") == [("UQ_Both", "ID"), ("UQ_Both", "CityID")]
+
+
+def test_the_type_of_an_object_and_its_synonyms_are_told(serve: Serve, ask: Ask) -> None:
+    synonym = "SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID(?)"
+    with serve(table=replace(CUSTOMERS, type="VIEW", synonyms=("People",))) as server:
+        found = ask(server, "SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID(?)", "[dbo].[Customers]")
+
+        assert found == [("VIEW",)]
+        assert ask(server, synonym, "[dbo].[People]") == [("[dbo].[Customers]",)]
+        assert ask(server, synonym, "[dbo].[Customers]") == []
+
+
+def test_keys_are_counted(serve: Serve, ask: Ask) -> None:
+    rows = [(key, *[None] * 8) for key in (1, 1, 2, None)]
+    table = replace(CUSTOMERS.altered("ID", nullable=True), constraints=())
+    with serve(rows, table) as server:
+        counted = ask(server, "SELECT COUNT_BIG(*), COUNT_BIG([ID]), COUNT_BIG(DISTINCT [ID]) FROM [dbo].[Customers]")
+
+    assert counted == [(4, 3, 2)]
+
+
+def test_the_state_of_the_database_is_told_in_master(server: Server, ask: Ask) -> None:
+    state = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
+
+    assert ask(server, state, server.database) == [("ONLINE", "MULTI_USER")]
+    assert ask(server, state, "Other") == []
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,16 @@ def check() -> None:
     settings = load(LegacySettings)
     logs.configure("ERROR")
     try:
-        rows = asyncio.run(_check(settings))
+        warnings, rows = asyncio.run(_check(settings))
     except LegacyError as error:
         raise SystemExit(f"legacy-importer check: {error}") from None
+    for warning in warnings:
+        typer.echo(f"legacy-importer check: warning: {warning}", err=True)
     typer.echo(f"vAptekeSync answers, the table fits the settings, rows: {rows}")
 
 
-async def _check(settings: LegacySettings) -> int:
+async def _check(settings: LegacySettings) -> tuple[list[str], int]:
     async with connected(settings) as connection:
-        await table_check.check(connection, settings)
-        return (await legacy.plan(connection, settings, 10_000)).row_count
+        warnings = await table_check.check(connection, settings)
+        await legacy.try_to_read(connection, settings)
+        return warnings, (await legacy.plan(connection, settings, 10_000)).row_count

@@ -123,7 +123,7 @@ class Importer:
 
     async def _plan(self, task: PlanRequested) -> Planned:
         async with connected(self._settings) as connection:
-            await table_check.check(connection, self._settings)
+            warnings = await table_check.check(connection, self._settings)
             source_at = await legacy.clock(connection)
             importer_at = datetime.now(UTC)
             row_count, bounds = await legacy.plan(connection, self._settings, task.rows_per_range)
@@ -132,6 +132,7 @@ class Importer:
             number=task.number,
             row_count=row_count,
             upper_bounds=bounds,
+            warnings=warnings or None,
             source_at=source_at,
             importer_at=importer_at,
         )

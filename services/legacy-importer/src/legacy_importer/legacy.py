@@ -30,6 +30,29 @@ async def plan(connection: Connection, settings: LegacySettings, rows_per_range:
     return Plan(rows[-1][1] if rows else 0, [row[0] for row in rows])
 
 
+class KeyCounts(NamedTuple):
+    """How many rows there are, how many of them have a key, and how many different keys."""
+
+    rows: int
+    with_key: int
+    different: int
+
+
+async def count_keys(connection: Connection, settings: LegacySettings) -> KeyCounts:
+    key = _quoted(settings.vaptekesync_columns.id)
+    [counts] = await connection.fetch(
+        f"SELECT COUNT_BIG(*), COUNT_BIG({key}), COUNT_BIG(DISTINCT {key}) FROM {_table(settings)}"
+    )
+    return KeyCounts(*counts)
+
+
+async def try_to_read(connection: Connection, settings: LegacySettings) -> None:
+    """Read no row, but every column. Raises LegacyError."""
+    async with aclosing(_read(connection, settings, 0, 0)) as pages:
+        async for _ in pages:
+            raise AssertionError("no key is above 0 and at most 0")
+
+
 async def clock(connection: Connection) -> datetime:
     """The server's own time: what is read after it is at least as new."""
     [[now]] = await connection.fetch("SELECT SYSUTCDATETIME()")
@@ -69,6 +92,11 @@ def _selected(settings: LegacySettings) -> list[str]:
         f"CAST({_quoted(column)} AS nvarchar(4000))" if field in _AS_TEXT else _quoted(column)
         for field, column in names.items()
     ]
+
+
+def table_name(settings: LegacySettings) -> str:
+    """As OBJECT_ID wants it."""
+    return _table(settings)
 
 
 def _table(settings: LegacySettings) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from legacy_importer import legacy
 from legacy_importer.connection import Connection
 from legacy_importer.failures import LegacyUnfit
 from legacy_importer.settings import LegacySettings
@@ -10,40 +11,84 @@ from legacy_importer.settings import LegacySettings
 _INTEGERS = ("tinyint", "smallint", "int", "bigint")
 
 
-async def check(connection: Connection, settings: LegacySettings) -> None:
-    """Compare the table with the mapping of the settings. Raises LegacyUnfit with a text that names what is wrong."""
+async def check(connection: Connection, settings: LegacySettings) -> list[str]:
+    """Compare the table with the mapping of the settings; warnings for operators.
+
+    Raises LegacyUnfit with a text that names what is wrong.
+    """
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
     table = ".".join(names)
     found = {row[0].casefold(): (row[1], row[2]) for row in await connection.fetch(_COLUMNS, *names)}
     if not found:
-        raise LegacyUnfit(f"table {table} does not exist, or the user may not read it")
+        raise await _no_table(connection, settings, table)
     missing = [name for name in settings.vaptekesync_columns.model_dump().values() if name.casefold() not in found]
     if missing:
-        raise LegacyUnfit(f"table {table} has no column {', '.join(missing)}")
+        raise LegacyUnfit(
+            f"table {table} has no column {', '.join(missing)}, or it may not be read: "
+            "check VAPTEKESYNC_COLUMNS, or grant SELECT on it to VAPTEKESYNC_USER"
+        )
     key = settings.vaptekesync_columns.id
     kind, nullable = found[key.casefold()]
     if kind.casefold() not in _INTEGERS:
         raise LegacyUnfit(f"key {key} of {table} is of type {kind}; one of {', '.join(_INTEGERS)} is needed")
-    if nullable.casefold() == "yes":
+    return await _check_key(connection, settings, may_be_null=nullable.casefold() == "yes")
+
+
+async def _no_table(connection: Connection, settings: LegacySettings, table: str) -> LegacyUnfit:
+    for (target,) in await connection.fetch(_SYNONYM, legacy.table_name(settings)):
+        return LegacyUnfit(
+            f"{table} is a synonym: set VAPTEKESYNC_SCHEMA and VAPTEKESYNC_TABLE to what it stands for, {target}, "
+            "or to a view of it when that is in another database"
+        )
+    return LegacyUnfit(
+        f"table {table} does not exist, or the user may not read it: "
+        "check VAPTEKESYNC_SCHEMA, VAPTEKESYNC_TABLE and VAPTEKESYNC_DB"
+    )
+
+
+async def _check_key(connection: Connection, settings: LegacySettings, *, may_be_null: bool) -> list[str]:
+    key, name = settings.vaptekesync_columns.id, legacy.table_name(settings)
+    table = f"{settings.vaptekesync_schema}.{settings.vaptekesync_table}"
+    if not may_be_null and _is_unique(key, await connection.fetch(_UNIQUE_INDEXES, name)):
+        return []
+    if [tuple(row) for row in await connection.fetch(_TYPE, name)] == [("VIEW",)]:
+        await _count_keys(connection, settings, table)
+        return [f"{table} is a view: its key {key} was checked by counting, which holds for that moment alone"]
+    if may_be_null:
         raise LegacyUnfit(f"key {key} of {table} may be null")
-    if not _is_unique(key, await connection.fetch(_CONSTRAINTS, *names)):
-        raise LegacyUnfit(f"key {key} of {table} is not unique: it has no primary key or unique constraint of its own")
+    raise LegacyUnfit(
+        f"key {key} of {table} is not unique: it has no primary key, unique constraint or unique index of its own "
+        "(one with a filter, or disabled, does not count)"
+    )
+
+
+async def _count_keys(connection: Connection, settings: LegacySettings, view: str) -> None:
+    counts, key = await legacy.count_keys(connection, settings), settings.vaptekesync_columns.id
+    if counts.with_key < counts.rows:
+        raise LegacyUnfit(f"key {key} of the view {view} is null in {counts.rows - counts.with_key} rows")
+    if counts.different < counts.rows:
+        raise LegacyUnfit(
+            f"key {key} of the view {view} is not unique: {counts.rows} rows have {counts.different} different keys"
+        )
 
 
 _COLUMNS = (
     "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS "
     "WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
 )
-_CONSTRAINTS = (
-    "SELECT k.CONSTRAINT_NAME, k.COLUMN_NAME FROM INFORMATION_SCHEMA.TABLE_CONSTRAINTS AS c "
-    "JOIN INFORMATION_SCHEMA.KEY_COLUMN_USAGE AS k "
-    "ON k.CONSTRAINT_SCHEMA = c.CONSTRAINT_SCHEMA AND k.CONSTRAINT_NAME = c.CONSTRAINT_NAME "
-    "WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND c.CONSTRAINT_TYPE IN ('PRIMARY KEY', 'UNIQUE')"
+_UNIQUE_INDEXES = (
+    "SELECT i.name, c.name FROM sys.indexes AS i "
+    "JOIN sys.index_columns AS k ON k.object_id = i.object_id AND k.index_id = i.index_id "
+    "JOIN sys.columns AS c ON c.object_id = k.object_id AND c.column_id = k.column_id "
+    "WHERE i.object_id = OBJECT_ID(?) AND i.is_unique = 1 AND i.has_filter = 0 AND i.is_disabled = 0 "
+    "AND i.is_hypothetical = 0 AND k.key_ordinal > 0"
 )
+_TYPE = "SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID(?)"
+_SYNONYM = "SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID(?)"
 
 
-def _is_unique(key: str, constraints: Iterable[Any]) -> bool:
+def _is_unique(key: str, indexes: Iterable[Any]) -> bool:
     columns: dict[str, list[str]] = {}
-    for name, column in constraints:
+    for name, column in indexes:
         columns.setdefault(name, []).append(column.casefold())
     return [key.casefold()] in columns.values()

@@ -7,10 +7,13 @@
 | databases   | SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?                            |
 | columns     | SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?|
 |             | AND TABLE_NAME = ?                                                                               |
-| constraints | SELECT k.CONSTRAINT_NAME, k.COLUMN_NAME FROM INFORMATION_SCHEMA.TABLE_CONSTRAINTS AS c JOIN      |
-|             | INFORMATION_SCHEMA.KEY_COLUMN_USAGE AS k ON k.CONSTRAINT_SCHEMA = c.CONSTRAINT_SCHEMA AND        |
-|             | k.CONSTRAINT_NAME = c.CONSTRAINT_NAME WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? AND          |
-|             | c.CONSTRAINT_TYPE IN ('PRIMARY KEY', 'UNIQUE')                                                   |
+| indexes     | SELECT i.name, c.name FROM sys.indexes AS i JOIN sys.index_columns AS k ON k.object_id =         |
+|             | i.object_id AND k.index_id = i.index_id JOIN sys.columns AS c ON c.object_id = k.object_id AND   |
+|             | c.column_id = k.column_id WHERE i.object_id = OBJECT_ID(?) AND i.is_unique = 1 AND               |
+|             | i.has_filter = 0 AND i.is_disabled = 0 AND i.is_hypothetical = 0 AND k.key_ordinal > 0           |
+| type        | SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID(?)                                 |
+| synonym     | SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID(?)                         |
+| key counts  | SELECT COUNT_BIG(*), COUNT_BIG([ID]), COUNT_BIG(DISTINCT [ID]) FROM [dbo].[Customers]            |
 | boundaries  | SELECT k, n FROM (SELECT [ID] AS k, ROW_NUMBER() OVER (ORDER BY [ID]) AS n, LEAD([ID]) OVER      |
 |             | (ORDER BY [ID]) AS following FROM [dbo].[Customers]) AS numbered WHERE n % 10000 = 0 OR          |
 |             | following IS NULL ORDER BY k                                                                     |
@@ -49,13 +52,16 @@ COLUMNS = syntax.pattern(
     "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS"
     " WHERE TABLE_SCHEMA = ?schema AND TABLE_NAME = ?table"
 )
-CONSTRAINTS = syntax.pattern(
-    "SELECT :k . CONSTRAINT_NAME, :k . COLUMN_NAME"
-    " FROM INFORMATION_SCHEMA.TABLE_CONSTRAINTS AS :c JOIN INFORMATION_SCHEMA.KEY_COLUMN_USAGE AS :k"
-    " ON :k . CONSTRAINT_SCHEMA = :c . CONSTRAINT_SCHEMA AND :k . CONSTRAINT_NAME = :c . CONSTRAINT_NAME"
-    " WHERE :c . TABLE_SCHEMA = ?schema AND :c . TABLE_NAME = ?table"
-    " AND :c . CONSTRAINT_TYPE IN ('PRIMARY KEY', 'UNIQUE')"
+INDEXES = syntax.pattern(
+    "SELECT :i . name, :c . name FROM sys.indexes AS :i"
+    " JOIN sys.index_columns AS :k ON :k . object_id = :i . object_id AND :k . index_id = :i . index_id"
+    " JOIN sys.columns AS :c ON :c . object_id = :k . object_id AND :c . column_id = :k . column_id"
+    " WHERE :i . object_id = OBJECT_ID( ?object ) AND :i . is_unique = 1"
+    " AND :i . has_filter = 0 AND :i . is_disabled = 0 AND :i . is_hypothetical = 0 AND :k . key_ordinal > 0"
 )
+TYPE = syntax.pattern("SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID( ?object )")
+SYNONYM = syntax.pattern("SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID( ?object )")
+KEY_COUNTS = syntax.pattern("SELECT COUNT_BIG(*), COUNT_BIG( :key ), COUNT_BIG(DISTINCT :key ) FROM :schema . :table")
 BOUNDARIES = syntax.pattern(
     "SELECT :k , :n FROM (SELECT :key AS :k , ROW_NUMBER() OVER (ORDER BY :key ) AS :n ,"
     " LEAD( :key ) OVER (ORDER BY :key ) AS :following FROM :schema . :table ) AS :numbered"
@@ -158,20 +164,54 @@ def _columns(given: list[Token]) -> Run:
 
     def run(parameters: Parameters, database: Database) -> Result:
         table = database.rows.table
-        columns = table.columns if _is_asked(table, found, parameters) else ()
+        columns = [c for c in table.columns if c.may_be_read] if _is_asked(table, found, parameters) else []
         return _result(heads, [(c.name, c.type.name, "YES" if c.nullable else "NO") for c in columns])
 
     return run
 
 
-def _constraints(given: list[Token]) -> Run:
-    found = syntax.match(CONSTRAINTS, given)
-    heads = [("CONSTRAINT_NAME", SYSNAME), ("COLUMN_NAME", SYSNAME)]
+def _indexes(given: list[Token]) -> Run:
+    found = syntax.match(INDEXES, given)
 
     def run(parameters: Parameters, database: Database) -> Result:
         table = database.rows.table
-        constraints = table.constraints if _is_asked(table, found, parameters) else ()
-        return _result(heads, [(c.name, column) for c in constraints for column in c.columns])
+        indexes = table.constraints if _is_object(table, found, parameters) else ()
+        rows = [(index.name, column) for index in indexes if index.holds for column in index.columns]
+        return _result([("name", SYSNAME), ("name", SYSNAME)], rows)
+
+    return run
+
+
+def _type(given: list[Token]) -> Run:
+    found = syntax.match(TYPE, given)
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        table = database.rows.table
+        return _result([("type_desc", SYSNAME)], [(table.type,)] if _is_object(table, found, parameters) else [])
+
+    return run
+
+
+def _synonym(given: list[Token]) -> Run:
+    found = syntax.match(SYNONYM, given)
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        table, asked = database.rows.table, _operand(found["object"], parameters)
+        names = {_object_name(table.schema, name) for name in table.synonyms}
+        rows = [(_object_name(table.schema, table.name),)] if asked in names else []
+        return _result([("base_object_name", SYSNAME)], rows)
+
+    return run
+
+
+def _key_counts(given: list[Token]) -> Run:
+    found = syntax.match(KEY_COUNTS, given)
+
+    def run(_parameters: Parameters, database: Database) -> Result:
+        _check_source(database.rows.table, found)
+        keys = [row[database.rows.table.key_position] for row in database.rows]
+        counts = (len(keys), len(keys) - keys.count(None), len(set(keys) - {None}))
+        return _result([("", SqlType("bigint"))] * 3, [counts])
 
     return run
 
@@ -212,7 +252,10 @@ RECOGNISED = {
     "clock": _clock,
     "databases": _databases,
     "columns": _columns,
-    "constraints": _constraints,
+    "indexes": _indexes,
+    "type": _type,
+    "synonym": _synonym,
+    "key counts": _key_counts,
     "boundaries": _boundaries,
     "range": _range,
 }
@@ -233,6 +276,15 @@ def _is_asked(table: Table, found: dict[str, Any], parameters: Parameters) -> bo
     return tuple(str(name).casefold() for name in asked) == (table.schema.casefold(), table.name.casefold())
 
 
+def _is_object(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
+    asked = str(_operand(found["object"], parameters))
+    return asked.casefold() == _object_name(table.schema, table.name).casefold()
+
+
+def _object_name(schema: str, name: str) -> str:
+    return ".".join("[" + part.replace("]", "]]") + "]" for part in (schema, name))
+
+
 def _check_source(table: Table, found: dict[str, Any]) -> None:
     if (found["schema"].casefold(), found["table"].casefold()) != (table.schema.casefold(), table.name.casefold()):
         raise SqlError(208, f"Invalid object name '{found['schema']}.{found['table']}'.", severity=16)
@@ -242,9 +294,12 @@ def _check_source(table: Table, found: dict[str, Any]) -> None:
 
 def _position(table: Table, column: str) -> int:
     try:
-        return table.position(column)
+        position = table.position(column)
     except UnknownColumn:
         raise SqlError(207, f"Invalid column name '{column}'.", severity=16) from None
+    if not table.columns[position].may_be_read:
+        raise SqlError(230, f"The SELECT permission was denied on the column '{column}'.", severity=14)
+    return position
 
 
 def _operand(value: Any, parameters: Parameters) -> Any:

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 from vapteke_local.vaptekesync import sqltypes
 from vapteke_local.vaptekesync.sqltypes import COLLATIONS, SqlType
 
-Kind = Literal["PRIMARY KEY", "UNIQUE"]
+Kind = Literal["PRIMARY KEY", "UNIQUE", "UNIQUE INDEX"]
+ObjectType = Literal["USER_TABLE", "VIEW"]
 
 
 class UnknownColumn(Exception):
@@ -20,6 +21,7 @@ class Column:
     name: str
     type: SqlType
     nullable: bool = True
+    may_be_read: bool = True
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,21 @@ class Constraint:
     name: str
     kind: Kind
     columns: tuple[str, ...]
+    has_filter: bool = False
+    is_disabled: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """For all rows."""
+        return not (self.has_filter or self.is_disabled)
 
 
 @dataclass(frozen=True)
 class Table:
-    """`key` is the column by which rows are kept and read in order; only `constraints` promise that it is unique."""
+    """`key` is the column by which rows are kept and read in order; only `constraints` promise that it is unique.
+
+    `synonyms` are other names in the same schema.
+    """
 
     schema: str
     name: str
@@ -39,6 +51,8 @@ class Table:
     key: str
     constraints: tuple[Constraint, ...] = ()
     collation: str = "Cyrillic_General_CI_AS"
+    type: ObjectType = "USER_TABLE"
+    synonyms: tuple[str, ...] = ()
     positions: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +81,9 @@ class Table:
     @property
     def key_is_unique(self) -> bool:
         return any(
-            len(constraint.columns) == 1 and self.position(constraint.columns[0]) == self.key_position
+            constraint.holds
+            and len(constraint.columns) == 1
+            and self.position(constraint.columns[0]) == self.key_position
             for constraint in self.constraints
         )
 
@@ -94,6 +110,7 @@ class Table:
             name or old.name,
             sqltypes.parse(sql_type) if sql_type else old.type,
             old.nullable if nullable is None else nullable,
+            old.may_be_read,
         )
         renamed = tuple(
             replace(c, columns=tuple(new.name if self.column(n) == old else n for n in c.columns))
@@ -160,4 +177,4 @@ def _kind(text: str) -> Kind:
     for kind in get_args(Kind):
         if text == kind:
             return kind  # type: ignore[no-any-return]
-    raise ValueError(f"a constraint is PRIMARY KEY or UNIQUE, not {text}")
+    raise ValueError(f"a constraint is PRIMARY KEY, UNIQUE or UNIQUE INDEX, not {text}")
