@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from vapteke_shared import uncaught
+
 _QUIET = ("aiokafka", "faststream", "httpx", "uvicorn.access")
 _REPEATED_AFTER_SECONDS, _REMEMBERED = 300.0, 100
 
@@ -51,6 +53,8 @@ def configure(level: str) -> None:
             ],
         )
     )
+    handler.addFilter(uncaught.without_values)
+    uncaught.install()
     handler.addFilter(KafkaNoise())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _QUIET:
@@ -63,12 +67,16 @@ def configure(level: str) -> None:
 
 
 def _name_errors(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """An error that a library logs with its traceback: its type stays, its text and values go."""
+    """An error that is logged with its traceback, or as a value: its type and place stay, its text goes."""
     info = event.pop("exc_info", None)
-    if isinstance(info, tuple) and info[0] is not None:
-        event["error"] = info[0].__name__
-    elif isinstance(info, BaseException):
-        event["error"] = type(info).__name__
+    if info is True:
+        info = sys.exc_info()
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event["error"], event["at"] = uncaught.name(error), uncaught.place(error)
+    for key, value in event.items():
+        if isinstance(value, BaseException):
+            event[key] = uncaught.name(value)
     return event
 
 

@@ -1,0 +1,64 @@
+"""Errors that nobody caught, and those in the libraries' log records: their types and places, never their texts.
+
+An error's text may hold a name, a phone or an e-mail address; so may the representation of a task or a call.
+"""
+
+import logging
+import re
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+_WORDS = re.compile(r"[A-Za-z' ]*")
+
+log = structlog.stdlib.get_logger("uncaught")
+
+
+def install() -> None:
+    """For the main thread, other threads, destructors and warnings. Safe to repeat."""
+    sys.excepthook = lambda _, error, __: _report("uncaught error", error)
+    threading.excepthook = lambda given: _report("uncaught error in a thread", given.exc_value)
+    sys.unraisablehook = lambda given: _report("error that could not be raised", given.exc_value)
+    warnings.showwarning = _warn  # type: ignore[assignment]  # it is called by position
+    logging.raiseExceptions = False  # else a record that cannot be written goes to standard error, values included
+
+
+def name(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return f"{type(error).__name__}({', '.join(sorted({name(each) for each in error.exceptions}))})"
+    return type(error).__name__
+
+
+def place(error: BaseException) -> str | None:
+    """Where it was raised; of a group, where its first error was."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None:
+        return None
+    code = step.tb_frame.f_code
+    return f"{Path(code.co_filename).name}:{step.tb_lineno} {code.co_qualname}"
+
+
+def without_values(record: logging.LogRecord) -> bool:
+    """A filter for log records that changes them and keeps all."""
+    if record.name == "asyncio":  # its texts go on with tasks and calls, arguments included
+        record.msg, record.args = _WORDS.match(record.getMessage())[0].strip(), ()  # type: ignore[index]
+    elif isinstance(record.args, tuple):
+        record.args = tuple(name(each) if isinstance(each, BaseException) else each for each in record.args)
+    return True
+
+
+def _report(text: str, error: BaseException | None) -> None:
+    if error is not None:
+        log.critical(text, error=name(error), at=place(error))
+
+
+def _warn(_: Warning | str, category: type[Warning], filename: str, lineno: int, *__: Any) -> None:
+    log.warning("a library warns", category=category.__name__, at=f"{Path(filename).name}:{lineno}")
