@@ -138,12 +138,12 @@ async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:
             ours = await session.fetchval("SELECT pg_backend_pid()")
     except TimeoutError:  # it keeps the only process for the first session
         return False
-    except (
-        asyncpg.ProtocolViolationError,  # no transactions in statement mode
-        asyncpg.InvalidSQLStatementNameError,
-        asyncpg.DuplicatePreparedStatementError,
-    ):
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
         return True
+    except asyncpg.PostgresConnectionError as error:  # pgbouncer hangs up
+        if "statement pooling mode" in str(error):
+            return True
+        raise
     finally:
         other.terminate()
     return bool(others == session.server_process or ours != session.server_process)

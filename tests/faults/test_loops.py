@@ -1,0 +1,169 @@
+"""Every background loop of every process is struck in turn: the process ends, or its liveness turns red."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import customers_api.app
+import customers_api.models
+import customers_api.settings
+import databases
+import favorites_api.app
+import favorites_api.models
+import httpx
+import legacy_importer.cli
+import legacy_importer.settings
+import pytest
+from saboteur import Main, Saboteur
+from tokens_for import SECRET_KEY
+from vapteke_local import places
+from vapteke_local.kafka import Kafka
+from vapteke_local.postgres import Postgres
+from vapteke_shared import rest, settings, topics
+from vapteke_shared.loops import LoopEnded
+from vapteke_shared.topics import TopicsSettings
+
+SILENT_SECONDS = 4.0
+LOOPS = {
+    "customers-api serve": {"metrics", "serve", "watch"},
+    "customers-api work": {
+        "metrics",
+        "watch",
+        "legacy customers",
+        "import progress",
+        "relay",
+        "outbox gauges",
+        "sweeper",
+    },
+    "favorites-api serve": {"metrics", "serve", "watch"},
+    "favorites-api work": {"metrics", "watch", "tidy", "customers"},
+    "legacy-importer work": {"metrics", "tasks"},
+}
+ONE_SHOT = r"Task-|main of |server of |connect |limit at |cut at |end in "
+"""Names of tasks that are no loops: what they do is bounded, or belongs to a loop that looks after them."""
+
+
+class Around(NamedTuple):
+    customers: dict[str, Any]
+    favorites: dict[str, Any]
+    kafka: Kafka
+
+
+@pytest.fixture(scope="module")
+async def around(postgres_server: Postgres, kafka_server: Kafka) -> Around:
+    await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
+    found = []
+    for schema in (customers_api.models.SCHEMA, favorites_api.models.SCHEMA):
+        name = await databases.migrated(postgres_server, schema, f"{schema.name}_loops")
+        found.append(databases.place(postgres_server, schema, name))
+    return Around(*found, kafka_server)
+
+
+def main_of(around: Around, process: str, metrics_port: int) -> Main:
+    """The process's own main, with settings of its own."""
+    service, _, command = process.partition(" ")
+    common: dict[str, Any] = {
+        "metrics_port": metrics_port,
+        "liveness_seconds": SILENT_SECONDS,
+        "kafka_bootstrap_servers": around.kafka.bootstrap,
+        "secret_key": SECRET_KEY,
+        "http_port": places.free_port(),
+        **{f"vaptekesync_{name}": "none" for name in ("host", "db", "user", "password")},
+        **(around.favorites if service == "favorites-api" else around.customers),
+    }
+    if command == "serve":
+        app, kind = {
+            "customers-api": (customers_api.app, customers_api.settings.ServeSettings),
+            "favorites-api": (favorites_api.app, settings.ServeSettings),
+        }[service]
+        schema = getattr(app, "SCHEMA")  # noqa: B009
+        return partial(rest.serve, kind(**common), schema, app.create_app)
+    working, kind = {
+        "customers-api": (customers_api.app.working, customers_api.settings.WorkSettings),
+        "favorites-api": (favorites_api.app.working, settings.WorkSettings),
+        "legacy-importer": (legacy_importer.cli.working, legacy_importer.settings.WorkSettings),
+    }[service]
+    return partial(working, kind(**common))
+
+
+class Running(NamedTuple):
+    main: asyncio.Task[None]
+    loops: Mapping[str, asyncio.Task[Any]]
+    url: str
+
+    async def dead_ends(self) -> dict[str, str]:
+        """What its liveness says; nobody there to say it counts as nothing."""
+        try:
+            async with httpx.AsyncClient(timeout=10) as client:
+                answer = await client.get(self.url)
+        except httpx.TransportError:
+            return {}
+        return dict(answer.json().get("faults", {}))
+
+
+@asynccontextmanager
+async def running(saboteur: Saboteur, around: Around, process: str) -> AsyncIterator[Running]:
+    """Once all its loops are there and none complains."""
+    port, stopping = places.free_port(), asyncio.Event()
+    owner = f"{process} at {port}"
+    main = saboteur.started(owner, main_of(around, process, port), stopping)
+    url = f"http://127.0.0.1:{port}/health/live"
+    async with asyncio.timeout(60):
+        while not LOOPS[process] <= (tasks := saboteur.tasks(owner)).keys():
+            assert not main.done(), main
+            await asyncio.sleep(0.02)
+    loops = {name: task for name, task in tasks.items() if not re.match(ONE_SHOT, name)}
+    made = Running(main, loops, url)
+    assert await made.dead_ends() == {}
+    try:
+        yield made
+    finally:
+        stopping.set()
+        done, _ = await asyncio.wait([main], timeout=30)
+        assert done, "it does not stop"
+        main.exception()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("process", LOOPS)
+async def test_loops_that_hang_turn_liveness_red(around: Around, process: str) -> None:
+    with Saboteur().at_work() as saboteur:
+        async with running(saboteur, around, process) as struck:
+            assert set(struck.loops) == LOOPS[process]
+
+            for task in struck.loops.values():
+                saboteur.strike(task, "hangs")
+
+            async with asyncio.timeout(60):
+                while set(await struck.dead_ends()) != LOOPS[process]:
+                    await asyncio.sleep(0.2)
+            for task in struck.loops.values():
+                task.cancel()
+
+
+EVERY = [
+    (process, loop, way)
+    for process, loops in LOOPS.items()
+    for loop in sorted(loops)
+    for way in ("is cancelled", "raises")
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("process", "loop", "way"),
+    [pytest.param(*each, marks=[pytest.mark.prove] if number % 3 else []) for number, each in enumerate(EVERY)],
+)
+async def test_a_loop_that_ends_by_itself_ends_its_process(around: Around, process: str, loop: str, way: str) -> None:
+    with Saboteur().at_work() as saboteur:
+        async with running(saboteur, around, process) as struck:
+            saboteur.strike(struck.loops[loop], way)
+
+            done, _ = await asyncio.wait([struck.main], timeout=60)
+
+            assert done, "the process goes on"
+            with pytest.raises(LoopEnded, match=f"^{loop}: "):
+                struck.main.result()

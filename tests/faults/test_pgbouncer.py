@@ -1,0 +1,72 @@
+"""Behind pgbouncer: session mode works, and the modes that keep no session are refused by their name."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import databases
+import httpx
+import pgbouncer
+import pytest
+from customers_api.models import SCHEMA
+from running_service import running_service
+from tokens_for import bearer
+from vapteke_local.postgres import Postgres
+from vapteke_shared import database, migrations
+from vapteke_shared.connections import Unfit
+from vapteke_shared.health import STARTING, Health
+from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
+
+pytestmark = pytest.mark.skipif(pgbouncer.PROGRAM is None, reason=pgbouncer.MISSING)
+USERS = {"customers_app": "app", "customers_owner": "owner"}
+
+
+async def test_session_mode_works(server_data: Path, postgres_server: Postgres) -> None:
+    empty = await databases.made(postgres_server, SCHEMA, "behind_session_mode")
+    async with pgbouncer.serve(server_data / "session", postgres_server, "session", USERS) as port:
+        behind = empty.model_copy(update={"postgres_port": [port]})
+        await asyncio.to_thread(migrations.upgrade, behind, SCHEMA)
+
+        service = running_service(postgres_server, SCHEMA, behind.postgres_db, POSTGRES_PORT=str(port))
+        async with service as url, httpx.AsyncClient(base_url=url, headers=bearer()) as client:
+            made = await client.post("/rest/v1/customers/", json={"phone": "79025550001"})
+            found = await client.get(f"/rest/v1/customers/{made.json()['id']}/")
+
+    assert (made.status_code, found.json()) == (201, made.json())
+
+
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+async def test_a_mode_without_sessions_is_refused_by_name(
+    server_data: Path, postgres_server: Postgres, mode: str
+) -> None:
+    empty = await databases.made(postgres_server, SCHEMA, f"behind_{mode}_mode")
+    async with pgbouncer.serve(server_data / mode, postgres_server, mode, USERS) as port:
+        behind = empty.model_copy(update={"postgres_port": [port]})
+        text = (
+            f"Postgres at 127.0.0.1:{port} is a pgbouncer in transaction or statement mode, which keeps no session:"
+            " set pool_mode = session for this database and user, or name Postgres itself"
+        )
+
+        with pytest.raises(SystemExit) as refused:
+            await asyncio.to_thread(migrations.upgrade, behind, SCHEMA)
+        fault = await first_fault(behind)
+
+    assert refused.value.code == text
+    assert fault == text
+
+
+async def first_fault(behind: PostgresOwnerSettings) -> str | None:
+    """What the health of a process says once it has looked; the pool refuses for the same reason."""
+    given: dict[str, Any] = {name: getattr(behind, name) for name in PostgresSettings.model_fields}
+    state, stopping = Health("postgres"), asyncio.Event()
+    async with database.create_pool(PostgresSettings(**given), SCHEMA, 2) as pool:
+        watching = asyncio.create_task(database.watch(pool, SCHEMA, state, stopping))
+        async with asyncio.timeout(30):
+            while state.faults.get("postgres") == STARTING:
+                await asyncio.sleep(0.02)
+        with pytest.raises((Unfit, asyncpg.PostgresError)):
+            await pool.fetch("SELECT 1")
+        stopping.set()
+        await watching
+    return state.faults.get("postgres")

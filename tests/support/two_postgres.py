@@ -1,0 +1,161 @@
+"""Two servers of Postgres, one the standby of the other, behind an address that can move."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import asyncpg
+import psutil
+from vapteke_local import places, postgres, postgres_binaries, processes
+from vapteke_local.postgres import Postgres
+from vapteke_local.processes import Program
+
+
+class Address:
+    """A port that leads to whichever server it was moved to; what is connected stays where it is."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self._target = port
+
+    def move(self, port: int) -> None:
+        self._target = port
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(_passed_on(reader, there), _passed_on(there_reader, writer))
+
+
+async def _passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while part := await reader.read(65536):
+            writer.write(part)
+            await writer.drain()
+    except OSError:
+        pass  # the other side has gone
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def address(port: int) -> AsyncIterator[Address]:
+    made = Address(port)
+    server = await asyncio.start_server(made.accept, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    yield made
+    server.close()
+
+
+class Pair:
+    """`primary` takes the writes, `standby` follows it; `fail_over` lets them change places."""
+
+    def __init__(self, primary: Postgres, standby: Postgres, folders: dict[int, Path]) -> None:
+        self.primary, self.standby, self._folders = primary, standby, folders
+
+    @property
+    def ports(self) -> list[int]:
+        return sorted(self._folders)
+
+    async def fail_over(self) -> None:
+        """The primary is stopped, the standby promoted, and the old primary comes back as its standby."""
+        await self.primary.process.stop()
+        await self.promote()
+        await self.standby.process.start()
+
+    async def promote(self) -> None:
+        """The standby leads from now on; the old primary is not asked, and is to follow it at its next start."""
+        async with session(self.standby) as connection:
+            assert await connection.fetchval("SELECT pg_promote(wait_seconds => 60)")
+        self.primary, self.standby = self.standby, self.primary
+        _follow(self._folders[self.standby.port], self.primary)
+
+    async def rejoin(self) -> None:
+        """An old primary that was fenced forgets what nobody else has seen, and comes back as the standby."""
+        await _rewind(self._folders[self.standby.port], self.primary)
+        _follow(self._folders[self.standby.port], self.primary)
+        await self.standby.process.start()
+
+
+@asynccontextmanager
+async def session(server: Postgres, database: str = "postgres") -> AsyncIterator[asyncpg.Connection]:
+    """The superuser's, once the server answers."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                connection = await asyncpg.connect(server.dsn_of(database), timeout=5)
+                break
+            except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+                await asyncio.sleep(0.02)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+async def fence(server: Postgres) -> None:
+    """End it hard, for good, whatever it does."""
+    for each in [*psutil.Process(server.process.pid).children(recursive=True), psutil.Process(server.process.pid)]:
+        each.kill()
+    await server.process.stop()
+
+
+@contextmanager
+def silent(server: Postgres) -> Iterator[None]:
+    """It keeps its port and its connections, and says nothing any more."""
+    whole = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    for each in whole:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in whole:
+            if each.is_running():
+                each.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def pair(data: Path) -> AsyncIterator[Pair]:
+    async with AsyncExitStack() as exits:
+        primary = await exits.enter_async_context(postgres.serve(data / "one"))
+        await _copy(primary, data / "two")
+        shutil.copy(data / "one" / "password", data / "two" / "password")
+        standby = await exits.enter_async_context(postgres.serve(data / "two"))
+        yield Pair(primary, standby, {primary.port: data / "one", standby.port: data / "two"})
+
+
+async def _copy(primary: Postgres, folder: Path) -> None:
+    places.made(folder).chmod(0o711)
+    user = "nobody" if os.geteuid() == 0 else None
+    cluster = places.made(folder / "cluster")
+    cluster.chmod(0o700)
+    if user:
+        shutil.chown(cluster, user)
+    binaries = await postgres_binaries.plain(user)
+    command = [binaries / "pg_basebackup", "-d", primary.dsn, "-D", cluster, "-R", "-X", "stream", "-c", "fast"]
+    await processes.run(Program(name="pg_basebackup", command=command, log=folder / "copy.log", user=user))
+
+
+async def _rewind(folder: Path, primary: Postgres) -> None:
+    user = "nobody" if os.geteuid() == 0 else None
+    command = [
+        (await postgres_binaries.plain(user)) / "pg_rewind",
+        *("--target-pgdata", folder / "cluster", "--source-server", primary.dsn),
+    ]
+    await processes.run(Program(name="pg_rewind", command=command, log=folder / "rewind.log", user=user))
+
+
+def _follow(folder: Path, primary: Postgres) -> None:
+    cluster = folder / "cluster"
+    with (cluster / "postgresql.auto.conf").open("a") as settings:
+        settings.write(f"primary_conninfo = '{primary.dsn}'\n")
+    signal_file = cluster / "standby.signal"
+    signal_file.touch()
+    shutil.chown(signal_file, cluster.owner(), cluster.group())
