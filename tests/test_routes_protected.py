@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import contracts
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
-from tokens_for import bearer
-from vapteke_shared import auth
+from on_record import Lines
+from tokens_for import SETTINGS, bearer, header
+from vapteke_shared import auth, tokens
 from vapteke_shared.scopes import SCOPES
 
 HEALTH = {"/health/live", "/health/ready"}
@@ -41,8 +43,10 @@ PUBLIC = [operation for operation in operations() if is_public(operation[2])]
 PROTECTED = [operation for operation in operations() if not is_public(operation[2])]
 
 
-async def ask(service: str, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    transport = httpx.ASGITransport(SERVICES[service])
+async def ask(
+    service: str, method: str, path: str, headers: dict[str, str], address: str = "127.0.0.1"
+) -> httpx.Response:
+    transport = httpx.ASGITransport(SERVICES[service], client=(address, 40000))
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
         return await client.request(method, re.sub("{[^}]+}", "1", path))
 
@@ -69,6 +73,32 @@ async def test_all_other_scopes_are_not_enough(service: str, method: str, path: 
     answer = await ask(service, method, path, bearer(*(SCOPES.keys() - {scope})))
 
     assert (answer.status_code, answer.json()["detail"]) == (403, f"The token lacks the scope {scope}.")
+
+
+@pytest.mark.parametrize(("service", "method", "path"), PROTECTED)
+async def test_a_token_for_the_other_service_is_refused(service: str, method: str, path: str) -> None:
+    [other] = SERVICES.keys() - {service}
+    token = tokens.issue(SETTINGS, "tester", SCOPES, timedelta(hours=1), [other])
+
+    answer = await ask(service, method, path, header(token))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_each_refusal_is_on_record_with_the_callers_address(
+    service: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operations = [(method, path) for name, method, path in PROTECTED if name == service]
+    address = f"2001:db8::{len(service):x}"
+    lines = Lines(capsys, address)
+
+    for method, path in operations:
+        await ask(service, method, path, header("rubbish"), address)
+        await ask(service, method, path, bearer(*(SCOPES.keys() - {scope_of(method, path)})), address)
+
+    found = await lines.until(2 * len(operations))
+    assert {(line["subject"], line["status"]) for line in found} == {(None, 401), ("tester", 403)}
 
 
 @pytest.mark.parametrize(("service", "method", "path"), PUBLIC)

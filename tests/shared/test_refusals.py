@@ -4,16 +4,15 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import httpx
 import pytest
 from fastapi import Body, FastAPI
+from on_record import DEADLINE_SECONDS, Lines
 from tokens_for import SETTINGS, bearer, header
 from vapteke_shared import auth, problems, rest
 from vapteke_shared.problems import ProblemError
 
-DEADLINE_SECONDS = 30
 SECRET = "this-must-never-be-logged"
 
 
@@ -39,25 +38,6 @@ SERVICE = service()
 def asking(address: str = "192.0.2.7") -> httpx.AsyncClient:
     transport = httpx.ASGITransport(SERVICE, client=(address, 40000))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
-
-
-class Lines:
-    """What the audit has written so far."""
-
-    def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
-        self._captured, self.found = captured, list[dict[str, Any]]()
-
-    def __call__(self) -> list[dict[str, Any]]:
-        self.found += [json.loads(line) for line in self._captured.readouterr().out.splitlines()]
-        return self.found
-
-    async def until(self, refusals: int) -> list[dict[str, Any]]:
-        """Once the lines account for so many refusals."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while sum(line.get("more", 1) for line in self()) < refusals:
-            assert time.monotonic() < deadline, self.found
-            await asyncio.sleep(0.05)
-        return self.found
 
 
 @pytest.fixture
