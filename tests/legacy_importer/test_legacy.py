@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from ipv6 import needs_ipv6
 from legacy_importer import connection as connections
 from legacy_importer import legacy, sockets, table_check
 from legacy_importer.failures import LegacyUnavailable, LegacyUnfit
@@ -581,3 +582,16 @@ def test_the_check_ends_in_time_and_says_what_it_found(
     assert ended.returncode == (1 if fault else 0)
     assert "Traceback" not in ended.stderr
     assert len(ended.stderr.splitlines()) <= 1
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+async def test_vaptekesync_is_reached_over_ipv6(
+    serve: Serve, settings_for: Callable[..., WorkSettings], driver: str, host: str
+) -> None:
+    with serve([customer(1)], host="::1") as server:
+        settings = settings_for(server, vaptekesync_host=host, vaptekesync_driver=driver, mssql_timeout=10)
+        async with connected(settings) as connection:
+            plan = await legacy.plan(connection, settings, 10)
+
+    assert plan.row_count == 1

@@ -11,10 +11,15 @@ def written(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def bare(host: str) -> str:
+    """An IPv6 address may be given in brackets; sockets and drivers want none."""
+    return host.removeprefix("[").removesuffix("]")
+
+
 def parts(address: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[host]:port`. Raises ValueError."""
     host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return bare(host), int(port)
 
 
 def unmapped(client: tuple[str, int] | None) -> tuple[str, int] | None:

@@ -11,6 +11,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from vapteke_shared import addresses
 from vapteke_shared.settings import KafkaSettings, PostgresOwnerSettings, PostgresSettings
 
 _OTHER_NAME = (62, 64)  # OpenSSL's numbers for a certificate of another host or address
@@ -73,7 +74,7 @@ def kafka_fault(settings: KafkaSettings, address: str, error: BaseException) -> 
 
 def postgres_fault(settings: PostgresSettings, place: tuple[str, int], error: BaseException) -> BaseException:
     """What a connection to one host has met, in words where it has none; else the same error."""
-    where = f"Postgres at {place[0]}:{place[1]}"
+    where = f"Postgres at {addresses.written(*place)}"
     role = "POSTGRES_OWNER" if isinstance(settings, PostgresOwnerSettings) else "POSTGRES"
     match error:
         case Unavailable():

@@ -20,10 +20,16 @@ def main() -> None:
 
 
 def _asked(port: int) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
+    connection = HTTPConnection(_host(os.environ.get("METRICS_HOST")), port, timeout=_SECONDS)
     connection.request("GET", "/health/ready")
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
+
+
+def _host(listened_on: str | None) -> str:
+    """Where the metrics are asked for when they are served there; every address of the machine includes its own."""
+    host = (listened_on or "127.0.0.1").strip().removeprefix("[").removesuffix("]")
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from vapteke_shared import connections, logs
+from vapteke_shared import addresses, connections, logs
 from vapteke_shared.connections import Unavailable, Unfit
 from vapteke_shared.metadata import MetadataRequest
 from vapteke_shared.offsets import Cluster
@@ -83,8 +83,8 @@ async def _fault(settings: KafkaSettings) -> Unavailable | None:
 
 async def _probe(settings: KafkaSettings, address: str) -> None:
     """What aiokafka does first, with the errors that it hides."""
-    host, _, port = address.rpartition(":")
-    connection = await create_conn(host, int(port), **_security(settings))
+    host, port = addresses.parts(address)
+    connection = await create_conn(host, port, **_security(settings))
     try:
         await connection.send(MetadataRequest([]))
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from vapteke_shared import connections
+from vapteke_shared import addresses, connections
 from vapteke_shared.connections import Unavailable, Unfit
 from vapteke_shared.outages import unless_a_bug
 from vapteke_shared.settings import PostgresSettings
@@ -105,7 +105,7 @@ async def _met(
 
 
 async def _look(session: Session, place: tuple[str, int], access: Mapping[str, Any]) -> None:
-    where = f"Postgres at {place[0]}:{place[1]}"
+    where = f"Postgres at {addresses.written(*place)}"
     try:
         row = await session.fetchrow(_WHO)
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):

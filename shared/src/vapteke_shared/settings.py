@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
-from vapteke_shared import scopes
+from vapteke_shared import addresses, scopes
 
 _SECRETS = Path("/run/secrets")
 _KEY_BYTES = 32  # as long as the digest of HS256
@@ -27,7 +27,8 @@ _KEY_BYTES = 32  # as long as the digest of HS256
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
-Broker = Annotated[str, Field(pattern=r"^\S+:[0-9]{1,5}$")]
+Host = Annotated[Text, AfterValidator(addresses.bare)]
+Broker = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):[0-9]{1,5}$")]
 
 
 def _split(value: object) -> object:
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
 
 
 class MetricsSettings(Settings):
-    metrics_host: str = Field("127.0.0.1", description="address of /metrics and the health of workers")
+    metrics_host: Host = Field("127.0.0.1", description="address of /metrics and the health of workers")
     metrics_port: Port = Field(9100, description="port of /metrics and the health of workers")
     liveness_seconds: float = Field(
         300, gt=0, description="a background loop that shows no sign of life for so long turns /health/live red"
@@ -93,7 +94,7 @@ Origin = Annotated[str, AfterValidator(_origin)]
 
 
 class HttpSettings(MetricsSettings):
-    http_host: str = Field("127.0.0.1", description="address of the REST service")
+    http_host: Host = Field("127.0.0.1", description="address of the REST service")
     http_port: Port = Field(8000, description="port of the REST service")
     cors_allowed_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = Field(
         [], description="web pages of these origins may call the service: exact, comma-separated; none: no page"
@@ -160,7 +161,7 @@ def _bytes_of(key: SecretStr | None) -> int:
 
 class KafkaSettings(Settings):
     kafka_bootstrap_servers: Annotated[list[Broker], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
-        description="Kafka's brokers, comma-separated host:port"
+        description="Kafka's brokers, comma-separated host:port; an IPv6 address in brackets: [::1]:9092"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
@@ -192,7 +193,7 @@ class ConsumerSettings(KafkaSettings):
 
 
 class PostgresSettings(Settings):
-    postgres_host: Annotated[list[Text], NoDecode, BeforeValidator(_several), Field(min_length=1)] = Field(
+    postgres_host: Annotated[list[Host], NoDecode, BeforeValidator(_several), Field(min_length=1)] = Field(
         description="Postgres: host; or several, comma-separated, of which the one that takes writes is used"
     )
     postgres_port: Annotated[list[Port], NoDecode, BeforeValidator(_several), Field(min_length=1)] = Field(

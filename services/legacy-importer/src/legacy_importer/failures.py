@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyodbc
+from vapteke_shared import addresses
 
 from legacy_importer.settings import LegacySettings
 
@@ -116,7 +117,7 @@ _TLS = {
 
 
 def address(settings: LegacySettings) -> str:
-    return f"vAptekeSync at {settings.vaptekesync_host}:{settings.vaptekesync_port}"
+    return f"vAptekeSync at {addresses.written(settings.vaptekesync_host, settings.vaptekesync_port)}"
 
 
 def no_answer(settings: LegacySettings) -> LegacyUnavailable:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from vapteke_shared.settings import Certificates, ConsumerSettings, MetricsSettings, Port, Secret, Text
+from vapteke_shared.settings import Certificates, ConsumerSettings, Host, MetricsSettings, Port, Secret, Text
 
 from legacy_importer import driver, odbc_options
 
@@ -44,7 +44,7 @@ class Genders(BaseModel):
 class LegacySettings(MetricsSettings):
     """How vAptekeSync is reached and what its table looks like."""
 
-    vaptekesync_host: Text = Field(description="vAptekeSync: host")
+    vaptekesync_host: Host = Field(description="vAptekeSync: host")
     vaptekesync_port: Port = Field(1433, description="vAptekeSync: port")
     vaptekesync_db: Text = Field(description="vAptekeSync: database")
     vaptekesync_user: Text = Field(description="vAptekeSync: user; reading the one table is all it needs")
