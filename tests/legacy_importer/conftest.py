@@ -100,9 +100,9 @@ def check() -> Callable[..., subprocess.CompletedProcess[str]]:
         shown = {name.upper(): str(value) for name, value in settings.model_dump().items() if _is_plain(value)}
         password = {"VAPTEKESYNC_PASSWORD": settings.vaptekesync_password.get_secret_value()}
         command = [sys.executable, "-c", "from legacy_importer.cli import cli; cli()", "check"]
-        # a thread that hangs would keep the process: 20 s are for a busy machine
+        # a thread that hangs would keep the process; a start alone takes 20 s on a busy machine
         return subprocess.run(
-            command, env=shown | password | more, capture_output=True, text=True, timeout=20, check=False
+            command, env=shown | password | more, capture_output=True, text=True, timeout=90, check=False
         )
 
     return run

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ def nobody_is_trusted_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     """What a test sets there is undone after it."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "FREETDSCONF"):
         monkeypatch.setenv(name, "/nowhere")
+
+
+@pytest.fixture
+def settings_for(settings_for: SettingsFor) -> SettingsFor:
+    """With a deadline that a busy machine keeps too."""
+    return partial(settings_for, mssql_timeout=30)
 
 
 @pytest.fixture
@@ -241,7 +248,7 @@ async def test_nobody_at_the_port_is_an_outage_told_at_once(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
     with serve() as server:
-        settings = settings_for(server, vaptekesync_driver=driver, vaptekesync_port=closed_port(), mssql_timeout=30)
+        settings = settings_for(server, vaptekesync_driver=driver, vaptekesync_port=closed_port())
 
     for host in ("127.0.0.1", "localhost"):
         started = time.monotonic()
@@ -255,9 +262,7 @@ async def test_a_host_name_that_is_not_there_is_told_at_once(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
     with serve() as server:
-        settings = settings_for(
-            server, vaptekesync_driver=driver, vaptekesync_host="vaptekesync.invalid", mssql_timeout=30
-        )
+        settings = settings_for(server, vaptekesync_driver=driver, vaptekesync_host="vaptekesync.invalid")
 
         started = time.monotonic()
         with pytest.raises((LegacyUnfit, LegacyUnavailable)) as error:  # without a name server it may be an outage
@@ -414,3 +419,21 @@ async def test_a_value_that_the_driver_does_not_take_is_told_by_its_variable(
         said = await unfit(settings_for(server, vaptekesync_odbc_options="MultiSubnetFailover=perhaps"))
 
     assert "VAPTEKESYNC_ODBC_OPTIONS" in said
+
+
+@pytest.mark.parametrize("kind", ["TLS 1.0", "TLS 1.1"])
+def test_the_documented_openssl_configuration_makes_old_tls_do(
+    serve: Serve, settings_for: SettingsFor, check: Check, authority: str, kind: str
+) -> None:
+    configuration = Path(__file__).parents[2] / "deploy" / "openssl-old-tls.cnf"
+    with serve(encryption=Encryption(tls.context(kind))) as server:
+        settings = settings_for(
+            server,
+            vaptekesync_encrypt="yes",
+            vaptekesync_host="localhost",
+            vaptekesync_sslrootcert=authority,
+        )
+        ended = check(settings, OPENSSL_CONF=str(configuration))
+
+        assert server.stats.logins_received == 1, ended.stderr
+    assert ended.returncode == 0
