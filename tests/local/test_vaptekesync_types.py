@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -27,6 +28,13 @@ EXTREMES: list[tuple[str, list[Any]]] = [
     ("nvarchar(max)", ["", "щ" * 20_000]),
     ("varchar(8000)", ["", "Ё" * 8000, "№ «ёлки» – €"]),
     ("varchar(max)", ["", "Ж" * 20_000]),
+    ("decimal(38,4)", [Decimal("-79025163111.5000"), Decimal(10**34) - Decimal("0.0001"), Decimal("0.0000")]),
+    ("numeric(18,0)", [Decimal(-(10**18) + 1), Decimal(10**18 - 1)]),
+    ("money", [Decimal("-922337203685477.5808"), Decimal("922337203685477.5807")]),
+    ("smallmoney", [Decimal("-214748.3648"), Decimal("214748.3647")]),
+    ("float", [-1.7976931348623157e308, 2.2250738585072014e-308, 79025163111.0]),
+    ("real", [0.5, -3.4028234663852886e38]),
+    ("smalldatetime", [datetime(1900, 1, 1), datetime(2079, 6, 6, 23, 59)]),
 ]
 
 
@@ -63,6 +71,19 @@ def test_cp1251_arrives_as_cyrillic_cast_and_uncast(read: Read) -> None:
 
 def test_what_cp1251_lacks_is_a_question_mark(read: Read) -> None:
     assert read("varchar(400)", ["Ольга 🌷"], "CAST([Value] AS nvarchar(4000))") == ["Ольга ?"]
+
+
+def test_a_datetimeoffset_is_converted_to_a_text_with_its_offset(read: Read) -> None:
+    values = [None, datetime(2023, 12, 21, 4, 20, 37, 24_001, timezone(timedelta(hours=-9, minutes=-30)))]
+
+    shown = read("datetimeoffset(7)", values, "CONVERT(nvarchar(40), [Value], 126)")
+
+    assert shown == [None, "2023-12-21T04:20:37.0240010-09:30"]
+
+
+@pytest.mark.parametrize("sql_type", ["char(9)", "nchar(9)"])
+def test_a_text_of_fixed_length_is_filled_with_spaces(read: Read, sql_type: str) -> None:
+    assert read(sql_type, ["Ёж", None], "CAST([Value] AS nvarchar(4000))") == ["Ёж       ", None]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """The phone rule (contract, section Phones): what a phone is, and where its country calling code ends."""
 
 import re
-import sys
 from typing import Final, NamedTuple
-from unicodedata import category
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
+
+from vapteke_shared import characters
 
 _CODES = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
 _SHORTEST: Final = 11
@@ -13,17 +13,12 @@ _LONGEST: Final = 15
 # Most numbers are Russian mobile ones: for them this says what the whole rule says, several times faster.
 _MOBILE = re.compile(r"(?:(?:\+?7|8)[ -]?)?\(?(9\d\d)\)?[ -]?(\d{3})[ -]?(\d\d)[ -]?(\d\d)", re.ASCII)
 _SIGNS = dict.fromkeys(map(ord, " \t+-()[]{}."))
-
-
-def _characters(*categories: str) -> str:
-    return "".join(filter(lambda one: category(one) in categories, map(chr, range(sys.maxunicode + 1))))
-
-
-_SPACES, _DASHES, _FORMATS = _characters("Zs"), _characters("Pd") + "\u2053\u207b\u208b\u2212", _characters("Cf")
+_SPACES, _FORMATS = characters.of("Zs"), characters.of("Cf")
+_DASHES = characters.of("Pd") + "\u2053\u207b\u208b\u2212"  # and those that Unicode files elsewhere
 _PLAIN = {**dict.fromkeys(map(ord, _SPACES), " "), **dict.fromkeys(map(ord, _DASHES), "-")} | dict.fromkeys(
     map(ord, _FORMATS)
 )
-_QUOTES = _characters("Pi", "Pf") + "\"'`\u00b4\u02bc\u02b9\u2032\u2033\u201a\u201e\uff02\uff07"
+_QUOTES = characters.of("Pi", "Pf") + "\"'`\u00b4\u02bc\u02b9\u2032\u2033\u201a\u201e\uff02\uff07"
 _LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _EDGES = f" \t{_LINE_BREAKS}{_QUOTES}"
 _BEGINNING = re.compile(rf"(?:[{re.escape(_EDGES)}]|tel:|=(?=[{re.escape(_QUOTES)}]))*", re.IGNORECASE)

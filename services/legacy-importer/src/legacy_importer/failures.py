@@ -25,6 +25,10 @@ class LegacyUnfit(LegacyError):
     """Login, table or columns are not as the settings say: no attempt will succeed."""
 
 
+class LegacyUnreadable(LegacyError):
+    """A value of a row makes the statement fail: it will fail again, but not for other rows."""
+
+
 class DatabaseClosed(LegacyUnavailable):
     """The login is good, but the database cannot be opened. Why, the server only tells who asks in `master`."""
 
@@ -33,6 +37,9 @@ class LoginRefused(LegacyUnfit):
     """FreeTDS shows the last error of a login alone: it may be DatabaseClosed."""
 
 
+# Conversions, overflows, impossible dates, divisions by zero, texts cut off, a subquery of several rows.
+_OF_A_VALUE = {220, 232, 234, 235, 236, 237, 238, 241, 242, 244, 245, 248, 293, 295, 296, 298, 512, 517, 535, 536, 537}
+_OF_A_VALUE |= {2628, 3606, 3607, 3623, 6354, 8114, 8115, 8134, 8152, 8169, 8170, 9420, 9807, 9810, 13609}
 _DATABASE_CLOSED = {4060, 4064}
 _LOGIN_REFUSED = {18456}
 _LOGIN = "refused the login: check VAPTEKESYNC_USER, VAPTEKESYNC_PASSWORD and VAPTEKESYNC_DB"
@@ -139,6 +146,8 @@ def understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
         return DatabaseClosed(f"{where} cannot open the database {settings.vaptekesync_db} at present (error 4060)")
     if numbers & _LOGIN_REFUSED or state == "28000":
         return LoginRefused(f"{where} {_LOGIN}")
+    if numbers & _OF_A_VALUE or state.startswith("22"):
+        return LegacyUnreadable(f"{where}: a value makes the statement fail (SQLSTATE {state}{_listed(numbers)})")
     return no_tls(text, settings) or LegacyUnavailable(
         f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)}){_hint(settings)}"
     )

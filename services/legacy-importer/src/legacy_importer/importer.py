@@ -28,7 +28,7 @@ from legacy_importer.failures import LegacyError, LegacyUnavailable
 from legacy_importer.publisher import Publisher, PublishFailed
 from legacy_importer.session import connected
 from legacy_importer.settings import WorkSettings
-from legacy_importer.translate import Context, LegacyRow
+from legacy_importer.translate import Context, LegacyRow, UnreadableRow
 
 _ERROR_MAX = 2000
 _LAST_SECONDS = 3
@@ -160,7 +160,10 @@ class Importer:
         )
 
     async def _add(
-        self, add: Callable[[str, Event, datetime], Awaitable[None]], page: Iterable[LegacyRow], context: Context
+        self,
+        add: Callable[[str, Event, datetime], Awaitable[None]],
+        page: Iterable[LegacyRow | UnreadableRow],
+        context: Context,
     ) -> None:
         context = context._replace(now=datetime.now(UTC))  # reading a range takes a while
         for row in page:

@@ -5,11 +5,19 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from legacy_importer.connection import Connection
-from legacy_importer.settings import LegacySettings
-from legacy_importer.translate import LegacyRow
+from vapteke_shared import logs
 
-_AS_TEXT = ("phone", "firstname", "lastname", "email", "gender")
+from legacy_importer import columns
+from legacy_importer.columns import quoted
+from legacy_importer.connection import Connection
+from legacy_importer.failures import LegacyUnfit, LegacyUnreadable
+from legacy_importer.settings import LegacySettings
+from legacy_importer.translate import LegacyRow, UnreadableRow
+
+_MOST_STATEMENTS = 4_000
+"""That may be spent on finding a range's unreadable rows: some 300 of them far apart, or 1,900 side by side."""
+
+log = logs.get(__name__)
 
 
 class Plan(NamedTuple):
@@ -21,7 +29,7 @@ class Plan(NamedTuple):
 
 async def plan(connection: Connection, settings: LegacySettings, rows_per_range: int) -> Plan:
     """Cut the table into ranges of so many rows, in one scan of the key's index."""
-    key, table = _quoted(settings.vaptekesync_columns.id), _table(settings)
+    key, table = quoted(settings.vaptekesync_columns.id), _table(settings)
     rows = await connection.fetch(
         f"SELECT k, n FROM (SELECT {key} AS k, ROW_NUMBER() OVER (ORDER BY {key}) AS n, "
         f"LEAD({key}) OVER (ORDER BY {key}) AS following FROM {table}) AS numbered "
@@ -39,7 +47,7 @@ class KeyCounts(NamedTuple):
 
 
 async def count_keys(connection: Connection, settings: LegacySettings) -> KeyCounts:
-    key = _quoted(settings.vaptekesync_columns.id)
+    key = quoted(settings.vaptekesync_columns.id)
     [counts] = await connection.fetch(
         f"SELECT COUNT_BIG(*), COUNT_BIG({key}), COUNT_BIG(DISTINCT {key}) FROM {_table(settings)}"
     )
@@ -48,7 +56,7 @@ async def count_keys(connection: Connection, settings: LegacySettings) -> KeyCou
 
 async def try_to_read(connection: Connection, settings: LegacySettings) -> None:
     """Read no row, but every column. Raises LegacyError."""
-    async with aclosing(_read(connection, settings, 0, 0)) as pages:
+    async with aclosing((await _range(connection, settings)).pages(0, 0)) as pages:
         async for _ in pages:
             raise AssertionError("no key is above 0 and at most 0")
 
@@ -61,37 +69,83 @@ async def clock(connection: Connection) -> datetime:
 
 async def read_range(
     connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
-) -> AsyncGenerator[Iterable[LegacyRow]]:
+) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
     """The rows with `after_id` < key <= `upto_id` in pages, in the order of the key. Raises LegacyError."""
+    read = await _range(connection, settings)
     try:
-        async with aclosing(_read(connection, settings, after_id, upto_id)) as pages:
+        async with aclosing(read.pages(after_id, upto_id)) as pages:
             async for page in pages:
                 after_id = page[-1][0]
                 yield map(LegacyRow._make, page)
-    except UnicodeDecodeError:  # half a surrogate pair: the driver drops a whole page for it
-        await connection.accept_half_characters()
-        async with aclosing(_read(connection, settings, after_id, upto_id)) as pages:
+        return
+    except LegacyUnreadable as error:
+        log.warning("a range holds a row that cannot be selected", upto_id=upto_id, error=str(error))
+    async with aclosing(read.halved(after_id, upto_id)) as parts:
+        async for part in parts:
+            yield part
+
+
+async def _range(connection: Connection, settings: LegacySettings) -> "_Range":
+    return _Range(connection, settings, columns.selected(await columns.types(connection, settings), settings))
+
+
+class _Range:
+    """Reads rows of the table by their keys."""
+
+    def __init__(self, connection: Connection, settings: LegacySettings, shown: str) -> None:
+        self._connection, self._shown = connection, shown
+        self._key, self._table = quoted(settings.vaptekesync_columns.id), _table(settings)
+
+    async def pages(self, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
+        try:
+            async with aclosing(self._select(self._shown, after_id, upto_id)) as pages:
+                async for page in pages:
+                    after_id = page[-1][0]
+                    yield page
+            return
+        except UnicodeDecodeError:  # half a surrogate pair: the driver drops a whole page for it
+            await self._connection.accept_half_characters()
+        async with aclosing(self._select(self._shown, after_id, upto_id)) as pages:
             async for page in pages:
-                yield map(LegacyRow._make, page)
+                yield page
 
+    async def halved(self, after_id: int | None, upto_id: int) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
+        """As `pages`, with each row that makes its SELECT fail by its key alone: found by halving the keys."""
+        keys = await self._keys(after_id, upto_id)
+        waiting, statements = [(0, len(keys))] if keys else [], 0
+        while waiting:
+            start, end = waiting.pop()
+            statements += 1
+            if statements > _MOST_STATEMENTS:
+                raise LegacyUnfit(
+                    f"too many rows of {self._table} cannot be selected up to key {upto_id}: see what the columns of "
+                    "VAPTEKESYNC_COLUMNS are computed from"
+                )
+            try:
+                rows = await self._rows(keys[start - 1] if start else after_id, keys[end - 1])
+            except LegacyUnreadable:
+                if end - start == 1:
+                    yield [UnreadableRow(keys[start])]
+                else:
+                    middle = (start + end) // 2
+                    waiting += [(middle, end), (start, middle)]
+            else:
+                yield map(LegacyRow._make, rows)
 
-def _read(
-    connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
-) -> AsyncGenerator[Sequence[Any]]:
-    key, table = _quoted(settings.vaptekesync_columns.id), _table(settings)
-    columns = ", ".join(_selected(settings))
-    bounds = f"{key} <= ?" if after_id is None else f"{key} > ? AND {key} <= ?"
-    parameters = (upto_id,) if after_id is None else (after_id, upto_id)
-    return connection.pages(f"SELECT {columns} FROM {table} WHERE {bounds} ORDER BY {key}", *parameters)
+    async def _rows(self, after_id: int | None, upto_id: int) -> list[Any]:
+        async with aclosing(self.pages(after_id, upto_id)) as pages:
+            return [row async for page in pages for row in page]
 
+    async def _keys(self, after_id: int | None, upto_id: int) -> list[int]:
+        async with aclosing(self._select(self._key, after_id, upto_id)) as pages:
+            return [row[0] async for page in pages for row in page]
 
-def _selected(settings: LegacySettings) -> list[str]:
-    """Texts are cast: a CP1251 varchar would arrive as question marks."""
-    names = settings.vaptekesync_columns.model_dump()
-    return [
-        f"CAST({_quoted(column)} AS nvarchar(4000))" if field in _AS_TEXT else _quoted(column)
-        for field, column in names.items()
-    ]
+    def _select(self, shown: str, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
+        bounds = f"{self._key} <= ?" if after_id is None else f"{self._key} > ? AND {self._key} <= ?"
+        parameters = (upto_id,) if after_id is None else (after_id, upto_id)
+        return self._connection.pages(
+            f"SELECT {shown} FROM {self._table} WHERE {bounds} ORDER BY {self._key}", *parameters
+        )
 
 
 def table_name(settings: LegacySettings) -> str:
@@ -100,8 +154,4 @@ def table_name(settings: LegacySettings) -> str:
 
 
 def _table(settings: LegacySettings) -> str:
-    return f"{_quoted(settings.vaptekesync_schema)}.{_quoted(settings.vaptekesync_table)}"
-
-
-def _quoted(name: str) -> str:
-    return "[" + name.replace("]", "]]") + "]"
+    return f"{quoted(settings.vaptekesync_schema)}.{quoted(settings.vaptekesync_table)}"

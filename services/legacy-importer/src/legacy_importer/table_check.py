@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from legacy_importer import legacy
+from legacy_importer import columns, legacy
+from legacy_importer.columns import INTEGERS
 from legacy_importer.connection import Connection
 from legacy_importer.failures import LegacyUnfit
 from legacy_importer.settings import LegacySettings
-
-_INTEGERS = ("tinyint", "smallint", "int", "bigint")
 
 
 async def check(connection: Connection, settings: LegacySettings) -> list[str]:
@@ -18,7 +17,7 @@ async def check(connection: Connection, settings: LegacySettings) -> list[str]:
     """
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
     table = ".".join(names)
-    found = {row[0].casefold(): (row[1], row[2]) for row in await connection.fetch(_COLUMNS, *names)}
+    found = {row[0].casefold(): (row[1], row[2]) for row in await connection.fetch(columns.COLUMNS, *names)}
     if not found:
         raise await _no_table(connection, settings, table)
     missing = [name for name in settings.vaptekesync_columns.model_dump().values() if name.casefold() not in found]
@@ -29,8 +28,9 @@ async def check(connection: Connection, settings: LegacySettings) -> list[str]:
         )
     key = settings.vaptekesync_columns.id
     kind, nullable = found[key.casefold()]
-    if kind.casefold() not in _INTEGERS:
-        raise LegacyUnfit(f"key {key} of {table} is of type {kind}; one of {', '.join(_INTEGERS)} is needed")
+    if kind.casefold() not in INTEGERS:
+        raise LegacyUnfit(f"key {key} of {table} is of type {kind}; one of {', '.join(INTEGERS)} is needed")
+    columns.judge({name: kind.casefold() for name, (kind, _) in found.items()}, settings)
     return await _check_key(connection, settings, may_be_null=nullable.casefold() == "yes")
 
 
@@ -72,10 +72,6 @@ async def _count_keys(connection: Connection, settings: LegacySettings, view: st
         )
 
 
-_COLUMNS = (
-    "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS "
-    "WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
-)
 _UNIQUE_INDEXES = (
     "SELECT i.name, c.name FROM sys.indexes AS i "
     "JOIN sys.index_columns AS k ON k.object_id = i.object_id AND k.index_id = i.index_id "

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from vapteke_local.vaptekesync import further_types
 from vapteke_local.vaptekesync.reading import Fields, Malformed
 from vapteke_local.vaptekesync.sqltypes import PLP_NULL
 
@@ -97,7 +98,14 @@ def _value(info: TypeInfo, data: bytes) -> Any:
         return data.decode(info.codepage, "replace")
     if code in BINARIES or code == 0x24:
         return data
-    decode = {0x68: _bit, 0x28: _date, 0x6F: _datetime, 0x6D: _float}.get(code)
+    decode = {
+        0x68: _bit,
+        0x28: _date,
+        0x6F: _datetime,
+        0x6D: _float,
+        0x6E: further_types.money,
+        0x2B: further_types.datetimeoffset,
+    }.get(code)
     if decode is not None:
         return decode(data)
     if code in DECIMALS:

@@ -77,7 +77,7 @@ def _converter(table: Table, item: Item) -> CellConverter | None:
     if shown == stored or (stored.is_text and shown.name == "nvarchar" and _holds(shown, stored)):
         return None
     encode = sqltypes.encoder(shown, table.codepage)
-    if stored.size != MAX and shown.name == "varchar":
+    if stored.size != MAX and shown.name in ("varchar", "char"):
         return lambda cell: encode(None if cell == sqltypes.TEXT_NULL else cell[2:].decode("utf-16-le"))
     return _slow_converter(plain, _info(table, stored), item.cast, encode)
 

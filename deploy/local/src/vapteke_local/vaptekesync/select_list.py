@@ -1,4 +1,4 @@
-"""The select list of `range`: columns, each plain or CAST AS nvarchar."""
+"""The select list of `range`: columns, each plain, CAST AS nvarchar, or a datetimeoffset in ISO 8601."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vapteke_local.vaptekesync.tokens import SqlError
 
 ITEM = syntax.pattern(":column")
 CAST = syntax.pattern("CAST ( :column AS nvarchar ( #size ) )")
+ISO = syntax.pattern("CONVERT ( nvarchar ( #size ) , :column , 126 )")
 CAST_MAX = syntax.pattern("CAST ( :column AS nvarchar ( max ) )")
 
 
@@ -35,7 +36,7 @@ def read(given: list[Token]) -> tuple[list[Named], int]:
 
 
 def _item(given: list[Token], place: int) -> tuple[Named, int]:
-    for wanted in (CAST_MAX, CAST, ITEM):
+    for wanted in (CAST_MAX, CAST, ISO, ITEM):
         piece = given[place : place + len(wanted)]
         try:
             found = syntax.match(wanted, piece)

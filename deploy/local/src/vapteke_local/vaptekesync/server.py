@@ -21,6 +21,7 @@ from vapteke_local.vaptekesync.packets import Connection
 from vapteke_local.vaptekesync.rows import Rows
 from vapteke_local.vaptekesync.statements import Database
 from vapteke_local.vaptekesync.table import CUSTOMERS, Table
+from vapteke_local.vaptekesync.tokens import SqlError
 
 
 def utc_now() -> datetime:
@@ -87,6 +88,13 @@ class Server:
             self.change({"do": "set", "id": given, "values": dict(values)})
         else:
             self.change({"do": "add", "values": dict(values)})
+
+    def make_unreadable(self, key: Any, number: int = 8115, text: str = "Arithmetic overflow error.") -> None:
+        """A SELECT that shows more of that row than its key fails with this error, after the rows before it."""
+        self._backend.database.unreadable[key] = SqlError(number, text)
+
+    def make_readable(self, key: Any) -> None:
+        del self._backend.database.unreadable[key]
 
     def remove(self, key: Any) -> None:
         self.change({"do": "remove", "id": key})

@@ -306,6 +306,8 @@ class Session:
             await self._connection.drained()
         if interruption is not None:
             await self._interrupt(interruption)
+        if result.failure is not None:
+            raise result.failure
 
     async def _interrupt(self, fault: Fault) -> None:
         if fault.kind == "fail":

@@ -10,12 +10,18 @@ import re
 import struct
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
+from vapteke_local.vaptekesync import further_types
+
 MAX = -1
 INTEGERS = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}
-TEXTS = {"varchar": 8000, "nvarchar": 4000}
+TEXTS = {"varchar": 8000, "nvarchar": 4000, "char": 8000, "nchar": 4000}
+LONG_TEXTS = frozenset(("text", "ntext"))
+WIDE = frozenset(("nvarchar", "nchar", "ntext"))
+PADDED = frozenset(("char", "nchar"))
 COLLATIONS = {
     "Cyrillic_General_CI_AS": (b"\x19\x04\xd0\x00\x00", "cp1251"),
     "Latin1_General_CI_AS": (b"\x09\x04\xd0\x00\x00", "cp1252"),
@@ -31,16 +37,18 @@ Encoder = Callable[[Any], bytes]
 
 
 class SqlType(NamedTuple):
-    """`size` is characters of a text (MAX for `max`) or decimals of a datetime2; the others have none."""
+    """`size` is characters of a text (MAX for `max`), or decimals of a datetime2 or decimal; the others have none."""
 
     name: str
     size: int = 0
 
     @property
     def is_text(self) -> bool:
-        return self.name in TEXTS
+        return self.name in TEXTS or self.name in LONG_TEXTS or self.name in further_types.NAMES_ONLY
 
     def __str__(self) -> str:
+        if self.name in further_types.DECIMALS:
+            return f"{self.name}({further_types.PRECISION},{self.size})"
         if self.name not in TEXTS and self.name != "datetime2":
             return self.name
         return f"{self.name}({'max' if self.size == MAX else self.size})"
@@ -48,14 +56,20 @@ class SqlType(NamedTuple):
 
 def parse(text: str) -> SqlType:
     """`varchar(400)`, `nvarchar(max)`, `datetime2(3)`, `int`, …; ValueError for what the stand-in has not."""
-    found = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\d+|max)\s*\))?\s*", text.lower())
+    found = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\d+|max)\s*(?:,\s*(\d+)\s*)?\))?\s*", text.lower())
     if found is None:
         raise ValueError(f"not a SQL type: {text}")
-    name, size = found.groups()
+    name, size, scale = found.groups()
     if name in TEXTS:
         return SqlType(name, _text_size(name, size))
     if name == "datetime2":
         return SqlType(name, _decimals(size))
+    if name in LONG_TEXTS or name in further_types.NAMES_ONLY:
+        return SqlType(name, MAX)
+    if name in further_types.DECIMALS:
+        return SqlType(name, int(scale or 0))
+    if name in further_types.MONEYS or name in further_types.FLOATS or name in ("smalldatetime", "datetimeoffset"):
+        return SqlType(name)
     if size is None and (name in INTEGERS or name in ("bit", "date", "datetime")):
         return SqlType(name)
     raise ValueError(f"a SQL type that the stand-in has not: {text}")
@@ -80,11 +94,11 @@ def describe(sql_type: SqlType, collation: bytes) -> bytes:
     name, size = sql_type
     if name in INTEGERS:
         return bytes((0x26, INTEGERS[name]))
-    if name in TEXTS:
-        code, width = (0xE7, 2) if name == "nvarchar" else (0xA7, 1)
+    if sql_type.is_text:
+        code, width = (0xA7, 1) if name in ("varchar", "char", "text") else (0xE7, 2)
         return struct.pack("<BH", code, 0xFFFF if size == MAX else size * width) + collation
-    fixed = {"bit": b"\x68\x01", "date": b"\x28", "datetime": b"\x6f\x08"}
-    return fixed.get(name) or bytes((0x2A, size))
+    fixed = {"bit": b"\x68\x01", "date": b"\x28", "datetime": b"\x6f\x08", "datetime2": bytes((0x2A, size))}
+    return fixed.get(name) or further_types.describe(name, size)
 
 
 def encoder(sql_type: SqlType, codepage: str) -> Encoder:
@@ -92,18 +106,20 @@ def encoder(sql_type: SqlType, codepage: str) -> Encoder:
     name, size = sql_type
     if name in INTEGERS:
         return _integer_encoder(INTEGERS[name])
-    if name in TEXTS:
-        return _text_encoder(size, "utf-16-le" if name == "nvarchar" else codepage)
+    if sql_type.is_text:
+        return _text_encoder(size, codepage if name in ("varchar", "char", "text") else "utf-16-le")
     if name == "datetime2":
         return partial(_datetime2_cell, size)
     others: dict[str, Encoder] = {"bit": _bit_cell, "date": _date_cell, "datetime": _datetime_cell}
-    return others[name]
+    return others.get(name) or further_types.encoder(name, size)
 
 
 def stored_text_encoder(sql_type: SqlType, codepage: str) -> Encoder:
     """A varchar's value as the cell of an nvarchar: what its codepage lacks has become a question mark."""
     encode = encoder(SqlType("nvarchar", sql_type.size), codepage)
-    if sql_type.name == "nvarchar":
+    if sql_type.name in PADDED:
+        return lambda value: encode(value if value is None else _shown(sql_type, codepage, value).ljust(sql_type.size))
+    if sql_type.name not in ("varchar", "text"):
         return encode
 
     def cell(value: str | None) -> bytes:
@@ -112,6 +128,10 @@ def stored_text_encoder(sql_type: SqlType, codepage: str) -> Encoder:
         return encode(value.encode(codepage, "replace").decode(codepage))
 
     return cell
+
+
+def _shown(sql_type: SqlType, codepage: str, value: str) -> str:
+    return value if sql_type.name in WIDE else value.encode(codepage, "replace").decode(codepage)
 
 
 def _integer_encoder(size: int) -> Encoder:
@@ -205,6 +225,12 @@ def from_text(sql_type: SqlType, value: Any) -> Any:
         return _bit_from_text(str(value))
     if sql_type.name == "date":
         return date.fromisoformat(str(value))
+    if sql_type.name in further_types.FLOATS:
+        return float(value)
+    if sql_type.name in further_types.DECIMALS or sql_type.name in further_types.MONEYS:
+        return Decimal(str(value))
+    if sql_type.name == "datetimeoffset":
+        return datetime.fromisoformat(str(value))
     return _naive(datetime.fromisoformat(str(value)))
 
 
@@ -231,4 +257,6 @@ def to_text(sql_type: SqlType, value: Any) -> str:
     if sql_type.name == "datetime2":
         fraction = f".{value.microsecond:06d}0"[: sql_type.size + 1] if sql_type.size else ""
         return f"{value:%Y-%m-%d %H:%M:%S}{fraction}"
+    if sql_type.name == "datetimeoffset":
+        return further_types.datetimeoffset_text(value)
     return str(value)

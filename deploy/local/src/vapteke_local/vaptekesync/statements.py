@@ -22,7 +22,8 @@
 
 White space, the case of words, brackets around names, comments and a closing semicolon are free; so are the aliases,
 the step of `boundaries`, and the select list of `range`: any of the table's columns in any order, each plain or CAST AS
-nvarchar(n or max). A `?` may be a parameter or a literal. The ORDER BY and the bounds are on the table's key.
+nvarchar(n or max), a datetimeoffset also CONVERT(nvarchar(n), [column], 126). A `?` may be a parameter or a literal.
+The ORDER BY and the bounds are on the table's key.
 Everything else is error 102, but for what drivers send by themselves (SET, USE, the transaction statements, the
 question which types there are): `done`.
 """
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -89,6 +90,8 @@ class Result(NamedTuple):
     metadata: bytes = b""
     rows: Sequence[bytes] = ()
     show: Callable[[Sequence[bytes]], Sequence[bytes]] = as_they_are
+    failure: SqlError | None = None
+    """What follows the rows instead of their end."""
 
 
 @dataclass
@@ -101,9 +104,16 @@ class Database:
     state: str = "ONLINE"
     access: str = "MULTI_USER"
 
+    unreadable: dict[Any, SqlError] = field(default_factory=dict)
+    """By key: what a SELECT of the row fails with, unless it is of the key alone."""
+
     @property
     def is_open(self) -> bool:
         return (self.state, self.access) == ("ONLINE", "MULTI_USER")
+
+    def first_unreadable(self, above: Any, up_to: Any) -> Any:
+        keys = sorted(key for key in self.unreadable if key in self.rows)
+        return next((key for key in keys if (above is None or above < key) and key <= up_to), None)
 
 
 Run = Callable[[Parameters, Database], Result]
@@ -241,8 +251,15 @@ def _range(given: list[Token]) -> Run:
         items = tuple(Item(_position(rows.table, column), cast) for column, cast in names)
         bounds = {side: _key(found[side], parameters, rows.table) for side in ("above", "upto") if side in found}
         # A comparison with NULL is never true.
-        stored = [] if None in bounds.values() else rows.range(bounds.get("above"), bounds["upto"])
-        return Result(_metadata(rows, items), stored, partial(rows.show, items))
+        if None in bounds.values():
+            return Result(_metadata(rows, items))
+        above, upto = bounds.get("above"), bounds["upto"]
+        stored, show = rows.range(above, upto), partial(rows.show, items)
+        bad = database.first_unreadable(above, upto) if len(items) > 1 else None
+        if bad is None:
+            return Result(_metadata(rows, items), stored, show)
+        before = stored[: len(rows.range(above, bad)) - 1]
+        return Result(_metadata(rows, items), before, show, database.unreadable[bad])
 
     return run
 
