@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from legacy_importer import legacy, table_check, translate
-from legacy_importer.connection import connected
 from legacy_importer.failures import LegacyError, LegacyUnavailable, LegacyUnfit
+from legacy_importer.session import connected
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow, UnreadableRow
 from vapteke_local.vaptekesync import CUSTOMERS
@@ -188,7 +188,7 @@ async def test_a_row_that_cannot_be_selected_is_found_and_the_others_are_read(
 
 @pytest.mark.parametrize(
     "bad",
-    [[0], [11_999], [0, 1, 2, 11_998, 11_999], list(range(5_500, 5_600)), [6_000], list(range(0, 12_000, 600))],
+    [[0], [11_999], [0, 1, 2, 11_998, 11_999], list(range(5_500, 5_540)), [6_000], list(range(0, 12_000, 1_500))],
     ids=["first", "last", "both ends", "in a row", "page two", "scattered"],
 )
 async def test_unreadable_rows_are_found_wherever_they_are(
@@ -211,7 +211,7 @@ async def test_finding_unreadable_rows_has_a_bound(serve: Serve, settings_for: S
         with pytest.raises(LegacyUnfit, match="cannot be selected up to key"):
             await read(settings_for(server, mssql_timeout=10))
 
-        assert server.stats.statements["range"] < 4_100
+        assert server.stats.statements["range"] < 2_100
 
 
 async def test_an_outage_while_unreadable_rows_are_looked_for_is_an_outage(

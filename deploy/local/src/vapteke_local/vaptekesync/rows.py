@@ -54,8 +54,14 @@ class Rows:
 
     def range(self, above: Any, up_to: Any) -> list[bytes]:
         """Stored rows with above < key <= up_to, in order of the key; None for no lower bound."""
-        start = 0 if above is None else bisect_right(self._keys, above)
-        return self._rows[start : bisect_right(self._keys, up_to)]
+        return self._rows[self._places(above, up_to)]
+
+    def keys(self, above: Any, up_to: Any) -> list[Any]:
+        """Those of `range`."""
+        return self._keys[self._places(above, up_to)]
+
+    def _places(self, above: Any, up_to: Any) -> slice:
+        return slice(0 if above is None else bisect_right(self._keys, above), bisect_right(self._keys, up_to))
 
     def boundaries(self, step: int) -> list[tuple[Any, int]]:
         """(key, number) of every step-th row in order, and of the row that no key follows."""

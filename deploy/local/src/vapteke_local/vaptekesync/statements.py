@@ -103,7 +103,6 @@ class Database:
     name: str = "vAptekeSync"
     state: str = "ONLINE"
     access: str = "MULTI_USER"
-
     unreadable: dict[Any, SqlError] = field(default_factory=dict)
     """By key: what a SELECT of the row fails with, unless it is of the key alone."""
 
@@ -111,9 +110,12 @@ class Database:
     def is_open(self) -> bool:
         return (self.state, self.access) == ("ONLINE", "MULTI_USER")
 
-    def first_unreadable(self, above: Any, up_to: Any) -> Any:
-        keys = sorted(key for key in self.unreadable if key in self.rows)
-        return next((key for key in keys if (above is None or above < key) and key <= up_to), None)
+    def readable(self, above: Any, up_to: Any) -> tuple[int | None, SqlError | None]:
+        """How many rows of a range come before the first unreadable one, and its error; None twice: all."""
+        for place, key in enumerate(self.rows.keys(above, up_to) if self.unreadable else ()):
+            if key in self.unreadable:
+                return place, self.unreadable[key]
+        return None, None
 
 
 Run = Callable[[Parameters, Database], Result]
@@ -254,12 +256,8 @@ def _range(given: list[Token]) -> Run:
         if None in bounds.values():
             return Result(_metadata(rows, items))
         above, upto = bounds.get("above"), bounds["upto"]
-        stored, show = rows.range(above, upto), partial(rows.show, items)
-        bad = database.first_unreadable(above, upto) if len(items) > 1 else None
-        if bad is None:
-            return Result(_metadata(rows, items), stored, show)
-        before = stored[: len(rows.range(above, bad)) - 1]
-        return Result(_metadata(rows, items), before, show, database.unreadable[bad])
+        count, failure = database.readable(above, upto) if len(items) > 1 else (None, None)
+        return Result(_metadata(rows, items), rows.range(above, upto)[:count], partial(rows.show, items), failure)
 
     return run
 
