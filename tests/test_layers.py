@@ -16,6 +16,7 @@ LAYERS = {
         {"outbox", "outbox_head", "leader"},
         {"customer_events"},
         {"phone_owners"},
+        {"import_waiting", "import_warnings"},
         {"import_lists"},
         {"imports", "customers", "customer_lists", "legacy_customers"},
         {"api", "api_lists", "api_imports", "consumer", "relay", "sweeper"},

@@ -36,6 +36,15 @@ any_event: st.SearchStrategy[Event] = st.one_of(
         event_count=count,
         last_offsets=st.dictionaries(st.integers(0, 2**31 - 1), count),
     ),
+    st.builds(
+        events.AttemptFailed,
+        import_id=st.uuids(),
+        chunk=st.none() | chunks,
+        attempt=st.integers(1, 9),
+        attempts=st.integers(1, 9),
+        retry_seconds=st.floats(0, 900),
+        error=names,
+    ),
     st.builds(events.Failed, import_id=st.uuids(), chunk=st.none() | chunks, error=names),
     st.builds(LegacyCustomerRejected, **row, reasons=st.dictionaries(fields, reasons, min_size=1)),
     st.builds(

@@ -142,6 +142,25 @@ class RangePublished(ImportEvent):
     number: Number = None
 
 
+class AttemptFailed(ImportEvent):
+    """An attempt at the plan (`chunk` null) or at a range has failed, and the importer will try again."""
+
+    type = "vapteke.import.attempt_failed"
+    chunk: Annotated[Chunk | None, Meta(description="the range's number; null: the plan", examples=[7])]
+    attempt: Annotated[int, Meta(ge=1, le=2**31 - 1, description="which attempt has failed", examples=[1])]
+    attempts: Annotated[int, Meta(ge=1, le=2**31 - 1, description="how many there will be", examples=[3])]
+    retry_seconds: Annotated[float, Meta(ge=0, description="when it tries again", examples=[30])]
+    error: Annotated[
+        str,
+        Meta(
+            max_length=2000,
+            description="why, for operators; no personal data",
+            examples=["vAptekeSync at 192.168.123.205:1433 did not answer within 30 s"],
+        ),
+    ]
+    number: Number = None
+
+
 class Failed(ImportEvent):
     """The plan (`chunk` null) or a range could not be done; `error` is for operators."""
 
@@ -269,7 +288,7 @@ class CustomerRestored(CustomerEvent):
 
 
 TASKS: tuple[type[Event], ...] = (PlanRequested, RangeRequested)
-PROGRESS: tuple[type[Event], ...] = (PlanStarted, Planned, RangePublished, Failed)
+PROGRESS: tuple[type[Event], ...] = (PlanStarted, Planned, AttemptFailed, RangePublished, Failed)
 LEGACY_CUSTOMERS: tuple[type[Event], ...] = (LegacyCustomerRead, LegacyCustomerRejected)
 
 CUSTOMERS: tuple[type[Event], ...] = (

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from vapteke_shared import audit, auth, openapi, queries, rest
 from vapteke_shared.problems import ProblemError
 
-from customers_api import import_lists, imports
+from customers_api import import_lists, import_waiting, imports
 from customers_api.import_lists import Rows
 from customers_api.schemas import (
     Import,
@@ -157,6 +157,7 @@ def _import(row: asyncpg.Record) -> Import:
     planned, running = row["planned_rows"], row["finished_at"] is None
     return Import(
         **row,
+        waiting_for=import_waiting.told(row),
         read=read,
         percent=_percent(row["status"], read, planned),
         rows_per_second=round(rate, 1) if rate is not None else None,

@@ -11,6 +11,7 @@ from vapteke_shared import events, logs, offsets, topics
 from vapteke_shared.consumers import BatchConsumer
 from vapteke_shared.database import tried_again
 from vapteke_shared.events import (
+    AttemptFailed,
     Event,
     EventInvalid,
     Failed,
@@ -162,6 +163,8 @@ class ImportConsumers:
                 await imports.planned(connection, event, self._in_flight)
             case RangePublished():
                 await imports.range_published(connection, event, self._in_flight)
+            case AttemptFailed():
+                await imports.attempt_failed(connection, event)
             case Failed():
                 await imports.failed(connection, event)
 
@@ -202,7 +205,7 @@ def _decode_progress(record: ConsumerRecord) -> Event | None:
         event = events.decode(record.value, record.headers)
     except EventInvalid:
         return None
-    return event if isinstance(event, PlanStarted | Planned | RangePublished | Failed) else None
+    return event if isinstance(event, events.PROGRESS) else None
 
 
 def _reason(record: ConsumerRecord) -> str:

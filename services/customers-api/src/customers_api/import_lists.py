@@ -8,6 +8,7 @@ import asyncpg
 from sqlalchemy import text
 from vapteke_shared.database import Statement
 
+from customers_api import import_waiting
 from customers_api.models import ALIVE
 
 Rows = Sequence[asyncpg.Record]
@@ -65,14 +66,16 @@ _OF_REJECTIONS: Final = {
 }
 
 # While an import lives, its counts are those of the attempts that have won so far.
-_JOBS = """
+_JOBS = f"""
 SELECT
     i.id, i.status, i.planned_rows, i.error, i.warnings, i.requested_at, i.started_at, i.finished_at,
     coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
     coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
     coalesce(live.rejected, i.rejected) AS rejected, coalesce(live.repaired, i.repaired) AS repaired,
-    extract(epoch FROM coalesce(i.finished_at, now()) - i.started_at)::float AS seconds
+    extract(epoch FROM coalesce(i.finished_at, now()) - i.started_at)::float AS seconds,
+{import_waiting.COLUMNS}
 FROM imports i
+{import_waiting.JOIN}
 LEFT JOIN LATERAL (
     SELECT
         sum(n.created)::bigint AS created, sum(n.updated)::bigint AS updated, sum(n.unchanged)::bigint AS unchanged,

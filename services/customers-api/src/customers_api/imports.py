@@ -10,7 +10,15 @@ import asyncpg
 import msgspec
 from prometheus_client import Counter
 from vapteke_shared import logs, topics
-from vapteke_shared.events import Failed, Planned, PlanRequested, PlanStarted, RangePublished, RangeRequested
+from vapteke_shared.events import (
+    AttemptFailed,
+    Failed,
+    Planned,
+    PlanRequested,
+    PlanStarted,
+    RangePublished,
+    RangeRequested,
+)
 from vapteke_shared.problems import ProblemError
 
 from customers_api import import_lists, import_warnings, outbox
@@ -80,6 +88,15 @@ async def range_published(connection: asyncpg.Connection, event: RangePublished,
         await ask_for_ranges(connection, event.import_id, in_flight)
 
 
+async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -> None:
+    """The job says so until the plan is made, or the range is published or has failed."""
+    told = [event.import_id, event.attempt, event.attempts, event.error, event.retry_seconds]
+    if event.chunk is None:
+        await connection.execute(_PLAN_ATTEMPT_FAILED, *told)
+    else:
+        await connection.execute(_RANGE_ATTEMPT_FAILED, *told, event.chunk)
+
+
 async def failed(connection: asyncpg.Connection, event: Failed) -> None:
     """A plan that failed ends the import; a range that failed dooms it: what is in flight may still end."""
     if event.chunk is None:
@@ -135,7 +152,7 @@ UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now())
 _PLANNED = """
 UPDATE imports SET
     status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
-    started_at = coalesce(started_at, now())
+    attempt_failed = NULL, started_at = coalesce(started_at, now())
 WHERE id = $1 AND status IN ('requested', 'planning') RETURNING id
 """
 
@@ -151,7 +168,7 @@ FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS c (chunk, after_id, upto_i
 """
 
 _NEXT_RANGES = """
-UPDATE import_chunks SET status = 'requested'
+UPDATE import_chunks SET status = 'requested', moved_at = now()
 WHERE import_id = $1 AND chunk IN (
     SELECT chunk FROM import_chunks c JOIN imports i ON i.id = c.import_id
     WHERE c.import_id = $1 AND c.status = 'planned' AND i.status = 'running'
@@ -163,12 +180,21 @@ RETURNING chunk, after_id, upto_id
 """
 
 _PUBLISHED = """
-UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5
+UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5, moved_at = now()
 WHERE import_id = $1 AND chunk = $2 AND status = 'requested'
     AND EXISTS (SELECT FROM imports WHERE id = $1 AND status = 'running')
 RETURNING chunk
 """
 
+_FACTS = """jsonb_build_object(
+    'attempt', $2::int, 'attempts', $3::int, 'error', $4::text, 'retry_at', now() + $5 * interval '1 second'
+)"""
+_PLAN_ATTEMPT_FAILED = f"""
+UPDATE imports SET attempt_failed = {_FACTS} WHERE id = $1 AND status IN ('requested', 'planning')
+"""
+_RANGE_ATTEMPT_FAILED = f"""
+UPDATE import_chunks SET attempt_failed = {_FACTS} WHERE import_id = $1 AND chunk = $6 AND status = 'requested'
+"""
 _RANGE_FAILED = """
 UPDATE import_chunks SET status = 'failed' WHERE import_id = $1 AND chunk = $2
 """

@@ -174,6 +174,7 @@ class Import(Table, table=True):
     warnings: list[str] = Field(sa_type=ARRAY(Text), sa_column_kwargs={"server_default": text("'{}'")})
     plan_number: int | None = Field(None, sa_type=BigInteger)
     source_ahead_seconds: float | None = Field(None, sa_type=Float)
+    attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
     requested_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
     started_at: datetime | None = Field(None, sa_type=INSTANT)
     cancelled_at: datetime | None = Field(None, sa_type=INSTANT)
@@ -198,6 +199,8 @@ class ImportChunk(Table, table=True):
     attempt: UUID | None = None
     event_count: int | None = Field(None, sa_type=BigInteger)
     last_offsets: dict[str, int] | None = Field(None, sa_type=JSONB)
+    attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
+    moved_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
 class ImportCount(Table, table=True):

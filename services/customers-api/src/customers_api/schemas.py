@@ -187,6 +187,9 @@ class Import(Answer):
     warnings: list[str] = Field(
         description="what an operator should look at though the import went on, for a person", examples=[[]]
     )
+    waiting_for: str | None = Field(
+        description="who or what keeps it from going on, for a person; null: nothing unusual", examples=[None]
+    )
     requested_at: Instant = Field(description="when it was asked for", examples=["2026-01-02T03:04:05.678Z"])
     started_at: Instant | None = Field(
         description="when an importer took it; null before", examples=["2026-01-02T03:04:05.901Z"]

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from prometheus_client import Counter, Histogram
 from vapteke_shared import logs, topics
 from vapteke_shared.events import (
+    AttemptFailed,
     Event,
     Failed,
     ImportEvent,
@@ -80,7 +81,7 @@ class Importer:
 
     async def _finish(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[ImportEvent]]) -> None:
         try:
-            result = await self._attempted(work)
+            result = await self._attempted(task, chunk, work)
         except LegacyError as error:
             cause = str(error)[:_ERROR_MAX]
             self._doomed = (task.import_id, cause)
@@ -88,7 +89,7 @@ class Importer:
             result = _failed(task, chunk, cause)
         await self._report(result)
 
-    async def _attempted(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _attempted(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[T]]) -> T:
         """Try as often as the settings allow; what cannot heal is not tried again. Raises LegacyError."""
         attempts = 1 + self._settings.mssql_retries_count
         for attempt in range(1, attempts + 1):
@@ -99,6 +100,7 @@ class Importer:
                 log.warning("an attempt has failed", attempt=attempt, of=attempts, error=str(error))
                 if attempt == attempts:
                     raise LegacyError(f"{error}; attempts: {attempts}") from None
+                await self._report(_attempt_failed(task, chunk, attempt, self._settings, error))
             await self._pause(self._settings.mssql_retries_sleep)
         raise AssertionError("there is at least one attempt")
 
@@ -171,6 +173,20 @@ class Importer:
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
         return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
+
+
+def _attempt_failed(
+    task: Task, chunk: int | None, attempt: int, settings: WorkSettings, error: LegacyUnavailable
+) -> AttemptFailed:
+    return AttemptFailed(
+        import_id=task.import_id,
+        chunk=chunk,
+        attempt=attempt,
+        attempts=1 + settings.mssql_retries_count,
+        retry_seconds=settings.mssql_retries_sleep,
+        error=str(error)[:_ERROR_MAX],
+        number=task.number,
+    )
 
 
 def _failed(task: Task, chunk: int | None, error: str) -> Failed:
