@@ -42,7 +42,7 @@ async def running_service(
 
 
 async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     async with httpx.AsyncClient() as client:
         while True:
             try:
