@@ -93,5 +93,5 @@ def _path(scope: Scope) -> str | None:
     """The route's path, its parameters as names; None: there is no such route."""
     for context in iter_route_contexts(scope["app"].routes):
         if context.route.matches(scope)[0] is not Match.NONE:
-            return str(context.path)
+            return str(getattr(context.route, "path_format", context.path))
     return None
