@@ -98,7 +98,7 @@ async def _fault(pool: asyncpg.Pool, schema: Schema) -> str | None:
     """What `watch` finds at its first look."""
     state, stopping = Health("postgres"), asyncio.Event()
     watching = asyncio.create_task(database.watch(pool, schema, state, stopping))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while state.faults.get("postgres") == STARTING:
             await asyncio.sleep(0.01)
     stopping.set()

@@ -143,7 +143,7 @@ async def test_without_postgres_the_gauges_say_nothing(settings: WorkSettings) -
     relay.rows_waiting.set(5)
     nowhere = settings.model_copy(update={"postgres_port": [1]})
 
-    async with database.create_pool(nowhere, SCHEMA, 1) as pool, measuring(pool), asyncio.timeout(30):
+    async with database.create_pool(nowhere, SCHEMA, 1) as pool, measuring(pool), asyncio.timeout(120):
         while not math.isnan(gauge("rows")) or not math.isnan(gauge("oldest_seconds")):
             await asyncio.sleep(0.02)
 
@@ -210,13 +210,13 @@ async def measuring(pool: asyncpg.Pool) -> AsyncIterator[None]:
 
 async def until_faults(health: Health, text: str) -> None:
     """Until the outbox is ill with this, or well: no text."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while health.faults.get("outbox", "") != text:
             await asyncio.sleep(0.02)
 
 
 async def until_gauges(rows: float, older_than: float = 0) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while gauge("rows") != rows or gauge("oldest_seconds") <= older_than:
             await asyncio.sleep(0.02)
 
@@ -226,6 +226,6 @@ def gauge(name: str) -> float:
 
 
 async def until_waiting(pool: asyncpg.Pool, rows: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await pool.fetchval("SELECT count(*) FROM outbox") != rows:
             await asyncio.sleep(0.02)

@@ -45,7 +45,7 @@ async def imported(history: History, pool: asyncpg.Pool) -> None:
     assert (found.people, found.mirrors) == (history.model.people, history.model.mirrors)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_thousand_pairs_swap_and_a_thousand_duplicates_come(history: History, pool: asyncpg.Pool) -> None:
     history.table = {number: Row(phone(number), NAMELESS, DAY) for number in range(2 * PAIRS)}
     await imported(history, pool)

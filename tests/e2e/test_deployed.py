@@ -12,7 +12,7 @@ from running_stack import verdict
 from walkthrough import blocks, differs, walk
 
 PHONE = "79990000001"
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ async def marked(stack: Deployed, customer_id: int) -> list[dict[str, Any]]:
 
 
 async def lasted(stack: Deployed, customer_id: int, expected: list[dict[str, Any]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while await marked(stack, customer_id) != expected:
             await asyncio.sleep(0.05)
 

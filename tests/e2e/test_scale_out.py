@@ -12,7 +12,7 @@ from vapteke_local import people, vaptekesync
 SEED, COUNT, RANGE_ROWS = 9, 20_000, 500
 IMPORTERS, CONSUMERS = ("legacy-importer 1", "legacy-importer 2"), ("customers-api work 1", "customers-api work 2")
 APPLIED = "SELECT sum(created + updated + unchanged + skipped + rejected)::int FROM import_counts WHERE import_id = $1"
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

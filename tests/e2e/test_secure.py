@@ -14,7 +14,7 @@ import httpx
 import pytest
 import trustme
 from favorites_api.models import SCHEMA
-from running_stack import RunningStack, running_stack, verdict
+from running_stack import START_SECONDS, RunningStack, running_stack, verdict
 from vapteke_local import people, places, vaptekesync
 from vapteke_shared import database, kafka
 from vapteke_shared.connections import Unfit
@@ -29,7 +29,7 @@ OTHER_NAME = (
 NO_LOGIN = " refuses the login: check"
 WRONG = "wr0ng-s3cret"
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform != "linux", reason="Postgres with TLS is there for Linux alone"),
     pytest.mark.skipif(containers.why_not() is None, reason="the containers are started without certificates"),
 ]
@@ -74,7 +74,7 @@ async def test_favorites_follow(stack: RunningStack) -> None:
 
 
 async def until_favorites(stack: RunningStack, customer_id: int, expected: list[Any]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await stack.favorites.get(FAVORITES, params={"user_id": customer_id})).json()["items"] != expected:
             await asyncio.sleep(0.05)
 
@@ -119,7 +119,7 @@ class Broken:
 
     async def ended(self) -> tuple[int | None, str]:
         """Its exit code and last line."""
-        async with asyncio.timeout(30), self.running(LOG_LEVEL="ERROR") as process:
+        async with asyncio.timeout(START_SECONDS), self.running(LOG_LEVEL="ERROR") as process:
             output, _ = await process.communicate()
         assert WRONG not in output.decode()
         return process.returncode, output.decode().splitlines()[-1] if output else ""
@@ -129,7 +129,7 @@ class Broken:
         ports = {name: str(places.free_port()) for name in ("HTTP_PORT", "METRICS_PORT")}
         url = f"http://127.0.0.1:{ports['METRICS_PORT']}/health/ready"
         found: Variables = {}
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + START_SECONDS
         async with self.running(**ports), httpx.AsyncClient() as client:
             while not faults.items() <= found.items():
                 assert time.monotonic() < deadline, (self.command, found)

@@ -13,7 +13,7 @@ from vapteke_local import people
 
 SEED, COUNT = 5, 3_000
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(containers.why_no_sql_server() is not None, reason=str(containers.why_no_sql_server())),
 ]
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from customers_topic import rebuilt, unlike
 from releases import Releases, client, releases
-from running_stack import ENDED
+from running_stack import ENDED, START_SECONDS
 from vapteke_local import leftovers, people, vaptekesync
 from vapteke_local.vaptekesync.server import Server
 from vapteke_shared import topics
@@ -26,7 +26,7 @@ SEED = 8
 CUSTOMERS, FAVORITES, IMPORTS = "/rest/v1/customers/", "/rest/v1/favorites/", "/rest/v1/imports/"
 START = "/grpc/v1/service/import_customers/"
 BOTH_WORKERS = ("customers-api work", "favorites-api work")
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 class Form(NamedTuple):
@@ -92,7 +92,7 @@ class Upgrade:
         with self.slow_reading():
             begun = await self.import_that_reads()
             await self.both.old.stop(*BOTH_WORKERS)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(START_SECONDS):
                 while not await self.both.unread(topics.LEGACY_CUSTOMERS, "customers"):
                     await asyncio.sleep(0.1)
         for customer_id in await self.linked(10):
@@ -163,13 +163,13 @@ class Upgrade:
     async def import_that_reads(self) -> str:
         """Begun, and neither at its beginning nor at its end."""
         url = await self.start_import()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(START_SECONDS):
             while not (await self.call("GET", url))["read"]:
                 await asyncio.sleep(0.02)
         return url
 
     async def ended(self, url: str) -> dict[str, Any]:
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(2 * START_SECONDS):
             while (job := await self.call("GET", url))["status"] not in ENDED:
                 await asyncio.sleep(0.1)
         return job
@@ -194,13 +194,13 @@ class Upgrade:
         return {row[0]: row[1] for row in rows}
 
     async def all_sent(self) -> None:
-        async with asyncio.timeout(120), self.both.database() as connection:
+        async with asyncio.timeout(START_SECONDS), self.both.database() as connection:
             while await connection.fetchval("SELECT count(*) FROM outbox"):
                 await asyncio.sleep(0.05)
 
     async def all_followed(self) -> None:
         """Until favorites-api knows who is deleted."""
-        async with asyncio.timeout(60), self.both.database("favorites") as connection:
+        async with asyncio.timeout(START_SECONDS), self.both.database("favorites") as connection:
             while {row["customer_id"] for row in await connection.fetch(_KNOWN_DELETED)} != self.deleted:
                 await asyncio.sleep(0.1)
 

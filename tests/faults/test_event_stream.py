@@ -50,7 +50,7 @@ class Aftermath(NamedTuple):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(SHORT, id=f"seed {SHORT.seed}", marks=pytest.mark.timeout(300)),
+        pytest.param(SHORT, id=f"seed {SHORT.seed}", marks=pytest.mark.timeout(900)),
         pytest.param(LONG, id=f"seed {LONG.seed}", marks=[pytest.mark.prove, pytest.mark.timeout(3600)]),
     ],
 )

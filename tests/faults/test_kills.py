@@ -43,7 +43,7 @@ async def killed_once(stack: RunningStack, process: str, moment: float) -> None:
     assert verdict(job) == people.truth(SEED, COUNT)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("process", ["legacy-importer 1", "customers-api work 1"])
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_killed_process_leaves_the_verdict_exact(

@@ -141,7 +141,7 @@ async def ended_exactly(stack: RunningStack, url: str, stop: Stop) -> None:
     assert verdict(job) == people.truth(SEED, COUNT)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("names", [PROCESSES, *long_forms(*((name,) for name in PROCESSES))], ids=" and ".join)
 async def test_a_stop_is_noticed_by_nobody(stack: RunningStack, names: tuple[str, ...]) -> None:
     loads = [
@@ -160,7 +160,7 @@ async def test_a_stop_is_noticed_by_nobody(stack: RunningStack, names: tuple[str
     await ended_exactly(stack, url, stop)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("problem", [PROBLEMS[0], *long_forms(*PROBLEMS[1:])])
 async def test_a_stop_in_mid_import_waits_for_nobody(stack: RunningStack, problem: str) -> None:
     url = await mid_import(stack)
@@ -172,7 +172,7 @@ async def test_a_stop_in_mid_import_waits_for_nobody(stack: RunningStack, proble
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("problem", PROBLEMS)
 async def test_an_idle_stop_waits_for_nobody(stack: RunningStack, problem: str) -> None:
     stop = await terminated(stack, *PROCESSES, problem=problem)
@@ -181,7 +181,7 @@ async def test_an_idle_stop_waits_for_nobody(stack: RunningStack, problem: str) 
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 async def test_the_importer_does_not_wait_for_a_legacy_that_is_silent(
     around: Surroundings, stack: RunningStack
 ) -> None:

@@ -194,7 +194,7 @@ async def test_a_bulk_of_a_customer_who_is_deleted_meanwhile_adds_nothing(
     async with pool.acquire() as other, other.transaction():
         await other.execute("INSERT INTO favorites (user_id, item_id) VALUES (14722, 11)")
         bulk = asyncio.create_task(client.post(BULK, json={"user_id": 14722, "item_ids": [10, 11]}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while not await pool.fetchval(WAITING):
                 await asyncio.sleep(0.01)
         await delete_customer(pool, 14722)

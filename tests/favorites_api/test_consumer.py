@@ -501,7 +501,7 @@ async def test_a_connection_lost_in_mid_batch_leaves_neither_effect_nor_place(
     async with pool.acquire() as other, other.transaction():
         await other.execute("LOCK TABLE deleted_customers")  # which the batch comes to behind its places
         task = asyncio.create_task(consumer.apply(batch, CLUSTER, {}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while not await pool.fetchval(_LOSE_WHO_WAITS):
                 await asyncio.sleep(0.01)
     with pytest.raises(asyncpg.InterfaceError):

@@ -40,11 +40,11 @@ async def following(settings: WorkSettings) -> AsyncIterator[tuple[asyncpg.Pool,
         running = asyncio.create_task(CustomersConsumer(settings, pool, health).run(stopping))
         yield pool, health
         stopping.set()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 120)
 
 
 async def hidden(pool: asyncpg.Pool) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await pool.fetchval(NOBODY):
             await asyncio.sleep(0.05)
 
@@ -82,10 +82,10 @@ async def test_the_markers_of_transactions_are_no_gaps_and_no_lag(with_kafka: Wo
             for version in range(3, 8):
                 async with producer.transaction():
                     await producer.send(topics.CUSTOMERS.name, deletion(version), key=b"7")
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(120):
                     while await pool.fetchval("SELECT version FROM deleted_customers") != version:
                         await asyncio.sleep(0.01)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while lag() != 0:
                     await asyncio.sleep(0.1)
     await producer.stop()
@@ -114,7 +114,7 @@ async def test_places_that_could_not_be_read_at_first_are_sought_later(
     await owner.execute("ALTER TABLE favorites.consumed_offsets RENAME TO away")
 
     async with following(with_kafka) as (pool, health):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not health.faults:
                 await asyncio.sleep(0.05)
         assert await pool.fetchval(NOBODY)

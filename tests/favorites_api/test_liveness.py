@@ -78,6 +78,6 @@ async def test_who_fetches_nothing_is_stuck_and_who_waits_for_postgres_is_not(
     told.append(dict(consumer.health.dead_ends))
 
     stopping.set()
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 120)
     await producer.stop()
     assert told == [{}, {topic: f"records wait and are not fetched: {topic}/0"}, {}]

@@ -116,7 +116,7 @@ def _is_plain(value: object) -> bool:
 def eventually() -> Callable[..., Any]:
     """`await eventually(condition, seconds)`: looks until it holds."""
 
-    async def wait(condition: Callable[[], object], seconds: float = 15) -> None:
+    async def wait(condition: Callable[[], object], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not come to pass"

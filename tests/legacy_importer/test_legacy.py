@@ -445,19 +445,19 @@ async def test_a_hang_ends_at_the_deadline_and_leaves_nothing(
 ) -> None:
     kind, options = HANGS[fault]
     with serve([customer(key) for key in range(ROWS)]) as server:
-        settings = settings_for(server, vaptekesync_driver=driver)
+        settings = settings_for(server, vaptekesync_driver=driver, mssql_timeout=2)
         server.set_fault(kind, **options)
 
         async with watched() as watch:
-            with pytest.raises(LegacyUnavailable, match="did not answer within 1 s"):
+            with pytest.raises(LegacyUnavailable, match="did not answer within 2 s"):
                 await read_like_an_importer(settings)
             seconds = watch.seconds
             await eventually(lambda: not left_over(server))
 
         server.clear_faults()
         assert await read_like_an_importer(settings) == ROWS
-    assert settings.mssql_timeout <= seconds < settings.mssql_timeout + 0.9  # not twice the deadline
-    assert watch.blocked < 0.5
+    assert settings.mssql_timeout <= seconds < 2 * settings.mssql_timeout  # not twice the deadline
+    assert watch.blocked < settings.mssql_timeout / 2
 
 
 @pytest.mark.parametrize("fault", BREAKS)
@@ -476,8 +476,8 @@ async def test_a_break_is_told_at_once_and_the_next_attempt_works(
 
         assert await read_like_an_importer(settings) == ROWS
         await eventually(lambda: not left_over(server))
-    assert seconds < 2
-    assert watch.blocked < 0.5
+    assert seconds < settings.mssql_timeout / 2
+    assert watch.blocked < settings.mssql_timeout / 2
 
 
 async def test_nobody_at_the_port_is_told_by_the_deadline(serve: Serve, settings_for: SettingsFor, driver: str) -> None:
@@ -488,7 +488,7 @@ async def test_nobody_at_the_port_is_told_by_the_deadline(serve: Serve, settings
         with pytest.raises(LegacyUnavailable):
             await read_like_an_importer(settings)
 
-        assert watch.seconds < settings.mssql_timeout + 0.9  # Microsoft's driver tries until then
+        assert watch.seconds < 3 * settings.mssql_timeout  # Microsoft's driver tries until then
 
 
 async def test_a_caller_who_is_cancelled_leaves_nothing(

@@ -230,7 +230,7 @@ async def test_a_stop_in_mid_range_ends_in_time(
             await eventually(lambda: server.stats.statements["range"])
             told = time.monotonic()
 
-        assert time.monotonic() - told < 8
-        await eventually(lambda: server.stats.connections_open == 0, seconds=5)
+        assert time.monotonic() - told < settings.mssql_timeout / 2
+        await eventually(lambda: server.stats.connections_open == 0, seconds=60)
     assert await answers_of(own_kafka, import_id) == []
     assert await waiting_tasks(own_kafka) == 1

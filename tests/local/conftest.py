@@ -178,10 +178,10 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """`eventually(condition)`: looks until it holds; fails after ten seconds."""
+    """`eventually(condition)`: looks until it holds; fails after a minute."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, "it did not come to pass"
             time.sleep(0.01)

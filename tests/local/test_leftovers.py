@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from running_stack import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 MARK = "VAPTEKE_TEST_OF_LEFTOVERS"
@@ -32,7 +33,7 @@ LONG = [
     *((command, name) for command in ("make test", "make up", "make demo") for name in ("SIGTERM", "SIGKILL")),
 ]
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death"),
 ]
 
@@ -126,7 +127,7 @@ def test_a_run_that_is_ended_leaves_nothing(folder: Path, command: str, ending: 
     seen = run.living()
 
     started.send_signal(signal.Signals[ending])
-    started.wait(90)
+    started.wait(180)
 
     nothing_is_left(run, seen)
 
@@ -146,7 +147,7 @@ def test_a_run_that_times_out_leaves_nothing(folder: Path, command: str) -> None
 
 
 def wait_for_servers(run: Run, started: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + START_SECONDS
     while not run.has_servers:
         assert started.poll() is None, (run.folder / "output").read_text()
         assert time.monotonic() < deadline, (run.folder / "output").read_text()

@@ -180,7 +180,7 @@ async def test_three_brokers_lose_one_and_no_record(data: Path) -> None:
 async def started_again(server: Kafka) -> None:
     """Its first broker died once and accepts connections again."""
     port = int(server.bootstrap[0].split(":")[1])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             if server.brokers[0].deaths and not await processes.listening(port):
                 return

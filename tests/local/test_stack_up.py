@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
+from running_stack import START_SECONDS
 from vapteke_local import kafka, people, places, postgres
 from vapteke_local.postgres import Postgres, Role
 from walkthrough import blocks, differs, walk
@@ -34,7 +35,7 @@ PROCESSES = {
     ),
 }
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -74,11 +75,11 @@ def started(folder: Path, *options: str, **variables: str) -> Iterator[subproces
     finally:
         if up.poll() is None:
             up.terminate()
-        up.wait(60)
+        up.wait(120)
 
 
 def ready(folder: Path, up: subprocess.Popen[bytes]) -> dict[str, Any]:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + START_SECONDS
     while not (folder / "ready.json").exists():
         assert up.poll() is None, (folder / "output").read_text()
         assert time.monotonic() < deadline, (folder / "output").read_text()
@@ -113,7 +114,7 @@ def test_the_description_tells_everything_and_nothing_is_left_after_sigterm(fold
         answers = {name: httpx.get(f"{description[name]}/health/ready").status_code for name in URLS}
 
         up.send_signal(signal.SIGTERM)
-        code = up.wait(60)
+        code = up.wait(120)
 
     assert answers == dict.fromkeys(URLS, 200)
     assert set(description) == {
@@ -190,7 +191,7 @@ def test_data_keeps_the_state_and_the_addresses(folder: Path) -> None:
         with started(folder, "--data", str(folder / "data")) as up:
             descriptions.append({**ready(folder, up), "processes": None, "token": None})
             up.send_signal(signal.SIGINT)
-            assert up.wait(60) == 0
+            assert up.wait(120) == 0
 
     assert descriptions[0] == descriptions[1]
     assert (folder / "data/logs/customers-api-serve.log").exists()
@@ -267,7 +268,7 @@ def _header(token: str) -> dict[str, str]:
 
 def test_a_short_key_is_told_in_one_line_before_anything_starts(folder: Path) -> None:
     with started(folder, SECRET_KEY="s3cret-v4lue") as up:
-        code = up.wait(30)
+        code = up.wait(120)
 
     assert code == 1
     assert (folder / "output").read_text() == "configuration: SECRET_KEY: Value error, needs at least 32 bytes\n"
@@ -276,7 +277,7 @@ def test_a_short_key_is_told_in_one_line_before_anything_starts(folder: Path) ->
 
 def test_a_missing_variable_of_an_external_piece_is_named_at_once(folder: Path) -> None:
     with started(folder, "--external", "kafka", KAFKA_BOOTSTRAP_SERVERS="") as up:
-        code = up.wait(30)
+        code = up.wait(120)
 
     assert code == 1
     assert "--external kafka: the variable KAFKA_BOOTSTRAP_SERVERS is missing" in (folder / "output").read_text()
@@ -318,7 +319,7 @@ EXTERNAL = [part for piece in ("postgres", "kafka", "vaptekesync") for part in (
 
 def test_a_start_that_fails_shows_why_and_leaves_nothing(folder: Path) -> None:
     with started(folder, MSSQL_TIMEOUT="soon") as up:
-        code = up.wait(120)
+        code = up.wait(START_SECONDS)
 
     output = (folder / "output").read_text()
     assert code == 1
@@ -329,13 +330,13 @@ def test_a_start_that_fails_shows_why_and_leaves_nothing(folder: Path) -> None:
 
 def test_a_stop_in_the_middle_of_the_start_leaves_nothing(folder: Path) -> None:
     with started(folder) as up:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_SECONDS
         while not psutil.Process(up.pid).children():
             assert time.monotonic() < deadline
             time.sleep(0.01)
         children = psutil.Process(up.pid).children(recursive=True)
         up.send_signal(signal.SIGTERM)
-        code = up.wait(60)
+        code = up.wait(120)
 
     assert code == 0
     assert [child for child in children if child.is_running()] == []

@@ -60,7 +60,7 @@ def test_delay_comes_before_each_answer(server: Server, ask: Ask) -> None:
     started = time.monotonic()
     ask(server, "SELECT 1")
 
-    assert 0.3 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.3
 
 
 def test_delay_of_the_login_spares_the_answers(server: Server, connect: Connect) -> None:
@@ -72,7 +72,7 @@ def test_delay_of_the_login_spares_the_answers(server: Server, connect: Connect)
     fetch_one(connection)
 
     assert logged_in - started >= 0.3
-    assert time.monotonic() - logged_in < 0.3
+    assert time.monotonic() - logged_in < logged_in - started
 
 
 def test_a_query_time_out_leaves_the_connection_usable(server: Server, connect: Connect) -> None:
@@ -131,7 +131,7 @@ def test_a_silent_server_lets_nobody_in(server: Server, connect: Connect, ask: A
     said = error_of(lambda: connect(server, timeout=1))
 
     assert "HYT00" in said
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     server.clear_faults()
     assert ask(server, "SELECT 1") == [(1,)]
 

@@ -62,7 +62,7 @@ def test_a_client_that_demands_encryption_is_told_at_once(server: Server, dsn: C
 
     text = "Encryption not supported on SQL Server" if "msodbcsql" in driver else "Unable to connect to data source"
     assert text in str(error.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60, "it waited for its time-out"
 
 
 def test_bytes_that_are_no_tds_are_hung_up_on(server: Server) -> None:

@@ -56,7 +56,7 @@ async def serving(stopping: asyncio.Event) -> AsyncIterator[int]:
     port = listener.getsockname()[1]
     task = asyncio.create_task(processes.serve(app, listener, stopping))
     yield port
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, 120)
 
 
 async def test_connections_are_told_to_end_before_they_are_closed() -> None:
@@ -101,7 +101,7 @@ async def test_whom_the_kernel_has_accepted_is_answered() -> None:
         assert (await answer(reader)).startswith(b"HTTP/1.1 204")
         writer.close()
         await writer.wait_closed()
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, 120)
 
 
 async def late(listener: socket.socket, address: tuple[str, int]) -> list[socket.socket]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running_stack import START_SECONDS
 from structlog.testing import capture_logs
 from vapteke_local import places
 from vapteke_shared.health import STARTING, WAITS, Health
@@ -83,7 +84,7 @@ async def test_a_worker_logs_once_that_kafka_is_away(program: str, tmp_path: Pat
     file = tmp_path / "log"
 
     async with breaks_off() as (port, attempts), working(program, port, file):
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(START_SECONDS):
             while len(attempts) < 20:
                 await asyncio.sleep(0.1)
 

@@ -80,7 +80,7 @@ async def running(*consumers: Watched) -> AsyncIterator[None]:
     stopping.set()
     for each in consumers:
         each.letting_go.set()
-    await asyncio.wait_for(asyncio.gather(*tasks), 30)
+    await asyncio.wait_for(asyncio.gather(*tasks), 120)
 
 
 async def checked(times: int, *consumers: Watched) -> None:
@@ -90,7 +90,7 @@ async def checked(times: int, *consumers: Watched) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 async def test_only_who_leaves_records_waiting_in_its_partition_is_a_zombie(
     kafka_server: Kafka, topics: list[str]
 ) -> None:

@@ -8,7 +8,7 @@ from vapteke_local import vaptekesync
 from vapteke_local.postgres import Postgres
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_that_never_ends(postgres_server: Postgres) -> None:
     async with vaptekesync.serve([]) as legacy, running_stack(legacy):
         await asyncio.Event().wait()

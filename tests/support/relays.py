@@ -83,7 +83,7 @@ class RelayProcess:
         if self._process is not None and self._process.returncode is None:
             self.signal(signal.SIGCONT)
             self._process.terminate()
-            await asyncio.wait_for(self._process.wait(), 30)
+            await asyncio.wait_for(self._process.wait(), 120)
 
     async def faults(self) -> str:
         """What its health says is wrong, as text; empty: nothing."""

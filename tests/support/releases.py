@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from running_stack import place_of
+from running_stack import START_SECONDS, place_of
 from vapteke_local import pieces, places, processes, services
 from vapteke_local.kafka import client_options
 from vapteke_local.processes import Process, Program
@@ -58,7 +58,9 @@ class Release:
 
     async def prepare(self) -> None:
         """Topics and migrations."""
-        await asyncio.gather(*(processes.run(self._ours(each), timeout=120) for each in services.commands(self.around)))
+        await asyncio.gather(
+            *(processes.run(self._ours(each), timeout=START_SECONDS) for each in services.commands(self.around))
+        )
 
     async def start(self, *names: str) -> None:
         """Those named, or all; returns when each is ready."""
@@ -69,7 +71,7 @@ class Release:
         process = Process(self._ours(service.program))
         await process.start()
         self.running[name] = process, service
-        await processes.until_ready(process, service.ready, timeout=120)
+        await processes.until_ready(process, service.ready, timeout=START_SECONDS)
         self.ready.add(name)
 
     def _service(self, name: str) -> Service:

@@ -72,7 +72,7 @@ class Writers:
         """Nobody writes while the block runs."""
         self._free.clear()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while self._busy:
                     await asyncio.sleep(0.005)
             yield

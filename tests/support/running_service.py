@@ -10,6 +10,7 @@ from pathlib import Path
 
 import databases
 import httpx
+from running_stack import START_SECONDS
 from tokens_for import SECRET_KEY
 from vapteke_local import places
 from vapteke_local.postgres import Postgres
@@ -38,11 +39,11 @@ async def running_service(
     finally:
         if process.returncode is None:
             process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+        await asyncio.wait_for(process.wait(), 60)
 
 
 async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + START_SECONDS
     async with httpx.AsyncClient() as client:
         while True:
             try:

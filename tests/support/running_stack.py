@@ -20,6 +20,8 @@ from testcontainers.core.container import DockerContainer
 from vapteke_local.vaptekesync.server import Server
 
 VAPTEKE = Path(sys.executable).parent / "vapteke"
+# A process that starts takes 2 to 3 s of CPU time: a stack, or several commands at once, much longer on a busy machine.
+START_SECONDS = 300
 TABLES = ("phones", "firstnames", "customers", "legacy_customers")
 ENDED = ("completed", "failed", "cancelled")
 
@@ -42,14 +44,14 @@ class RunningStack:
         url: str = answer.json()["data"]["url"]
         return url
 
-    async def ended(self, url: str, seconds: float = 90) -> dict[str, Any]:
+    async def ended(self, url: str, seconds: float = 300) -> dict[str, Any]:
         """The job once it has ended."""
         async with asyncio.timeout(seconds):
             while (job := (await self.client.get(url)).json())["status"] not in ENDED:
                 await asyncio.sleep(0.05)
         return dict(job)
 
-    async def imported(self, seconds: float = 90) -> dict[str, Any]:
+    async def imported(self, seconds: float = 300) -> dict[str, Any]:
         return await self.ended(await self.start_import(), seconds)
 
     def kill(self, name: str) -> None:
@@ -89,7 +91,7 @@ class RunningStack:
         async with self.database() as connection:
             await connection.execute(f"TRUNCATE {', '.join(TABLES)}")
 
-    async def healthy(self, seconds: float = 30) -> None:
+    async def healthy(self, seconds: float = START_SECONDS) -> None:
         """Until every service says that it is ready."""
         urls = [f"{self[name]}/health/ready" for name in ("customers_api", "favorites_api", "legacy_importer")]
         deadline = time.monotonic() + seconds
@@ -146,7 +148,7 @@ async def running_stack(legacy: Server | SqlServer, *options: str, **variables: 
         finally:
             if up.returncode is None:
                 up.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(up.wait(), 60)
+            await asyncio.wait_for(up.wait(), 120)
 
 
 def place_of(legacy: Server | SqlServer) -> dict[str, str]:
@@ -161,7 +163,7 @@ def place_of(legacy: Server | SqlServer) -> dict[str, str]:
 
 
 async def _appeared(ready: Path, up: asyncio.subprocess.Process, output: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + START_SECONDS
     while not ready.exists():
         assert up.returncode is None, output.read_text()
         assert time.monotonic() < deadline, output.read_text()

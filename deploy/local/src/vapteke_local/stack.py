@@ -17,7 +17,7 @@ from vapteke_local.services import Service, Surroundings
 
 log = logging.getLogger(__name__)
 
-SERVICE_READY_WITHIN_SECONDS = 120.0
+SERVICE_READY_WITHIN_SECONDS = 300.0
 
 
 class FolderTaken(StackFailure):
@@ -91,7 +91,9 @@ async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
         database, brokers, legacy, expected = await _all(*_pieces(exits, options, data, changed, say), truth)
         around = _surroundings(database, brokers, legacy, secret_key, data)
         say("creating topics and tables")
-        await _all(*(processes.run(program, timeout=120) for program in services.commands(around)))
+        await _all(
+            *(processes.run(program, timeout=SERVICE_READY_WITHIN_SECONDS) for program in services.commands(around))
+        )
         say("starting the services")
         addresses = await _start_services(exits, options, around, changed)
         stack = Stack(
