@@ -1,13 +1,19 @@
-"""An import from a real SQL Server, where its image can be had; everywhere else the stand-in serves the other tests."""
+"""A real SQL Server, where its image can be had: an import, and what `check` says of it.
+
+Everywhere else the stand-in serves the other tests.
+"""
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import containers
+import pyodbc
 import pytest
 from containers import SqlServer
+from legacy_importer import connection_string
+from legacy_importer.settings import LegacySettings
 from running_stack import RunningStack, running_stack, verdict
 from vapteke_local import people
 
@@ -19,29 +25,64 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-async def stack() -> AsyncIterator[RunningStack]:
+async def server() -> AsyncIterator[SqlServer]:
     with containers.sql_server() as server:
-        await seeded(server)
-        encrypted = {"VAPTEKESYNC_ENCRYPT": "yes", "VAPTEKESYNC_TRUST_SERVER_CERTIFICATE": "true"}
-        async with running_stack(server, **encrypted) as stack:
-            yield stack
+        code, _, said = await ended("-m", "vapteke_local.vaptekesync.seed", **seeding(server))
+        assert code == 0, said
+        yield server
 
 
-async def seeded(server: SqlServer) -> None:
-    variables = {
+@pytest.fixture(scope="module")
+async def stack(server: SqlServer) -> AsyncIterator[RunningStack]:
+    encrypted = {"VAPTEKESYNC_ENCRYPT": "yes", "VAPTEKESYNC_TRUST_SERVER_CERTIFICATE": "true"}
+    async with running_stack(server, **encrypted) as stack:
+        yield stack
+
+
+def reading(server: SqlServer) -> dict[str, str]:
+    return {
         "VAPTEKESYNC_HOST": server.host,
         "VAPTEKESYNC_PORT": str(server.port),
         "VAPTEKESYNC_DB": server.database,
         "VAPTEKESYNC_USER": server.user,
         "VAPTEKESYNC_PASSWORD": server.password,
-        "VAPTEKESYNC_ADMIN_PASSWORD": server.admin_password,
         "VAPTEKESYNC_TRUST_SERVER_CERTIFICATE": "true",
-        "SEED": str(SEED),
-        "CUSTOMERS": str(COUNT),
     }
-    program = (sys.executable, "-m", "vapteke_local.vaptekesync.seed")
-    seed = await asyncio.create_subprocess_exec(*program, env={**os.environ, **variables})
-    assert await seed.wait() == 0
+
+
+def seeding(server: SqlServer) -> dict[str, str]:
+    more = {"VAPTEKESYNC_ADMIN_PASSWORD": server.admin_password, "SEED": str(SEED), "CUSTOMERS": str(COUNT)}
+    return reading(server) | more
+
+
+async def ended(*arguments: str, **variables: str) -> tuple[int, str, str]:
+    """A Python process: how it ended, its output and its errors."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env={**os.environ, **variables}, stdout=pipe, stderr=pipe
+    )
+    said, faults = await process.communicate()
+    return await process.wait(), said.decode(), faults.decode()
+
+
+async def check(server: SqlServer, changed: Mapping[str, str]) -> tuple[int, str]:
+    """`legacy-importer check`: how it ended, and all that it said."""
+    program = "from legacy_importer.cli import cli; cli()"
+    code, said, faults = await ended("-c", program, "check", **(reading(server) | changed))
+    return code, said + faults
+
+
+def administer(server: SqlServer, database: str, *statements: str) -> None:
+    login = {name.lower(): value for name, value in reading(server).items()}
+    admin = login | {
+        "vaptekesync_db": database,
+        "vaptekesync_user": "sa",
+        "vaptekesync_password": server.admin_password,
+    }
+    connection = pyodbc.connect(connection_string.of(LegacySettings(**admin)), autocommit=True)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
 
 
 async def test_imports_from_a_real_server_are_exact(stack: RunningStack) -> None:
@@ -49,3 +90,63 @@ async def test_imports_from_a_real_server_are_exact(stack: RunningStack) -> None
 
     assert verdict(first) == people.truth(SEED, COUNT)
     assert verdict(second) == people.truth_again(SEED, COUNT)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"VAPTEKESYNC_TRUST_SERVER_CERTIFICATE": "false"}, "VAPTEKESYNC_SSLROOTCERT"),
+        ({"VAPTEKESYNC_DB": "Other"}, "has no database Other"),
+        ({"VAPTEKESYNC_PASSWORD": "Wrong-1"}, "refused the login"),
+        ({"VAPTEKESYNC_PORT": "9"}, "refused the connection"),
+        ({"VAPTEKESYNC_TABLE": "Others"}, "dbo.Others does not exist"),
+    ],
+)
+async def test_the_check_of_a_real_server_names_the_cause(
+    server: SqlServer, changed: dict[str, str], words: str
+) -> None:
+    code, said = await check(server, changed)
+
+    assert code == 1
+    assert words in said
+
+
+async def test_a_real_servers_indexes_views_synonyms_and_grants_are_understood(server: SqlServer) -> None:
+    reader = f"[{server.user}]"
+    administer(
+        server,
+        server.database,
+        "SELECT * INTO dbo.Indexed FROM dbo.Customers",
+        "CREATE UNIQUE INDEX IX ON dbo.Indexed (ID)",
+        "SELECT * INTO dbo.Filtered FROM dbo.Customers",
+        "CREATE UNIQUE INDEX IX ON dbo.Filtered (ID) WHERE ID > 0",
+        "SELECT * INTO dbo.Denied FROM dbo.Customers",
+        "CREATE UNIQUE INDEX IX ON dbo.Denied (ID)",
+        "CREATE VIEW dbo.Seen AS SELECT * FROM dbo.Customers",
+        "CREATE SYNONYM dbo.Same FOR dbo.Customers",
+        *(f"GRANT SELECT ON dbo.{name} TO {reader}" for name in ("Indexed", "Filtered", "Denied", "Seen", "Same")),
+        f"DENY SELECT ON dbo.Denied (Email) TO {reader}",
+    )
+
+    said = {name: await check(server, {"VAPTEKESYNC_TABLE": name}) for name in ("Indexed", "Filtered", "Denied")}
+    view = await check(server, {"VAPTEKESYNC_TABLE": "Seen"})
+    synonym = await check(server, {"VAPTEKESYNC_TABLE": "Same"})
+
+    assert said["Indexed"][0] == 0, said
+    assert "not unique" in said["Filtered"][1]
+    assert said["Denied"][0] == 1
+    assert "grant SELECT" in said["Denied"][1]
+    assert view[0] == 0
+    assert "dbo.Seen is a view" in view[1]
+    assert "is a synonym" in synonym[1]
+
+
+async def test_a_real_database_that_is_offline_is_told_apart_from_one_that_is_not_there(server: SqlServer) -> None:
+    administer(server, "master", f"ALTER DATABASE [{server.database}] SET OFFLINE WITH ROLLBACK IMMEDIATE")
+    try:
+        code, said = await check(server, {})
+    finally:
+        administer(server, "master", f"ALTER DATABASE [{server.database}] SET ONLINE")
+
+    assert code == 1
+    assert "OFFLINE" in said

@@ -437,3 +437,13 @@ def test_the_documented_openssl_configuration_makes_old_tls_do(
 
         assert server.stats.logins_received == 1, ended.stderr
     assert ended.returncode == 0
+
+
+async def test_strict_encryption_with_an_older_server_is_named_as_a_possible_cause(
+    serve: Serve, settings_for: SettingsFor
+) -> None:
+    with serve(encryption=Encryption(tls.context("trusted"))) as server:
+        said = await outage(settings_for(server, vaptekesync_encrypt="strict"))
+
+        assert server.stats.logins_received == 0
+    assert "VAPTEKESYNC_ENCRYPT=strict needs SQL Server 2022" in said
