@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -217,6 +217,36 @@ async def test_an_event_is_the_translated_row_at_the_servers_time(serve: Serve, 
     )
     assert event == translate.to_event(LegacyRow(*customer(7)), context)
     assert abs(event.read_at.timestamp() - time.time()) < 60
+
+
+async def test_a_row_that_cannot_be_selected_is_rejected_and_counted_at_the_first_attempt(
+    serve: Serve, do: Import, kafka: Kafka
+) -> None:
+    task = all_rows(uuid4())
+    with serve([customer(key) for key in range(50)]) as server:
+        server.make_unreadable(7)
+        [published] = await do(server, task)
+
+        assert server.stats.connections_accepted == 1
+    events = [event for _, event in await customers_of(kafka, task.import_id)]
+    assert isinstance(published, RangePublished)
+    assert (published.event_count, len(events)) == (50, 50)
+    rejected = {event.legacy_id: event.reasons for event in events if isinstance(event, LegacyCustomerRejected)}
+    assert rejected == {7: {"row": "unreadable"}}
+
+
+async def test_the_future_begins_at_our_clock_whatever_the_servers_says(serve: Serve, do: Import, kafka: Kafka) -> None:
+    task, now = all_rows(uuid4()), datetime.now(UTC).replace(tzinfo=None)
+    seen = {1: now + timedelta(minutes=2), 2: now + timedelta(hours=1), 3: now - timedelta(hours=1)}
+    with serve([(*customer(key)[:8], at) for key, at in seen.items()], clock=lambda: now + timedelta(days=1)) as server:
+        await do(server, task)
+    events = {event.legacy_id: event for _, event in await customers_of(kafka, task.import_id)}
+
+    assert {key: event.unusable for key, event in events.items()} == {
+        1: None,
+        2: {"last_auth_at": "in_the_future"},
+        3: None,
+    }
 
 
 async def test_an_empty_range_is_published_without_offsets(serve: Serve, do: Import) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -108,6 +109,12 @@ def read(**changed: object) -> LegacyCustomerRead:
 
 def reasons_of(event: LegacyCustomerRead | LegacyCustomerRejected) -> dict[events.Field, str]:
     return event.reasons if isinstance(event, LegacyCustomerRejected) else event.unusable or {}
+
+
+def test_every_reason_is_in_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+
+    assert [reason for reason in sorted(REASONS | {"unreadable"}) if f"`{reason}`" not in readme] == []
 
 
 def moment(text: str | datetime, zone: str) -> datetime | None:
