@@ -447,3 +447,17 @@ async def test_strict_encryption_with_an_older_server_is_named_as_a_possible_cau
 
         assert server.stats.logins_received == 0
     assert "VAPTEKESYNC_ENCRYPT=strict needs SQL Server 2022" in said
+
+
+async def test_a_silent_server_with_tls_is_told_by_the_deadline(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve(encryption=Encryption(tls.context("trusted"))) as server:
+        server.set_fault("silent")
+        settings = settings_for(server, vaptekesync_driver=driver, vaptekesync_encrypt="yes", mssql_timeout=3)
+
+        started = time.monotonic()
+        said = await outage(settings)
+
+    assert "did not answer within 3 s" in said
+    assert time.monotonic() - started < 2 * settings.mssql_timeout  # one deadline, not one for each question

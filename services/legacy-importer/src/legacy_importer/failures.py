@@ -33,6 +33,10 @@ class DatabaseClosed(LegacyUnavailable):
     """The login is good, but the database cannot be opened. Why, the server only tells who asks in `master`."""
 
 
+class Unexplained(LegacyUnavailable):
+    """The driver names no cause that we know."""
+
+
 class LoginRefused(LegacyUnfit):
     """FreeTDS shows the last error of a login alone: it may be DatabaseClosed."""
 
@@ -148,7 +152,7 @@ def understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
         return LoginRefused(f"{where} {_LOGIN}")
     if numbers & _OF_A_VALUE or state.startswith("22"):
         return LegacyUnreadable(f"{where}: a value makes the statement fail (SQLSTATE {state}{_listed(numbers)})")
-    return no_tls(text, settings) or LegacyUnavailable(
+    return no_tls(text, settings) or Unexplained(
         f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)}){_hint(settings)}"
     )
 

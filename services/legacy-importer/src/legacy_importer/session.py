@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from legacy_importer import driver, failures, handshake
 from legacy_importer.connection import Connection
-from legacy_importer.failures import DatabaseClosed, LegacyError, LegacyUnavailable, LoginRefused
+from legacy_importer.failures import DatabaseClosed, LegacyError, LoginRefused, Unexplained
 from legacy_importer.settings import LegacySettings
 
 _STATE = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
@@ -30,7 +30,7 @@ async def _opened(settings: LegacySettings) -> Connection:
         if isinstance(refusal, LoginRefused) and not is_freetds:
             raise
         await _explain(settings, refusal)
-    except LegacyUnavailable as failure:
+    except Unexplained as failure:
         raise (await handshake.failure(settings) if is_freetds else None) or failure from None
     try:  # it has come online meanwhile
         return await _open(settings)
