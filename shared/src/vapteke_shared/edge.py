@@ -31,6 +31,7 @@ class Completed:
 
     def __init__(self, app: ASGIApp, headers: Headers) -> None:
         self._app, self._headers = app, headers
+        self._without_caches = (*headers, _NO_STORE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,13 +41,15 @@ class Completed:
 
         async def send_completed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": self._completed(message.get("headers", ()))}
+                message["headers"] = self._completed(message.get("headers", ()))
             elif is_head:
-                message = {**message, "body": b""}
+                message["body"] = b""
             await send(message)
 
         await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_completed)
 
     def _completed(self, given: Headers) -> Headers:
-        has_own = any(name == b"cache-control" for name, _ in given)
-        return [*given, *self._headers] if has_own else [*given, *self._headers, _NO_STORE]
+        for name, _ in given:
+            if name == b"cache-control":
+                return [*given, *self._headers]
+        return [*given, *self._without_caches]

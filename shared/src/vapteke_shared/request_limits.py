@@ -8,7 +8,6 @@ import asyncio
 import json
 import random
 from collections import deque
-from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -31,14 +30,6 @@ _PIECE_BYTES = 16 * 1024  # parsed before the bounds are checked again
 _LINGER_SECONDS = 2
 
 refusals = Counter("vapteke_refused_requests_total", "Requests refused before the service saw them", ["code"])
-
-
-class Awaited(Enum):
-    """What the connection has to send next."""
-
-    HEAD = auto()
-    BODY = auto()
-    NOTHING = auto()
 
 
 class Refusal(NamedTuple):
@@ -81,17 +72,20 @@ class _Refused(Exception):
     """Stops the parser."""
 
 
+_DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """A connection whose requests are bounded. One whose head arrives at once costs no timer."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.url, self.headers = b"", []
-        self._awaited, self._received = Awaited.HEAD, 0
+        self._awaits_body, self._received = False, 0
         self._fault = _INVALID
         self._is_discarding = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timed: Awaited | None = None
+        self._timed: bool | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -109,26 +103,25 @@ class LimitedProtocol(HttpToolsProtocol):
         for start in range(0, len(data), _PIECE_BYTES):
             if self._is_discarding:
                 return
-            self._parse(data[start : start + _PIECE_BYTES])
+            HttpToolsProtocol.data_received(self, data[start : start + _PIECE_BYTES])
+            if self._awaits_body or self._awaits_head():
+                self._received += min(len(data) - start, _PIECE_BYTES)
+                self._check()
+            elif self._timer is not None or self.cycle.response_complete:
+                self._await_nothing()
+            if len(self.pipeline) > MAX_PIPELINED:
+                self._refuse(_INVALID)
 
-    def _parse(self, piece: bytes) -> None:
-        super().data_received(piece)
-        if self._is_discarding:
-            return
-        if self._awaited is Awaited.NOTHING:
-            self._received = 0
-            self._stop_watching()
-            self._expect_next()
-        else:
-            self._received += len(piece)
-            self._check()
-        if len(self.pipeline) > MAX_PIPELINED:
-            self._refuse(_INVALID)
+    def _awaits_head(self) -> bool:
+        """The first one, or one that has begun: its scope has no cycle yet."""
+        return self.cycle is None or self.cycle.scope is not self.scope
 
     def _check(self) -> None:
         """The first piece may hold the end of the request before this one: allow for it."""
+        if self._is_discarding:
+            return
         received = self._received - _PIECE_BYTES
-        if self._awaited is Awaited.BODY:
+        if self._awaits_body:
             fault = _BODY_TOO_LARGE if received > MAX_SENT_BODY_BYTES else None
         else:
             fault = self._fault_of_head(received - len(self.url))
@@ -136,7 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(fault)
             return
         self._watch()
-        if self._awaited is Awaited.BODY:
+        if self._awaits_body:
             self.cycle.transport = _Closing(self)  # type: ignore[assignment]
 
     def _fault_of_head(self, header_bytes: int) -> Refusal | None:
@@ -145,58 +138,59 @@ class LimitedProtocol(HttpToolsProtocol):
         is_too_large = header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS
         return _HEADERS_TOO_LARGE if is_too_large else None
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._awaited, self._received = Awaited.HEAD, 0
-
     def on_headers_complete(self) -> None:
-        size = sum(len(name) + len(value) for name, value in self.headers) if self._received else 0
-        if fault := self._fault_of_head(size):
+        if self._received or len(self.headers) > MAX_HEADERS:
+            self._check_whole_head()
+        HttpToolsProtocol.on_headers_complete(self)
+        self.headers = _DISCARDED  # trailers come the same way: they are no headers
+        self._awaits_body = True
+
+    def _check_whole_head(self) -> None:
+        self._received = 0
+        if fault := self._fault_of_head(sum(len(name) + len(value) for name, value in self.headers)):
             self._fault = fault
             raise _Refused
-        super().on_headers_complete()
-        self.headers = deque(maxlen=0)  # type: ignore[assignment]  # trailers come the same way: they are no headers
-        self._awaited, self._received = Awaited.BODY, 0
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._awaited = Awaited.NOTHING
+        HttpToolsProtocol.on_message_complete(self)
+        self._awaits_body, self._received = False, 0
 
     def send_400_response(self, msg: str) -> None:
         """The parser has stopped, at nonsense or at our word."""
         self._refuse(self._fault)
 
-    def _expect_next(self) -> None:
+    def _await_nothing(self) -> None:
         """uvicorn ends its wait for the next request at any data, such as a line break or the rest of a body."""
-        if self.timeout_keep_alive_task is None and self.cycle is not None and self.cycle.response_complete:
+        self._stop_watching()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
     def _watch(self) -> None:
-        if self._timed is not self._awaited:
+        """The head has a deadline, and from then on the body."""
+        if self._timed is not self._awaits_body:
             self._stop_watching()
-            seconds = BODY_SECONDS if self._awaited is Awaited.BODY else HEAD_SECONDS
-            self._timed, self._timer = self._awaited, self.loop.call_later(seconds, self._overdue)
+            seconds = BODY_SECONDS if self._awaits_body else HEAD_SECONDS
+            self._timed, self._timer = self._awaits_body, self.loop.call_later(seconds, self._overdue)
 
     def _stop_watching(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timed = self._timer = None
+        self._timed = self._timer = None
 
     def _overdue(self) -> None:
         self._timed = self._timer = None
         if self.flow.read_paused or self._is_answering_another():  # the wait is for us, not for the caller
             self._watch()
-        elif self._awaited is Awaited.HEAD and not self._received:
+        elif not self._awaits_body and not self._received:
             self.transport.close()
         else:
             self._refuse(_TOO_SLOW)
 
     def _is_answering_another(self) -> bool:
         """Whether an earlier request of this connection has no complete answer yet."""
-        is_own = self._awaited is Awaited.BODY
-        return bool(self.pipeline) or not (is_own or self.cycle is None or self.cycle.response_complete)
+        return bool(self.pipeline) or not (self._awaits_body or self.cycle is None or self.cycle.response_complete)
 
     def _turn_away(self) -> None:
         """At once: who is turned away must not use up what the others need."""
@@ -222,7 +216,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def close(self) -> None:
         """After an answer that says so; it may have come before the body."""
-        if self._awaited is Awaited.BODY:
+        if self._awaits_body:
             self._discard_the_rest()
         else:
             self.transport.close()
@@ -235,10 +229,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     def _has_begun_to_answer(self) -> bool:
-        return self._awaited is Awaited.BODY and self.cycle.response_started and not self.cycle.response_complete
+        return self._awaits_body and self.cycle.response_started and not self.cycle.response_complete
 
     def _has_answered(self) -> bool:
-        return self._awaited is Awaited.BODY and self.cycle.response_complete
+        return self._awaits_body and self.cycle.response_complete
 
 
 class _Closing:
