@@ -5,6 +5,7 @@ from typing import Any
 import databases
 import pytest
 from favorites_api.models import SCHEMA
+from pydantic import SecretStr
 from vapteke_local import places
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
@@ -86,3 +87,23 @@ async def test_a_postgres_without_tls_serves_who_does_not_ask_for_it(postgres_se
 
     async with database.create_pool(PostgresSettings(**place), SCHEMA, 1) as pool:
         assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_of_several_hosts_each_is_told(postgres_server: Postgres) -> None:
+    await databases.made(postgres_server, SCHEMA, "several_told")
+    closed, port = places.free_port(), postgres_server.port
+    given: dict[str, Any] = {"postgres_host": "127.0.0.1,127.0.0.1", "postgres_port": f"{closed},{port}"}
+    settings = PostgresSettings(**databases.place(postgres_server, SCHEMA, "several_told") | given)
+    refused = settings.model_copy(update={"postgres_password": SecretStr("s3cret")})
+
+    async with database.create_pool(settings, SCHEMA, 1) as pool:
+        assert await pool.fetchval("SELECT 1") == 1
+    with pytest.raises(Unavailable) as told:
+        async with database.create_pool(refused, SCHEMA, 1) as pool:
+            await pool.fetch("SELECT")
+
+    assert not isinstance(told.value, Unfit)  # the host that is closed may come back, and take the password
+    assert set(str(told.value).split("; ")) == {
+        f"Postgres at 127.0.0.1:{closed} cannot be reached (Connection refused): check POSTGRES_HOST and POSTGRES_PORT",
+        f"Postgres at 127.0.0.1:{port} refuses the login: check POSTGRES_USER and POSTGRES_PASSWORD",
+    }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 from legacy_importer.settings import LegacySettings, WorkSettings
-from vapteke_shared.settings import HttpSettings, KafkaSettings, PostgresOwnerSettings, Settings, load
+from vapteke_shared.settings import HttpSettings, KafkaSettings, PostgresOwnerSettings, PostgresSettings, Settings, load
 
 SECRET = "s3cret-v4lue"
 RIGHT = {
@@ -260,3 +260,38 @@ def test_a_word_that_kafka_does_not_know_is_told(environment: Environment, name:
 
     assert line.startswith(f"configuration: {name}: Input should be ")
     assert SECRET not in line
+
+
+POSTGRES = {"POSTGRES_DB": "d", "POSTGRES_USER": "u", "POSTGRES_PASSWORD": SECRET}
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "servers"),
+    [
+        ("db", None, [("db", 5432)]),
+        ("db-1, db-2", None, [("db-1", 5432), ("db-2", 5432)]),
+        ("db-1,db-2", "6000", [("db-1", 6000), ("db-2", 6000)]),
+        ("db-1,db-2", "6000, 6001", [("db-1", 6000), ("db-2", 6001)]),
+        ("::1", "6000", [("::1", 6000)]),
+    ],
+)
+def test_postgres_may_have_several_hosts(
+    environment: Environment, host: str, port: str | None, servers: list[tuple[str, int]]
+) -> None:
+    environment(**POSTGRES, POSTGRES_HOST=host, POSTGRES_PORT=port)
+
+    assert load(PostgresSettings).postgres_servers == servers
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "text"),
+    [
+        ("a,b,c", "1,2", "POSTGRES_PORT: Value error, needs one port, or as many as POSTGRES_HOST has hosts"),
+        ("a", "1,2", "POSTGRES_PORT: Value error, needs one port, or as many as POSTGRES_HOST has hosts"),
+        (",", "1", "POSTGRES_HOST: "),
+    ],
+)
+def test_hosts_and_ports_that_do_not_match_are_named(environment: Environment, host: str, port: str, text: str) -> None:
+    environment(**POSTGRES, POSTGRES_HOST=host, POSTGRES_PORT=port)
+
+    assert text in line_of(PostgresSettings)

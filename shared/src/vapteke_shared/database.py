@@ -68,11 +68,9 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
 
     async def beside(self) -> Session:
         """One more session, which is not the pool's."""
-        session = await postgres.connect(
-            self._settings, command_timeout=self._command_timeout, server_settings=self._names
+        return await postgres.connect(
+            self._settings, setup=self._set(), command_timeout=self._command_timeout, server_settings=self._names
         )
-        await session.execute(self._set())
-        return session
 
     def _set(self) -> str:
         return "".join(f"SET {name} = {value!r};" for name, value in self.session.items())

@@ -31,19 +31,20 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
 
 
 async def connect(
-    settings: PostgresSettings, user: tuple[str, str] | None = None, timeout: float = _CONNECT_SECONDS, **options: Any
+    settings: PostgresSettings, user: tuple[str, str] | None = None, setup: str = "", **options: Any
 ) -> Session:
     """A session with the first host that takes writes; each has half a second before the next is tried beside it.
 
-    `user` is name and password, when it is not the service's own role. Raises Unavailable, also as ReadOnly and Unfit,
-    or PostgresError.
+    `user` is name and password, when it is not the service's own role; `setup` are statements that make the session
+    what it should be, here because a pooler takes few settings at the start. Raises Unavailable, also as ReadOnly and
+    Unfit, or PostgresError.
     """
     waiting, trying, faults = list(settings.postgres_servers), set[asyncio.Task[Session]](), list[BaseException]()
     try:
         while waiting or trying:
             if waiting:
                 place = waiting.pop(0)
-                trying.add(asyncio.create_task(_met(settings, place, user, timeout, options), name=f"connect {place}"))
+                trying.add(asyncio.create_task(_met(settings, place, user, setup, options), name=f"connect {place}"))
             head_start = _HEAD_START_SECONDS if waiting else None
             done, trying = await asyncio.wait(trying, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
             for each in sorted(done, key=lambda task: task.exception() is None):
@@ -77,7 +78,7 @@ async def _met(
     settings: PostgresSettings,
     place: tuple[str, int],
     user: tuple[str, str] | None,
-    timeout: float,
+    setup: str,
     options: Mapping[str, Any],
 ) -> Session:
     name, password = user or (settings.postgres_user, settings.postgres_password.get_secret_value())
@@ -92,10 +93,12 @@ async def _met(
         **options,
     }
     try:
-        async with asyncio.timeout(timeout):
-            session: Session = await asyncpg.connect(**access, timeout=timeout)
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            session: Session = await asyncpg.connect(**access, timeout=_CONNECT_SECONDS)
             try:
                 await _look(session, place, access)
+                if setup:
+                    await session.execute(setup)
             except BaseException:
                 session.terminate()
                 raise

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote
 
@@ -177,13 +178,15 @@ def _stand_in(legacy: Legacy, data: Path, customers: int, seed: int) -> Program:
 
 @asynccontextmanager
 async def external_postgres() -> AsyncIterator[Database]:
-    """The services read the caller's own variables; both share one role."""
-    host, database, owner, password = _variables(
+    """The services read the caller's own variables; both share one role. There may be several hosts."""
+    hosts, database, owner, password = _variables(
         Piece.POSTGRES, "POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_OWNER_USER", "POSTGRES_OWNER_PASSWORD"
     )
     _variables(Piece.POSTGRES, "POSTGRES_USER", "POSTGRES_PASSWORD")
-    port = _port("POSTGRES_PORT", 5432)
-    yield Database(dsn=f"postgresql://{quote(owner)}:{quote(password)}@{host}:{port}/{quote(database)}")
+    names, ports = hosts.split(","), (os.environ.get("POSTGRES_PORT") or "5432").split(",")
+    servers = ",".join(f"{name.strip()}:{port.strip()}" for name, port in zip(names, cycle(ports), strict=False))
+    access = f"{quote(owner)}:{quote(password)}@{servers}/{quote(database)}"
+    yield Database(dsn=f"postgresql://{access}?target_session_attrs=read-write")
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from vapteke_shared.events import (
     RangePublished,
     RangeRequested,
 )
-from vapteke_shared.processes import CutShort, limited
+from vapteke_shared.processes import CutShort, limited, pause
 
 from legacy_importer import legacy, table_check, translate
 from legacy_importer.failures import LegacyError, LegacyUnavailable
@@ -114,11 +114,9 @@ class Importer:
                 await self._pause(1)
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
-        raise Stopping
+        await pause(self._stopping, seconds)
+        if self.stopping:
+            raise Stopping
 
     async def _report(self, event: ImportEvent) -> None:
         await self._published(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))

@@ -59,7 +59,8 @@ class Publisher:
                 max_batch_size=_BATCH_BYTES,
             )
             try:
-                await asyncio.wait_for(kafka.start(producer, self._settings), _ACK_SECONDS)
+                async with asyncio.timeout(_ACK_SECONDS):
+                    await kafka.start(producer, self._settings)
             except (KafkaError, OSError) as error:
                 await kafka.stop_producer(producer)
                 raise PublishFailed(connections.told(error)) from None
