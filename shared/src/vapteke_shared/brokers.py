@@ -13,6 +13,7 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
         security=_security(settings),
         consumer_only=True,  # its producer would want to write, which not every service may
         allow_auto_create_topics=False,
+        metadata_max_age_ms=10_000,  # so soon partitions that were added are read
         apply_types=False,
         logger=None,
         graceful_timeout=20,

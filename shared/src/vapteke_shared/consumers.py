@@ -16,7 +16,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaMessage
 from prometheus_client import Gauge
 
-from vapteke_shared import kafka, logs, offsets
+from vapteke_shared import kafka, logs, offsets, unpacking
 from vapteke_shared.brokers import create_broker
 from vapteke_shared.connections import told
 from vapteke_shared.health import Health
@@ -35,6 +35,7 @@ _MAX_BACKOFF_SECONDS = 10
 _OUTAGE_SECONDS = 1  # between attempts while Postgres is away: whoever waits for rows should not wait for us as well
 _BATCH_SECONDS = 10  # after the stop, for the batch in hand and for leaving the group
 
+unpacking.install()
 log = logs.get(__name__)
 lag = Gauge("vapteke_consumer_lag_records", "Records that wait in a partition", ["topic", "partition"])
 
