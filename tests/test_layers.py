@@ -15,7 +15,7 @@ LAYERS = {
         {"schemas", "customer_query"},
         {"outbox", "outbox_head", "leader"},
         {"customer_events"},
-        {"phone_owners"},
+        {"phone_owners", "republish"},
         {"import_waiting", "import_warnings"},
         {"import_lists"},
         {"imports", "customers", "customer_lists", "legacy_customers"},

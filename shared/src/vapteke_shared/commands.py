@@ -20,8 +20,11 @@ def create(
     settings: type[ServeSettings],
     create_app: Callable[[Any, asyncpg.Pool, Health], FastAPI],
     forget: Callable[[asyncpg.Connection], Awaitable[None]],
+    *,
+    after_reset: str,
 ) -> typer.Typer:
-    """The command line, to which the service adds its own `work`; `forget` is what `offsets reset` does."""
+    """The command line, to which the service adds its own `work`; `forget` is what `offsets reset` does, and
+    `after_reset` what an operator should do next."""
     cli = typer.Typer(no_args_is_help=True, help=help, pretty_exceptions_enable=False)
     offsets = typer.Typer(no_args_is_help=True, help="The places in Kafka that are stored in Postgres.")
     cli.add_typer(offsets, name="offsets")
@@ -59,5 +62,6 @@ def create(
     @offsets.command(help=f"After Kafka was replaced. {forget.__doc__}")
     def reset() -> None:
         asyncio.run(database.once(schema, forget))
+        typer.echo(after_reset)
 
     return cli

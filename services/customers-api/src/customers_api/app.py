@@ -1,13 +1,17 @@
 """The processes of customers-api and its command line."""
 
 import asyncio
+from typing import Annotated
 
 import asyncpg
+import typer
 from fastapi import FastAPI
-from vapteke_shared import commands, database, logs, offsets, processes, rest, topics
+from vapteke_shared import commands, connections, database, logs, offsets, processes, rest, topics
 from vapteke_shared.health import Health
+from vapteke_shared.outages import unless_a_bug
+from vapteke_shared.settings import PostgresSettings, load
 
-from customers_api import api, api_imports, api_lists, imports, legacy_customers, relay
+from customers_api import api, api_imports, api_lists, imports, legacy_customers, relay, republish
 from customers_api.consumer import ImportConsumers
 from customers_api.models import SCHEMA
 from customers_api.relay import Relay
@@ -22,6 +26,9 @@ _TAGS = [
     {"name": "imports", "description": "Loading registered customers from vAptekeSync, one import at a time."},
 ]
 _REPLACED = "Kafka was replaced"
+_AFTER_RESET = (
+    "next: `customers-api events republish` sends every customer's state to the new Kafka; then start an import"
+)
 
 log = logs.get("customers-api")
 
@@ -42,11 +49,39 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
 async def forget_places(connection: asyncpg.Connection) -> None:
     """Start the topics from the beginning, and fail the import that is alive: its events are lost."""
     await offsets.reset(connection)
+    await republish.forget(connection)
     if failed := await imports.fail(connection, _REPLACED):
         log.info("the import that was alive has failed", import_id=str(failed))
 
 
-cli = commands.create(SCHEMA, "Customers and their import.", ServeSettings, create_app, forget_places)
+cli = commands.create(
+    SCHEMA, "Customers and their import.", ServeSettings, create_app, forget_places, after_reset=_AFTER_RESET
+)
+events = typer.Typer(no_args_is_help=True, help="The events that tell others of customers.")
+cli.add_typer(events, name="events")
+
+
+@events.command("republish")
+def republish_customers(
+    rate: Annotated[int, typer.Option(min=1, max=100_000, help="Customers per second, at most.")] = 1000,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Give up a run that has not ended.")] = False,
+) -> None:
+    """Send every customer's present state again, deleted ones too: after a new Kafka. Safe to repeat and to end."""
+    asyncio.run(_republish(rate, from_start))
+
+
+async def _republish(rate: int, from_start: bool) -> None:
+    settings = load(PostgresSettings)
+    logs.configure("ERROR")
+    try:
+        async with database.create_pool(settings, SCHEMA, 1) as pool, pool.acquire() as connection:
+            sent = await republish.Republication(connection, rate, typer.echo).run(from_start)
+    except republish.AlreadyRuns:
+        raise SystemExit("customers are being republished already, by another process") from None
+    except Exception as error:
+        text = connections.told(unless_a_bug(error), "Postgres does not take it")
+        raise SystemExit(f"{text}; the same command goes on where it was") from None
+    typer.echo(f"{sent:,} customers are in the outbox; `customers-api work` sends them")
 
 
 @cli.command()

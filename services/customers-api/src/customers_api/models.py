@@ -259,6 +259,20 @@ class ConsumedOffset(Table, StoredOffset, table=True):
     __tablename__ = "consumed_offsets"
 
 
+class Republication(Table, table=True):
+    """A run of `events republish`: customers up to `upto_id` are sent again, and are sent up to `last_id`."""
+
+    __tablename__ = "republications"
+
+    id: int = Field(sa_column=identity())
+    started_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    finished_at: datetime | None = Field(None, sa_type=INSTANT)
+    upto_id: int = Field(sa_type=BigInteger)
+    last_id: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    sent: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    total: int = Field(sa_type=BigInteger)
+
+
 class Outbox(Table, table=True):
     """Events and tasks that the relay has yet to send, in the order of `id`."""
 

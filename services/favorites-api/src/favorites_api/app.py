@@ -34,7 +34,12 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
     )
 
 
-cli = commands.create(SCHEMA, "Favorites of customers.", ServeSettings, create_app, offsets.reset)
+_AFTER_RESET = (
+    "next, unless it was run since Kafka is new: `customers-api events republish`, which tells of all customers again"
+)
+cli = commands.create(
+    SCHEMA, "Favorites of customers.", ServeSettings, create_app, offsets.reset, after_reset=_AFTER_RESET
+)
 
 
 @cli.command()
