@@ -22,7 +22,9 @@ BUILT_HERE = {name: one for name, one in COMPOSE["services"].items() if one["ima
 
 
 def _command(name: str, service: Service) -> tuple[str, ...]:
-    return tuple(service["command"]) if isinstance(service.get("command"), list) else BY_DEFAULT.get(name, ())
+    """Without its options."""
+    given = service.get("command")
+    return tuple(part for part in given if part[0] != "-") if isinstance(given, list) else BY_DEFAULT.get(name, ())
 
 
 SERVICES = {name: one for name, one in BUILT_HERE.items() if _command(name, one) in PROCESSES}
@@ -94,6 +96,41 @@ def test_the_gateways_network_is_what_the_services_believe_and_holds_nothing_els
     assert on_it == {"gateway", "customers-api", "favorites-api"}
     for name in on_it - {"gateway"}:
         assert SERVICES[name]["environment"]["TRUSTED_PROXIES"] == network["subnet"]
+
+
+REACHED = {"postgres": "POSTGRES_HOST", "kafka": "KAFKA_BOOTSTRAP_SERVERS", "vaptekesync": "VAPTEKESYNC_HOST"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_process_is_on_the_networks_of_what_it_needs_and_on_no_other(name: str) -> None:
+    needed = {
+        net for net, variable in REACHED.items() if variable in variables(PROCESSES[_command(name, SERVICES[name])])
+    }
+
+    assert set(SERVICES[name]["networks"]) - {"gateway", "metrics"} == needed
+
+
+def test_the_gateway_reaches_the_two_rest_services_alone() -> None:
+    reached = {name for name, one in COMPOSE["services"].items() if "gateway" in one["networks"]}
+
+    assert COMPOSE["services"]["gateway"]["networks"] == ["gateway"]
+    assert reached == {"gateway", "customers-api", "favorites-api"}
+
+
+def test_postgres_and_kafka_are_on_networks_of_their_own_that_lead_nowhere() -> None:
+    for name in ("postgres", "kafka"):
+        assert COMPOSE["services"][name]["networks"] == [name]
+        assert COMPOSE["networks"][name] == {"internal": True}
+
+
+def test_each_service_is_a_user_of_kafka_with_a_password_of_its_own() -> None:
+    users = {one["environment"]["KAFKA_SASL_USERNAME"]: one for one in SERVICES.values() if "kafka" in one["networks"]}
+
+    assert sorted(users) == ["customers-api", "favorites-api", "legacy-importer", "topics"]
+    for user, one in users.items():
+        source = f"kafka_{user.replace('-', '_')}_password"
+        assert {"source": source, "target": "kafka_sasl_password"} in one["secrets"]
+        assert source in COMPOSE["services"]["kafka"]["secrets"]
 
 
 @pytest.mark.parametrize("lock", ["deploy/build.lock", *(f"services/{image}/requirements.lock" for image in IMAGES)])

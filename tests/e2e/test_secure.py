@@ -13,10 +13,12 @@ import containers
 import httpx
 import pytest
 import trustme
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
 from favorites_api.models import SCHEMA
 from running_stack import START_SECONDS, RunningStack, running_stack, verdict
 from vapteke_local import people, places, vaptekesync
-from vapteke_shared import database, kafka
+from vapteke_shared import database, kafka, topics
 from vapteke_shared.connections import Unfit
 from vapteke_shared.settings import KafkaSettings, PostgresSettings
 
@@ -234,3 +236,28 @@ async def test_a_service_is_not_ready_and_says_what_to_check(stack: RunningStack
         ),
         importer.until_not_ready({"kafka": importer.text("Kafka", no_kafka)}),
     )
+
+
+@pytest.mark.parametrize(
+    ("user", "topic"),
+    [
+        ("favorites-api", topics.CUSTOMERS.name),
+        ("favorites-api", topics.LEGACY_CUSTOMERS.name),
+        ("customers-api", topics.LEGACY_CUSTOMERS.name),
+        ("customers-api", topics.IMPORT_PROGRESS.name),
+        ("legacy-importer", topics.CUSTOMERS.name),
+        ("legacy-importer", topics.IMPORT_TASKS.name),
+    ],
+)
+async def test_a_services_user_cannot_write_what_is_not_its_business(
+    stack: RunningStack, user: str, topic: str
+) -> None:
+    variables = stack["variables"][user]
+    settings = KafkaSettings(**{name.lower(): value for name, value in variables.items() if name.startswith("KAFKA")})
+    producer = AIOKafkaProducer(**kafka.client_options(settings))
+    await producer.start()
+
+    with pytest.raises(TopicAuthorizationFailedError):
+        await producer.send_and_wait(topic, b"forged", partition=0)
+
+    await producer.stop()

@@ -1,13 +1,15 @@
 """The topics, declared in one place, and the command that creates them: `vapteke-topics`."""
 
+import argparse
 import asyncio
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import Field
 
-from vapteke_shared import connections, events, kafka, logs
+from vapteke_shared import acls, connections, events, kafka, logs
 from vapteke_shared.events import Event
 from vapteke_shared.settings import KafkaSettings, load
 
@@ -120,12 +122,41 @@ async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replicas: int
             raise error(f"topic {name}")
 
 
+async def create_acls(settings: TopicsSettings, principals: Mapping[str, str]) -> int:
+    """Let each user do what its service needs; returns how many ACLs that takes. Raises Unavailable or KafkaError."""
+    async with kafka.admin(settings) as admin:
+        return await acls.create(admin, ALL, principals)
+
+
 def main() -> None:
     """Create the topics, waiting for Kafka up to a minute."""
+    given = _arguments()
     settings = load(TopicsSettings)
     logs.configure(settings.log_level)
+    log = logs.get("vapteke-topics")
     try:
+        if given.acls:  # before the topics: who sees them begins to work
+            count = asyncio.run(kafka.patiently(lambda: create_acls(settings, given.principals), seconds=60))
+            log.info("acls are there", count=count)
         created = asyncio.run(kafka.patiently(lambda: create(settings), seconds=60))
     except (KafkaError, OSError) as error:
         raise SystemExit(f"vapteke-topics: {connections.told(error)}") from None
-    logs.get("vapteke-topics").info("topics are there", created=created)
+    log.info("topics are there", created=created)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Create the topics that are missing; safe to repeat.")
+    parser.add_argument("--acls", action="store_true", help="and what each user may do: the table in docs/kafka.md")
+    parser.add_argument(
+        "--principal",
+        action="append",
+        default=[],
+        metavar="USER=PRINCIPAL",
+        help=f"Kafka's name of a user: {', '.join(acls.USERS)}; default: User:USER",
+    )
+    given = parser.parse_args()
+    pairs = [text.partition("=") for text in given.principal]
+    if unknown := [user for user, _, principal in pairs if user not in acls.USERS or not principal]:
+        parser.error(f"--principal {unknown[0]}: not USER=PRINCIPAL of {', '.join(acls.USERS)}")
+    given.principals = {user: f"User:{user}" for user in acls.USERS} | {user: name for user, _, name in pairs}
+    return given

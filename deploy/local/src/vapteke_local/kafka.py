@@ -6,7 +6,7 @@ import os
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,21 +34,32 @@ _JVM = (
 
 @dataclass(frozen=True, kw_only=True)
 class Security:
-    """SASL_SSL for clients and among the brokers; the one user is made when the folder is."""
+    """SASL_SSL for clients and among the brokers, and nobody may do what no ACL allows, but `user`, who may do all.
+
+    The users are made when the folder is.
+    """
 
     certificates: Certificates
     user: str
     password: str
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Users who may do what ACLs allow them, and their passwords."""
+
+    @property
+    def passwords(self) -> Mapping[str, str]:
+        return {self.user: self.password, **self.others}
 
     @property
     def env(self) -> Mapping[str, str]:
         return {
             "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
             "KAFKA_SASL_MECHANISM": _MECHANISM,
-            "KAFKA_SASL_USERNAME": self.user,
-            "KAFKA_SASL_PASSWORD": self.password,
+            **self.login(self.user),
             "KAFKA_SSL_CAFILE": str(self.certificates.authority),
         }
+
+    def login(self, user: str) -> Mapping[str, str]:
+        return {"KAFKA_SASL_USERNAME": user, "KAFKA_SASL_PASSWORD": self.passwords[user]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +171,11 @@ async def _prepare(broker: _Broker, cluster: list[_Broker], cluster_id: str, jar
 def _users(security: Security | None) -> list[str]:
     if security is None:
         return []
-    return ["--add-scram", f"{_MECHANISM}=[name={security.user},password={security.password}]"]
+    return [
+        part
+        for user, password in security.passwords.items()
+        for part in ("--add-scram", f"{_MECHANISM}=[name={user},password={password}]")
+    ]
 
 
 def _program(broker: _Broker, jars: list[Path]) -> Program:
@@ -203,6 +218,9 @@ def _secured(broker: _Broker, security: Security) -> dict[str, object]:
     module = "org.apache.kafka.common.security.scram.ScramLoginModule"
     login = f'{module} required username="{security.user}" password="{security.password}";'
     return {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        # the controllers speak among themselves without a login, on ports of their own
+        "super.users": f"User:{security.user};User:ANONYMOUS",
         "sasl.enabled.mechanisms": _MECHANISM,
         "sasl.mechanism.inter.broker.protocol": _MECHANISM,
         f"listener.name.sasl_ssl.{_MECHANISM.lower()}.sasl.jaas.config": login,

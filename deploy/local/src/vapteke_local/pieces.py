@@ -11,6 +11,8 @@ from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote
 
+from vapteke_shared import acls
+
 from vapteke_local import kafka, places, postgres, processes
 from vapteke_local.certificates import Certificates
 from vapteke_local.kafka import Security
@@ -51,6 +53,8 @@ class Database:
 class Brokers:
     bootstrap: list[str]
     env: Env = field(default_factory=dict)
+    users: Mapping[str, Env] = field(default_factory=dict)
+    """By service: its own user, where there are some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,18 +129,22 @@ async def own_kafka(
     data: Path, brokers: int, certificates: Certificates | None, changed: Changed, say: Say
 ) -> AsyncIterator[Brokers]:
     say("starting Apache Kafka")
-    folder = data / ("kafka-tls" if certificates else "kafka")
+    folder = data / ("kafka-users" if certificates else "kafka")
     security = _security(data, certificates) if certificates else None
     serving = kafka.serve(folder, brokers=brokers, security=security, logs=data / "logs", changed=changed, say=say)
     async with serving as server:
         yield Brokers(
             bootstrap=server.bootstrap,
             env={**server.env, "KAFKA_REPLICATION_FACTOR": str(min(brokers, 3))},
+            users={user: security.login(user) for user in security.others} if security else {},
         )
 
 
 def _security(data: Path, certificates: Certificates) -> Security:
-    return Security(certificates=certificates, user="vapteke", password=places.kept_secret(data, "kafka"))
+    others = {user: places.kept_secret(data, f"kafka {user}") for user in acls.USERS}
+    return Security(
+        certificates=certificates, user="vapteke", password=places.kept_secret(data, "kafka"), others=others
+    )
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,12 @@ class Surroundings:
     common: Mapping[str, str]
     database: Database
     data: Path
+    users: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By service: who it is to Kafka, where that matters."""
+
+    def own(self, service: str) -> Mapping[str, str]:
+        """Who the service is to Postgres and Kafka."""
+        return {**self.database.app.get(service, {}), **self.users.get(service, {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +51,15 @@ def commands(around: Surroundings) -> list[Program]:
         _program(around, f"{name} migrate", name, "migrate", env=around.database.owner.get(name))
         for name in SERVICES_WITH_A_SCHEMA
     ]
-    return [_program(around, "vapteke-topics", "vapteke-topics"), *migrations]
+    acls = ["--acls"] if around.users else []
+    return [_program(around, "vapteke-topics", "vapteke-topics", *acls), *migrations]
 
 
 def variables(around: Surroundings) -> dict[str, Mapping[str, str]]:
     """By service: what `migrate` and its other processes are started with."""
     database = around.database
     return {
-        name: {**around.common, **database.app.get(name, {}), **database.owner.get(name, {})}
+        name: {**around.common, **around.own(name), **database.owner.get(name, {})}
         for name in (*SERVICES_WITH_A_SCHEMA, "legacy-importer")
     }
 
@@ -81,12 +88,11 @@ def _worker(around: Surroundings, service: str, name: str) -> Service:
 def _program(
     around: Surroundings, name: str, script: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> Program:
-    own = around.database.app.get(script, {})
     return Program(
         name=name,
         command=[Path(sys.executable).parent / script, *arguments],
         log=around.data / "logs" / f"{name.replace(' ', '-')}.log",
-        env={**os.environ, **around.common, **own, **(env or {})},
+        env={**os.environ, **around.common, **around.own(script), **(env or {})},
         grace_seconds=25,
     )
 

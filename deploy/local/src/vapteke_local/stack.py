@@ -134,7 +134,7 @@ def _truth(options: Options) -> dict[str, int] | None:
 
 def _surroundings(database: Database, brokers: Brokers, legacy: Legacy, secret_key: str, data: Path) -> Surroundings:
     common = {**database.env, **brokers.env, **legacy.env, "SECRET_KEY": secret_key}
-    return Surroundings(common=common, database=database, data=data)
+    return Surroundings(common=common, database=database, data=data, users=brokers.users)
 
 
 async def _start_services(
