@@ -2,13 +2,11 @@
 
 import asyncio
 
-import pytest
 from running_stack import running_stack
 from vapteke_local import vaptekesync
 from vapteke_local.postgres import Postgres
 
 
-@pytest.mark.timeout(900)
 async def test_that_never_ends(postgres_server: Postgres) -> None:
     async with vaptekesync.serve([]) as legacy, running_stack(legacy):
         await asyncio.Event().wait()
