@@ -23,12 +23,15 @@ class Watched(BatchConsumer):
 
     def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, topic: str) -> None:
         self.health, self.checks, self.postgres_is_away = Health(), 0, False
+        self.going_on = asyncio.Event()
+        self.going_on.set()
         names: dict[str, Any] = {"topic": topic, "group": topic, "reset_command": ""}
         super().__init__(settings, pool, self.health, apply=self.apply, max_records=10, **names)
 
     async def apply(self, records: Records, cluster: Cluster, reached: MutableMapping[Partition, int]) -> None:
         if self.postgres_is_away:
-            raise OSError
+            raise ConnectionError
+        await self.going_on.wait()
         async with (
             self._pool.acquire() as connection,
             offsets.stored_with(connection, records, cluster, reached),
@@ -77,7 +80,18 @@ async def test_who_fetches_nothing_is_stuck_and_who_waits_for_postgres_is_not(
     await consumer.checked()
     told.append(dict(consumer.health.dead_ends))
 
+    consumer.attempt_seconds = 0.5
+    consumer.going_on.clear()
+    await producer.send_and_wait(topic, b"hangs")
+    await consumer.checked(10)
+    told.append(dict(consumer.health.dead_ends))
+
+    consumer.going_on.set()
+    await consumer.checked()
+    told.append(dict(consumer.health.dead_ends))
+
     stopping.set()
     await asyncio.wait_for(running, 120)
     await producer.stop()
-    assert told == [{}, {topic: f"records wait and are not fetched: {topic}/0"}, {}]
+    zombie, hanging = {topic: f"records wait and are not fetched: {topic}/0"}, {f"{topic}: batches": "the loop hangs"}
+    assert told == [{}, zombie, {}, hanging, {}]

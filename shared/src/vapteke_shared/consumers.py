@@ -5,6 +5,7 @@ data by itself; whatever it raises is an outage: the batch waits here and is tri
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -124,8 +125,11 @@ class Consumer:
 class BatchConsumer(Consumer):
     """Consumes one topic in batches; `run` beside the others of the process.
 
-    Safe to repeat: a batch that was applied before is recognised by the stored offsets.
+    Safe to repeat: a batch that was applied before is recognised by the stored offsets. An attempt that has not ended
+    after `attempt_seconds` hangs: each of its statements has a minute at most.
     """
+
+    attempt_seconds = 900.0
 
     def __init__(
         self,
@@ -210,12 +214,14 @@ class BatchConsumer(Consumer):
         try:
             await self._handle_patiently(records, self._reading.take(records))
         finally:  # one that is cancelled has nothing in hand: what waits then is not fetched
+            self._health.expect(self._batches, None)
             self._reading.let_go()
             self._in_hand = False
 
     async def _handle_patiently(self, records: Records, missing: Mapping[Partition, int]) -> None:
         seconds, most_seconds = 0.25, _MAX_BACKOFF_SECONDS
         while not self._stopping.is_set():
+            self._health.expect(self._batches, time.monotonic() + self.attempt_seconds)
             try:
                 if self._refused is None:
                     await self._done_or_sought(records, missing)
