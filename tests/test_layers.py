@@ -17,7 +17,7 @@ LAYERS = {
         {"customer_events"},
         {"phone_owners", "republish"},
         {"import_waiting", "import_warnings"},
-        {"import_lists"},
+        {"import_lists", "import_warnings"},
         {"imports", "customers", "customer_lists", "legacy_customers"},
         {"api", "api_lists", "api_imports", "consumer", "relay", "sweeper"},
         {"app"},
