@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -73,6 +73,7 @@ class Reader(BatchConsumer):
 
     def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, topic: str, part: int) -> None:
         self.health, self.read, self.part, self._db = Health(topic), set[bytes](), part, pool
+        self.checks = 0
         options: dict[str, Any] = {"reset_command": "service offsets reset", "max_records": 1000}
         super().__init__(settings, pool, self.health, topic, f"{topic}.readers", self.apply, **options)
 
@@ -84,6 +85,18 @@ class Reader(BatchConsumer):
                 offsets.stored_with(connection, part, cluster, reached) as is_new,
             ):
                 self.read |= {record.value for record in part if is_new(record)}
+
+    async def _check(self) -> None:
+        await super()._check()
+        self.checks += 1
+
+    async def between_checks(self) -> None:
+        """A check that is cut off while it connects leaves a connection of aiokafka's open."""
+        before = self.checks
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while self.checks == before:
+                    await asyncio.sleep(0.01)
 
     async def has_read(self, wanted: set[bytes]) -> None:
         async with asyncio.timeout(60):
@@ -104,5 +117,6 @@ async def reading(settings: WorkSettings, pool: asyncpg.Pool, topic: str, part: 
     try:
         yield reader
     finally:
+        await reader.between_checks()
         stopping.set()
         await asyncio.wait_for(running, 30)
