@@ -461,3 +461,11 @@ async def test_a_silent_server_with_tls_is_told_by_the_deadline(
 
     assert "did not answer within 3 s" in said
     assert time.monotonic() - started < 2 * settings.mssql_timeout  # one deadline, not one for each question
+
+
+def test_the_event_loop_of_the_processes_connects_too(serve: Serve, settings_for: SettingsFor) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    with serve() as server:
+        uvloop.run(connect(settings_for(server)))
+
+        assert server.stats.logins_received == 1

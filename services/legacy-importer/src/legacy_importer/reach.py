@@ -3,11 +3,11 @@
 import asyncio
 import errno
 import socket
+from typing import Any
 
 from legacy_importer.failures import LegacyError, LegacyUnavailable, LegacyUnfit, address, no_answer
 from legacy_importer.settings import LegacySettings
 
-_NEXT_ADDRESS_SECONDS = 0.25
 _known: set[str] = set()
 """Host names that this process has found once: one that is not found later is an outage of the name service."""
 
@@ -17,9 +17,7 @@ async def port(settings: LegacySettings) -> None:
     host = settings.vaptekesync_host.removeprefix("tcp:").partition("\\")[0]
     try:
         async with asyncio.timeout(settings.mssql_timeout):
-            _, writer = await asyncio.open_connection(
-                host, settings.vaptekesync_port, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS
-            )
+            await _any_address(host, settings.vaptekesync_port)
     except TimeoutError:
         raise no_answer(settings) from None
     except socket.gaierror as error:
@@ -27,7 +25,29 @@ async def port(settings: LegacySettings) -> None:
     except OSError as error:
         raise LegacyUnavailable(f"{address(settings)} {_said(error)}") from None
     _known.add(settings.vaptekesync_host)
-    writer.close()
+
+
+async def _any_address(host: str, port: int) -> None:
+    """All at once: of a cluster's addresses one alone may answer. Raises OSError of the last one."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    attempts = [asyncio.create_task(_connect(family, address)) for family, _, _, _, address in found]
+    try:
+        for number, attempt in enumerate(asyncio.as_completed(attempts), 1):
+            try:
+                return await attempt
+            except OSError:
+                if number == len(attempts):
+                    raise
+    finally:
+        for task in attempts:
+            task.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+
+
+async def _connect(family: int, address: Any) -> None:
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, address)
 
 
 def _not_found(settings: LegacySettings, error: socket.gaierror) -> LegacyError:
@@ -37,9 +57,7 @@ def _not_found(settings: LegacySettings, error: socket.gaierror) -> LegacyError:
 
 
 def _said(error: OSError) -> str:
-    """Several addresses make an error without a number."""
-    refused, text = errno.ECONNREFUSED, str(error)
-    if error.errno == refused or f"[Errno {refused}]" in text:
+    if error.errno == errno.ECONNREFUSED:
         return "refused the connection: nothing listens there, check VAPTEKESYNC_PORT and that SQL Server runs"
     name = errno.errorcode.get(error.errno or 0, "unknown")
     return f"cannot be reached ({name}): check VAPTEKESYNC_HOST, the network and the firewalls between"
