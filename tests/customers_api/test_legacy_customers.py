@@ -1,9 +1,11 @@
 """The rules of applying legacy customers, on real Postgres."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from unicodedata import normalize
 from uuid import UUID
 
 import asyncpg
+import pytest
 from customers_api import customers
 from customers_api.consumer import ImportConsumers
 from legacy_events import CLUSTER, READ_AT, Attempt, counts, end_import, people_of, records, start_import
@@ -272,3 +274,212 @@ async def test_each_field_that_the_api_wrote_stays_unless_the_legacy_side_change
     assert {name: {field: person[field] for field in ours} for name, person in found.items()} == {
         name: {**ours, name: now[name]} for name in phones
     }
+
+
+async def as_the_old_rules_left_it(pool: asyncpg.Pool) -> None:
+    """Mirrored before hand-outs had numbers."""
+    await pool.execute("UPDATE legacy_customers SET number = NULL")
+
+
+async def test_a_change_is_taken_though_the_clock_of_vaptekesync_was_a_day_ahead(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    ahead = Attempt(running, read_at=READ_AT + timedelta(days=1))
+    await deliver(consumers, pool, ahead.read(7, PHONE, lastname="Старый"))
+    await end_import(pool)
+    right = Attempt(await start_import(pool), read_at=READ_AT)
+
+    await deliver(consumers, pool, right.read(7, OTHER, lastname="Новый"))
+
+    assert (await people_of(pool))[7][:3] == (OTHER, None, "Новый")
+    assert (await counts(pool))["updated"] == 1
+
+
+async def test_any_numbered_reading_is_later_than_a_mirror_without_a_number(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running, read_at=LATER).read(7, PHONE))
+    await as_the_old_rules_left_it(pool)
+    await end_import(pool)
+    next_one = Attempt(await start_import(pool), read_at=EARLIER)
+
+    await deliver(consumers, pool, next_one.read(7, OTHER))
+
+    assert (await people_of(pool))[7][0] == OTHER
+
+
+async def test_an_older_reading_that_comes_after_an_unchanged_one_is_not_applied(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, lastname="Новый"))
+    second = await again(pool)
+    lost = Attempt(second.import_id, read_at=second.read_at - timedelta(seconds=9))
+    await deliver(consumers, pool, second.read(7, PHONE, lastname="Новый"))
+
+    await deliver(consumers, pool, lost.read(7, OTHER, lastname="Между"))
+
+    assert await people_of(pool) == {7: (PHONE, None, "Новый", None, None, 1)}
+    assert await counts(pool) == {"unchanged": 2}
+
+
+FUTURE = datetime(2099, 1, 1, tzinfo=UTC)
+
+
+async def last_auths(pool: asyncpg.Pool) -> tuple[datetime | None, datetime | None]:
+    """The mirror's and the customer's."""
+    row = await pool.fetchrow(
+        "SELECT m.last_auth_at, c.last_auth_at FROM legacy_customers m JOIN customers c ON c.id = m.customer_id"
+    )
+    return tuple(row)
+
+
+async def test_a_last_sign_in_in_the_future_gives_way_to_its_correction(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE))
+    await pool.execute("UPDATE legacy_customers SET last_auth_at = $1", FUTURE)
+    await pool.execute("UPDATE customers SET last_auth_at = $1", FUTURE)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, last_auth_at=LATER))
+
+    assert await last_auths(pool) == (LATER, LATER)
+
+
+async def test_a_last_sign_in_in_the_future_goes_when_it_is_unusable(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE))
+    await pool.execute("UPDATE legacy_customers SET last_auth_at = $1", FUTURE)
+    await pool.execute("UPDATE customers SET last_auth_at = $1", FUTURE)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, unusable={"last_auth_at": "in_the_future"}))
+
+    assert await last_auths(pool) == (None, None)
+
+
+async def test_a_customers_last_sign_in_in_the_future_goes_though_its_row_is_unchanged(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, last_auth_at=EARLIER))
+    await pool.execute("UPDATE customers SET last_auth_at = $1", FUTURE)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, last_auth_at=EARLIER))
+
+    assert await last_auths(pool) == (EARLIER, EARLIER)
+    assert (await counts(pool))["updated"] == 1
+
+
+async def test_on_the_first_link_the_last_sign_in_is_the_later_of_both(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    rows = {7: (EARLIER, LATER), 8: (LATER, EARLIER), 9: (FUTURE, EARLIER), 10: (EARLIER, FUTURE), 11: (None, LATER)}
+    async with pool.acquire() as connection:
+        for key, (ours, _) in rows.items():
+            await customers.create(connection, f"7902516{key:04}", {"last_auth_at": ours})
+
+    await deliver(
+        consumers,
+        pool,
+        *(Attempt(running).read(key, f"7902516{key:04}", last_auth_at=theirs) for key, (_, theirs) in rows.items()),
+    )
+
+    linked = await pool.fetch(
+        "SELECT legacy_id, c.last_auth_at FROM legacy_customers m JOIN customers c ON c.id = m.customer_id"
+    )
+    assert dict(linked) == {7: LATER, 8: LATER, 9: EARLIER, 10: EARLIER, 11: LATER}
+
+
+NO_BIRTHDAY = date(1900, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "healed"), [(NO_BIRTHDAY, None), (date(1980, 5, 6), date(1980, 5, 6))], ids=["copied", "from_the_api"]
+)
+async def test_a_birthday_of_1900_goes_when_it_is_unusable_but_not_what_the_api_wrote_since(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, ours: date, healed: date | None
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, birthday=NO_BIRTHDAY))
+    await pool.execute("UPDATE customers SET birthday = $1", ours)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, unusable={"birthday": "not_a_birthday"}))
+
+    assert await pool.fetchval("SELECT birthday FROM legacy_customers") is None
+    assert await pool.fetchval("SELECT birthday FROM customers") == healed
+
+
+@pytest.mark.parametrize(("api", "healed"), [(None, "Андрей"), ("Анна", "Анна")])
+async def test_a_text_that_is_not_nfc_is_mended_but_not_what_the_api_wrote_since(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, api: str | None, healed: str
+) -> None:
+    decomposed = normalize("NFD", "Андрей")
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, firstname=decomposed, lastname=decomposed))
+    if api:
+        async with pool.acquire() as connection:
+            await customers.update(connection, 1, {"firstname": api, "lastname": api})
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, firstname="Андрей", lastname="Андрей"))
+
+    assert (await people_of(pool))[7][1:3] == (healed, healed)
+    assert await pool.fetchval("SELECT lastname FROM legacy_customers") == "Андрей"
+
+
+WRONG = "234562234567"  # what the rules of old made of two numbers in one text
+
+
+async def test_a_phone_that_is_read_as_another_number_now_moves(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, WRONG))
+    await as_the_old_rules_left_it(pool)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE))
+
+    assert await people_of(pool) == {7: (PHONE, None, None, None, None, 2)}
+
+
+async def test_a_number_that_only_the_rules_of_old_saw_in_a_text_goes_when_its_row_is_rejected(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, WRONG, lastname="Иванов"), Attempt(running).read(8, WRONG))
+    await as_the_old_rules_left_it(pool)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.rejected(8, "several_numbers"), second.rejected(7, "several_numbers"))
+
+    people = await people_of(pool)
+    assert [people[key][0] for key in (7, 8)] == [None, None]
+    assert people[7][2] == "Иванов"
+    assert await counts(pool) == {"rejected": 2}
+
+
+async def test_a_number_that_todays_rule_does_not_take_goes_when_its_row_is_rejected(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE), Attempt(running).read(8, OTHER))
+    await pool.execute("UPDATE phones SET number = '495555000612' WHERE digits = $1", PHONE)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.rejected(7, "too_long"), second.rejected(8, "too_long"))
+
+    people = await people_of(pool)
+    assert [people[key][0] for key in (7, 8)] == [None, OTHER]
+
+
+async def test_a_wrong_number_of_old_that_the_api_gave_stays_the_apis(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, WRONG))
+    await as_the_old_rules_left_it(pool)
+    async with pool.acquire() as connection:
+        await customers.change_phone(connection, 1, OTHER)
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.rejected(7, "several_numbers"))
+
+    assert (await people_of(pool))[7][0] == OTHER

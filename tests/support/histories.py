@@ -1,7 +1,8 @@
 """A history of legacy changes, API calls and imports, drawn from a seed and done to the database and to the model.
 
 An import's events are delivered as Kafka may deliver them: over partitions, in batches of any size, some twice, some
-from an attempt that was broken off; two consumers share the partitions, at the same time.
+from an attempt that was broken off, some late from an import that has ended, some forged; two consumers share the
+partitions, at the same time. vAptekeSync's clock jumps. Some values are such as older rules let in.
 """
 
 import asyncio
@@ -11,16 +12,18 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from unicodedata import normalize
+from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 from customers_api import customers, sweeper
 from customers_api.consumer import ImportConsumers
 from customers_api.customers import CustomerNotFound, PhoneTaken
 from legacy_events import CLUSTER, Attempt, record, start_import
-from rules import FIELDS, Mirror, Model, Person, Reading, Row, Taken, Unknown
+from rules import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared import topics
 from vapteke_shared.events import Event, LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.health import Health
@@ -30,14 +33,15 @@ PARTITIONS = 8
 PHONES = [f"7902516{number:04}" for number in range(24)]
 LEGACY_IDS = range(1, 31)
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
+JUMPS = [timedelta(seconds=1)] * 8 + [timedelta(days=1, seconds=1), timedelta(days=-1), timedelta(days=-400)]
 _VALUES: dict[str, list[Any]] = {
-    "firstname": [None, "Анна", "Виктор", "Олег"],
-    "lastname": [None, "Иванов", "Ким"],
+    "firstname": [None, "Анна", "Виктор", "Андрей", normalize("NFD", "Андрей")],
+    "lastname": [None, "Иванов", "Ким", "Цой", normalize("NFD", "Цой")],
     "email": [None, "a@example.com", "b@example.com"],
-    "birthday": [None, DAY.date()],
+    "birthday": [None, DAY.date(), NO_BIRTHDAY],
     "gender": [None, "M", "F"],
     "city_id": [None, 0, 7],
-    "last_auth_at": [None, DAY + timedelta(days=9), DAY + timedelta(days=19)],
+    "last_auth_at": [None, DAY + timedelta(days=9), DAY + timedelta(days=19), FUTURE],
 }
 
 
@@ -45,6 +49,7 @@ class History:
     def __init__(self, pool: asyncpg.Pool, consumers: Sequence[ImportConsumers], seed: int) -> None:
         self._pool, self._consumers, self._draw = pool, consumers, random.Random(seed)
         self.model, self.table = Model(), dict[int, Row]()
+        self._ended: Attempt | None = None
         self._offsets, self._progress, self._clock = [0] * PARTITIONS, 0, DAY + timedelta(days=365)
 
     async def step(self) -> str:
@@ -72,9 +77,11 @@ class History:
     def _changed(self, row: Row, name: str) -> Row:
         draw = self._draw
         if name == "phone":
-            return replace(row, phone=draw.choice([*PHONES, None]))
+            return replace(row, phone=draw.choice([*PHONES, None]), reason=draw.choice(["missing", "several_numbers"]))
         if name == "last_auth_at":
-            return replace(row, last_auth_at=draw.choice([None, DAY + timedelta(days=draw.randrange(30))]))
+            return replace(
+                row, last_auth_at=draw.choice([None, FUTURE, *[DAY + timedelta(days=draw.randrange(30))] * 4])
+            )
         if draw.random() < 0.2:
             return replace(row, fields={**row.fields, name: None}, unusable=row.unusable | {name})
         return replace(row, fields={**row.fields, name: draw.choice(_VALUES[name])}, unusable=row.unusable - {name})
@@ -87,6 +94,11 @@ class History:
         rows = [self.table[legacy_id] for legacy_id in ids]
         for legacy_id, row, before in zip(ids, rows, [rows[-1], *rows], strict=False):
             self.table[legacy_id] = replace(row, phone=before.phone)
+
+    async def _numbers_forgotten(self) -> None:
+        """All that is mirrored was written before hand-outs had numbers."""
+        await self._pool.execute("UPDATE legacy_customers SET number = NULL")
+        self.model.mirrors = {key: replace(mirror, read_in=0) for key, mirror in self.model.mirrors.items()}
 
     async def _legacy_removal(self) -> None:
         if self.table:
@@ -156,22 +168,33 @@ class History:
         await self.imported(readings)
 
     def reading(self) -> Reading:
-        self._clock += timedelta(seconds=1)
+        self._clock += self._draw.choice(JUMPS)
         return Reading(dict(self.table), self._clock)
 
     async def imported(self, readings: Sequence[Reading]) -> None:
-        won, queues = self.published(await start_import(self._pool), readings)
+        won, queues = await self.published(await start_import(self._pool), readings)
         await self.deliver(queues)
         belongs = dict(await self._pool.fetch("SELECT legacy_id, customer_id FROM legacy_customers"))
         classes = self.model.apply(readings, belongs)
         assert await self.verdict(won, classes.total()) == ("completed", dict(classes))
+        [winner] = (reading for reading in readings if reading.won)
+        assert await self._conflicts(won.import_id) == self.model.conflicts(winner)
 
-    def published(self, import_id: UUID, readings: Sequence[Reading]) -> tuple[Attempt, Queues]:
+    async def _conflicts(self, import_id: UUID) -> set[int]:
+        rows = await self._pool.fetch(
+            "SELECT legacy_id FROM import_rejections WHERE import_id = $1 AND kind = 'phone_conflict'", import_id
+        )
+        return {row["legacy_id"] for row in rows}
+
+    async def published(self, import_id: UUID, readings: Sequence[Reading]) -> tuple[Attempt, Queues]:
         queues: Queues = [[] for _ in range(PARTITIONS)]
-        attempts = {reading.at: Attempt(import_id, read_at=reading.at) for reading in readings}
+        number = await self._pool.fetchval("SELECT number FROM import_chunks WHERE import_id = $1", import_id)
+        number = self._draw.choice([number, number, None])  # None: an importer of the release before
+        attempts = {reading.at: Attempt(import_id, read_at=reading.at, number=number) for reading in readings}
         for reading in readings:
             self._publish(attempts[reading.at], reading.rows, queues)
         [won] = (attempts[reading.at] for reading in readings if reading.won)
+        self._ended = won
         return won, queues
 
     def _publish(self, attempt: Attempt, rows: Mapping[int, Row], queues: Queues) -> None:
@@ -179,7 +202,22 @@ class History:
             partition = legacy_id % PARTITIONS
             if self._draw.random() < 0.02:  # rubbish between the import's own
                 self._append(queues, partition, self._draw.choice([b"{", None, b"\x00\xff"]))
+            if self._draw.random() < 0.05:
+                self._append(queues, partition, self._forged(attempt, legacy_id))
             self._append(queues, partition, _event(attempt, legacy_id, rows[legacy_id]))
+
+    def _forged(self, attempt: Attempt, legacy_id: int) -> Event:
+        """What nobody was asked for, with a clock that would beat them all; or the late event of an ended import."""
+        event = attempt.read(legacy_id, "79990000000", lastname="Никто", read_at=datetime(9998, 1, 1, tzinfo=UTC))
+        late = self._ended.import_id if self._ended else uuid4()
+        changes: list[dict[str, Any]] = [
+            {"import_id": uuid4()},
+            {"import_id": late},
+            {"number": 2**62},
+            {"chunk": 1},
+            {"legacy_id": 10**9 + legacy_id},
+        ]
+        return msgspec.structs.replace(event, **self._draw.choice(changes))
 
     def _append(self, queues: list[list[ConsumerRecord]], partition: int, event: Event | bytes | None) -> None:
         queues[partition].append(record(event, self._offsets[partition], partition))
@@ -226,6 +264,7 @@ WEIGHTS = {
     "legacy_change": 40,
     "legacy_ring": 4,
     "legacy_removal": 2,
+    "numbers_forgotten": 2,
     "create": 6,
     "update": 10,
     "change_phone": 10,
@@ -237,7 +276,7 @@ WEIGHTS = {
 
 def _event(attempt: Attempt, legacy_id: int, row: Row) -> LegacyCustomerRead | LegacyCustomerRejected:
     if row.phone is None:
-        return attempt.rejected(legacy_id)
+        return attempt.rejected(legacy_id, row.reason)
     unusable = dict.fromkeys(row.unusable, "too_long") or None
     return attempt.read(legacy_id, row.phone, last_auth_at=row.last_auth_at, unusable=unusable, **row.fields)
 
@@ -268,5 +307,5 @@ SELECT c.*, p.digits AS phone, f.name AS firstname
 FROM customers c LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f ON f.id = c.firstname_id ORDER BY c.id
 """
 _MIRRORS = """
-SELECT m.*, p.digits AS phone FROM legacy_customers m JOIN phones p ON p.id = m.phone_id ORDER BY legacy_id
+SELECT m.*, p.digits AS phone FROM legacy_customers m LEFT JOIN phones p ON p.id = m.phone_id ORDER BY legacy_id
 """

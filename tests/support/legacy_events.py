@@ -39,14 +39,16 @@ async def cancel(pool: asyncpg.Pool, import_id: UUID) -> None:
 class Attempt:
     """Makes the events of one attempt at a range."""
 
-    def __init__(self, import_id: UUID, chunk: int = 0, read_at: datetime = READ_AT) -> None:
+    def __init__(self, import_id: UUID, chunk: int = 0, read_at: datetime = READ_AT, number: int | None = None) -> None:
         self.import_id, self.chunk, self.read_at, self.id = import_id, chunk, read_at, uuid4()
+        self.number = number
 
     def read(self, legacy_id: int, phone: str, **fields: object) -> LegacyCustomerRead:
         event = LegacyCustomerRead(
             import_id=self.import_id,
             chunk=self.chunk,
             attempt=self.id,
+            number=self.number,
             legacy_id=legacy_id,
             read_at=self.read_at,
             phone=phone,
@@ -58,6 +60,7 @@ class Attempt:
             import_id=self.import_id,
             chunk=self.chunk,
             attempt=self.id,
+            number=self.number,
             legacy_id=legacy_id,
             read_at=self.read_at,
             reasons={"phone": reason},
@@ -68,6 +71,7 @@ class Attempt:
             import_id=self.import_id,
             chunk=self.chunk,
             attempt=self.id,
+            number=self.number,
             event_count=count,
             last_offsets=last_offsets,
         )

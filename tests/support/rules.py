@@ -7,10 +7,17 @@ to come to the same.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
+from unicodedata import normalize
 
 FIELDS = ("firstname", "lastname", "email", "birthday", "gender", "city_id")
+TEXTS = ("firstname", "lastname", "email")
+NO_BIRTHDAY = date(1900, 1, 1)
+FUTURE = datetime(2099, 1, 1, tzinfo=UTC)
+"""From here on an instant is in the future; the histories know no other between our present and this one."""
+OLD_REASONS = ("missing", "not_digits", "too_short", "too_long", "no_country_code")
+"""For which a phone was rejected before hand-outs had numbers."""
 
 Fields = dict[str, Any]
 
@@ -36,12 +43,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Row:
-    """A legacy row as it is read; no phone: rejected. What is `unusable` has no value."""
+    """A legacy row as it is read; no phone: rejected, for this `reason`. What is `unusable` has no value."""
 
     phone: str | None
     fields: Fields
     last_auth_at: datetime | None = None
     unusable: frozenset[str] = frozenset()
+    reason: str = "missing"
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,11 @@ class Mirror:
     """What was last applied of a legacy row, and to whom."""
 
     customer_id: int
-    phone: str
+    phone: str | None
     fields: Fields
     last_auth_at: datetime | None
+    read_in: int = field(compare=False, default=0)
+    """The import whose reading it reflects; they are counted from 1. 0: from before hand-outs had numbers."""
     read_at: datetime = field(compare=False, default=datetime.min)
 
 
@@ -70,6 +80,9 @@ class Model:
     mirrors: dict[int, Mirror] = field(default_factory=dict)
     classes: dict[int, str] = field(default_factory=dict)
     """Of the rows that the last import has written: read again, they count as they first ended."""
+    seen: dict[int, datetime] = field(default_factory=dict)
+    """When the last import has read each row, by the clock of the latest attempt that did."""
+    imports: int = 0
 
     # what the API does
 
@@ -125,6 +138,8 @@ class Model:
         `belongs` says to whom each row belongs afterwards: which of several new rows linked.
         """
         self.classes.clear()
+        self.seen.clear()
+        self.imports += 1
         first = {key: row for reading in reversed(readings) for key, row in reading.rows.items() if row.phone}
         self._check_links({key: row for key, row in first.items() if key not in self.mirrors}, belongs)
         classes = Counter[str]()
@@ -146,27 +161,30 @@ class Model:
 
     def _row(self, legacy_id: int, row: Row, at: datetime, belongs: Mapping[int, int]) -> str:
         mirror = self.mirrors.get(legacy_id)
+        is_late = at < self.seen.get(legacy_id, at)
+        self.seen[legacy_id] = max(at, self.seen.get(legacy_id, at))
         if mirror and self.people[mirror.customer_id].deleted:
             return "skipped"
-        if row.phone is None:
-            return "rejected"
         if mirror is None:
+            if row.phone is None or is_late:
+                return "rejected" if row.phone is None else "unchanged"
             self._first(legacy_id, row, at, belongs[legacy_id])
             self.classes[legacy_id] = "created"
             return "created"
-        now = _mirror(mirror.customer_id, row, at, mirror)
-        if now == mirror or at < mirror.read_at:
-            return self.classes.get(legacy_id, "unchanged")
-        self._merge(self.people[mirror.customer_id], mirror, now)
-        self.mirrors[legacy_id] = now
-        return self.classes.setdefault(legacy_id, "updated")
+        person, now = self.people[mirror.customer_id], self._mirror(mirror.customer_id, row, at, mirror)
+        if not is_late and (now != mirror or _is_future(person.last_auth_at)):
+            self._merge(person, mirror, now)
+            self.mirrors[legacy_id] = now
+            if row.phone is not None:
+                self.classes.setdefault(legacy_id, "updated")
+        return "rejected" if row.phone is None else self.classes.get(legacy_id, "unchanged")
 
     def _first(self, legacy_id: int, row: Row, at: datetime, customer_id: int) -> None:
         """A new customer, or the first link to one: then legacy only fills the gaps."""
-        now = _mirror(customer_id, row, at, None)
+        now = self._mirror(customer_id, row, at, None)
         person = self.people.setdefault(customer_id, Person())
         person.fields = {name: now.fields[name] if ours is None else ours for name, ours in person.fields.items()}
-        person.last_auth_at = person.last_auth_at or now.last_auth_at
+        person.last_auth_at = _later(person.last_auth_at, now.last_auth_at)
         if person.phone == now.phone:
             person.phone_from = "import"
         self.mirrors[legacy_id] = now
@@ -174,11 +192,26 @@ class Model:
     def _merge(self, person: Person, base: Mirror, theirs: Mirror) -> None:
         for name in FIELDS:
             if theirs.fields[name] != base.fields[name]:
-                person.fields[name] = theirs.fields[name]
-        if theirs.last_auth_at != base.last_auth_at:
-            person.last_auth_at = max(filter(None, (person.last_auth_at, theirs.last_auth_at)), default=None)
-        if theirs.phone != base.phone and person.phone == theirs.phone:
+                person.fields[name] = _merged(name, person.fields[name], base.fields[name], theirs.fields[name])
+        if theirs.last_auth_at != base.last_auth_at or _is_future(person.last_auth_at):
+            person.last_auth_at = _later(person.last_auth_at, theirs.last_auth_at)
+        if theirs.phone is not None and theirs.phone != base.phone and person.phone == theirs.phone:
             person.phone_from = "import"
+
+    def _mirror(self, customer_id: int, row: Row, read_at: datetime, before: Mirror | None) -> Mirror:
+        """What is unusable, or all of a rejected row, counts as equal: what was mirrored before stands in for it.
+
+        But for what would be unusable today.
+        """
+        unusable = row.unusable if row.phone else {*FIELDS, "last_auth_at"}
+        known = {name: before.fields[name] if before else None for name in unusable - {"last_auth_at"}}
+        if known.get("birthday") == NO_BIRTHDAY:
+            known["birthday"] = None
+        at = row.last_auth_at
+        if "last_auth_at" in unusable or _is_future(at):
+            at = before.last_auth_at if before and not _is_future(before.last_auth_at) else None
+        phone = row.phone or (before.phone if before and not _is_no_number(before, row.reason) else None)
+        return Mirror(customer_id, phone, {**row.fields, **known}, at, self.imports, read_at)
 
     # who owns which phone
 
@@ -206,20 +239,43 @@ class Model:
         living = {key: person for key, person in self.people.items() if not person.deleted}
         return owners | {person.phone: key for key, person in living.items() if person.phone_from == "api"}
 
+    def conflicts(self, reading: Reading) -> set[int]:
+        """The accepted rows of a reading whose living customers have no phone."""
+        owners = {key: self.people[self.mirrors[key].customer_id] for key in reading.rows if key in self.mirrors}
+        return {
+            key
+            for key, person in owners.items()
+            if reading.rows[key].phone and not person.deleted and person.phone is None
+        }
+
     def _claims(self) -> Iterator[tuple[str, bool, float, int, int]]:
         """Of the living who hold no API-given phone: the phone that their row names, and how great the claim is."""
         for legacy_id, mirror in self.mirrors.items():
             person = self.people[mirror.customer_id]
-            if not person.deleted and person.phone_from != "api":
+            if mirror.phone is not None and not person.deleted and person.phone_from != "api":
                 at = mirror.last_auth_at
                 yield mirror.phone, at is not None, at.timestamp() if at else 0.0, legacy_id, mirror.customer_id
 
 
-def _mirror(customer_id: int, row: Row, read_at: datetime, before: Mirror | None) -> Mirror:
-    """An unusable value counts as equal: what was mirrored before stands in for it."""
-    assert row.phone is not None
-    known = {name: before.fields[name] if before else None for name in row.unusable - {"last_auth_at"}}
-    at = row.last_auth_at
-    if "last_auth_at" in row.unusable:
-        at = before.last_auth_at if before else None
-    return Mirror(customer_id, row.phone, {**row.fields, **known}, at, read_at)
+def _is_future(at: datetime | None) -> bool:
+    return at is not None and at >= FUTURE
+
+
+def _later(ours: datetime | None, theirs: datetime | None) -> datetime | None:
+    """The later of both; what is in the future is nobody's."""
+    return max((at for at in (ours, theirs) if at is not None and not _is_future(at)), default=None)
+
+
+def _is_no_number(mirror: Mirror, reason: str) -> bool:
+    """Today's rule does not take what is mirrored, or only the rules of old made a number of such a text."""
+    if mirror.phone is None:
+        return False
+    return (mirror.phone[0] == "7" and len(mirror.phone) != 11) or (mirror.read_in == 0 and reason not in OLD_REASONS)
+
+
+def _merged(name: str, ours: Any, base: Any, theirs: Any) -> Any:
+    if name == "birthday" and base == NO_BIRTHDAY and theirs is None:
+        return None if ours == base else ours
+    if name in TEXTS and base is not None and theirs == normalize("NFC", base):
+        return theirs if ours is not None and normalize("NFC", ours) == theirs else ours
+    return theirs

@@ -50,8 +50,7 @@ async def forget_places(connection: asyncpg.Connection) -> None:
     """Start the topics from the beginning, and fail the import that is alive: its events are lost."""
     await offsets.reset(connection)
     await republish.forget(connection)
-    if failed := await imports.fail(connection, _REPLACED):
-        log.info("the import that was alive has failed", import_id=str(failed))
+    await imports.fail(connection, _REPLACED)
 
 
 cli = commands.create(

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import MutableMapping, Sequence
-from uuid import UUID
 
 import asyncpg
 from aiokafka import ConsumerRecord
@@ -24,9 +23,9 @@ from vapteke_shared.events import (
 from vapteke_shared.health import Health
 from vapteke_shared.offsets import Cluster, Partition
 
-from customers_api import imports, legacy_customers, outbox
+from customers_api import admissions, imports, legacy_customers, outbox
+from customers_api.admissions import Admission, ignored
 from customers_api.legacy_customers import LegacyEvent
-from customers_api.models import ALIVE
 from customers_api.settings import WorkSettings
 
 RESET = "customers-api offsets reset"
@@ -39,7 +38,6 @@ Decoded = tuple[ConsumerRecord, LegacyEvent | None]
 log = logs.get(__name__)
 batch_rows = Histogram("vapteke_batch_rows", "Events in a batch", buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000))
 batch_seconds = Histogram("vapteke_batch_seconds", "Time to apply a batch")
-ignored = Counter("vapteke_ignored_events", "Events of imports that have ended or are unknown")
 dead = Counter("vapteke_dead_records", "Records that could not be understood", ["topic"])
 
 
@@ -102,6 +100,7 @@ class ImportConsumers:
             import_id=event.import_id,
             chunk=event.chunk,
             attempt=event.attempt,
+            number=event.number,
             legacy_id=event.legacy_id,
             read_at=event.read_at,
             reasons={"row": reason},
@@ -112,25 +111,14 @@ class ImportConsumers:
     async def _apply_once(self, decoded: Sequence[Decoded], cluster: Cluster, reached: Reached) -> None:
         records = [record for record, _ in decoded]
         async with self._pool.acquire() as connection:
-            await self._add_missing_names(connection, [event for _, event in decoded if event])
+            admission = await admissions.read(connection, [event for _, event in decoded if event])
+            admitted = [event for _, event in decoded if event and admission.refusal(event) is None]
+            if admitted:
+                await legacy_customers.add_missing_names(connection, admitted)
             async with offsets.stored_with(connection, records, cluster, reached) as is_new:
                 fresh = [(record, event) for record, event in decoded if is_new(record)]
                 await _bury(connection, [record for record, event in fresh if event is None])
-                await self._apply_fresh(connection, [(r.partition, event) for r, event in fresh if event])
-
-    async def _apply_fresh(self, connection: asyncpg.Connection, incoming: Sequence[tuple[int, LegacyEvent]]) -> None:
-        alive = await imports.lock_alive(connection, {event.import_id for _, event in incoming})
-        mine = [(partition, event) for partition, event in incoming if event.import_id in alive]
-        ignored.inc(len(incoming) - len(mine))
-        if mine:
-            [import_id] = alive  # at most one import is alive
-            await legacy_customers.apply(connection, import_id, mine)
-
-    async def _add_missing_names(self, connection: asyncpg.Connection, legacy_events: Sequence[LegacyEvent]) -> None:
-        alive: UUID | None = await connection.fetchval("SELECT id FROM imports WHERE status = ANY($1)", ALIVE)
-        wanted = [event for event in legacy_events if event.import_id == alive]
-        if wanted:
-            await legacy_customers.add_missing_names(connection, wanted)
+                await _apply_fresh(connection, admission, [(r.partition, event) for r, event in fresh if event])
 
     async def apply_progress(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
         """One transaction per event: there are few, and a bad one must not hold up the others."""
@@ -153,20 +141,42 @@ class ImportConsumers:
             if event is None:
                 await _bury(connection, [record])
             else:
-                await self._progress(connection, event)
+                refusal = await self._progress(connection, event)
+                if refusal is not None:
+                    ignored.labels(refusal).inc()
 
-    async def _progress(self, connection: asyncpg.Connection, event: Event) -> None:
+    async def _progress(self, connection: asyncpg.Connection, event: Event) -> str | None:
+        """Why the event changes nothing, as a word; None: it has changed something."""
         match event:
             case PlanStarted():
-                await imports.plan_started(connection, event)
+                return await imports.plan_started(connection, event)
             case Planned():
-                await imports.planned(connection, event, self._in_flight)
+                return await imports.planned(connection, event, self._in_flight)
             case RangePublished():
-                await imports.range_published(connection, event, self._in_flight)
+                return await imports.range_published(connection, event, self._in_flight)
             case AttemptFailed():
-                await imports.attempt_failed(connection, event)
+                return await imports.attempt_failed(connection, event)
             case Failed():
-                await imports.failed(connection, event)
+                return await imports.failed(connection, event)
+            case _:
+                raise AssertionError("these are all")
+
+
+async def _apply_fresh(
+    connection: asyncpg.Connection, admission: Admission, incoming: Sequence[tuple[int, LegacyEvent]]
+) -> None:
+    """An import that has ended since the admission was read takes no more events."""
+    is_alive = bool(await imports.lock_alive(connection, [admission.import_id] if admission.import_id else []))
+    mine = []
+    for partition, event in incoming:
+        refusal = admission.refusal(event) if is_alive else "import_not_alive"
+        if refusal is None:
+            event.number = admission.ranges[event.chunk].number
+            mine.append((partition, event))
+        else:
+            ignored.labels(refusal).inc()
+    if mine:
+        await legacy_customers.apply(connection, mine[0][1].import_id, mine)
 
 
 async def _bury(connection: asyncpg.Connection, records: Sequence[ConsumerRecord]) -> None:

@@ -21,11 +21,13 @@ from vapteke_shared.events import (
 )
 from vapteke_shared.problems import ProblemError
 
-from customers_api import import_lists, import_warnings, outbox
+from customers_api import admissions, import_lists, import_warnings, outbox
+from customers_api.admissions import Range
 from customers_api.models import ALIVE
 
 log = logs.get(__name__)
 verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
+_VERDICT = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "error")
 
 
 class ImportEnded(ProblemError):
@@ -38,7 +40,7 @@ async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[
     while True:
         job = await connection.fetchrow(_REQUEST, uuid4())
         if job is not None:
-            event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range)
+            event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
             await outbox.add(connection, topics.IMPORT_TASKS.name, [outbox.message(str(job["id"]), event)])
             return job, True
         job = await import_lists.find_alive(connection)
@@ -62,55 +64,95 @@ async def cancel(connection: asyncpg.Connection, import_id: UUID) -> None:
         raise ImportEnded
 
 
-async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> None:
-    await connection.execute(_PLAN_STARTED, event.import_id)
+Refusal = str | None
+"""Why an event has changed nothing, as a word; None: it has changed something."""
 
 
-async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int) -> None:
+async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> Refusal:
+    return _refused_unless(await connection.fetchval(_PLAN_STARTED, event.import_id, event.number))
+
+
+async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int) -> Refusal:
     """Store the first plan that arrives and ask for the first ranges; others are ignored."""
+    if fault := admissions.fault_of_plan(event):
+        return _senseless(event, fault)
     ahead = import_warnings.seconds_ahead(event)
     warnings = import_warnings.of_plan(event, await connection.fetchval(_LAST_AHEAD))
-    stored = await connection.fetchval(_PLANNED, event.import_id, event.row_count, warnings, ahead)
+    stored = await connection.fetchval(_PLANNED, event.import_id, event.row_count, warnings, ahead, event.number)
     if stored is None:
-        return
+        return _refused_unless(stored)
     bounds = event.upper_bounds
     lower: list[int | None] = [None, *bounds[:-1]]
     await connection.execute(_ADD_CHUNKS, event.import_id, list(range(len(bounds))), lower[: len(bounds)], bounds)
     await ask_for_ranges(connection, event.import_id, in_flight)
+    return None
 
 
-async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> None:
+async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> Refusal:
     """The first attempt that is published wins; then the next range is asked for."""
     await connection.execute(_LOCK, event.import_id)
+    if fault := await _fault_of_publication(connection, event):
+        return _senseless(event, fault)
     offsets = msgspec.json.encode(event.last_offsets).decode()
-    won = await connection.fetchval(_PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets)
+    won = await connection.fetchval(
+        _PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets, event.number
+    )
     if won is not None:
         await ask_for_ranges(connection, event.import_id, in_flight)
+    return _refused_unless(won)
 
 
-async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -> None:
+async def _fault_of_publication(connection: asyncpg.Connection, event: RangePublished) -> str | None:
+    row = await connection.fetchrow(_RANGE, event.import_id, event.chunk)
+    return None if row is None else admissions.fault_of_publication(event, Range(*row))
+
+
+async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -> Refusal:
     """The job says so until the plan is made, or the range is published or has failed."""
-    told = [event.import_id, event.attempt, event.attempts, event.error, event.retry_seconds]
+    told = [event.import_id, event.attempt, event.attempts, event.error, event.retry_seconds, event.number]
     if event.chunk is None:
-        await connection.execute(_PLAN_ATTEMPT_FAILED, *told)
-    else:
-        await connection.execute(_RANGE_ATTEMPT_FAILED, *told, event.chunk)
+        return _refused_unless(await connection.fetchval(_PLAN_ATTEMPT_FAILED, *told))
+    return _refused_unless(await connection.fetchval(_RANGE_ATTEMPT_FAILED, *told, event.chunk))
 
 
-async def failed(connection: asyncpg.Connection, event: Failed) -> None:
+async def failed(connection: asyncpg.Connection, event: Failed) -> Refusal:
     """A plan that failed ends the import; a range that failed dooms it: what is in flight may still end."""
     if event.chunk is None:
-        if await connection.fetchval(_PLAN_FAILED, event.import_id, event.error) is not None:
-            verdicts.labels("failed").inc()
-            log.info("the plan has failed", import_id=str(event.import_id), error=event.error)
-    elif await connection.fetchval(_DOOM, event.import_id, event.error, event.chunk) is not None:
+        ended = await connection.fetchrow(_PLAN_FAILED, event.import_id, event.error, event.number)
+        if ended is not None:
+            tell_verdict(ended)
+        return _refused_unless(ended)
+    doomed = await connection.fetchval(_DOOM, event.import_id, event.error, event.chunk, event.number)
+    if doomed is not None:
         await connection.execute(_RANGE_FAILED, event.import_id, event.chunk)
+    return _refused_unless(doomed)
 
 
-async def fail(connection: asyncpg.Connection, error: str) -> UUID | None:
-    """Fail the import that is alive, if there is one, and return its id."""
+def _refused_unless(changed: object) -> Refusal:
+    return "not_current" if changed is None else None
+
+
+def _senseless(event: Planned | RangePublished, fault: str) -> Refusal:
+    log.warning("a senseless event is ignored", import_id=str(event.import_id), type=event.type, fault=fault)
+    return "senseless"
+
+
+def tell_verdict(job: asyncpg.Record) -> None:
+    """Count and log how an import has ended, once its end is written."""
+    verdicts.labels(job["status"]).inc()
+    fields = {"import_id": str(job["id"])} | {name: job[name] for name in _VERDICT if job[name] is not None}
+    if job["status"] == "failed":
+        log.error("import failed", **fields)
+    else:
+        log.info(f"import {job['status']}", **fields)
+
+
+async def fail(connection: asyncpg.Connection, error: str) -> None:
+    """Fail the import that is alive, if there is one."""
     await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", ALIVE)
-    return await connection.fetchval(_FAIL_ALIVE, error, ALIVE)  # type: ignore[no-any-return]
+    job = await connection.fetchrow(_FAIL_ALIVE, error, ALIVE)
+    if job is not None:
+        tell_verdict(job)
 
 
 async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
@@ -119,7 +161,9 @@ async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_fli
     tasks = [
         outbox.message(
             f"{import_id}/{c['chunk']}",
-            RangeRequested(import_id=import_id, chunk=c["chunk"], after_id=c["after_id"], upto_id=c["upto_id"]),
+            RangeRequested(
+                import_id=import_id, chunk=c["chunk"], after_id=c["after_id"], upto_id=c["upto_id"], number=c["number"]
+            ),
         )
         for c in sorted(chunks, key=lambda c: c["chunk"])
     ]
@@ -128,7 +172,7 @@ async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_fli
 
 
 _REQUEST = """
-INSERT INTO imports AS i (id, status) VALUES ($1, 'requested')
+INSERT INTO imports AS i (id, status, plan_number) VALUES ($1, 'requested', nextval('hand_out_numbers'))
 ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOTHING
 RETURNING *
 """
@@ -147,13 +191,14 @@ SELECT status FROM imports WHERE id = $1 AND NOT EXISTS (SELECT FROM cancelled)
 
 _PLAN_STARTED = """
 UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now()) WHERE id = $1 AND status = 'requested'
+    AND ($2::bigint IS NULL OR plan_number = $2) RETURNING id
 """
 
 _PLANNED = """
 UPDATE imports SET
     status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
     attempt_failed = NULL, started_at = coalesce(started_at, now())
-WHERE id = $1 AND status IN ('requested', 'planning') RETURNING id
+WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING id
 """
 
 _LAST_AHEAD = """
@@ -168,7 +213,7 @@ FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS c (chunk, after_id, upto_i
 """
 
 _NEXT_RANGES = """
-UPDATE import_chunks SET status = 'requested', moved_at = now()
+UPDATE import_chunks SET status = 'requested', number = nextval('hand_out_numbers'), moved_at = now()
 WHERE import_id = $1 AND chunk IN (
     SELECT chunk FROM import_chunks c JOIN imports i ON i.id = c.import_id
     WHERE c.import_id = $1 AND c.status = 'planned' AND i.status = 'running'
@@ -176,12 +221,14 @@ WHERE import_id = $1 AND chunk IN (
     ORDER BY chunk
     LIMIT greatest($2 - (SELECT count(*) FROM import_chunks WHERE import_id = $1 AND status = 'requested'), 0)
 )
-RETURNING chunk, after_id, upto_id
+RETURNING chunk, after_id, upto_id, number
 """
+
+_RANGE = "SELECT number, after_id, upto_id FROM import_chunks WHERE import_id = $1 AND chunk = $2"
 
 _PUBLISHED = """
 UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5, moved_at = now()
-WHERE import_id = $1 AND chunk = $2 AND status = 'requested'
+WHERE import_id = $1 AND chunk = $2 AND status = 'requested' AND ($6::bigint IS NULL OR number = $6)
     AND EXISTS (SELECT FROM imports WHERE id = $1 AND status = 'running')
 RETURNING chunk
 """
@@ -190,10 +237,12 @@ _FACTS = """jsonb_build_object(
     'attempt', $2::int, 'attempts', $3::int, 'error', $4::text, 'retry_at', now() + $5 * interval '1 second'
 )"""
 _PLAN_ATTEMPT_FAILED = f"""
-UPDATE imports SET attempt_failed = {_FACTS} WHERE id = $1 AND status IN ('requested', 'planning')
+UPDATE imports SET attempt_failed = {_FACTS}
+WHERE id = $1 AND status IN ('requested', 'planning') AND ($6::bigint IS NULL OR plan_number = $6) RETURNING id
 """
 _RANGE_ATTEMPT_FAILED = f"""
-UPDATE import_chunks SET attempt_failed = {_FACTS} WHERE import_id = $1 AND chunk = $6 AND status = 'requested'
+UPDATE import_chunks SET attempt_failed = {_FACTS}
+WHERE import_id = $1 AND chunk = $7 AND status = 'requested' AND ($6::bigint IS NULL OR number = $6) RETURNING chunk
 """
 _RANGE_FAILED = """
 UPDATE import_chunks SET status = 'failed' WHERE import_id = $1 AND chunk = $2
@@ -202,11 +251,12 @@ _DOOM = """
 UPDATE imports i SET error = coalesce(error, $2)
 FROM import_chunks c
 WHERE i.id = $1 AND i.status = 'running' AND c.import_id = i.id AND c.chunk = $3 AND c.status = 'requested'
+    AND ($4::bigint IS NULL OR c.number = $4)
 RETURNING i.id
 """
 _PLAN_FAILED = """
 UPDATE imports SET status = 'failed', error = $2, started_at = coalesce(started_at, now()), finished_at = now()
-WHERE id = $1 AND status IN ('requested', 'planning') RETURNING id
+WHERE id = $1 AND status IN ('requested', 'planning') AND ($3::bigint IS NULL OR plan_number = $3) RETURNING *
 """
 _FAIL_ALIVE = """
 UPDATE imports i SET
@@ -222,5 +272,5 @@ FROM (
     JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
     WHERE a.status = ANY($2)
 ) AS n
-WHERE i.status = ANY($2) RETURNING i.id
+WHERE i.status = ANY($2) RETURNING i.*
 """

@@ -42,7 +42,8 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
         await connection.copy_records_to_table("arrivals", records=rows, schema_name="pg_temp")
     except (OverflowError, TypeError, ValueError) as error:  # asyncpg's own encoder refuses a value
         raise asyncpg.DataError(type(error).__name__) from None
-    await connection.execute(_CLASSIFY, import_id)
+    overlapping = await connection.fetchval(_OVERLAPPING, import_id)
+    await connection.execute(_CLASSIFY, import_id, overlapping)
     if await connection.fetchval("SELECT EXISTS (SELECT FROM incoming WHERE applies)"):
         await connection.execute(_LOCK_PHONES)
         await connection.execute(_LOCK_CUSTOMERS)
@@ -52,12 +53,13 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
             await connection.execute(statement)
         await connection.execute(_MIRROR, import_id)
         await connection.execute(_SAY)
+    await connection.execute(_READINGS, import_id)
     await connection.execute(_REJECTIONS, import_id)
     await connection.execute(_COUNT, import_id)
 
 
 def _row(partition: int, event: LegacyEvent) -> tuple[Any, ...]:
-    start = (partition, event.chunk, event.attempt, event.legacy_id, event.read_at)
+    start = (partition, event.chunk, event.attempt, event.number, event.legacy_id, event.read_at)
     if isinstance(event, LegacyCustomerRejected):
         return (*start, True, _json(event.reasons), *([None] * 8))
     return (
@@ -84,21 +86,24 @@ def _json(reasons: dict[Any, str] | None) -> str | None:
 # owners: who owns each phone that is decided anew. losers: who loses one. changes: what is to be told of whom.
 _TEMPORARY = """
 CREATE TEMP TABLE arrivals (
-    partition int, chunk int, attempt uuid, legacy_id bigint, read_at timestamptz, rejected bool, reasons jsonb,
-    digits text, firstname text, lastname text, email text, birthday date, gender text, city_id bigint,
+    partition int, chunk int, attempt uuid, number bigint, legacy_id bigint, read_at timestamptz, rejected bool,
+    reasons jsonb, digits text, firstname text, lastname text, email text, birthday date, gender text, city_id bigint,
     last_auth_at timestamptz
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE incoming (
-    partition int, chunk int, attempt uuid, legacy_id bigint, read_at timestamptz, rejected bool, reasons jsonb,
-    phone_id bigint, firstname text, lastname text, email text, birthday date, gender text, city_id bigint,
-    last_auth_at timestamptz, customer_id bigint, old_phone_id bigint, class text, applies bool, is_new bool,
-    claims bool, links bool DEFAULT false
+    partition int, chunk int, attempt uuid, number bigint, legacy_id bigint, read_at timestamptz, rejected bool,
+    reasons jsonb, phone_id bigint, firstname text, lastname text, email text, birthday date, gender text,
+    city_id bigint, last_auth_at timestamptz, customer_id bigint, old_phone_id bigint, class text, applies bool,
+    is_new bool, claims bool, links bool DEFAULT false
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE locked_phones (id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE owners (phone_id bigint, customer_id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE losers (customer_id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE changes (customer_id bigint, kind text, changed json) ON COMMIT DELETE ROWS;
 """
+
+_NO_BIRTHDAY = "DATE '1900-01-01'"
+"""What SQL Server makes of an empty text."""
 
 _ADD_PHONES = """
 INSERT INTO phones (code, number)
@@ -114,18 +119,53 @@ WHERE NOT EXISTS (SELECT FROM firstnames f WHERE f.name = wanted.name)
 ORDER BY name ON CONFLICT DO NOTHING
 """
 
-# An unusable value counts as equal: the mirror's stands in for it. The class compares the row with the mirror alone.
-_CLASSIFY = """
+# No clock of ours or theirs is a day wrong without a warning: later than that, nobody has signed in.
+_TOMORROW = "now() + interval '1 day'"
+_FAR_AHEAD = f"coalesce(c.last_auth_at > {_TOMORROW}, false)"
+
+# Ranges that another attempt has read rows of: rare, and dear to look into row by row.
+_OVERLAPPING = """
+SELECT coalesce(array_agg(DISTINCT r.chunk), '{}') FROM import_readings r
+JOIN (SELECT DISTINCT chunk, attempt FROM arrivals) AS e ON e.chunk = r.chunk AND e.attempt <> r.attempt
+WHERE r.import_id = $1
+"""
+
+# The reasons for which a phone was rejected when mirror rows had no numbers.
+_OLD_REASONS = "('missing', 'not_digits', 'too_short', 'too_long', 'no_country_code')"
+
+# The number mirrored of a row that is rejected now was never one: today's rule does not take it, or the row was
+# mirrored by rules that made one number of what today's rule rejects.
+_NO_NUMBER = f"""
+EXISTS (
+    SELECT FROM phones w WHERE w.id = m.phone_id
+    AND (w.code = '7' AND length(w.digits) <> 11 OR m.number IS NULL AND e.reasons ->> 'phone' NOT IN {_OLD_REASONS})
+)
+"""
+
+# Numbers are ours and ascend over all imports. `read_at` is vAptekeSync's clock: it decides between attempts of one
+# hand-out alone. A hand-out without a number is by a process of the release before: then whatever import is alive is
+# later than all others.
+_NEWER = """
+CASE
+    WHEN e.number <> m.number THEN e.number > m.number
+    WHEN e.number IS NOT NULL AND m.number IS NULL OR m.changed_in <> $1 THEN true
+    ELSE e.read_at >= m.read_at
+END
+"""
+
+# An unusable value counts as equal: the mirror's stands in for it, unless it is one that would be unusable today. The
+# class compares the row with the mirror alone.
+_CLASSIFY = f"""
 INSERT INTO incoming
 SELECT
-    partition, chunk, attempt, legacy_id, read_at, rejected, reasons, phone_id, firstname, lastname, email, birthday,
-    gender, city_id, last_auth_at,
+    partition, chunk, attempt, number, legacy_id, read_at, rejected, reasons, phone_id, firstname, lastname, email,
+    birthday, gender, city_id, last_auth_at,
     CASE WHEN applies AND is_new THEN nextval('customers_id_seq') ELSE customer_id END,
     old_phone_id,
     CASE
         WHEN deleted THEN 'skipped'
         WHEN rejected THEN 'rejected'
-        WHEN is_new THEN 'created'
+        WHEN applies AND is_new THEN 'created'
         WHEN changed_in = $1 THEN changed_as
         WHEN applies THEN 'updated'
         ELSE 'unchanged'
@@ -133,36 +173,45 @@ SELECT
     applies, is_new, applies AND (is_new OR claims)
 FROM (
     SELECT
-        e.partition, e.chunk, e.attempt, e.legacy_id, e.read_at, e.rejected, e.reasons, p.id AS phone_id,
-        v.firstname, v.lastname, v.email, v.birthday, v.gender, v.city_id, v.last_auth_at,
+        e.partition, e.chunk, e.attempt, e.number, e.legacy_id, e.read_at, e.rejected, e.reasons,
+        v.phone_id, v.firstname, v.lastname, v.email, v.birthday, v.gender, v.city_id, v.last_auth_at,
         m.customer_id, m.phone_id AS old_phone_id, m.changed_in, m.changed_as,
         c.deleted_at IS NOT NULL AS deleted,
         m.legacy_id IS NULL AS is_new,
-        (p.id, v.last_auth_at) IS DISTINCT FROM (m.phone_id, m.last_auth_at) AS claims,
-        NOT e.rejected AND c.deleted_at IS NULL AND (m.legacy_id IS NULL OR e.read_at >= m.read_at AND
-            (p.id, v.firstname, v.lastname, v.email, v.birthday, v.gender, v.city_id, v.last_auth_at)
+        (v.phone_id, v.last_auth_at) IS DISTINCT FROM (m.phone_id, m.last_auth_at) AS claims,
+        c.deleted_at IS NULL AND CASE WHEN m.legacy_id IS NULL THEN NOT e.rejected ELSE (
+            {_FAR_AHEAD} OR
+            (v.phone_id, v.firstname, v.lastname, v.email, v.birthday, v.gender, v.city_id, v.last_auth_at)
             IS DISTINCT FROM
             (m.phone_id, m.firstname, m.lastname, m.email, m.birthday, m.gender, m.city_id, m.last_auth_at)
-        ) AS applies
+        ) AND {_NEWER}
+        END AND NOT (e.chunk = ANY ($2::int[]) AND EXISTS (
+            SELECT FROM import_readings r
+            WHERE r.import_id = $1 AND r.chunk = e.chunk AND r.read_at > e.read_at AND e.legacy_id = ANY (r.legacy_ids)
+        )) AS applies
     FROM arrivals e
     LEFT JOIN LATERAL (SELECT * FROM phones p WHERE p.digits = e.digits LIMIT 1) AS p ON true
     LEFT JOIN LATERAL (SELECT * FROM legacy_customers m WHERE m.legacy_id = e.legacy_id LIMIT 1) AS m ON true
-    LEFT JOIN LATERAL (SELECT deleted_at FROM customers c WHERE c.id = m.customer_id LIMIT 1) AS c ON true
+    LEFT JOIN LATERAL (SELECT deleted_at, last_auth_at FROM customers c WHERE c.id = m.customer_id LIMIT 1) AS c ON true
     CROSS JOIN LATERAL (SELECT
-        CASE WHEN e.reasons ? 'firstname' THEN m.firstname ELSE e.firstname END AS firstname,
-        CASE WHEN e.reasons ? 'lastname' THEN m.lastname ELSE e.lastname END AS lastname,
-        CASE WHEN e.reasons ? 'email' THEN m.email ELSE e.email END AS email,
-        CASE WHEN e.reasons ? 'birthday' THEN m.birthday ELSE e.birthday END AS birthday,
-        CASE WHEN e.reasons ? 'gender' THEN m.gender ELSE e.gender END AS gender,
-        CASE WHEN e.reasons ? 'city_id' THEN m.city_id ELSE e.city_id END AS city_id,
-        CASE WHEN e.reasons ? 'last_auth_at' THEN m.last_auth_at ELSE e.last_auth_at END AS last_auth_at
+        CASE WHEN NOT e.rejected THEN p.id WHEN NOT {_NO_NUMBER} THEN m.phone_id END AS phone_id,
+        CASE WHEN e.rejected OR e.reasons ? 'firstname' THEN m.firstname ELSE e.firstname END AS firstname,
+        CASE WHEN e.rejected OR e.reasons ? 'lastname' THEN m.lastname ELSE e.lastname END AS lastname,
+        CASE WHEN e.rejected OR e.reasons ? 'email' THEN m.email ELSE e.email END AS email,
+        CASE WHEN e.rejected OR e.reasons ? 'birthday' THEN nullif(m.birthday, {_NO_BIRTHDAY})
+            ELSE e.birthday END AS birthday,
+        CASE WHEN e.rejected OR e.reasons ? 'gender' THEN m.gender ELSE e.gender END AS gender,
+        CASE WHEN e.rejected OR e.reasons ? 'city_id' THEN m.city_id ELSE e.city_id END AS city_id,
+        CASE WHEN e.rejected OR e.reasons ? 'last_auth_at' OR e.last_auth_at > {_TOMORROW}
+            THEN CASE WHEN m.last_auth_at <= now() THEN m.last_auth_at END
+            ELSE e.last_auth_at END AS last_auth_at
     ) AS v
 ) AS compared
 """
 
 # The phones to decide anew: the mirror's old and new one and the customer's own.
 _CONCERNED = """
-    SELECT phone_id AS id FROM incoming WHERE claims
+    SELECT phone_id AS id FROM incoming WHERE claims AND phone_id IS NOT NULL
     UNION SELECT old_phone_id FROM incoming WHERE claims AND old_phone_id IS NOT NULL
     UNION SELECT c.phone_id FROM incoming i JOIN customers c ON c.id = i.customer_id
         WHERE i.claims AND NOT i.is_new AND c.phone_id IS NOT NULL
@@ -270,9 +319,20 @@ INSERT INTO changes SELECT id, 'created', array_to_json(array_remove(ARRAY[
 ], NULL)) FROM created
 """
 
+
+def _text(name: str, ours: str, our_text: str, theirs: str) -> str:
+    """A text that the legacy side now gives in another normal form alone is not changed by it, only mended."""
+    return f"""
+        CASE WHEN i.legacy_id IS NULL OR i.{name} IS NOT DISTINCT FROM m.{name} AND NOT i.is_new THEN {ours}
+            WHEN i.is_new THEN coalesce({ours}, {theirs})
+            WHEN i.{name} = normalize(m.{name}) AND i.{name} IS DISTINCT FROM normalize({our_text}) THEN {ours}
+            ELSE {theirs} END"""
+
+
 # Field by field: what the legacy side changed since the mirror was written is taken, the rest keeps what we have. On
-# the first link, legacy fills the gaps only.
-_CHANGE = """
+# the first link, legacy fills the gaps only. The last sign-in is the later of both, but for one in the future: that is
+# nobody's.
+_CHANGE = f"""
 WITH changed AS (
     SELECT customer_id FROM incoming WHERE applies AND (links OR NOT is_new)
     UNION SELECT customer_id FROM losers
@@ -285,20 +345,19 @@ merged AS (
         COALESCE(o.phone_id, c.phone_id) AS phone_id,
         CASE WHEN o.phone_id IS NULL OR o.phone_id = c.phone_id AND c.phone_from = 'api' THEN c.phone_from
             ELSE 'import' END AS phone_from,
-        CASE WHEN i.legacy_id IS NULL THEN c.firstname_id WHEN i.is_new THEN COALESCE(c.firstname_id, f.id)
-            WHEN i.firstname IS DISTINCT FROM m.firstname THEN f.id ELSE c.firstname_id END AS firstname_id,
-        CASE WHEN i.legacy_id IS NULL THEN c.lastname WHEN i.is_new THEN COALESCE(c.lastname, i.lastname)
-            WHEN i.lastname IS DISTINCT FROM m.lastname THEN i.lastname ELSE c.lastname END AS lastname,
-        CASE WHEN i.legacy_id IS NULL THEN c.email WHEN i.is_new THEN COALESCE(c.email, i.email)
-            WHEN i.email IS DISTINCT FROM m.email THEN i.email ELSE c.email END AS email,
+        {_text("firstname", "c.firstname_id", "cf.name", "f.id")} AS firstname_id,
+        {_text("lastname", "c.lastname", "c.lastname", "i.lastname")} AS lastname,
+        {_text("email", "c.email", "c.email", "i.email")} AS email,
         CASE WHEN i.legacy_id IS NULL THEN c.birthday WHEN i.is_new THEN COALESCE(c.birthday, i.birthday)
+            WHEN m.birthday = {_NO_BIRTHDAY} AND i.birthday IS NULL THEN nullif(c.birthday, m.birthday)
             WHEN i.birthday IS DISTINCT FROM m.birthday THEN i.birthday ELSE c.birthday END AS birthday,
         CASE WHEN i.legacy_id IS NULL THEN c.gender WHEN i.is_new THEN COALESCE(c.gender, i.gender)
             WHEN i.gender IS DISTINCT FROM m.gender THEN i.gender ELSE c.gender END AS gender,
         CASE WHEN i.legacy_id IS NULL THEN c.city_id WHEN i.is_new THEN COALESCE(c.city_id, i.city_id)
             WHEN i.city_id IS DISTINCT FROM m.city_id THEN i.city_id ELSE c.city_id END AS city_id,
-        CASE WHEN i.legacy_id IS NULL THEN c.last_auth_at WHEN i.is_new THEN COALESCE(c.last_auth_at, i.last_auth_at)
-            WHEN i.last_auth_at IS DISTINCT FROM m.last_auth_at THEN GREATEST(c.last_auth_at, i.last_auth_at)
+        CASE WHEN i.legacy_id IS NULL THEN c.last_auth_at
+            WHEN i.is_new OR i.last_auth_at IS DISTINCT FROM m.last_auth_at OR {_FAR_AHEAD}
+            THEN greatest(CASE WHEN c.last_auth_at <= now() THEN c.last_auth_at END, i.last_auth_at)
             ELSE c.last_auth_at END AS last_auth_at,
         EXISTS (SELECT FROM losers l WHERE l.customer_id = c.id) AS lost
     FROM changed
@@ -306,6 +365,7 @@ merged AS (
     LEFT JOIN incoming i ON i.customer_id = c.id AND i.applies
     LEFT JOIN legacy_customers m ON m.legacy_id = i.legacy_id
     LEFT JOIN firstnames f ON f.name = i.firstname
+    LEFT JOIN firstnames cf ON cf.id = c.firstname_id
     LEFT JOIN owners o ON o.customer_id = c.id
 ),
 compared AS (
@@ -337,19 +397,26 @@ SELECT id, CASE WHEN 'phone' = ANY(changed) THEN 'phone_changed' ELSE 'updated' 
 _SAY = customer_events.insert("'import'", "changes")
 
 _MIRROR = """
-INSERT INTO legacy_customers (
+INSERT INTO legacy_customers AS m (
     legacy_id, customer_id, phone_id, firstname, lastname, email, birthday, gender, city_id, last_auth_at, read_at,
-    changed_in, changed_as
+    number, changed_in, changed_as
 )
 SELECT
     legacy_id, customer_id, phone_id, firstname, lastname, email, birthday, gender, city_id, last_auth_at, read_at,
-    $1, class
+    number, $1, class
 FROM incoming WHERE applies ORDER BY legacy_id
 ON CONFLICT (legacy_id) DO UPDATE SET
     phone_id = excluded.phone_id, firstname = excluded.firstname, lastname = excluded.lastname,
     email = excluded.email, birthday = excluded.birthday, gender = excluded.gender, city_id = excluded.city_id,
-    last_auth_at = excluded.last_auth_at, read_at = excluded.read_at, changed_in = excluded.changed_in,
-    changed_as = excluded.changed_as
+    last_auth_at = excluded.last_auth_at, read_at = excluded.read_at, number = excluded.number,
+    changed_in = CASE WHEN excluded.changed_as = 'rejected' THEN m.changed_in ELSE excluded.changed_in END,
+    changed_as = CASE WHEN excluded.changed_as = 'rejected' THEN m.changed_as ELSE excluded.changed_as END
+"""
+
+_READINGS = """
+INSERT INTO import_readings (import_id, chunk, attempt, read_at, legacy_ids)
+SELECT $1, chunk, attempt, max(read_at), array_agg(legacy_id ORDER BY legacy_id) FROM incoming
+GROUP BY chunk, attempt ORDER BY chunk, attempt
 """
 
 _REJECTIONS = """

@@ -125,9 +125,8 @@ async def _end(
         if status == "completed":  # of one that has read a part, they would say nothing
             await connection.execute(_PHONE_CONFLICTS, import_id)
         counts = [sum(chunk[name] for chunk in chunks) for name in CLASSES]
-        await connection.execute(_END, import_id, status, error, *counts)
-    imports.verdicts.labels(status).inc()
-    log.info("the import has ended", import_id=str(import_id), status=status, error=error)
+        job = await connection.fetchrow(_END, import_id, status, error, *counts)
+    imports.tell_verdict(job)
 
 
 # Ranges, counters and offsets in one statement: one snapshot. A range has passed when the stored (next) offset of each
@@ -156,7 +155,10 @@ ORDER BY c.chunk
 
 # The counts are in the job by then: what the latest do not need goes, ranges too.
 _FORGET = """
-WITH latest AS (SELECT id FROM imports ORDER BY requested_at DESC, id LIMIT $1),
+WITH readings AS (
+    DELETE FROM import_readings r USING imports i WHERE i.id = r.import_id AND i.finished_at IS NOT NULL
+),
+latest AS (SELECT id FROM imports ORDER BY requested_at DESC, id LIMIT $1),
 old AS (SELECT id FROM imports WHERE finished_at IS NOT NULL AND id NOT IN (SELECT id FROM latest)),
 rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
 counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old))
@@ -165,7 +167,8 @@ DELETE FROM import_chunks WHERE import_id IN (SELECT id FROM old)
 
 _LOCK_IMPORT = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FOR UPDATE"
 
-# Every living linked customer without a phone, and who holds the one its row names; but not whose row was rejected.
+# Every living linked customer without a phone whose row was read, and who holds the phone that it names; but not whose
+# row was rejected.
 _PHONE_CONFLICTS = """
 INSERT INTO import_rejections (
     import_id, legacy_id, kind, field, reason, customer_id, other_customer_id, other_legacy_id
@@ -175,7 +178,11 @@ FROM customers c
 JOIN legacy_customers m ON m.customer_id = c.id
 LEFT JOIN customers h ON h.phone_id = m.phone_id AND h.deleted_at IS NULL
 LEFT JOIN legacy_customers hm ON hm.customer_id = h.id
-WHERE c.deleted_at IS NULL AND c.phone_id IS NULL AND NOT EXISTS (
+WHERE c.deleted_at IS NULL AND c.phone_id IS NULL AND m.phone_id IS NOT NULL AND m.legacy_id IN (
+    SELECT unnest(r.legacy_ids) FROM import_readings r
+    JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
+    WHERE r.import_id = $1
+) AND NOT EXISTS (
     SELECT FROM import_rejections r
     JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
     WHERE r.import_id = $1 AND r.kind = 'row' AND r.legacy_id = m.legacy_id
@@ -193,5 +200,5 @@ UPDATE imports SET
         LEFT JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
         WHERE r.import_id = $1 AND (r.kind = 'phone_conflict' OR r.kind = 'field' AND w.chunk IS NOT NULL)
     )
-WHERE id = $1
+WHERE id = $1 RETURNING *
 """
