@@ -346,15 +346,16 @@ async def test_a_last_sign_in_in_the_future_gives_way_to_its_correction(
     assert await last_auths(pool) == (LATER, LATER)
 
 
-async def test_a_last_sign_in_in_the_future_goes_when_it_is_unusable(
-    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+@pytest.mark.parametrize("stored", [FUTURE, datetime(1900, 1, 1, tzinfo=UTC)], ids=["future", "placeholder"])
+async def test_a_last_sign_in_that_would_be_unusable_today_goes_when_it_is(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, stored: datetime
 ) -> None:
     await deliver(consumers, pool, Attempt(running).read(7, PHONE))
-    await pool.execute("UPDATE legacy_customers SET last_auth_at = $1", FUTURE)
-    await pool.execute("UPDATE customers SET last_auth_at = $1", FUTURE)
+    await pool.execute("UPDATE legacy_customers SET last_auth_at = $1", stored)
+    await pool.execute("UPDATE customers SET last_auth_at = $1", stored)
     second = await again(pool)
 
-    await deliver(consumers, pool, second.read(7, PHONE, unusable={"last_auth_at": "in_the_future"}))
+    await deliver(consumers, pool, second.read(7, PHONE, unusable={"last_auth_at": "unusable_now"}))
 
     assert await last_auths(pool) == (None, None)
 
@@ -450,7 +451,7 @@ async def test_a_number_that_only_the_rules_of_old_saw_in_a_text_goes_when_its_r
     await as_the_old_rules_left_it(pool)
     second = await again(pool)
 
-    await deliver(consumers, pool, second.rejected(8, "several_numbers"), second.rejected(7, "several_numbers"))
+    await deliver(consumers, pool, second.rejected(8, "two_numbers"), second.rejected(7, "two_numbers"))
 
     people = await people_of(pool)
     assert [people[key][0] for key in (7, 8)] == [None, None]
@@ -480,6 +481,6 @@ async def test_a_wrong_number_of_old_that_the_api_gave_stays_the_apis(
         await customers.change_phone(connection, 1, OTHER)
     second = await again(pool)
 
-    await deliver(consumers, pool, second.rejected(7, "several_numbers"))
+    await deliver(consumers, pool, second.rejected(7, "two_numbers"))
 
     assert (await people_of(pool))[7][0] == OTHER

@@ -71,7 +71,7 @@ async def storm(history: History, pool: asyncpg.Pool, draw: random.Random, round
     for _ in range(rounds):
         rows = {draw.randrange(16): Row(draw.choice(FEW), NAMELESS, days(draw)) for _ in range(12)}
         history.table |= rows
-        won, queues = history.published(await start_import(pool), [history.reading()])
+        won, queues = await history.published(await start_import(pool), [history.reading()])
         delivered = asyncio.create_task(history.deliver(queues))
         calls = [
             api(pool, random.Random(draw.random()), edits, name, delivered) for name in (*EDITED, None, None, None)

@@ -4,12 +4,14 @@ import asyncio
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 from customers_api import import_warnings, imports
 from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, cancel, records, start_import
+from vapteke_shared import topics
 from vapteke_shared.events import Event, Failed, Planned
 from vapteke_shared.health import Health
 
@@ -298,3 +300,52 @@ async def test_while_kafka_is_away_no_import_stalls(pool: asyncpg.Pool, running:
         impatient.grow_idle(1)
 
     assert (await sweep(pool, impatient))[0] == "running"
+
+
+async def test_a_conflict_is_counted_for_rows_that_this_import_read(
+    consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper
+) -> None:
+    offset, found = 0, []
+    for legacy_ids in ([7, 8], [7, 8], [7], []):  # 8 holds the phone, 7 has none
+        attempt = Attempt(await start_import(pool))
+        read = [attempt.read(legacy_id, "79025163111") for legacy_id in legacy_ids]
+        await consumers.apply_legacy(records(read, offset), CLUSTER, {})
+        offset += len(read)
+        await publish(pool, attempt, len(read), {0: offset - 1} if read else {})
+        await sweep(pool, sweeper)
+        found.append(await pool.fetchval("SELECT repaired FROM imports WHERE id = $1", attempt.import_id))
+
+    assert found == [1, 1, 1, 0]
+    assert await pool.fetchval("SELECT count(*) FROM import_readings") == 0
+
+
+async def test_how_an_import_ends_is_said_in_the_order_of_imports(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
+    first = await start_import(pool, upper_bounds=[])
+    await sweep(pool, sweeper)
+    second = await start_import(pool)
+
+    states = await pool.fetch("SELECT value FROM outbox WHERE topic = $1 ORDER BY id", topics.IMPORT_STATE.name)
+
+    said = [(event["import_id"], event["status"]) for event in (msgspec.json.decode(row["value"]) for row in states)]
+    assert said == [
+        (str(first), "requested"),
+        (str(first), "running"),
+        (str(first), "completed"),
+        (str(second), "requested"),
+        (str(second), "running"),
+    ]
+
+
+async def test_a_failed_verdict_is_an_error_in_the_log_and_a_completed_one_a_line(
+    pool: asyncpg.Pool, sweeper: Sweeper, capsys: pytest.CaptureFixture[str]
+) -> None:
+    completed = await start_import(pool, upper_bounds=[])
+    await sweep(pool, sweeper)
+    failed = await start_import(pool)
+    async with pool.acquire() as connection, connection.transaction():
+        await imports.fail(connection, "Kafka was replaced")
+
+    lines = [line for line in capsys.readouterr().out.splitlines() if " import " in line]
+
+    assert ["import completed" in line and str(completed) in line and "info" in line for line in lines] == [True, False]
+    assert ["import failed" in line and str(failed) in line and "error" in line for line in lines] == [False, True]

@@ -19,7 +19,15 @@ from vapteke_local import kafka
 from vapteke_local.kafka import Kafka
 from vapteke_local.vaptekesync import Server
 from vapteke_shared import events, topics
-from vapteke_shared.events import Event, Planned, PlanRequested, PlanStarted, RangePublished, RangeRequested
+from vapteke_shared.events import (
+    Event,
+    ImportState,
+    Planned,
+    PlanRequested,
+    PlanStarted,
+    RangePublished,
+    RangeRequested,
+)
 from vapteke_shared.health import Health
 from vapteke_shared.topics import TopicsSettings
 
@@ -141,10 +149,10 @@ async def test_without_topics_it_waits_says_so_and_then_works(
             await send(empty_kafka, PlanRequested(import_id=import_id, rows_per_range=10))
             await committed(empty_kafka)
 
-    assert await answers_of(empty_kafka, import_id) == [
-        PlanStarted(import_id=import_id),
-        Planned(import_id=import_id, row_count=1, upper_bounds=[1]),
-    ]
+    started, planned = await answers_of(empty_kafka, import_id)
+    assert started == PlanStarted(import_id=import_id)
+    assert isinstance(planned, Planned)
+    assert (planned.row_count, planned.upper_bounds) == (1, [1])
 
 
 async def test_without_kafka_it_waits_and_says_so(
@@ -234,3 +242,115 @@ async def test_a_stop_in_mid_range_ends_in_time(
         await eventually(lambda: server.stats.connections_open == 0, seconds=60)
     assert await answers_of(own_kafka, import_id) == []
     assert await waiting_tasks(own_kafka) == 1
+
+
+ALL: dict[str, Any] = {"chunk": 0, "after_id": None, "upto_id": 1000}
+
+
+async def say(own_kafka: Kafka, *states: ImportState) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap)
+    await producer.start()
+    try:
+        for state in states:
+            value = events.encode(state)
+            await producer.send_and_wait(topics.IMPORT_STATE.name, value, headers=headers_of(state), partition=0)
+    finally:
+        await producer.stop()
+
+
+async def test_tasks_of_imports_that_are_not_alive_cost_nothing(
+    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
+) -> None:
+    completed, abandoned, alive, unknown = (uuid4() for _ in range(4))
+    tasks: list[Event] = []
+    for import_id in (completed, abandoned, unknown, alive):
+        tasks.append(PlanRequested(import_id=import_id, rows_per_range=10, number=1))
+        tasks.append(RangeRequested(import_id=import_id, number=2, **ALL))
+    await say(
+        own_kafka,
+        ImportState(import_id=completed, status="requested"),
+        ImportState(import_id=completed, status="completed", read=2),
+        ImportState(import_id=abandoned, status="requested"),
+        ImportState(import_id=alive, status="requested"),
+        ImportState(import_id=alive, status="running"),
+        ImportState(import_id=completed, status="completed", read=2),  # said twice
+    )
+    await send(own_kafka, *tasks)
+
+    with serve([customer(1), customer(2)]) as server:
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await committed(own_kafka)
+
+    assert [type(event) for event in await answers_of(own_kafka, alive)] == [PlanStarted, Planned, RangePublished]
+    for import_id in (completed, abandoned, unknown):
+        assert await answers_of(own_kafka, import_id) == []
+
+
+async def test_an_importer_logs_how_an_import_ended_that_it_worked_for(
+    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = uuid4(), uuid4()
+    await say(own_kafka, ImportState(import_id=other, status="requested"))
+    await say(own_kafka, ImportState(import_id=other, status="failed", error="another's"))
+    await say(own_kafka, ImportState(import_id=mine, status="requested"))
+    await send(own_kafka, RangeRequested(import_id=mine, number=9, **ALL))
+
+    with serve([customer(1)]) as server:
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await committed(own_kafka)
+            await say(own_kafka, ImportState(import_id=mine, status="completed", read=1))
+            said = ""
+
+            async def told() -> bool:
+                nonlocal said
+                said += capsys.readouterr().out
+                return "import completed" in said
+
+            await until(told)
+
+    assert str(mine) in said
+    assert "import failed" not in said
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "reason"),
+    [
+        (b"{", [("ce_type", PlanRequested.type.encode())], "malformed JSON"),
+        (b"{}", [], "unknown event type"),
+        (
+            events.encode(PlanStarted(import_id=UUID(int=7))),
+            [("ce_type", PlanStarted.type.encode())],
+            "not for this topic: vapteke.import.plan_started",
+        ),
+    ],
+)
+async def test_what_is_no_task_is_kept_in_the_dead_topic_of_the_tasks(
+    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor, value: bytes, headers: events.Headers, reason: str
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap)
+    await producer.start()
+    sent = await producer.send_and_wait(topics.IMPORT_TASKS.name, value, headers=headers, partition=0)
+    await producer.stop()
+
+    with serve() as server:
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await committed(own_kafka)
+
+    letters = await letters_of(own_kafka)
+    assert letters[f"{topics.IMPORT_TASKS.name}/0/{sent.offset}"] == (value, reason)
+
+
+async def letters_of(own_kafka: Kafka) -> dict[str, tuple[bytes, str]]:
+    """By origin: the value and the reason."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
+    partition = TopicPartition("vapteke.import.tasks.dead.v1", 0)
+    await consumer.start()
+    try:
+        consumer.assign([partition])
+        await consumer.seek_to_beginning()
+        end, found = (await consumer.end_offsets([partition]))[partition], []
+        while await consumer.position(partition) < end:
+            found += [r for page in (await consumer.getmany(timeout_ms=100)).values() for r in page]
+    finally:
+        await consumer.stop()
+    return {record.key.decode(): (record.value, dict(record.headers)["reason"].decode()) for record in found}

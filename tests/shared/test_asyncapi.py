@@ -54,6 +54,8 @@ def test_customers_api_has_a_part_in_every_topic() -> None:
     assert actions == {
         "vapteke.import.tasks.v1": "send",
         "vapteke.import.progress.v1": "receive",
+        "vapteke.import.progress.dead.v1": "send",
+        "vapteke.import.state.v1": "send",
         "vapteke.legacy.customers.v1": "receive",
         "vapteke.legacy.customers.dead.v1": "send",
         "vapteke.customers.v1": "send",

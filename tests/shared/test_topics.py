@@ -18,6 +18,18 @@ def settings(kafka_server: Kafka) -> TopicsSettings:
     return TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap)
 
 
+DELETED = {
+    "vapteke.import.tasks.v1": (8, 7),
+    "vapteke.import.tasks.dead.v1": (1, 14),
+    "vapteke.import.progress.v1": (1, 7),
+    "vapteke.import.progress.dead.v1": (1, 14),
+    "vapteke.import.state.v1": (1, 14),
+    "vapteke.legacy.customers.v1": (8, 3),
+    "vapteke.legacy.customers.dead.v1": (1, 14),
+}
+"""Partitions, and the days that records are kept."""
+
+
 @pytest.fixture
 async def admin(settings: TopicsSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     async with kafka.admin(settings) as client:
@@ -43,13 +55,15 @@ async def test_the_topics_have_their_partitions_and_configuration(
 
     described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(NAMES)}
     cleanup = {name: await configuration(admin, name) for name in NAMES}
-    kept = {name: int(cleanup[name]["retention.ms"]) / DAY_MS for name in NAMES[:4]}
+    customers = cleanup.pop(topics.CUSTOMERS.name)
+    kept = {name: int(each["retention.ms"]) / DAY_MS for name, each in cleanup.items()}
 
-    assert described == dict(zip(NAMES, (8, 1, 8, 1, 8), strict=True))
-    assert [cleanup[name]["cleanup.policy"] for name in NAMES] == ["delete"] * 4 + ["compact"]
-    assert kept == dict(zip(NAMES, (7, 7, 3, 14), strict=False))
-    assert int(cleanup[NAMES[4]]["max.compaction.lag.ms"]) == DAY_MS
-    assert int(cleanup[NAMES[4]]["delete.retention.ms"]) == 14 * DAY_MS
+    assert described == {"vapteke.customers.v1": 8, **{name: partitions for name, (partitions, _) in DELETED.items()}}
+    assert {each["cleanup.policy"] for each in cleanup.values()} == {"delete"}
+    assert kept == {name: days for name, (_, days) in DELETED.items()}
+    assert customers["cleanup.policy"] == "compact"
+    assert int(customers["max.compaction.lag.ms"]) == DAY_MS
+    assert int(customers["delete.retention.ms"]) == 14 * DAY_MS
 
 
 async def test_a_topic_that_is_there_keeps_its_partitions(settings: TopicsSettings, admin: AIOKafkaAdminClient) -> None:

@@ -77,7 +77,7 @@ class History:
     def _changed(self, row: Row, name: str) -> Row:
         draw = self._draw
         if name == "phone":
-            return replace(row, phone=draw.choice([*PHONES, None]), reason=draw.choice(["missing", "several_numbers"]))
+            return replace(row, phone=draw.choice([*PHONES, None]), reason=draw.choice(["missing", "two_numbers"]))
         if name == "last_auth_at":
             return replace(
                 row, last_auth_at=draw.choice([None, FUTURE, *[DAY + timedelta(days=draw.randrange(30))] * 4])

@@ -287,8 +287,21 @@ class CustomerRestored(CustomerEvent):
     type = "vapteke.customer.restored"
 
 
+class ImportState(ImportEvent):
+    """An import is alive, or has ended. The import that was first named last is the only one that can be alive."""
+
+    type = "vapteke.import.state"
+    status: Annotated[
+        Literal["requested", "running", "completed", "failed", "cancelled"],
+        Meta(description="alive: requested or running; else how it has ended", examples=["completed"]),
+    ]
+    read: Annotated[Count, Meta(description="rows that it has read, once it has ended", examples=[78553])] = 0
+    error: Annotated[str | None, Meta(description="why it failed, for operators", examples=[None])] = None
+
+
 TASKS: tuple[type[Event], ...] = (PlanRequested, RangeRequested)
 PROGRESS: tuple[type[Event], ...] = (PlanStarted, Planned, AttemptFailed, RangePublished, Failed)
+STATES: tuple[type[Event], ...] = (ImportState,)
 LEGACY_CUSTOMERS: tuple[type[Event], ...] = (LegacyCustomerRead, LegacyCustomerRejected)
 
 CUSTOMERS: tuple[type[Event], ...] = (
@@ -301,7 +314,8 @@ CUSTOMERS: tuple[type[Event], ...] = (
 
 encode = msgspec.json.Encoder().encode
 _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
-    kind.type.encode(): msgspec.json.Decoder(kind) for kind in (*TASKS, *PROGRESS, *LEGACY_CUSTOMERS, *CUSTOMERS)
+    kind.type.encode(): msgspec.json.Decoder(kind)
+    for kind in (*TASKS, *PROGRESS, *STATES, *LEGACY_CUSTOMERS, *CUSTOMERS)
 }
 
 

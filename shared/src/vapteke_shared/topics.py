@@ -72,15 +72,15 @@ LEGACY_CUSTOMERS = Topic(
     partitions=8,
     config=_kept(3),
 )
-LEGACY_CUSTOMERS_DEAD = Topic(
-    "vapteke.legacy.customers.dead.v1",
-    "Records that could not be understood: the value, at most 64 KiB of it; headers say why, and where it was.",
-    key="origin",
+IMPORT_STATE = Topic(
+    "vapteke.import.state.v1",
+    "Which import is alive, and how each has ended.",
+    key="import id",
     producer=CUSTOMERS_API,
-    consumers=("operators",),
-    events=(),
-    partitions=1,
-    config=_kept(14),
+    consumers=(IMPORTER,),
+    events=events.STATES,
+    partitions=1,  # the order of imports is the order of its records
+    config=_kept(14),  # longer than the tasks
 )
 CUSTOMERS = Topic(
     "vapteke.customers.v1",
@@ -97,7 +97,45 @@ CUSTOMERS = Topic(
         "delete.retention.ms": str(14 * _DAY_MS),  # so long may a follower be away and still see who was erased
     },
 )
-ALL = (IMPORT_TASKS, IMPORT_PROGRESS, LEGACY_CUSTOMERS, LEGACY_CUSTOMERS_DEAD, CUSTOMERS)
+
+
+def _dead_name(name: str) -> str:
+    return f"{name.removesuffix('.v1')}.dead.v1"
+
+
+def _dead(topic: Topic, consumer: str) -> Topic:
+    """Where the consumer of a topic puts what it cannot understand."""
+    return Topic(
+        _dead_name(topic.name),
+        f"Records of {topic.name} that could not be understood: the value, at most 64 KiB of it; headers say why, and "
+        "where it was.",
+        key="origin",
+        producer=consumer,
+        consumers=("operators",),
+        events=(),
+        partitions=1,
+        config=_kept(14),
+    )
+
+
+LEGACY_CUSTOMERS_DEAD = _dead(LEGACY_CUSTOMERS, CUSTOMERS_API)
+IMPORT_PROGRESS_DEAD = _dead(IMPORT_PROGRESS, CUSTOMERS_API)
+IMPORT_TASKS_DEAD = _dead(IMPORT_TASKS, IMPORTER)
+ALL = (
+    IMPORT_TASKS,
+    IMPORT_TASKS_DEAD,
+    IMPORT_PROGRESS,
+    IMPORT_PROGRESS_DEAD,
+    IMPORT_STATE,
+    LEGACY_CUSTOMERS,
+    LEGACY_CUSTOMERS_DEAD,
+    CUSTOMERS,
+)
+
+
+def dead_of(name: str) -> str:
+    """The topic for what could not be understood of the one with this name. Raises KeyError where there is none."""
+    return {topic.name: topic.name for topic in ALL}[_dead_name(name)]
 
 
 class TopicsSettings(KafkaSettings):

@@ -5,8 +5,8 @@ from collections.abc import MutableMapping, Sequence
 
 import asyncpg
 from aiokafka import ConsumerRecord
-from prometheus_client import Counter, Histogram
-from vapteke_shared import events, logs, offsets, topics
+from prometheus_client import Histogram
+from vapteke_shared import dead_letters, events, logs, offsets, topics
 from vapteke_shared.consumers import BatchConsumer
 from vapteke_shared.database import tried_again
 from vapteke_shared.events import (
@@ -29,7 +29,6 @@ from customers_api.legacy_customers import LegacyEvent
 from customers_api.settings import WorkSettings
 
 RESET = "customers-api offsets reset"
-_DEAD_VALUE_BYTES = 64 * 1024
 _BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 Reached = MutableMapping[Partition, int]
@@ -38,7 +37,6 @@ Decoded = tuple[ConsumerRecord, LegacyEvent | None]
 log = logs.get(__name__)
 batch_rows = Histogram("vapteke_batch_rows", "Events in a batch", buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000))
 batch_seconds = Histogram("vapteke_batch_seconds", "Time to apply a batch")
-dead = Counter("vapteke_dead_records", "Records that could not be understood", ["topic"])
 
 
 class ImportConsumers:
@@ -180,26 +178,11 @@ async def _apply_fresh(
 
 
 async def _bury(connection: asyncpg.Connection, records: Sequence[ConsumerRecord]) -> None:
-    """Write what cannot be understood to the dead topic, by way of the outbox: once, with the stored offset."""
-    if not records:
-        return
-    letters = [_dead_letter(record) for record in records]
-    await outbox.add(connection, topics.LEGACY_CUSTOMERS_DEAD.name, letters)
-    for record, letter in zip(records, letters, strict=True):
-        dead.labels(record.topic).inc()
-        log.warning("dead letter", origin=letter.key, reason=letter.headers["reason"])
-
-
-def _dead_letter(record: ConsumerRecord) -> outbox.Message:
-    headers = {
-        "reason": _reason(record),
-        "topic": record.topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "content-type": "application/octet-stream",
-    }
-    origin = f"{record.topic}/{record.partition}/{record.offset}"
-    return outbox.Message(origin, headers, (record.value or b"")[:_DEAD_VALUE_BYTES])
+    """Write what cannot be understood to its topic's dead topic, by way of the outbox: once, with the stored offset."""
+    for record in records:
+        letter = dead_letters.letter(record, _reason(record))
+        await outbox.add(connection, letter.topic, [outbox.Message(letter.key, letter.headers, letter.value)])
+        dead_letters.tell(letter)
 
 
 def _decode_legacy(record: ConsumerRecord) -> LegacyEvent | None:

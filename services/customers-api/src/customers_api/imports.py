@@ -13,6 +13,7 @@ from vapteke_shared import logs, topics
 from vapteke_shared.events import (
     AttemptFailed,
     Failed,
+    ImportState,
     Planned,
     PlanRequested,
     PlanStarted,
@@ -40,6 +41,7 @@ async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[
     while True:
         job = await connection.fetchrow(_REQUEST, uuid4())
         if job is not None:
+            await _say_state(connection, job)
             event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
             await outbox.add(connection, topics.IMPORT_TASKS.name, [outbox.message(str(job["id"]), event)])
             return job, True
@@ -78,9 +80,10 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
         return _senseless(event, fault)
     ahead = import_warnings.seconds_ahead(event)
     warnings = import_warnings.of_plan(event, await connection.fetchval(_LAST_AHEAD))
-    stored = await connection.fetchval(_PLANNED, event.import_id, event.row_count, warnings, ahead, event.number)
+    stored = await connection.fetchrow(_PLANNED, event.import_id, event.row_count, warnings, ahead, event.number)
     if stored is None:
         return _refused_unless(stored)
+    await _say_state(connection, stored)
     bounds = event.upper_bounds
     lower: list[int | None] = [None, *bounds[:-1]]
     await connection.execute(_ADD_CHUNKS, event.import_id, list(range(len(bounds))), lower[: len(bounds)], bounds)
@@ -120,7 +123,7 @@ async def failed(connection: asyncpg.Connection, event: Failed) -> Refusal:
     if event.chunk is None:
         ended = await connection.fetchrow(_PLAN_FAILED, event.import_id, event.error, event.number)
         if ended is not None:
-            tell_verdict(ended)
+            await tell_verdict(connection, ended)
         return _refused_unless(ended)
     doomed = await connection.fetchval(_DOOM, event.import_id, event.error, event.chunk, event.number)
     if doomed is not None:
@@ -137,8 +140,15 @@ def _senseless(event: Planned | RangePublished, fault: str) -> Refusal:
     return "senseless"
 
 
-def tell_verdict(job: asyncpg.Record) -> None:
-    """Count and log how an import has ended, once its end is written."""
+async def _say_state(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
+    """Before the tasks that this state allows: importers do those of the import that is alive alone."""
+    event = ImportState(import_id=job["id"], status=job["status"], read=job["read"], error=job["error"])
+    await outbox.add(connection, topics.IMPORT_STATE.name, [outbox.message(str(job["id"]), event)])
+
+
+async def tell_verdict(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
+    """Count, log and send how an import has ended, in the transaction that ends it."""
+    await _say_state(connection, job)
     verdicts.labels(job["status"]).inc()
     fields = {"import_id": str(job["id"])} | {name: job[name] for name in _VERDICT if job[name] is not None}
     if job["status"] == "failed":
@@ -152,7 +162,7 @@ async def fail(connection: asyncpg.Connection, error: str) -> None:
     await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", ALIVE)
     job = await connection.fetchrow(_FAIL_ALIVE, error, ALIVE)
     if job is not None:
-        tell_verdict(job)
+        await tell_verdict(connection, job)
 
 
 async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
@@ -198,7 +208,7 @@ _PLANNED = """
 UPDATE imports SET
     status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
     attempt_failed = NULL, started_at = coalesce(started_at, now())
-WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING id
+WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING *
 """
 
 _LAST_AHEAD = """

@@ -121,6 +121,8 @@ ORDER BY name ON CONFLICT DO NOTHING
 
 # No clock of ours or theirs is a day wrong without a warning: later than that, nobody has signed in.
 _TOMORROW = "now() + interval '1 day'"
+_PAST = "BETWEEN '1900-01-02' AND now()"
+"""Neither in the future nor one of the instants that stand for none."""
 _FAR_AHEAD = f"coalesce(c.last_auth_at > {_TOMORROW}, false)"
 
 # Ranges that another attempt has read rows of: rare, and dear to look into row by row.
@@ -203,7 +205,7 @@ FROM (
         CASE WHEN e.rejected OR e.reasons ? 'gender' THEN m.gender ELSE e.gender END AS gender,
         CASE WHEN e.rejected OR e.reasons ? 'city_id' THEN m.city_id ELSE e.city_id END AS city_id,
         CASE WHEN e.rejected OR e.reasons ? 'last_auth_at' OR e.last_auth_at > {_TOMORROW}
-            THEN CASE WHEN m.last_auth_at <= now() THEN m.last_auth_at END
+            THEN CASE WHEN m.last_auth_at {_PAST} THEN m.last_auth_at END
             ELSE e.last_auth_at END AS last_auth_at
     ) AS v
 ) AS compared
@@ -357,7 +359,7 @@ merged AS (
             WHEN i.city_id IS DISTINCT FROM m.city_id THEN i.city_id ELSE c.city_id END AS city_id,
         CASE WHEN i.legacy_id IS NULL THEN c.last_auth_at
             WHEN i.is_new OR i.last_auth_at IS DISTINCT FROM m.last_auth_at OR {_FAR_AHEAD}
-            THEN greatest(CASE WHEN c.last_auth_at <= now() THEN c.last_auth_at END, i.last_auth_at)
+            THEN greatest(CASE WHEN c.last_auth_at {_PAST} THEN c.last_auth_at END, i.last_auth_at)
             ELSE c.last_auth_at END AS last_auth_at,
         EXISTS (SELECT FROM losers l WHERE l.customer_id = c.id) AS lost
     FROM changed

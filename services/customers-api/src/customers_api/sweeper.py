@@ -126,7 +126,7 @@ async def _end(
             await connection.execute(_PHONE_CONFLICTS, import_id)
         counts = [sum(chunk[name] for chunk in chunks) for name in CLASSES]
         job = await connection.fetchrow(_END, import_id, status, error, *counts)
-    imports.tell_verdict(job)
+        await imports.tell_verdict(connection, job)
 
 
 # Ranges, counters and offsets in one statement: one snapshot. A range has passed when the stored (next) offset of each

@@ -1,20 +1,31 @@
 """The Kafka door: tasks are taken one at a time, and committed once they are done."""
 
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
-from vapteke_shared import events, logs, topics
+from vapteke_shared import dead_letters, events, logs, topics
 from vapteke_shared.consumers import Consumer
-from vapteke_shared.events import Event, EventInvalid
+from vapteke_shared.dead_letters import Letter
+from vapteke_shared.events import EventInvalid, PlanRequested, RangeRequested
 from vapteke_shared.health import Health
 from vapteke_shared.processes import CutShort, limited, pause
 from vapteke_shared.tasks import reraise_cancellation
 
-from legacy_importer.importer import Importer, Stopping
+from legacy_importer.importer import Importer, Stopping, Task
 from legacy_importer.settings import WorkSettings
+from legacy_importer.states import ImportStates
 
-_TOPICS = [topic.name for topic in (topics.IMPORT_TASKS, topics.IMPORT_PROGRESS, topics.LEGACY_CUSTOMERS)]
+_USED = (
+    topics.IMPORT_TASKS,
+    topics.IMPORT_TASKS_DEAD,
+    topics.IMPORT_STATE,
+    topics.IMPORT_PROGRESS,
+    topics.LEGACY_CUSTOMERS,
+)
+_TOPICS = [topic.name for topic in _USED]
 _GROUP = "legacy-importer"
 
 log = logs.get(__name__)
@@ -26,6 +37,8 @@ class TaskConsumer(Consumer):
     def __init__(self, settings: WorkSettings, importer: Importer, health: Health) -> None:
         super().__init__(settings, health, "kafka", _TOPICS)
         self._importer = importer
+        self._states = ImportStates(settings)
+        self._skipped: set[UUID] = set()
         self._subscriber = self._broker.subscriber(
             topics.IMPORT_TASKS.name,
             group_id=_GROUP,
@@ -51,23 +64,52 @@ class TaskConsumer(Consumer):
 
     async def _take(self, record: Any) -> None:
         try:
-            task = events.decode(record.value, record.headers)
+            task = _task(record)
         except EventInvalid as error:
-            log.error("a task cannot be understood", offset=record.offset, partition=record.partition, why=str(error))
+            done = await self._buried(dead_letters.letter(record, str(error)))
         else:
-            if not await self._done(task):
-                return
+            done = await self._done(task)
+        if not done:
+            return
         try:
             async with limited(self._stopping, 1):
                 await self._consumer.commit()
         except (KafkaError, CutShort) as error:  # it will be done again, under a new attempt
             log.warning("the task's offset was not committed", error=type(error).__name__)
 
-    async def _done(self, task: Event) -> bool:
+    async def _buried(self, letter: Letter) -> bool:
+        try:
+            await self._importer.bury(letter)
+        except Stopping:
+            return False
+        dead_letters.tell(letter)
+        return True
+
+    async def _check(self) -> None:
+        await super()._check()
+        await self._states.catch_up()
+
+    async def _stop(self) -> None:
+        await super()._stop()
+        with suppress(KafkaError, OSError):  # the process ends either way
+            await self._states.close()
+
+    async def _is_over(self, task: Task) -> bool:
+        """A task without a number comes from a release that says no states: it is done."""
+        if task.number is None or await self._states.is_alive(task.import_id):
+            self._states.works_for(task.import_id)
+            return False
+        if task.import_id not in self._skipped:
+            self._skipped.add(task.import_id)
+            log.info("tasks of an import that is not alive are skipped", import_id=str(task.import_id))
+        return True
+
+    async def _done(self, task: Task) -> bool:
         seconds = 1.0
         while not self._stopping.is_set():
             try:
-                await self._importer.do(task)
+                if not await self._is_over(task):
+                    await self._importer.do(task)
                 return True
             except Stopping:
                 return False
@@ -77,6 +119,14 @@ class TaskConsumer(Consumer):
             await pause(self._stopping, seconds)
             seconds = min(seconds * 2, 60)
         return False
+
+
+def _task(record: Any) -> Task:
+    """Raises EventInvalid."""
+    event = events.decode(record.value, record.headers)
+    if not isinstance(event, PlanRequested | RangeRequested):
+        raise EventInvalid(f"not for this topic: {event.type}")
+    return event
 
 
 def _longest_task_ms(settings: WorkSettings) -> int:

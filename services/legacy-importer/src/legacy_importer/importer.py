@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client import Counter, Histogram
 from vapteke_shared import logs, topics
+from vapteke_shared.dead_letters import Letter
 from vapteke_shared.events import (
     AttemptFailed,
     Event,
@@ -67,6 +68,10 @@ class Importer:
                 await self._do(task)
         except CutShort:
             raise Stopping from None
+
+    async def bury(self, letter: Letter) -> None:
+        """With Kafka away, try again for as long as it takes. Raises Stopping."""
+        await self._published(lambda: self._publisher.send_letter(letter))
 
     async def _do(self, task: Event) -> None:
         match task:

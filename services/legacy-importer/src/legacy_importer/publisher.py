@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from vapteke_shared import connections, events, kafka
 from vapteke_shared.batches import Batches
-from vapteke_shared.events import Event
+from vapteke_shared.dead_letters import Letter
+from vapteke_shared.events import Event, Headers
 from vapteke_shared.settings import KafkaSettings
 
 SOURCE = "legacy-importer"
@@ -31,11 +32,18 @@ class Publisher:
 
     async def send(self, topic: str, key: str, event: Event) -> None:
         """Send one event and wait for its acknowledgement. Raises PublishFailed."""
-        headers = events.headers(event, SOURCE, key)
+        await self._send(topic, key, events.encode(event), events.headers(event, SOURCE, key))
+
+    async def send_letter(self, letter: Letter) -> None:
+        """Send a dead letter and wait for its acknowledgement. Raises PublishFailed."""
+        headers = [(name, text.encode()) for name, text in letter.headers.items()]
+        await self._send(letter.topic, letter.key, letter.value, headers)
+
+    async def _send(self, topic: str, key: str, value: bytes, headers: Headers) -> None:
         producer = await self._started()
         try:
             async with asyncio.timeout(_ACK_SECONDS):
-                await producer.send_and_wait(topic, events.encode(event), key.encode(), headers=headers)
+                await producer.send_and_wait(topic, value, key.encode(), headers=headers)
         except (KafkaError, TimeoutError) as error:
             raise await self.failed(error) from None
 

@@ -1,0 +1,92 @@
+"""Which import is alive, as customers-api says it on `vapteke.import.state.v1`: tasks of others cost nothing."""
+
+import asyncio
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from vapteke_shared import events, kafka, logs, topics
+from vapteke_shared.events import EventInvalid, ImportState
+from vapteke_shared.settings import KafkaSettings
+
+_PARTITION = TopicPartition(topics.IMPORT_STATE.name, 0)
+
+log = logs.get(__name__)
+
+
+class ImportStates:
+    """Reads the topic from its beginning, outside of any group.
+
+    A state is written in the Kafka transaction of the first task that it allows, and before it. Whoever has the task
+    finds the state, if need be uncommitted: what an aborted transaction says is true as well.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer | None = None
+        self._reading = asyncio.Lock()
+        self._latest: UUID | None = None
+        self._known: set[UUID] = set()
+        self._ended: set[UUID] = set()
+        self._worked_for: set[UUID] = set()
+
+    async def is_alive(self, import_id: UUID) -> bool:
+        """Raises KafkaError and OSError."""
+        await self.catch_up()
+        return import_id == self._latest and import_id not in self._ended
+
+    async def catch_up(self) -> None:
+        """Read to the present end. Raises KafkaError and OSError."""
+        async with self._reading:
+            consumer = await self._started()
+            end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
+            while await consumer.position(_PARTITION) < end:
+                for page in (await consumer.getmany(timeout_ms=200)).values():
+                    for record in page:
+                        self._take(record.value, record.headers)
+
+    def works_for(self, import_id: UUID) -> None:
+        """From now on, how this import ends is worth a line in our log."""
+        self._worked_for.add(import_id)
+
+    async def close(self) -> None:
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            await consumer.stop()
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(**kafka.client_options(self._settings), group_id=None)
+            try:
+                await consumer.start()
+                consumer.assign([_PARTITION])
+                await consumer.seek_to_beginning(_PARTITION)
+            except BaseException:
+                await consumer.stop()
+                raise
+            self._consumer = consumer
+        return self._consumer
+
+    def _take(self, value: bytes | None, headers: events.Headers) -> None:
+        try:
+            event = events.decode(value, headers)
+        except EventInvalid as error:
+            log.error("a state cannot be understood", why=str(error))
+            return
+        if isinstance(event, ImportState):
+            self._learn(event)
+
+    def _learn(self, state: ImportState) -> None:
+        if state.import_id not in self._known:  # a state may be written twice: the first counts for the order
+            self._known.add(state.import_id)
+            self._latest = state.import_id
+        if state.status in ("requested", "running"):
+            return
+        if state.import_id in self._worked_for - self._ended:
+            _tell(state)
+        self._ended.add(state.import_id)
+
+
+def _tell(state: ImportState) -> None:
+    tell = log.error if state.status == "failed" else log.info
+    fields = {} if state.error is None else {"error": state.error}
+    tell(f"import {state.status}", import_id=str(state.import_id), read=state.read, **fields)
