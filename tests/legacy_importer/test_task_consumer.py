@@ -107,7 +107,8 @@ async def waiting_tasks(own_kafka: Kafka) -> int:
     try:
         ends = await consumer.end_offsets(PARTITIONS)
         committed = await admin.list_consumer_group_offsets("legacy-importer", partitions=PARTITIONS)
-        return sum(end - max(committed[partition].offset, 0) for partition, end in ends.items())
+        done = {partition: max(each.offset, 0) for partition, each in committed.items()}
+        return sum(end - done.get(partition, 0) for partition, end in ends.items())
     finally:
         await consumer.stop()
         await admin.close()
@@ -248,12 +249,14 @@ ALL: dict[str, Any] = {"chunk": 0, "after_id": None, "upto_id": 1000}
 
 
 async def say(own_kafka: Kafka, *states: ImportState) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap)
+    """In a transaction, as the relay does."""
+    producer = AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap, transactional_id="a-test")
     await producer.start()
     try:
-        for state in states:
-            value = events.encode(state)
-            await producer.send_and_wait(topics.IMPORT_STATE.name, value, headers=headers_of(state), partition=0)
+        async with producer.transaction():
+            for state in states:
+                value = events.encode(state)
+                await producer.send(topics.IMPORT_STATE.name, value, headers=headers_of(state), partition=0)
     finally:
         await producer.stop()
 
