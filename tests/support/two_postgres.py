@@ -79,6 +79,7 @@ class Pair:
 
     async def rejoin(self) -> None:
         """An old primary that was fenced forgets what nobody else has seen, and comes back as the standby."""
+        (self._folders[self.standby.port] / "cluster" / "standby.signal").unlink()  # pg_rewind recovers it first
         await _rewind(self._folders[self.standby.port], self.primary)
         _follow(self._folders[self.standby.port], self.primary)
         await self.standby.process.start()
