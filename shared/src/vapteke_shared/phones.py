@@ -31,7 +31,7 @@ _GAP = r"\s+(?:-\s+)?"
 _TWO_IN_PAIRS = re.compile(rf"(?:^|\s){_IN_PAIRS}{_GAP}{_IN_PAIRS}(?:\s|$)")
 _TWO_WHOLE = re.compile(rf"{_WHOLE}{_GAP}{_WHOLE}")
 # A number as people write it, and an extension in brackets; after a Russian number, whose length is known, also bare.
-_EXTENSION_IN_BRACKETS = re.compile(r"(\+?\d(?:[ .-]?\d| ?\(\d+\) ?)*) ?\(\d{1,5}\)")
+_EXTENSION_IN_BRACKETS = re.compile(r"(\+? ?(?:\d|\([\d -]+\) ?)(?:[ .-]?\d| ?\(\d+\) ?)*) ?\(\d{1,5}\)")
 _EXTENSION_AFTER_8 = re.compile(r"(8[ -]?\(?\d{3,5}\)?[ -]?\d{1,3}[ -]?\d\d[ -]?\d\d) \d{1,4}")
 
 
@@ -99,13 +99,22 @@ def _undecorated(text: str) -> str:
 
 
 def _is_more_than_one(written: str) -> bool:
-    if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written):
+    if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _is_two_alike(written):
         return True
     extended = _EXTENSION_IN_BRACKETS.fullmatch(written) or _EXTENSION_AFTER_8.fullmatch(written)
-    return extended is not None and _is_phone(extended[1].translate(_SIGNS))
+    return extended is not None and _is_phone_or_of_a_city(extended[1].translate(_SIGNS))
 
 
-def _is_phone(digits: str) -> bool:
+def _is_two_alike(written: str) -> bool:
+    """Two groups with the same signs at the same places, such as (23-45-67) (23-45-68)."""
+    groups = [re.sub(r"\d", "0", group) for group in written.split() if group != "-"]
+    return len(groups) == 2 and groups[0] == groups[1] and not groups[0].isdigit() and groups[0].count("0") >= 5
+
+
+def _is_phone_or_of_a_city(digits: str) -> bool:
+    """Of a city: with its area code, without the country's."""
+    if len(digits) == 10:
+        return True
     try:
         _parsed(digits)
     except PhoneInvalid:
