@@ -50,6 +50,7 @@ class History:
         self._pool, self._consumers, self._draw = pool, consumers, random.Random(seed)
         self.model, self.table = Model(), dict[int, Row]()
         self._ended: Attempt | None = None
+        self._used: dict[UUID, set[int]] = {}  # the partitions that an attempt has sent to
         self._offsets, self._progress, self._clock = [0] * PARTITIONS, 0, DAY + timedelta(days=365)
 
     async def step(self) -> str:
@@ -200,6 +201,7 @@ class History:
     def _publish(self, attempt: Attempt, rows: Mapping[int, Row], queues: Queues) -> None:
         for legacy_id in self._draw.sample(sorted(rows), len(rows)):
             partition = legacy_id % PARTITIONS
+            self._used.setdefault(attempt.id, set()).add(partition)
             if self._draw.random() < 0.02:  # rubbish between the import's own
                 self._append(queues, partition, self._draw.choice([b"{", None, b"\x00\xff"]))
             if self._draw.random() < 0.05:
@@ -248,7 +250,7 @@ class History:
             await consumers.apply_legacy(batch, CLUSTER, {})
 
     async def verdict(self, won: Attempt, rows: int) -> tuple[str, dict[str, int]]:
-        last = {p: offset - 1 for p, offset in enumerate(self._offsets) if offset}
+        last = {partition: self._offsets[partition] - 1 for partition in self._used.get(won.id, ())}
         event = record(won.published(rows, last), self._progress, topic=topics.IMPORT_PROGRESS.name)
         self._progress += 1
         await self._consumers[0].apply_progress([event], CLUSTER, {})
