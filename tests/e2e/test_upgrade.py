@@ -18,6 +18,7 @@ from customers_topic import rebuilt, unlike
 from releases import Releases, client, releases
 from running_stack import ENDED, START_SECONDS
 from vapteke_local import leftovers, people, vaptekesync
+from vapteke_local.vaptekesync import control
 from vapteke_local.vaptekesync.server import Server
 from vapteke_shared import topics
 
@@ -136,9 +137,14 @@ class Upgrade:
 
     @contextmanager
     def slow_reading(self) -> Iterator[None]:
-        self.legacy.set_fault("delay", seconds=0.3, statement="range")
+        earlier = self.both.earlier_legacy
+        assert earlier.control_port is not None
+        slow: dict[str, Any] = {"kind": "delay", "seconds": 0.3, "statement": "range"}
+        self.legacy.set_fault(**slow)
+        control(earlier.host, earlier.control_port, {"do": "fault", **slow})
         yield
         self.legacy.clear_faults()
+        control(earlier.host, earlier.control_port, {"do": "clear"})
 
     async def answer(self, method: str, path: str, body: Any = None, release: str = "") -> httpx.Response:
         found = {each.name: each for each in self._serving()}
@@ -222,9 +228,13 @@ _KNOWN_DELETED = "SELECT customer_id FROM deleted_customers WHERE deleted_at IS 
 async def upgrade(request: pytest.FixtureRequest) -> AsyncIterator[Upgrade]:
     form: Form = request.param
     rows = [tuple(person) for person in people.generate(SEED, form.customers)]
+    people_there = SEED, form.customers
     settings = {"IMPORT_RANGE_ROWS": str(form.rows_per_range), "IMPORT_RANGES_IN_FLIGHT": "4"}
     with leftovers.folder("vapteke-tests-") as folder:
-        async with vaptekesync.serve(rows) as legacy, releases(EARLIER, folder, legacy, **settings) as both:
+        async with (
+            vaptekesync.serve(rows) as legacy,
+            releases(EARLIER, folder, legacy, people_there, **settings) as both,
+        ):
             upgrade = Upgrade(form, both, legacy)
             await upgrade.happen()
             yield upgrade

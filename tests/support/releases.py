@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -17,13 +18,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from running_stack import START_SECONDS, place_of
 from vapteke_local import pieces, places, processes, services
 from vapteke_local.kafka import client_options
+from vapteke_local.pieces import Legacy
 from vapteke_local.processes import Process, Program
 from vapteke_local.services import Service, Surroundings
 from vapteke_local.vaptekesync.server import Server
 from vapteke_shared.topics import Topic
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("shared", "services/customers-api", "services/favorites-api", "services/legacy-importer")
+SOURCES = ("shared", "services/customers-api", "services/favorites-api", "services/legacy-importer", "deploy/local")
 SECRET_KEY = "a key for the tests of an upgrade, made up"
 PROCESSES = {
     "customers-api serve": "customers-api",
@@ -122,6 +124,8 @@ class Releases:
     dsn: str
     kafka: Mapping[str, str]
     """The variables by which it is found."""
+    earlier_legacy: Legacy
+    """The stand-in that the earlier importer reads."""
 
     @property
     def bootstrap(self) -> list[str]:
@@ -151,22 +155,55 @@ class Releases:
         return sum(ends.values()) - int(taken)
 
 
+@asynccontextmanager
+async def _earlier_legacy(folder: Path, sources: Path, seed: int, count: int) -> AsyncIterator[Legacy]:
+    """A process of the earlier release."""
+    legacy = Legacy(
+        host="127.0.0.1",
+        port=places.free_port(),
+        database="vAptekeSync",
+        user="vaptekesync_user",
+        password=SECRET_KEY.replace(" ", "-"),
+        control_port=places.free_port(),
+    )
+    place = ("--host", legacy.host, "--port", str(legacy.port), "--control-port", str(legacy.control_port))
+    people = ("--customers", str(count), "--seed", str(seed))
+    login = ("--database", legacy.database, "--user", legacy.user)
+    program = Program(
+        name="the earlier vaptekesync",
+        command=[sys.executable, "-m", "vapteke_local.vaptekesync", *place, *login, *people],
+        log=folder / "earlier-vaptekesync.log",
+        env={**os.environ, "PYTHONPATH": str(sources / "deploy/local/src"), "VAPTEKESYNC_PASSWORD": legacy.password},
+    )
+    async with processes.running([program]) as [process]:
+        await processes.until_ready(process, partial(processes.listening, legacy.port), timeout=START_SECONDS)
+        yield legacy
+
+
 def _nothing(_: object) -> None:
     """Nobody is told of a start."""
 
 
 @asynccontextmanager
-async def releases(commit: str, folder: Path, legacy: Server, **variables: str) -> AsyncIterator[Releases]:
-    """Nothing of either release runs yet."""
+async def releases(
+    commit: str, folder: Path, legacy: Server, rows: tuple[int, int], **variables: str
+) -> AsyncIterator[Releases]:
+    """Nothing of either release runs yet. `rows` are the seed and the count of the people in `legacy`.
+
+    The stand-in answers the statements of its own release alone: the earlier importer reads the same people from one of
+    its own.
+    """
     sources = checked_out(commit, folder / "sources")
     async with AsyncExitStack() as exits:
         database = await exits.enter_async_context(pieces.own_postgres(folder, None, _nothing, _nothing))
         brokers = await exits.enter_async_context(pieces.own_kafka(folder, 1, None, _nothing, _nothing))
-        common = {**database.env, **brokers.env, **place_of(legacy), "SECRET_KEY": SECRET_KEY, **variables}
+        earlier = await exits.enter_async_context(_earlier_legacy(folder, sources, *rows))
+        common = {**database.env, **brokers.env, "SECRET_KEY": SECRET_KEY, **variables}
         old, new = (
-            Surroundings(common=common, database=database, data=places.made(folder / name)) for name in ("old", "new")
+            Surroundings(common={**common, **where}, database=database, data=places.made(folder / name))
+            for name, where in (("old", earlier.env), ("new", place_of(legacy)))
         )
-        both = Releases(Release("old", old, sources), Release("new", new), database.dsn, brokers.env)
+        both = Releases(Release("old", old, sources), Release("new", new), database.dsn, brokers.env, earlier)
         try:
             yield both
         finally:
