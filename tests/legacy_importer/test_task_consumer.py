@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -287,6 +287,41 @@ async def test_tasks_of_imports_that_are_not_alive_cost_nothing(
     assert [type(event) for event in await answers_of(own_kafka, alive)] == [PlanStarted, Planned, RangePublished]
     for import_id in (completed, abandoned, unknown):
         assert await answers_of(own_kafka, import_id) == []
+
+
+async def test_a_topic_of_states_that_is_made_anew_is_read_anew(
+    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
+) -> None:
+    before, after = uuid4(), uuid4()
+    statuses: tuple[Literal["requested", "running", "completed"], ...] = ("requested", "running", "completed")
+    await say(own_kafka, *(ImportState(import_id=before, status=status) for status in statuses))
+
+    with serve([customer(1)]) as server:
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await send(own_kafka, RangeRequested(import_id=before, number=1, **ALL))
+            await committed(own_kafka)
+            await make_anew(own_kafka, topics.IMPORT_STATE.name)
+            await say(own_kafka, ImportState(import_id=after, status="requested"))
+            await send(own_kafka, RangeRequested(import_id=after, number=2, **ALL))
+            await committed(own_kafka)
+
+    assert await answers_of(own_kafka, before) == []
+    assert [type(event) for event in await answers_of(own_kafka, after)] == [RangePublished]
+
+
+async def make_anew(own_kafka: Kafka, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=own_kafka.bootstrap)
+    await admin.start()
+
+    async def is_gone() -> bool:
+        return topic not in await admin.list_topics()
+
+    try:
+        await admin.delete_topics([topic])
+        await until(is_gone)
+    finally:
+        await admin.close()
+    await topics.create(TopicsSettings(kafka_bootstrap_servers=own_kafka.bootstrap))
 
 
 async def test_an_importer_logs_how_an_import_ended_that_it_worked_for(

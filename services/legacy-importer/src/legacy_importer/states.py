@@ -32,17 +32,29 @@ class ImportStates:
     async def is_alive(self, import_id: UUID) -> bool:
         """Raises KafkaError and OSError."""
         await self.catch_up()
+        if import_id != self._latest and import_id not in self._ended:  # the topic may have been made anew
+            await self._read_anew()
         return import_id == self._latest and import_id not in self._ended
 
     async def catch_up(self) -> None:
         """Read to the present end. Raises KafkaError and OSError."""
         async with self._reading:
+            await self._read_on(await self._started())
+
+    async def _read_anew(self) -> None:
+        """A topic that was deleted and created again has other records at the places that we have passed."""
+        async with self._reading:
             consumer = await self._started()
-            end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
-            while await consumer.position(_PARTITION) < end:
-                for page in (await consumer.getmany(timeout_ms=200)).values():
-                    for record in page:
-                        self._take(record.value, record.headers)
+            await consumer.seek_to_beginning(_PARTITION)
+            self._latest, self._known = None, set()
+            await self._read_on(consumer)
+
+    async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
+        end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
+        while await consumer.position(_PARTITION) < end:
+            for page in (await consumer.getmany(timeout_ms=200)).values():
+                for record in page:
+                    self._take(record.value, record.headers)
 
     def works_for(self, import_id: UUID) -> None:
         """From now on, how this import ends is worth a line in our log."""
