@@ -149,3 +149,12 @@ async def test_a_flood_of_refusals_leaves_few_lines(lines: Lines) -> None:
     seconds = time.monotonic() - started
     # each second: 20 callers, their sums, and one sum of all others
     assert len(found) <= 41 * (seconds + 2)
+
+
+async def test_a_body_that_is_said_to_be_too_large_is_refused_before_it_comes() -> None:
+    async with asking() as client:
+        answer = await client.post(
+            "/people/7/", headers={**bearer("customers:read"), "Content-Length": "300000"}, content=b"[]"
+        )
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")

@@ -26,6 +26,8 @@ class BodyRoute(APIRoute):
             for need in self.dependant.dependencies:
                 if isinstance(need.call, auth.Needs):  # before anything is read or judged
                     await need.call(request)
+            if int(request.headers.get("content-length", 0)) > MAX_BYTES:  # not after waiting for what is not read
+                raise _too_large()
             request = Request(request.scope, _limited(request.receive))
             if await request.body() and not _is_json(request):
                 raise ProblemError(415, "unsupported_media_type", "The body must be application/json.")
@@ -42,10 +44,14 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > MAX_BYTES:
-            raise ProblemError(413, "body_too_large", f"The body has more than {MAX_BYTES // 1024} KiB.")
+            raise _too_large()
         return message
 
     return counted
+
+
+def _too_large() -> ProblemError:
+    return ProblemError(413, "body_too_large", f"The body has more than {MAX_BYTES // 1024} KiB.")
 
 
 def _is_json(request: Request) -> bool:
