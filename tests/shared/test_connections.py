@@ -1,5 +1,8 @@
 """Servers without TLS and without logins, and none at all: what a connection that asks for more is told."""
 
+import asyncio
+import socket
+import struct
 from typing import Any
 
 import databases
@@ -9,7 +12,7 @@ from pydantic import SecretStr
 from vapteke_local import places
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database, kafka
+from vapteke_shared import database, kafka, postgres
 from vapteke_shared.connections import Unavailable, Unfit
 from vapteke_shared.settings import KafkaSettings, PostgresSettings
 
@@ -78,6 +81,30 @@ async def test_a_postgres_that_does_not_let_us_in_is_told(
 
     assert type(told.value) is kind
     assert str(told.value) == f"Postgres at {settings.postgres_host[0]}:{settings.postgres_port[0]} {text}"
+
+
+@pytest.mark.parametrize("mode", ["disable", "prefer", "require"])
+@pytest.mark.parametrize("is_listened_to", [False, True], ids=["at once", "after the first bytes"])
+@pytest.mark.parametrize("linger", [struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)], ids=["ends", "resets"])
+async def test_a_server_that_hangs_up_may_come_back(mode: str, is_listened_to: bool, linger: bytes) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_listened_to:
+            await reader.read(1024)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        access = {"postgres_user": "anybody", "postgres_password": "none", "postgres_db": "any"}
+        settings = PostgresSettings(postgres_host="127.0.0.1", postgres_port=str(port), postgres_sslmode=mode, **access)
+        with pytest.raises(Unavailable) as told:
+            await postgres.connect(settings)
+
+    assert not isinstance(told.value, Unfit)
+    assert (
+        str(told.value) == f"Postgres at 127.0.0.1:{port} closes the connection:"
+        " check that POSTGRES_HOST and POSTGRES_PORT lead to a Postgres that is running"
+    )
 
 
 @pytest.mark.parametrize("mode", ["disable", "prefer"])

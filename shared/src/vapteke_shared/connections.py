@@ -92,8 +92,9 @@ def postgres_fault(settings: PostgresSettings, place: tuple[str, int], error: Ba
             return Unfit(f"{where} speaks no TLS: check POSTGRES_SSLMODE")
         case OSError() if (reason := _away(error)) is not None:
             return Unavailable(f"{where} {reason}: check POSTGRES_HOST and POSTGRES_PORT")
-        case OSError():
-            return Unavailable(f"{where} breaks off the connection")
+        case OSError() | asyncpg.ConnectionDoesNotExistError():
+            lead = "check that POSTGRES_HOST and POSTGRES_PORT lead to a Postgres that is running"
+            return Unavailable(f"{where} closes the connection: {lead}")
     return error
 
 
@@ -109,6 +110,8 @@ def _away(error: OSError) -> str | None:
     if isinstance(error, TimeoutError):
         return "does not answer"
     if isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+        return None
+    if isinstance(error, ConnectionError) and error.errno is None:  # asyncpg's and asyncio's own, when it hangs up
         return None
     known = error.errno is not None and error.errno > 0  # a name that is not found has a number of its own
     return f"cannot be reached ({os.strerror(error.errno or 0) if known else error.strerror or error})"
