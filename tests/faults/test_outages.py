@@ -232,6 +232,7 @@ async def test_writes_follow_an_address_that_moves_after_a_failover(
     async with patching(stack["customers_api"], stack["token"]) as clients, importing(stack):
         for number in range(rounds):
             await clients.written(60)
+            await around.pair.in_step()
             if number % 2:
                 with two_postgres.silent(around.pair.primary):
                     await around.pair.promote()
@@ -272,6 +273,7 @@ async def test_writes_go_to_whichever_of_several_hosts_takes_them(pair: Pair, ro
     async with running_service(pair.primary, SCHEMA, name, **hosts) as url, patching(url, token) as clients:
         for number in range(rounds):
             await clients.written(60)
+            await pair.in_step()
             if number % 2:
                 with two_postgres.silent(pair.primary):
                     await pair.promote()

@@ -64,6 +64,13 @@ class Pair:
     def ports(self) -> list[int]:
         return sorted(self._folders)
 
+    async def in_step(self) -> None:
+        """Once the standby has all that the primary has written until now: before that, it cannot be promoted."""
+        async with session(self.primary) as connection, asyncio.timeout(60):
+            written = await connection.fetchval("SELECT pg_current_wal_lsn()::text")
+            while not await connection.fetchval(_HAS_REPLAYED, written):
+                await asyncio.sleep(0.02)
+
     async def fail_over(self) -> None:
         """The primary is stopped, the standby promoted, and the old primary comes back as its standby."""
         await self.primary.process.stop()
@@ -83,6 +90,9 @@ class Pair:
         await _rewind(self._folders[self.standby.port], self.primary)
         _follow(self._folders[self.standby.port], self.primary)
         await self.standby.process.start()
+
+
+_HAS_REPLAYED = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE replay_lsn >= $1::text::pg_lsn)"
 
 
 @asynccontextmanager
