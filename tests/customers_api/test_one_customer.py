@@ -335,6 +335,7 @@ FAULTS = [
     ({"phone": "50110556645", "city_id": "1"}, "/body/city_id"),
     ({"phone": "50110556645", "last_auth_at": 5}, "/body/last_auth_at"),
     ({"phone": "50110556645", "last_auth_at": "2023-12-21"}, "/body/last_auth_at"),
+    ({"phone": "50110556645", "last_auth_at": "2999-01-01T00:00:00Z"}, "/body/last_auth_at"),
     ({"phone": "50110556645", "last_auth_at": "9999-12-31T23:59:59-10:00"}, "/body/last_auth_at"),
     ({"phone": "50110556645", "last_auth_at": "2023-12-21T04:20:60Z"}, "/body/last_auth_at"),
     ({"phone": "50110556645", "id": 1}, "/body/id"),

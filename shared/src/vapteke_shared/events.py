@@ -4,7 +4,7 @@ An event's `ce_type` is its class's `type`. `decode` raises EventInvalid for wha
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from uuid import UUID, uuid4
 
@@ -42,6 +42,8 @@ ChangedField = Literal[
 ]
 Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,60}\Z")]
 IN_THE_FUTURE: Final = "in_the_future"
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""How far the clocks that write `last_auth_at` may be ahead of ours: a sign-in within it is not in the future."""
 PLACEHOLDER_DATE: Final = "placeholder_date"
 """A date that stands for none, such as 1900-01-01, which SQL Server makes of an empty text."""
 UNREADABLE: Final = "unreadable"

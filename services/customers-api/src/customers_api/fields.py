@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from vapteke_shared import phones, texts
-from vapteke_shared.fields import INT64, Whole, a_text, refusal
+from vapteke_shared.events import CLOCK_TOLERANCE, IN_THE_FUTURE
+from vapteke_shared.fields import INT64, Moment, Whole, a_text, refusal
 from vapteke_shared.phones import PhoneInvalid
 
 _FIRST_BIRTHDAY = date(1900, 1, 1)
@@ -57,10 +58,16 @@ def _date_text(value: object) -> object:
 
 def _birthday(day: date) -> date:
     if day > datetime.now(UTC).date():
-        raise refusal("in_the_future", "The birthday lies in the future")
+        raise refusal(IN_THE_FUTURE, "The birthday lies in the future")
     if day < _FIRST_BIRTHDAY:
         raise refusal("before_1900", "The birthday lies before 1900")
     return day
+
+
+def _sign_in(at: datetime) -> datetime:
+    if at > datetime.now(UTC) + CLOCK_TOLERANCE:
+        raise refusal(IN_THE_FUTURE, "The last sign-in lies in the future")
+    return at
 
 
 # What JSON Schema adds in words of its own: the validators above say it better.
@@ -94,5 +101,6 @@ Email = Annotated[
 ]
 Day = Annotated[date, Field(strict=False), BeforeValidator(_date_text)]
 Birthday = Annotated[Day, AfterValidator(_birthday)]
+LastAuthAt = Annotated[Moment, AfterValidator(_sign_in)]
 Gender = Literal["M", "F"]
 CityId = Annotated[int, Field(ge=0, le=INT64), Whole]

@@ -8,11 +8,11 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints, WrapValidator
 from pydantic.json_schema import SkipJsonSchema
 from vapteke_shared import queries
-from vapteke_shared.fields import INT64, Id, Moment
+from vapteke_shared.fields import INT64, Id
 from vapteke_shared.queries import Digits, Distinct, Paging, optional
 from vapteke_shared.shapes import Answer, Asked, Instant, without_defaults
 
-from customers_api.fields import Birthday, CityId, Email, Gender, Name, PhoneText
+from customers_api.fields import Birthday, CityId, Email, Gender, LastAuthAt, Name, PhoneText
 
 
 class PhoneItem(Answer):
@@ -90,9 +90,10 @@ class ProfileChange(Asked):
     )
     gender: Gender | None = Field(None, description="M or F", examples=["M"])
     city_id: CityId | None = Field(None, description="the city's number", examples=[0])
-    last_auth_at: Moment | None = Field(
+    last_auth_at: LastAuthAt | None = Field(
         None,
-        description="the last sign-in: with any offset, without one in UTC; kept to the millisecond",
+        description="the last sign-in: with any offset, without one in UTC; kept to the millisecond; "
+        "at most five minutes in the future",
         examples=["2023-12-21T04:20:37.024Z"],
     )
 

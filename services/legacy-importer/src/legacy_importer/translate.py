@@ -6,7 +6,7 @@ or one that could not be read, is rejected.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import UUID
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from vapteke_shared import phones, texts
 from vapteke_shared.events import (
+    CLOCK_TOLERANCE,
     IN_THE_FUTURE,
     PLACEHOLDER_DATE,
     UNREADABLE,
@@ -24,8 +25,6 @@ from vapteke_shared.events import (
 
 _INT64_MAX = 2**63 - 1
 _FIRST_BIRTHDAY = date(1900, 1, 1)
-_CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far the clocks that write `last_auth_at` may be ahead of ours: a sign-in of this minute is not in the future."""
 _PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), date(1900, 1, 1)))
 """What an empty date becomes: in SQL Server's types, and in the programs that write to it."""
 
@@ -214,7 +213,7 @@ def last_auth_at(value: datetime | date | str, zone: ZoneInfo, now: datetime) ->
     moment = instant(value, zone)
     if moment is None:
         return None
-    if moment > now + _CLOCK_TOLERANCE:
+    if moment > now + CLOCK_TOLERANCE:
         raise Unusable(IN_THE_FUTURE)
     dated = _dated(value)
     if dated is not None and date(dated.year, dated.month, dated.day) in _PLACEHOLDERS:
