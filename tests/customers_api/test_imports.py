@@ -65,6 +65,22 @@ async def test_ranges_are_asked_for_through_a_window(pool: asyncpg.Pool) -> None
     assert await asked_for(pool) == [(0, None, 10), (1, 10, 20), (2, 20, 30)]
 
 
+async def test_the_state_of_an_import_that_the_release_before_planned_is_sent_before_its_next_range(
+    pool: asyncpg.Pool,
+) -> None:
+    running = await start_import(pool, upper_bounds=[10, 20, 30], in_flight=1)
+    await pool.execute("UPDATE imports SET plan_number = NULL")
+    await pool.execute("UPDATE import_chunks SET number = NULL")
+    await pool.execute("DELETE FROM outbox")
+
+    await tell(pool, Attempt(running, chunk=0).published(3, {0: 2}), in_flight=1)
+
+    sent = await pool.fetch("SELECT topic, value FROM outbox ORDER BY id")
+    assert [row["topic"] for row in sent] == ["vapteke.import.state.v1", "vapteke.import.tasks.v1"]
+    state = msgspec.json.decode(sent[0]["value"])
+    assert (state["import_id"], state["status"]) == (str(running), "running")
+
+
 async def test_the_first_plan_counts(pool: asyncpg.Pool) -> None:
     running = await start_import(pool, upper_bounds=[10])
 

@@ -178,6 +178,9 @@ async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_fli
         for c in sorted(chunks, key=lambda c: c["chunk"])
     ]
     if tasks:
+        unnumbered = await connection.fetchrow(_UNNUMBERED, import_id)
+        if unnumbered is not None:
+            await _say_state(connection, unnumbered)
         await outbox.add(connection, topics.IMPORT_TASKS.name, tasks)
 
 
@@ -233,6 +236,9 @@ WHERE import_id = $1 AND chunk IN (
 )
 RETURNING chunk, after_id, upto_id, number
 """
+
+# Requested, and perhaps planned, by processes of the release before: they send no states.
+_UNNUMBERED = "SELECT * FROM imports WHERE id = $1 AND plan_number IS NULL"
 
 _RANGE = "SELECT number, after_id, upto_id FROM import_chunks WHERE import_id = $1 AND chunk = $2"
 
