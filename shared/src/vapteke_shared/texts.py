@@ -3,9 +3,11 @@
 import re
 from itertools import groupby
 from typing import Final
-from unicodedata import category, is_normalized, normalize
+from unicodedata import is_normalized, normalize
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+
+from vapteke_shared import characters
 
 NAME_MAX: Final = 100
 EMAIL_MAX: Final = 254
@@ -14,18 +16,15 @@ STACK_MAX: Final = 8
 """Marks on one letter. No language needs more; hundreds of them cover the lines around a name."""
 
 _BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"  # by their looks, not by category
-_LOOKED_AT = [*map(chr, range(0x20000)), *map(chr, range(0xE0000, 0xE0200))]  # beyond, all are letters or unassigned
-_BREAKS = [one for one in _LOOKED_AT if one.isspace() and category(one) in ("Cc", "Zl", "Zp")]
+_VARIATIONS = [*map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0))]  # of the glyph before them
+_BREAKS = [one for one in characters.of("Cc", "Zl", "Zp") if one.isspace()]
 _REMOVED = [
-    one
-    for one in _LOOKED_AT
-    if (category(one) in ("Cc", "Cf") and one not in _BREAKS and one != "\0")
-    or one in _BLANKS
-    or "\ufe00" <= one <= "\ufe0f"
-    or "\U000e0100" <= one <= "\U000e01ef"
+    *(one for one in characters.of("Cc", "Cf") if one not in _BREAKS and one != "\0"),
+    *_BLANKS,
+    *_VARIATIONS,
 ]
 _CLEANED = str.maketrans(dict.fromkeys(_BREAKS, " ") | dict.fromkeys(_REMOVED))
-_MARKS = [one for one in _LOOKED_AT if category(one) in ("Mn", "Me")]
+_MARKS = list(characters.of("Mn", "Me"))
 
 
 def _one_of(characters: list[str]) -> str:
