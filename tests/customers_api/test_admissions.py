@@ -7,7 +7,7 @@ import asyncpg
 import msgspec
 import pytest
 from customers_api import admissions, imports
-from customers_api.admissions import Range
+from customers_api.admissions import Admission, Range
 from customers_api.consumer import ImportConsumers
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, counts, end_import, people_of, record, records, start_import
@@ -241,3 +241,13 @@ async def test_between_attempts_of_one_hand_out_the_clock_decides(
     await deliver(consumers, pool, again.read(7, PHONE, lastname="Новый"), late.read(7, PHONE, lastname="Старый"))
 
     assert (await people_of(pool))[7][2] == "Новый"
+
+
+@pytest.mark.parametrize(("after_id", "is_inside"), [(None, True), (-1, True), (0, False), (1, False)])
+def test_a_range_that_begins_at_zero_has_no_key_of_zero(after_id: int | None, is_inside: bool) -> None:
+    import_id = uuid4()
+    admission = Admission(import_id, {0: Range(None, after_id, 100)})
+
+    refusal = admission.refusal(Attempt(import_id).read(0, PHONE))
+
+    assert (refusal is None) is is_inside

@@ -16,6 +16,7 @@ from vapteke_shared.events import LegacyRow, Planned, RangePublished
 from customers_api.models import ALIVE
 
 MAX_RANGES = 100_000
+_BELOW_ALL_KEYS = -(2**63) - 1
 
 ignored = Counter(
     "vapteke_ignored_events",
@@ -31,6 +32,10 @@ class Range(NamedTuple):
     after_id: int | None
     upto_id: int
 
+    @property
+    def after(self) -> int:
+        return _BELOW_ALL_KEYS if self.after_id is None else self.after_id
+
 
 class Admission(NamedTuple):
     """The import that is alive, and the ranges of it that were handed out."""
@@ -45,12 +50,9 @@ class Admission(NamedTuple):
         handed_out = self.ranges.get(event.chunk)
         if handed_out is None or not is_current(event.number, handed_out.number):
             return "not_handed_out"
-        if event.legacy_id > handed_out.upto_id or event.legacy_id <= (handed_out.after_id or _LEAST):
+        if event.legacy_id > handed_out.upto_id or event.legacy_id <= handed_out.after:
             return "outside_of_the_range"
         return None
-
-
-_LEAST = -(2**63) - 1
 
 
 async def read(connection: asyncpg.Connection, events: Collection[LegacyRow]) -> Admission:

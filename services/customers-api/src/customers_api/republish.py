@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import asyncpg
-from vapteke_shared import logs
 from vapteke_shared.database import tried_again
 
 from customers_api import customer_events
@@ -19,8 +18,6 @@ _BATCH_ROWS = 500
 _SAY_SECONDS = 5.0
 
 Say = Callable[[str], None]
-
-log = logs.get(__name__)
 
 
 class AlreadyRuns(Exception):
@@ -46,12 +43,10 @@ class Republication:
         run_id, sent, total = await self._begin()
         if sent:
             self._say(f"goes on after {sent:,} of {total:,} customers")
-        log.info("republishing customers", sent=sent, total=total)
         while count := await self._step(run_id):
             sent += count
             self._say_now_and_then(sent, total)
         await self._connection.execute("UPDATE republications SET finished_at = now() WHERE id = $1", run_id)
-        log.info("customers are republished", sent=sent)
         return sent
 
     async def _begin(self) -> Sequence[int]:
