@@ -21,6 +21,7 @@ from customers_api import outbox
 from customers_api.outbox import Message
 from customers_api.relay import Relay
 from customers_api.settings import WorkSettings
+from running_stack import START_SECONDS
 from vapteke_local import places
 from vapteke_shared import topics
 
@@ -125,9 +126,9 @@ async def empty(pool: asyncpg.Pool, seconds: float = 30) -> None:
             await asyncio.sleep(0.05)
 
 
-async def leading(pool: asyncpg.Pool, processes: Sequence[RelayProcess], seconds: float = 30) -> RelayProcess:
+async def leading(pool: asyncpg.Pool, processes: Sequence[RelayProcess]) -> RelayProcess:
     """The process that leads, once one does: whose connection holds the lock."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(START_SECONDS):
         while True:
             port = await pool.fetchval(_LEADER, "client_port")
             for process in processes:
