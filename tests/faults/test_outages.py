@@ -266,7 +266,8 @@ async def moved(around: Around, clients: Clients) -> float:
 async def test_writes_go_to_whichever_of_several_hosts_takes_them(pair: Pair, rounds: int, most_seconds: float) -> None:
     name = f"several_{rounds}"
     await databases.migrated(pair.primary, SCHEMA, name)
-    hosts = {"POSTGRES_HOST": "127.0.0.1,127.0.0.1", "POSTGRES_PORT": ",".join(map(str, pair.ports))}
+    standby_first = f"{pair.standby.port},{pair.primary.port}"
+    hosts = {"POSTGRES_HOST": "127.0.0.1,127.0.0.1", "POSTGRES_PORT": standby_first}
     took = []
 
     token = bearer()["Authorization"].removeprefix("Bearer ")

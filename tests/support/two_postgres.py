@@ -60,10 +60,6 @@ class Pair:
     def __init__(self, primary: Postgres, standby: Postgres, folders: dict[int, Path]) -> None:
         self.primary, self.standby, self._folders = primary, standby, folders
 
-    @property
-    def ports(self) -> list[int]:
-        return sorted(self._folders)
-
     async def in_step(self) -> None:
         """Once the standby has all that the primary has written until now: before that, it cannot be promoted."""
         async with session(self.primary) as connection, asyncio.timeout(60):
