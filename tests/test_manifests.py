@@ -24,12 +24,12 @@ RESTRICTED = {
 }
 CERTIFICATES = "/etc/vaptekecustomers"
 CONNECTIONS = {
-    "customers-api-serve": 10,
-    "favorites-api-serve": 10,
-    "customers-api-work": 8,
-    "favorites-api-work": 4,
+    "customers-api-serve": 11,
+    "favorites-api-serve": 11,
+    "customers-api-work": 9,
+    "favorites-api-work": 5,
 }
-"""To Postgres, by Deployment: the size of the pool."""
+"""To Postgres, by Deployment: the size of the pool, and the session that watches whether Postgres takes writes."""
 RENDERERS = {"kustomize": "build", "kubectl": "kustomize"}
 RENDERER = next((name for name in RENDERERS if shutil.which(name)), None)
 
