@@ -1,13 +1,11 @@
 """`events republish`: every customer's state goes to the outbox again, with the version that it has."""
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
+import databases
 import httpx
 import msgspec
 import pytest
@@ -146,26 +144,8 @@ async def test_a_change_meanwhile_is_never_overtaken_by_an_older_state(
 async def test_the_command_tells_how_far_it_is_and_what_comes_next(
     settings: WorkSettings, pool: asyncpg.Pool, people: list[int]
 ) -> None:
-    output = await _command(settings, "events", "republish")
-    reset = await _command(settings, "offsets", "reset")
+    output = await databases.run_command(settings, "customers-api", "events", "republish")
+    reset = await databases.run_command(settings, "customers-api", "offsets", "reset")
 
     assert "120 customers are in the outbox; `customers-api work` sends them" in output
     assert "next: `customers-api events republish`" in reset
-
-
-async def _command(settings: WorkSettings, *arguments: str) -> str:
-    given = {
-        "POSTGRES_HOST": ",".join(settings.postgres_host),
-        "POSTGRES_PORT": ",".join(map(str, settings.postgres_port)),
-        "POSTGRES_DB": settings.postgres_db,
-        "POSTGRES_USER": settings.postgres_user,
-        "POSTGRES_PASSWORD": settings.postgres_password.get_secret_value(),
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(Path(sys.executable).parent / "customers-api", *arguments),
-        env={**os.environ, **given},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()

@@ -2,15 +2,13 @@
 
 import asyncio
 import itertools
-import os
 import random
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import asyncpg
+import databases
 import httpx
 import msgspec
 import pytest
@@ -476,21 +474,10 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
     with pytest.raises(offsets.KafkaReplaced):
         await consumer.apply(records([deleted(2, 2)]), Cluster("another-cluster", {}), {})
 
-    await _offsets_reset(settings)
+    await databases.run_command(settings, "favorites-api", "offsets", "reset")
 
     await consumer.apply(records([deleted(2, 2)]), Cluster("another-cluster", {}), {})
     assert await hidden(pool) == {1, 2}
-
-
-async def _offsets_reset(settings: WorkSettings) -> None:
-    """As an operator does it."""
-    place = {
-        name: str(value) for name, value in settings.model_dump().items() if name.startswith("postgres_") and value
-    }
-    variables = {name.upper(): value for name, value in place.items()} | {"POSTGRES_PASSWORD": "app"}
-    command = Path(sys.executable).parent / "favorites-api"
-    done = await asyncio.create_subprocess_exec(command, "offsets", "reset", env={**os.environ, **variables})
-    assert await done.wait() == 0
 
 
 async def test_a_connection_lost_in_mid_batch_leaves_neither_effect_nor_place(

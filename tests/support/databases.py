@@ -2,15 +2,18 @@
 
 import asyncio
 import itertools
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 from vapteke_local import postgres
 from vapteke_local.postgres import Postgres, Role
 from vapteke_shared import migrations
-from vapteke_shared.settings import PostgresOwnerSettings
+from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
 from vapteke_shared.tables import Schema
 
 _numbers = itertools.count(1)
@@ -56,3 +59,22 @@ async def cloned(server: Postgres, template: str) -> AsyncIterator[str]:
     yield name
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()
+
+
+async def run_command(settings: PostgresSettings, service: str, *arguments: str) -> str:
+    """A command of the service as an operator calls it, on this database; what it prints."""
+    given = {
+        "POSTGRES_HOST": ",".join(settings.postgres_host),
+        "POSTGRES_PORT": ",".join(map(str, settings.postgres_port)),
+        "POSTGRES_DB": settings.postgres_db,
+        "POSTGRES_USER": settings.postgres_user,
+        "POSTGRES_PASSWORD": settings.postgres_password.get_secret_value(),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(Path(sys.executable).parent / service, *arguments),
+        env={**os.environ, **given},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output.decode()
