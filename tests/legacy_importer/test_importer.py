@@ -77,8 +77,8 @@ async def records_of(kafka: Kafka, topic: Topic, import_id: UUID) -> list[tuple[
     """All that the topic holds of an import."""
     partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, isolation_level="read_committed")
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign(partitions)
         await consumer.seek_to_beginning()
         ends, found = await consumer.end_offsets(partitions), []

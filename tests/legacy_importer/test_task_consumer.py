@@ -85,8 +85,8 @@ def headers_of(task: Event) -> events.Headers:
 async def answers_of(own_kafka: Kafka, import_id: UUID) -> list[Event]:
     consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
     partition = TopicPartition(topics.IMPORT_PROGRESS.name, 0)
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([partition])
         await consumer.seek_to_beginning()
         end, found = (await consumer.end_offsets([partition]))[partition], []
@@ -102,9 +102,9 @@ async def waiting_tasks(own_kafka: Kafka) -> int:
     """How many tasks are not committed."""
     admin = AIOKafkaAdminClient(bootstrap_servers=own_kafka.bootstrap)
     consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
-    await admin.start()
-    await consumer.start()
     try:
+        await admin.start()
+        await consumer.start()
         ends = await consumer.end_offsets(PARTITIONS)
         committed = await admin.list_consumer_group_offsets("legacy-importer", partitions=PARTITIONS)
         done = {partition: max(each.offset, 0) for partition, each in committed.items()}
@@ -382,8 +382,8 @@ async def letters_of(own_kafka: Kafka) -> dict[str, tuple[bytes, str]]:
     """By origin: the value and the reason."""
     consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
     partition = TopicPartition("vapteke.import.tasks.dead.v1", 0)
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([partition])
         await consumer.seek_to_beginning()
         end, found = (await consumer.end_offsets([partition]))[partition], []

@@ -42,10 +42,11 @@ async def producer(kafka_server: Kafka) -> AsyncIterator[AIOKafkaProducer]:
 
 async def read(server: Kafka, topic: str, count: int) -> list[ConsumerRecord]:
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=server.bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    records = [await consumer.getone() for _ in range(count)]
-    await consumer.stop()
-    return records
+    try:
+        await consumer.start()
+        return [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
 
 
 async def test_keys_keep_their_order_and_the_last_offsets_are_told(

@@ -54,8 +54,8 @@ async def _reader(bootstrap: list[str], isolation: Isolation) -> AsyncIterator[A
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign(PARTITIONS)
         yield consumer
     finally:

@@ -218,10 +218,14 @@ class Reader:
         )
 
     async def __aenter__(self) -> "Reader":
-        await self._consumer.start()
-        self._consumer.assign(PARTITIONS)
-        for partition, end in (await self._consumer.end_offsets(PARTITIONS)).items():
-            self._consumer.seek(partition, end)
+        try:
+            await self._consumer.start()
+            self._consumer.assign(PARTITIONS)
+            for partition, end in (await self._consumer.end_offsets(PARTITIONS)).items():
+                self._consumer.seek(partition, end)
+        except BaseException:
+            await self._consumer.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: Any) -> None:

@@ -143,8 +143,8 @@ class Releases:
         """Records that the service of this schema has yet to take."""
         places_ = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
         consumer = AIOKafkaConsumer(**client_options(self.kafka))
-        await consumer.start()
         try:
+            await consumer.start()
             ends = await consumer.end_offsets(places_)
         finally:
             await consumer.stop()

@@ -25,8 +25,8 @@ async def follow(variables: Mapping[str, str]) -> Followed:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign(places)
         return await _read(consumer, await consumer.end_offsets(places))
     finally:
