@@ -309,7 +309,8 @@ async def test_every_piece_can_be_taken_from_elsewhere(folder: Path, shared: Pat
 
     assert set(description["processes"]) == PROCESSES - {"postgres", "kafka 1", "vaptekesync"}
     assert description["truth"] is None
-    assert description["postgres"] == postgres_server.dsn_of("elsewhere", "elsewhere_owner", "one")
+    dsn = postgres_server.dsn_of("elsewhere", "elsewhere_owner", "one")
+    assert description["postgres"] == f"{dsn}?target_session_attrs=read-write"
     assert description["kafka"] == brokers.bootstrap
     assert description["vaptekesync"] == {**legacy, "control_port": None}
 
