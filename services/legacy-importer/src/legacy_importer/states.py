@@ -9,6 +9,7 @@ from vapteke_shared.events import EventInvalid, ImportState
 from vapteke_shared.settings import KafkaSettings
 
 _PARTITION = TopicPartition(topics.IMPORT_STATE.name, 0)
+_WAIT_MS = 50
 
 log = logs.get(__name__)
 
@@ -50,11 +51,19 @@ class ImportStates:
             await self._read_on(consumer)
 
     async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
+        """Fetches only while there is something to read.
+
+        Kafka answers a connection in order: a fetch that waits for records would delay the next call of `end_offsets`.
+        """
         end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
-        while await consumer.position(_PARTITION) < end:
-            for page in (await consumer.getmany(timeout_ms=200)).values():
-                for record in page:
-                    self._take(record.value, record.headers)
+        consumer.resume(_PARTITION)
+        try:
+            while await consumer.position(_PARTITION) < end:
+                for page in (await consumer.getmany(timeout_ms=_WAIT_MS)).values():
+                    for record in page:
+                        self._take(record.value, record.headers)
+        finally:
+            consumer.pause(_PARTITION)
 
     def works_for(self, import_id: UUID) -> None:
         """From now on, how this import ends is worth a line in our log."""
@@ -67,7 +76,8 @@ class ImportStates:
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(**kafka.client_options(self._settings), group_id=None)
+            options = kafka.client_options(self._settings)
+            consumer = AIOKafkaConsumer(**options, group_id=None, fetch_max_wait_ms=_WAIT_MS)
             try:
                 await consumer.start()
                 consumer.assign([_PARTITION])
