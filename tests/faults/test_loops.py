@@ -19,6 +19,7 @@ import legacy_importer.cli
 import legacy_importer.settings
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.conn import AIOKafkaConnection
 from saboteur import Main, Saboteur
 from tokens_for import SECRET_KEY
 from vapteke_local import places
@@ -29,6 +30,7 @@ from vapteke_shared.loops import LoopEnded
 from vapteke_shared.topics import TopicsSettings
 
 SILENT_SECONDS = 4.0
+pytestmark = pytest.mark.filterwarnings("ignore:Unclosed AIOKafka:ResourceWarning")  # see kafka_clients_closed
 LOOPS = {
     "customers-api serve": {"metrics", "serve", "watch"},
     "customers-api work": {
@@ -71,6 +73,9 @@ async def kafka_clients_closed() -> AsyncIterator[None]:
     for client in [each for each in gc.get_objects() if type(each) is AIOKafkaConsumer]:
         async with asyncio.timeout(20):
             await client.stop()
+    for connection in [each for each in gc.get_objects() if type(each) is AIOKafkaConnection]:
+        connection.close()
+    gc.collect()
 
 
 def main_of(around: Around, process: str, metrics_port: int) -> Main:
