@@ -9,7 +9,7 @@ from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from legacy_importer.consumer import TaskConsumer
 from legacy_importer.importer import Importer
@@ -83,9 +83,10 @@ def headers_of(task: Event) -> events.Headers:
     return events.headers(task, "a-test", "a-subject")
 
 
-async def answers_of(own_kafka: Kafka, import_id: UUID) -> list[Event]:
+async def records_in(own_kafka: Kafka, topic: str) -> list[ConsumerRecord]:
+    """All that the topic's first partition holds now."""
     consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
-    partition = TopicPartition(topics.IMPORT_PROGRESS.name, 0)
+    partition = TopicPartition(topic, 0)
     try:
         await consumer.start()
         consumer.assign([partition])
@@ -93,8 +94,13 @@ async def answers_of(own_kafka: Kafka, import_id: UUID) -> list[Event]:
         end, found = (await consumer.end_offsets([partition]))[partition], []
         while await consumer.position(partition) < end:
             found += [r for page in (await consumer.getmany(timeout_ms=100)).values() for r in page]
+        return found
     finally:
         await consumer.stop()
+
+
+async def answers_of(own_kafka: Kafka, import_id: UUID) -> list[Event]:
+    found = await records_in(own_kafka, topics.IMPORT_PROGRESS.name)
     decoded = [events.decode(record.value, record.headers) for record in found]
     return [event for event in decoded if event.import_id == import_id]
 
@@ -382,15 +388,5 @@ async def test_what_is_no_task_is_kept_in_the_dead_topic_of_the_tasks(
 
 async def letters_of(own_kafka: Kafka) -> dict[str, tuple[bytes, str]]:
     """By origin: the value and the reason."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=own_kafka.bootstrap)
-    partition = TopicPartition("vapteke.import.tasks.dead.v1", 0)
-    try:
-        await consumer.start()
-        consumer.assign([partition])
-        await consumer.seek_to_beginning()
-        end, found = (await consumer.end_offsets([partition]))[partition], []
-        while await consumer.position(partition) < end:
-            found += [r for page in (await consumer.getmany(timeout_ms=100)).values() for r in page]
-    finally:
-        await consumer.stop()
+    found = await records_in(own_kafka, "vapteke.import.tasks.dead.v1")
     return {record.key.decode(): (record.value, dict(record.headers)["reason"].decode()) for record in found}
