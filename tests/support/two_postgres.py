@@ -132,10 +132,19 @@ def silent(server: Postgres) -> Iterator[None]:
 async def pair(data: Path) -> AsyncIterator[Pair]:
     async with AsyncExitStack() as exits:
         primary = await exits.enter_async_context(postgres.serve(data / "one"))
+        await _keep_what_a_standby_lacks(primary)
         await _copy(primary, data / "two")
         shutil.copy(data / "one" / "password", data / "two" / "password")
         standby = await exits.enter_async_context(postgres.serve(data / "two"))
         yield Pair(primary, standby, {primary.port: data / "one", standby.port: data / "two"})
+
+
+async def _keep_what_a_standby_lacks(primary: Postgres) -> None:
+    """A restart forgets what is older than its checkpoint, also while the standby is between two attempts."""
+    async with session(primary) as connection:
+        await connection.execute("ALTER SYSTEM SET wal_keep_size = '1GB'")
+        await connection.execute("ALTER SYSTEM SET wal_retrieve_retry_interval = '200ms'")
+        await connection.fetchval("SELECT pg_reload_conf()")
 
 
 async def _copy(primary: Postgres, folder: Path) -> None:
