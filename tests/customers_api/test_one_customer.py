@@ -382,6 +382,19 @@ async def test_a_body_must_be_json(client: httpx.AsyncClient, kind: str) -> None
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "zstd", "identity, deflate", "unheard-of"])
+async def test_a_body_must_be_sent_as_it_is(client: httpx.AsyncClient, coding: str) -> None:
+    body, kind = b'{"phone": "50110556645"}', {"Content-Type": "application/json"}
+
+    answer = await client.post(CUSTOMERS, content=body, headers={**kind, "Content-Encoding": coding})
+    plain = await client.post(CUSTOMERS, content=body, headers={**kind, "Content-Encoding": "Identity"})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert "Content-Encoding" in answer.json()["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+    assert plain.status_code == 201
+
+
 async def test_a_body_has_its_limit(client: httpx.AsyncClient) -> None:
     answer = await client.post(CUSTOMERS, json={"phone": "5" * 1_000_000})
 

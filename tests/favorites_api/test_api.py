@@ -430,11 +430,13 @@ async def test_a_body_must_be_json_and_small(nowhere: httpx.AsyncClient, method:
     answers = [
         await nowhere.request(method, path, content=b'{"user_id": 14722, "item_id": 10}'),
         await nowhere.request(method, path, content=b"user_id=1", headers={"Content-Type": "text/plain"}),
+        await nowhere.request(method, path, content=b"\x1f\x8b", headers={**JSON, "Content-Encoding": "gzip"}),
         await nowhere.request(method, path, content=large, headers=JSON),
         await nowhere.request(method, path, content=b'{"id": [1', headers=JSON),
     ]
 
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (415, "unsupported_media_type"),
         (415, "unsupported_media_type"),
         (415, "unsupported_media_type"),
         (413, "body_too_large"),

@@ -132,6 +132,20 @@ async def test_head_is_get_without_a_body(path: str) -> None:
     assert int(head.headers["content-length"]) == len(get.content) > 0
 
 
+async def test_head_of_the_call_that_starts_imports_starts_none() -> None:
+    path = "/grpc/v1/service/import_customers/"
+    async with closed() as client:
+        answers = [
+            await client.head(path, headers=bearer()),
+            await client.head(path.rstrip("/"), headers=bearer()),
+            await client.options(path, headers=bearer()),
+            await client.head(path),
+        ]
+
+    assert [answer.status_code for answer in answers] == [405, 405, 204, 401], "500: it has asked for the database"
+    assert {answer.headers["allow"] for answer in answers[:3]} == {"GET, OPTIONS"}
+
+
 async def test_options_names_the_methods_of_a_path() -> None:
     async with closed() as client:
         public = await client.options("/health/live")

@@ -14,7 +14,7 @@ MAX_BYTES = 256 * 1024
 
 
 class BodyRoute(APIRoute):
-    """A route whose body is small (413 else) and said to be JSON (415 else).
+    """A route whose body is small (413 else), and plain and said to be JSON (415 else).
 
     FastAPI's own `max_body_size` answers in plain text.
     """
@@ -28,6 +28,8 @@ class BodyRoute(APIRoute):
                     await need.call(request)
             if int(request.headers.get("content-length", 0)) > MAX_BYTES:  # not after waiting for what is not read
                 raise _too_large()
+            if _is_encoded(request):
+                raise _encoded()
             request = Request(request.scope, _limited(request.receive))
             if await request.body() and not _is_json(request):
                 raise ProblemError(415, "unsupported_media_type", "The body must be application/json.")
@@ -52,6 +54,16 @@ def _limited(receive: Receive) -> Receive:
 
 def _too_large() -> ProblemError:
     return ProblemError(413, "body_too_large", f"The body has more than {MAX_BYTES // 1024} KiB.")
+
+
+def _is_encoded(request: Request) -> bool:
+    codings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    return any(coding.strip() not in ("", "identity") for coding in codings)
+
+
+def _encoded() -> ProblemError:
+    detail = "The body must be sent as it is: without Content-Encoding, or with `identity`."
+    return ProblemError(415, "unsupported_media_type", detail, {"Accept-Encoding": "identity"})
 
 
 def _is_json(request: Request) -> bool:

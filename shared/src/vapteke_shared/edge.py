@@ -4,8 +4,10 @@ This stands outside Starlette's own error handling, so that a 500 has these head
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +17,7 @@ EXPOSED: Final = ("ETag", "Link", "Location", "Updated-Until", "Retry-After", "W
 _SENT: Final = ("Authorization", "If-Match", "If-None-Match", "traceparent", "tracestate")
 _METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
 _NO_STORE: Final = (b"cache-control", b"no-store")
+_IS_HEAD: Final = "vapteke.is_head"
 
 
 def around(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
@@ -46,10 +49,26 @@ class Completed:
                 message["body"] = b""
             await send(message)
 
-        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_completed)
+        await self._app({**scope, "method": "GET", _IS_HEAD: True} if is_head else scope, receive, send_completed)
 
     def _completed(self, given: Headers) -> Headers:
         for name, _ in given:
             if name == b"cache-control":
                 return [*given, *self._headers]
         return [*given, *self._without_caches]
+
+
+def _refuse_head(request: Request) -> None:
+    if _IS_HEAD in request.scope:
+        raise HTTPException(405)
+
+
+NOT_BY_HEAD: Final = Depends(_refuse_head)
+"""A dependency of a route whose GET starts something: crawlers, monitors and link checkers send HEAD because it is safe
+by HTTP."""
+
+
+def answers_head(route: Any) -> bool:
+    """Whether a route that answers GET answers HEAD."""
+    dependant = getattr(route, "dependant", None)
+    return dependant is None or all(each.call is not _refuse_head for each in dependant.dependencies)

@@ -12,7 +12,7 @@ Responses = dict[int | str, dict[str, Any]]
 DESCRIPTION: Final = """\
 Every path answers with and without its trailing slash. Instants are shown in UTC to the millisecond, and read with any
 offset; without one they are in UTC. Lists are ordered by id unless they say otherwise; they refuse unknown parameters,
-but ignore `_`. `HEAD` answers as `GET` does, without the body.
+but ignore `_`. `HEAD` answers as `GET` does, without the body; where `GET` starts something, it is not answered (405).
 
 Errors are RFC 9457 problems: the `code` is stable, the `trace_id` finds the request in the logs, and no text repeats
 personal data. Beyond those of each operation, a path that does not exist is 404 `not_found`, and a method that it does
@@ -28,7 +28,7 @@ _MEANINGS: Final = {
     409: "It contradicts what is there",
     412: "It has changed since: `If-Match` names another version",
     413: "The body is too large",
-    415: "The body is no JSON",
+    415: "The body is no JSON, or has a `Content-Encoding`",
     422: "The request cannot be understood; `errors` names the fields, 20 at most",
     500: "A fault of the service; the `trace_id` finds it in the logs",
     503: "The database does not answer; it may be tried again",

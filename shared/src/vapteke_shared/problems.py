@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from vapteke_shared import logs, outages, refusals
+from vapteke_shared import edge, logs, outages, refusals
 
 _MAX_FAULTS = 20
 _MAX_NAME, _MAX_PATH = 60, 500
@@ -141,7 +141,8 @@ def _methods(request: Request) -> list[str]:
     routes = [context.route for context in iter_route_contexts(request.app.routes)]
     here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     named = {method for route in here for method in getattr(route, "methods", None) or ()}
-    return sorted({*named, "OPTIONS", *(["HEAD"] if "GET" in named else [])})
+    by_head = "GET" in named and all(map(edge.answers_head, here))
+    return sorted({*named, "OPTIONS", *(["HEAD"] if by_head else [])})
 
 
 async def _on_validation(request: Request, error: Any) -> Response:

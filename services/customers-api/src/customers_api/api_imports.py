@@ -4,7 +4,7 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import Request, Response
-from vapteke_shared import audit, auth, openapi, queries, rest
+from vapteke_shared import audit, auth, edge, openapi, queries, rest
 from vapteke_shared.problems import ProblemError
 
 from customers_api import import_lists, import_waiting, imports
@@ -28,7 +28,7 @@ router = rest.router("imports")
     "/grpc/v1/service/import_customers/",
     status_code=202,
     summary="Load the registered customers from vAptekeSync",
-    dependencies=[auth.needs("imports:run")],
+    dependencies=[auth.needs("imports:run"), edge.NOT_BY_HEAD],
     responses={
         202: {
             "description": "The import that has been requested, or the one that is running",
@@ -37,7 +37,10 @@ router = rest.router("imports")
     },
 )
 async def import_customers(request: Request, response: Response) -> ImportStarted:
-    """Starts an import, or joins the one that is running: repeating the call does no harm."""
+    """Starts an import, or joins the one that is running: repeating the call does no harm.
+
+    `HEAD` is not answered (405): it must start nothing.
+    """
     response.headers["Cache-Control"] = "no-store"
     job, new = await _request_import(request)
     message = "The import has been requested." if new else "An import is running already: this is it."
