@@ -116,6 +116,19 @@ async def test_a_postgres_without_tls_serves_who_does_not_ask_for_it(postgres_se
         assert await pool.fetchval("SELECT 1") == 1
 
 
+async def test_hosts_with_one_fault_are_told_once() -> None:
+    port = places.free_port()
+    access = {"postgres_user": "anybody", "postgres_password": "none", "postgres_db": "any"}
+    settings = PostgresSettings(postgres_host="127.0.0.1,127.0.0.1", postgres_port=str(port), **access)
+
+    with pytest.raises(Unavailable) as told:
+        await postgres.connect(settings)
+
+    assert str(told.value) == (
+        f"Postgres at 127.0.0.1:{port} cannot be reached (Connection refused): check POSTGRES_HOST and POSTGRES_PORT"
+    )
+
+
 async def test_of_several_hosts_each_is_told(postgres_server: Postgres) -> None:
     await databases.made(postgres_server, SCHEMA, "several_told")
     closed, port = places.free_port(), postgres_server.port

@@ -211,7 +211,7 @@ def test_sasl_wants_mechanism_user_and_password(environment: Environment, name: 
 
     line = line_of(KafkaSettings)
 
-    assert line == f"configuration: {name}: Value error, is required with KAFKA_SECURITY_PROTOCOL=SASL_SSL"
+    assert line == f"configuration: {name}: is required with KAFKA_SECURITY_PROTOCOL=SASL_SSL"
 
 
 def test_what_is_empty_is_not_set(environment: Environment) -> None:
@@ -249,7 +249,7 @@ def test_a_file_without_certificates_is_told(
         file.write_text(content)
     environment(KAFKA_SSL_CAFILE=str(file))
 
-    assert line_of(KafkaSettings) == f"configuration: KAFKA_SSL_CAFILE: Value error, {fault}"
+    assert line_of(KafkaSettings) == f"configuration: KAFKA_SSL_CAFILE: {fault}"
 
 
 @pytest.mark.parametrize("name", ["KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_MECHANISM"])
@@ -286,8 +286,8 @@ def test_postgres_may_have_several_hosts(
 @pytest.mark.parametrize(
     ("host", "port", "text"),
     [
-        ("a,b,c", "1,2", "POSTGRES_PORT: Value error, needs one port, or as many as POSTGRES_HOST has hosts"),
-        ("a", "1,2", "POSTGRES_PORT: Value error, needs one port, or as many as POSTGRES_HOST has hosts"),
+        ("a,b,c", "1,2", "POSTGRES_PORT: needs one port, or as many as POSTGRES_HOST has hosts"),
+        ("a", "1,2", "POSTGRES_PORT: needs one port, or as many as POSTGRES_HOST has hosts"),
         (",", "1", "POSTGRES_HOST: "),
     ],
 )

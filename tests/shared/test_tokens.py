@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from tokens_for import SECRET_KEY
 from vapteke_shared import tokens
+from vapteke_shared.scopes import SCOPES
 from vapteke_shared.settings import AuthSettings, load
 from vapteke_shared.tokens import TokenRefused, Verifier
 
@@ -87,6 +88,17 @@ def test_a_token_is_not_made_of_unknown_words(scopes: list[str], audiences: list
         tokens.issue(settings(), "tester", scopes, HOUR, audiences)
 
 
+def test_who_names_an_unknown_scope_reads_of_the_word_for_all() -> None:
+    with pytest.raises(ValueError, match=r"^unknown scope customers:all: expected .*, all$"):
+        tokens.issue(settings(), "tester", ["customers:all"], HOUR, ["customers-api"])
+
+
+def test_all_stands_for_every_scope() -> None:
+    made = tokens.issue(settings(), "tester", ["all"], HOUR, ["customers-api"])
+
+    assert Verifier(settings(), "customers-api").principal(made.encode()).scopes == SCOPES.keys()
+
+
 def test_the_previous_key_is_accepted_and_signs_nothing() -> None:
     changed = settings(secret_key=SecretStr(NEXT_KEY), secret_key_previous=SecretStr(SECRET_KEY))
     afterwards = settings(secret_key=SecretStr(NEXT_KEY))
@@ -124,4 +136,4 @@ def test_a_short_previous_key_ends_the_start_and_is_not_told(monkeypatch: pytest
     with pytest.raises(SystemExit) as ended:
         load(AuthSettings, _env_file=None)
 
-    assert ended.value.code == "configuration: SECRET_KEY_PREVIOUS: Value error, needs at least 32 bytes"
+    assert ended.value.code == "configuration: SECRET_KEY_PREVIOUS: needs at least 32 bytes"

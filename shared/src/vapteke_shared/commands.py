@@ -51,11 +51,11 @@ def create(
     ) -> None:
         """Print a bearer token, signed with SECRET_KEY."""
         try:
-            scopes, duration = tokens.expanded(scope or ()), tokens.duration(ttl)
-            made = tokens.issue(load(AuthSettings), subject, scopes, duration, audience or [schema.service])
+            duration = tokens.duration(ttl)
+            made = tokens.issue(load(AuthSettings), subject, scope or (), duration, audience or [schema.service])
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-        if not scopes:
+        if not scope:
             typer.echo(tokens.NO_SCOPE, err=True)
         typer.echo(made)
 

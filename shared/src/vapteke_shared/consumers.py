@@ -77,7 +77,7 @@ class Consumer:
             except Exception as error:
                 reraise_cancellation()
                 self._unmoved.clear()
-                self._health.ill(self._need, told(error, "Kafka"))
+                self._health.ill(self._need, told(error, _side(error)))
                 await pause(stopping, 1)
             else:
                 await pause(stopping, self.check_seconds)
@@ -263,6 +263,16 @@ class BatchConsumer(Consumer):
             except IllegalStateError:  # the partition has gone to another replica
                 continue
             self._reading.go_back(partition, offset)
+
+
+def _side(error: Exception) -> str:
+    """Who has raised it; a time-out may be of either."""
+    match error:
+        case KafkaError():
+            return "Kafka"
+        case asyncpg.PostgresError() | asyncpg.InterfaceError() | asyncpg.InternalClientError():
+            return "Postgres"
+    return ""
 
 
 class _SeekToStored(ConsumerRebalanceListener):  # type: ignore[misc]

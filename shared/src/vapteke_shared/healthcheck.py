@@ -1,11 +1,13 @@
 """`python -m vapteke_shared.healthcheck`: is the process of this container ready? Exit code 0, or 1 with the reason.
 
-Nothing but the standard library: it is started every few seconds.
+Only the standard library and one module that needs no more: this starts every few seconds.
 """
 
 import os
 import sys
 from http.client import HTTPConnection, HTTPException
+
+from vapteke_shared import addresses
 
 _SECONDS = 4
 
@@ -28,7 +30,7 @@ def _asked(port: int) -> tuple[int, str]:
 
 def _host(listened_on: str | None) -> str:
     """Where the metrics are asked for when they are served there; every address of the machine includes its own."""
-    host = (listened_on or "127.0.0.1").strip().removeprefix("[").removesuffix("]")
+    host = addresses.bare((listened_on or "127.0.0.1").strip())
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 

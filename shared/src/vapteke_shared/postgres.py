@@ -67,11 +67,11 @@ def _let_go(attempt: asyncio.Task[Session]) -> None:
 
 
 def _all(faults: list[BaseException]) -> BaseException:
-    """One error that names all: when nothing can mend one of them by itself, another host may still come back."""
+    """One error that names each once: when nothing can mend one of them by itself, another host may still come back."""
     if len(faults) == 1:
         return faults[0]
     kind = Unfit if all(isinstance(fault, Unfit) for fault in faults) else Unavailable
-    return kind("; ".join(connections.told(fault, "Postgres") for fault in faults))
+    return kind("; ".join(dict.fromkeys(connections.told(fault, "Postgres") for fault in faults)))
 
 
 async def _met(

@@ -23,6 +23,7 @@ from vapteke_shared import addresses, scopes
 
 _SECRETS = Path("/run/secrets")
 _KEY_BYTES = 32  # as long as the digest of HS256
+_NO_KEY = "is missing: make one with `openssl rand -base64 48`, the same for all services"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -134,8 +135,10 @@ class AuthSettings(Settings):
     @field_validator("secret_key")
     @classmethod
     def _long_enough(cls, key: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
-        if others.data.get("auth_enabled", True) and _bytes_of(key) < _KEY_BYTES:
-            raise ValueError(f"needs at least {_KEY_BYTES} bytes")
+        if others.data.get("auth_enabled", True):
+            if not _bytes_of(key):
+                raise ValueError(_NO_KEY)
+            _refuse_short(key)
         return key
 
     @field_validator("secret_key_previous")
@@ -144,8 +147,7 @@ class AuthSettings(Settings):
         """A secrets folder has an empty file while there is none."""
         if not _bytes_of(key):
             return None
-        if _bytes_of(key) < _KEY_BYTES:
-            raise ValueError(f"needs at least {_KEY_BYTES} bytes")
+        _refuse_short(key)
         return key
 
     @property
@@ -157,6 +159,11 @@ class AuthSettings(Settings):
 
 def _bytes_of(key: SecretStr | None) -> int:
     return len(key.get_secret_value().encode()) if key else 0
+
+
+def _refuse_short(key: SecretStr | None) -> None:
+    if _bytes_of(key) < _KEY_BYTES:
+        raise ValueError(f"needs at least {_KEY_BYTES} bytes")
 
 
 class KafkaSettings(Settings):
@@ -245,8 +252,13 @@ def load(kind: type[S], **given: Any) -> S:
     try:
         return kind(**given)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        faults = [_fault(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_input=False)]
         raise SystemExit(f"configuration: {'; '.join(faults)}") from None
     except SettingsError as error:  # its text has the field in quotes, and no value
         _, field, _ = str(error).split('"', 2)
         raise SystemExit(f"configuration: {field.upper()}: is no JSON") from None
+
+
+def _fault(field: str, message: str) -> str:
+    """Pydantic puts its own words before the text of a ValueError."""
+    return f"{field.upper()}: {message.removeprefix('Value error, ')}"

@@ -61,9 +61,9 @@ def issue(
 ) -> str:
     """A token that the `Verifier` of each audience accepts until `ttl` is over; settings must be equal.
 
-    ValueError: no such scope or audience, or no key.
+    The scope `all` stands for every scope. ValueError: no such scope or audience, or no key.
     """
-    _refuse_unknown("scope", scopes, SCOPES)
+    _refuse_unknown("scope", scopes, (*SCOPES, ALL_SCOPES))
     _refuse_unknown("audience", audiences, AUDIENCES)
     now = int(time.time())
     claims = {
@@ -72,7 +72,7 @@ def issue(
         "sub": subject,
         "iat": now,
         "exp": now + int(ttl.total_seconds()),
-        "scope": " ".join(scopes),
+        "scope": " ".join(SCOPES if ALL_SCOPES in scopes else scopes),
     }
     return jwt.encode(claims, _keys(settings)[0], _ALGORITHM)
 
@@ -80,11 +80,6 @@ def issue(
 def _refuse_unknown(what: str, given: Collection[str], known: Collection[str]) -> None:
     if unknown := [each for each in given if each not in known]:
         raise ValueError(f"unknown {what} {unknown[0]}: expected {', '.join(known)}")
-
-
-def expanded(scopes: Collection[str]) -> list[str]:
-    """`all` as the scopes that it stands for."""
-    return list(SCOPES) if ALL_SCOPES in scopes else list(scopes)
 
 
 def duration(text: str) -> timedelta:

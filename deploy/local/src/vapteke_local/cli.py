@@ -162,13 +162,12 @@ def token(
     given = None if ready else tokens.key_from_environment()
     secret_key = given or _description(ready or stack.run_file())["secret_key"]
     try:
-        scopes = tokens.expanded(scope or ())
-        made = tokens.issue(secret_key, subject, scopes, tokens.duration(ttl), audience or tokens.AUDIENCES)
+        made = tokens.issue(secret_key, subject, scope or (), tokens.duration(ttl), audience or tokens.AUDIENCES)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     except StackFailure as failure:
         _give_up(str(failure))
-    if not scopes:
+    if not scope:
         sys.stderr.write(f"{tokens.NO_SCOPE}\n")
     sys.stdout.write(f"{made}\n")
 

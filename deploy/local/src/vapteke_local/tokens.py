@@ -9,7 +9,7 @@ from vapteke_shared.settings import AuthSettings, load
 
 from vapteke_local.processes import StackFailure
 
-duration, expanded = tokens.duration, tokens.expanded
+duration = tokens.duration
 AUDIENCES, NO_SCOPE, SCOPE_HELP = tokens.AUDIENCES, tokens.NO_SCOPE, tokens.SCOPE_HELP
 STACK_TTL = timedelta(days=30)
 
