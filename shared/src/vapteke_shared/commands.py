@@ -1,7 +1,7 @@
 """The commands that every service with a database has: `serve`, `migrate`, `token` and `offsets reset`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import asyncpg
@@ -19,7 +19,7 @@ def create(
     help: str,  # noqa: A002 - Typer's own word
     settings: type[ServeSettings],
     create_app: Callable[[Any, asyncpg.Pool, Health], FastAPI],
-    forget: Callable[[asyncpg.Connection], Awaitable[None]],
+    forget: database.Effect,
     *,
     after_reset: str,
 ) -> typer.Typer:

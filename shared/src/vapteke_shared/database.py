@@ -177,15 +177,21 @@ class _Watcher:
         return None
 
 
-async def once(schema: Schema, effect: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+Effect = Callable[[asyncpg.Connection], Awaitable[Callable[[], None] | None]]
+"""Done in one transaction; what it returns is called once that is committed."""
+
+
+async def once(schema: Schema, effect: Effect) -> None:
     """What a command does in one transaction, with the settings of its environment; SystemExit when it cannot."""
     settings = load(PostgresSettings)
     logs.configure(settings.log_level)
     try:
         async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
-            await effect(connection)
+            tell = await effect(connection)
     except Exception as error:
         raise SystemExit(connections.told(unless_a_bug(error), "Postgres does not take it")) from None
+    if tell is not None:
+        tell()
 
 
 class Statement:

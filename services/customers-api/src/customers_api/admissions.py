@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 from prometheus_client import Counter
+from vapteke_shared import topics
 from vapteke_shared.events import LegacyRow, Planned, RangePublished
 
 from customers_api.models import ALIVE
@@ -88,6 +89,14 @@ def fault_of_publication(event: RangePublished, handed_out: Range) -> str | None
         return "more partitions than events"
     return None
 
+
+HAS_PASSED = f"""NOT EXISTS (
+        SELECT FROM jsonb_each_text(c.last_offsets) AS l
+        LEFT JOIN consumed_offsets o ON o.topic = '{topics.LEGACY_CUSTOMERS.name}' AND o.partition = l.key::int
+        WHERE coalesce(o.next_offset, 0) <= l.value::bigint
+    )"""
+"""Whether what range `c` has published is applied: in each partition that has events of it, the stored (next) offset
+lies above the last of them."""
 
 _HANDED_OUT = """
 SELECT i.id, c.chunk, c.number, c.after_id, c.upto_id FROM imports i

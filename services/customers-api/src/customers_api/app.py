@@ -1,6 +1,8 @@
 """The processes of customers-api and its command line."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import asyncpg
@@ -46,11 +48,12 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
     )
 
 
-async def forget_places(connection: asyncpg.Connection) -> None:
+async def forget_places(connection: asyncpg.Connection) -> Callable[[], None] | None:
     """Start the topics from the beginning, and fail the import that is alive: its events are lost."""
     await offsets.reset(connection)
     await republish.forget(connection)
-    await imports.fail(connection, _REPLACED)
+    failed = await imports.fail(connection, _REPLACED)
+    return None if failed is None else partial(imports.tell_verdict, failed)
 
 
 cli = commands.create(

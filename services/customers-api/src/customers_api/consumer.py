@@ -1,7 +1,7 @@
 """The Kafka doors: legacy customers are applied in batches, the importers' progress one by one."""
 
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 
 import asyncpg
 from aiokafka import ConsumerRecord
@@ -9,6 +9,7 @@ from prometheus_client import Histogram
 from vapteke_shared import dead_letters, events, logs, offsets, topics
 from vapteke_shared.consumers import BatchConsumer
 from vapteke_shared.database import tried_again
+from vapteke_shared.dead_letters import Letter
 from vapteke_shared.events import (
     AttemptFailed,
     Event,
@@ -25,6 +26,7 @@ from vapteke_shared.offsets import Cluster, Partition
 
 from customers_api import admissions, imports, legacy_customers, outbox
 from customers_api.admissions import Admission, ignored
+from customers_api.imports import Outcome
 from customers_api.legacy_customers import LegacyEvent
 from customers_api.settings import WorkSettings
 
@@ -115,8 +117,11 @@ class ImportConsumers:
                 await legacy_customers.add_missing_names(connection, admitted)
             async with offsets.stored_with(connection, records, cluster, reached) as is_new:
                 fresh = [(record, event) for record, event in decoded if is_new(record)]
-                await _bury(connection, [record for record, event in fresh if event is None])
-                await _apply_fresh(connection, admission, [(r.partition, event) for r, event in fresh if event])
+                letters = await _bury(connection, [record for record, event in fresh if event is None])
+                refusals = await _apply_fresh(
+                    connection, admission, [(r.partition, event) for r, event in fresh if event]
+                )
+        _tell(letters, refusals)
 
     async def apply_progress(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
         """One transaction per event: there are few, and a bad one must not hold up the others."""
@@ -130,6 +135,8 @@ class ImportConsumers:
     async def _apply_event(
         self, record: ConsumerRecord, event: Event | None, cluster: Cluster, reached: Reached
     ) -> None:
+        letters: list[Letter] = []
+        outcome: Outcome = None
         async with (
             self._pool.acquire() as connection,
             offsets.stored_with(connection, [record], cluster, reached) as is_new,
@@ -137,14 +144,14 @@ class ImportConsumers:
             if not is_new(record):
                 return
             if event is None:
-                await _bury(connection, [record])
+                letters = await _bury(connection, [record])
             else:
-                refusal = await self._progress(connection, event)
-                if refusal is not None:
-                    ignored.labels(refusal).inc()
+                outcome = await self._progress(connection, event)
+        _tell(letters, [outcome] if isinstance(outcome, str) else [])
+        if isinstance(outcome, asyncpg.Record):
+            imports.tell_verdict(outcome)
 
-    async def _progress(self, connection: asyncpg.Connection, event: Event) -> str | None:
-        """Why the event changes nothing, as a word; None: it has changed something."""
+    async def _progress(self, connection: asyncpg.Connection, event: Event) -> Outcome:
         match event:
             case PlanStarted():
                 return await imports.plan_started(connection, event)
@@ -162,27 +169,37 @@ class ImportConsumers:
 
 async def _apply_fresh(
     connection: asyncpg.Connection, admission: Admission, incoming: Sequence[tuple[int, LegacyEvent]]
-) -> None:
-    """An import that has ended since the admission was read takes no more events."""
+) -> list[str]:
+    """Why events change nothing, as a word for each. An import that has ended since the admission was read takes no
+    more of them."""
     is_alive = bool(await imports.lock_alive(connection, [admission.import_id] if admission.import_id else []))
-    mine = []
+    mine, refusals = [], []
     for partition, event in incoming:
         refusal = admission.refusal(event) if is_alive else "import_not_alive"
         if refusal is None:
             event.number = admission.ranges[event.chunk].number
             mine.append((partition, event))
         else:
-            ignored.labels(refusal).inc()
+            refusals.append(refusal)
     if mine:
         await legacy_customers.apply(connection, mine[0][1].import_id, mine)
+    return refusals
 
 
-async def _bury(connection: asyncpg.Connection, records: Sequence[ConsumerRecord]) -> None:
+async def _bury(connection: asyncpg.Connection, records: Sequence[ConsumerRecord]) -> list[Letter]:
     """Write what cannot be understood to its topic's dead topic, by way of the outbox: once, with the stored offset."""
-    for record in records:
-        letter = dead_letters.letter(record, _reason(record))
+    letters = [dead_letters.letter(record, _reason(record)) for record in records]
+    for letter in letters:
         await outbox.add(connection, letter.topic, [outbox.Message(letter.key, letter.headers, letter.value)])
+    return letters
+
+
+def _tell(letters: Iterable[Letter], refusals: Iterable[str]) -> None:
+    """Once all is committed: what is rolled back is tried again, and would be counted twice."""
+    for letter in letters:
         dead_letters.tell(letter)
+    for refusal in refusals:
+        ignored.labels(refusal).inc()
 
 
 def _decode_legacy(record: ConsumerRecord) -> LegacyEvent | None:

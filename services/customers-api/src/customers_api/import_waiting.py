@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from customers_api.admissions import HAS_PASSED
+
 PATIENCE_SECONDS: Final = 10
 """For so long, waiting is normal and nothing is said."""
 
@@ -14,7 +16,7 @@ COLUMNS: Final = """
     coalesce(waiting.attempt_failed, i.attempt_failed) AS attempt_failed,
     waiting.published_at, waiting.moved_at, now() AS now
 """
-JOIN: Final = """
+JOIN: Final = f"""
 LEFT JOIN LATERAL (
     SELECT
         (
@@ -24,11 +26,8 @@ LEFT JOIN LATERAL (
         ) AS attempt_failed,
         (SELECT max(c.moved_at) FROM import_chunks c WHERE c.import_id = i.id) AS moved_at,
         (
-            SELECT min(c.moved_at) FROM import_chunks c WHERE c.import_id = i.id AND c.status = 'published' AND EXISTS (
-                SELECT FROM jsonb_each_text(c.last_offsets) AS l
-                LEFT JOIN consumed_offsets o ON o.topic = 'vapteke.legacy.customers.v1' AND o.partition = l.key::int
-                WHERE coalesce(o.next_offset, 0) <= l.value::bigint
-            )
+            SELECT min(c.moved_at) FROM import_chunks c
+            WHERE c.import_id = i.id AND c.status = 'published' AND NOT ({HAS_PASSED})
         ) AS published_at
     WHERE i.finished_at IS NULL
 ) AS waiting ON true

@@ -4,6 +4,7 @@ Every function works in the caller's transaction. `imports` is locked before any
 """
 
 from collections.abc import Collection
+from typing import TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -41,7 +42,7 @@ async def request(connection: asyncpg.Connection, rows_per_range: int) -> tuple[
     while True:
         job = await connection.fetchrow(_REQUEST, uuid4())
         if job is not None:
-            await _say_state(connection, job)
+            await say_state(connection, job)
             event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
             await outbox.add(connection, topics.IMPORT_TASKS.name, [outbox.message(str(job["id"]), event)])
             return job, True
@@ -68,6 +69,8 @@ async def cancel(connection: asyncpg.Connection, import_id: UUID) -> None:
 
 Refusal = str | None
 """Why an event has changed nothing, as a word; None: it has changed something."""
+Outcome: TypeAlias = Refusal | asyncpg.Record
+"""The same; or the import that the event has ended, for `tell_verdict`."""
 
 
 async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> Refusal:
@@ -83,7 +86,7 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
     stored = await connection.fetchrow(_PLANNED, event.import_id, event.row_count, warnings, ahead, event.number)
     if stored is None:
         return _refused_unless(stored)
-    await _say_state(connection, stored)
+    await say_state(connection, stored)
     bounds = event.upper_bounds
     lower: list[int | None] = [None, *bounds[:-1]]
     await connection.execute(_ADD_CHUNKS, event.import_id, list(range(len(bounds))), lower[: len(bounds)], bounds)
@@ -118,13 +121,13 @@ async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -
     return _refused_unless(await connection.fetchval(_RANGE_ATTEMPT_FAILED, *told, event.chunk))
 
 
-async def failed(connection: asyncpg.Connection, event: Failed) -> Refusal:
+async def failed(connection: asyncpg.Connection, event: Failed) -> Outcome:
     """A plan that failed ends the import; a range that failed dooms it: what is in flight may still end."""
     if event.chunk is None:
         ended = await connection.fetchrow(_PLAN_FAILED, event.import_id, event.error, event.number)
         if ended is not None:
-            await tell_verdict(connection, ended)
-        return _refused_unless(ended)
+            await say_state(connection, ended)
+        return ended or _refused_unless(ended)
     doomed = await connection.fetchval(_DOOM, event.import_id, event.error, event.chunk, event.number)
     if doomed is not None:
         await connection.execute(_RANGE_FAILED, event.import_id, event.chunk)
@@ -140,15 +143,14 @@ def _senseless(event: Planned | RangePublished, fault: str) -> Refusal:
     return "senseless"
 
 
-async def _say_state(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
+async def say_state(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
     """Before the tasks that this state allows: importers do those of the import that is alive alone."""
     event = ImportState(import_id=job["id"], status=job["status"], read=job["read"], error=job["error"])
     await outbox.add(connection, topics.IMPORT_STATE.name, [outbox.message(str(job["id"]), event)])
 
 
-async def tell_verdict(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
-    """Count, log and send how an import has ended, in the transaction that ends it."""
-    await _say_state(connection, job)
+def tell_verdict(job: asyncpg.Record) -> None:
+    """Count and log how an import has ended, once that is committed."""
     verdicts.labels(job["status"]).inc()
     fields = {"import_id": str(job["id"])} | {name: job[name] for name in _VERDICT if job[name] is not None}
     if job["status"] == "failed":
@@ -157,12 +159,13 @@ async def tell_verdict(connection: asyncpg.Connection, job: asyncpg.Record) -> N
         log.info(f"import {job['status']}", **fields)
 
 
-async def fail(connection: asyncpg.Connection, error: str) -> None:
-    """Fail the import that is alive, if there is one."""
+async def fail(connection: asyncpg.Connection, error: str) -> asyncpg.Record | None:
+    """Fail the import that is alive, if there is one, and return it for `tell_verdict`."""
     await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", ALIVE)
     job = await connection.fetchrow(_FAIL_ALIVE, error, ALIVE)
     if job is not None:
-        await tell_verdict(connection, job)
+        await say_state(connection, job)
+    return job
 
 
 async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
@@ -180,7 +183,7 @@ async def ask_for_ranges(connection: asyncpg.Connection, import_id: UUID, in_fli
     if tasks:
         unnumbered = await connection.fetchrow(_UNNUMBERED, import_id)
         if unnumbered is not None:
-            await _say_state(connection, unnumbered)
+            await say_state(connection, unnumbered)
         await outbox.add(connection, topics.IMPORT_TASKS.name, tasks)
 
 

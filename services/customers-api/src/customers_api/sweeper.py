@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from vapteke_shared import logs, topics
+from vapteke_shared import logs
 from vapteke_shared.health import Health
 from vapteke_shared.processes import pause
 
 from customers_api import customer_lists, imports, leader
+from customers_api.admissions import HAS_PASSED
 from customers_api.models import ALIVE
 
 Verdict = tuple[str, str | None]
@@ -56,13 +57,15 @@ class Sweeper:
         if job is None:
             self._progress, self._idle_seconds = (), 0.0
             return
-        chunks = await connection.fetch(_CHUNKS, job["id"], topics.LEGACY_CUSTOMERS.name)
+        chunks = await connection.fetch(_CHUNKS, job["id"])
         self._note_progress(job, chunks)
         verdict = _verdict(job, chunks)
         if verdict is None and self._idle_seconds >= self._stalled_seconds:
             verdict = self._stalled(job, chunks)
         if verdict is not None:
-            await _end(connection, job["id"], verdict, chunks)
+            ended = await _end(connection, job["id"], verdict, chunks)
+            if ended is not None:
+                imports.tell_verdict(ended)
             await connection.execute(_FORGET, self._kept)
 
     def _note_progress(self, job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> None:
@@ -117,30 +120,27 @@ def _difference(chunk: asyncpg.Record) -> str:
 
 async def _end(
     connection: asyncpg.Connection, import_id: UUID, verdict: Verdict, chunks: Sequence[asyncpg.Record]
-) -> None:
+) -> asyncpg.Record | None:
+    """The import as it has ended, unless it had already."""
     status, error = verdict
     async with connection.transaction():
         if not await connection.fetchval(_LOCK_IMPORT, import_id, ALIVE):
-            return
+            return None
         if status == "completed":  # of one that has read a part, they would say nothing
             await connection.execute(_PHONE_CONFLICTS, import_id)
         counts = [sum(chunk[name] for chunk in chunks) for name in CLASSES]
         job = await connection.fetchrow(_END, import_id, status, error, *counts)
-        await imports.tell_verdict(connection, job)
+        await imports.say_state(connection, job)
+        return job
 
 
-# Ranges, counters and offsets in one statement: one snapshot. A range has passed when the stored (next) offset of each
-# partition that it has events in is above its last one.
-_CHUNKS = """
+# Ranges, counters and offsets in one statement: one snapshot.
+_CHUNKS = f"""
 SELECT
     c.chunk, c.after_id, c.upto_id, c.status, c.event_count,
     coalesce(n.created, 0) AS created, coalesce(n.updated, 0) AS updated, coalesce(n.unchanged, 0) AS unchanged,
     coalesce(n.skipped, 0) AS skipped, coalesce(n.rejected, 0) AS rejected, coalesce(n.counted, 0) AS counted,
-    coalesce((
-        SELECT bool_and(coalesce(o.next_offset, 0) > l.value::bigint)
-        FROM jsonb_each_text(c.last_offsets) AS l
-        LEFT JOIN consumed_offsets o ON o.topic = $2 AND o.partition = l.key::int
-    ), true) AS passed
+    {HAS_PASSED} AS passed
 FROM import_chunks c
 LEFT JOIN (
     SELECT

@@ -48,23 +48,25 @@ class CustomersConsumer:
             self._pool.acquire() as connection,
             offsets.stored_with(connection, records, cluster, reached) as is_new,
         ):
-            fresh = [record for record in records if is_new(record)]
-            await deleted_customers.follow(connection, filter(None, map(_state, fresh)))
+            read = [(record, _state(record)) for record in records if is_new(record)]
+            await deleted_customers.follow(connection, [each for _, each in read if isinstance(each, CustomerState)])
+        for record, fault in read:
+            if isinstance(fault, Exception):
+                _pass_over(record, type(fault).__name__)
 
 
-def _state(record: ConsumerRecord) -> CustomerState | None:
+def _state(record: ConsumerRecord) -> CustomerState | Exception:
     """Whatever the event's type: the state says it all. A null value erases the person that the key names."""
     try:
         if record.value is None:
             return deleted_customers.erased(_decode_id(record.key or b""))
         return _decode(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        _pass_over(record, type(error).__name__)
-        return None
+        return error
 
 
 def _pass_over(record: ConsumerRecord, reason: str) -> None:
-    """It stays in the topic until the customer's next event."""
+    """Once that is committed. The record stays in the topic until the customer's next event: docs/kafka.md."""
     passed_over.labels(record.topic).inc()
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     log.error("a record cannot be understood", origin=origin, reason=reason)
