@@ -125,6 +125,21 @@ async def test_a_plan_is_started_and_planned(serve: Serve, do: Import) -> None:
     )
 
 
+@pytest.mark.parametrize(("first", "rows"), [(1, events.MAX_RANGES + 1), (2**63 - 60_000, 52_000)])
+async def test_a_plan_of_too_many_ranges_fails_at_once_and_names_the_setting(
+    serve: Serve, do: Import, first: int, rows: int
+) -> None:
+    table = CUSTOMERS.altered("ID", sql_type="bigint")
+    task = PlanRequested(import_id=uuid4(), rows_per_range=1, number=7)
+    with serve([(key, *[None] * 8) for key in range(first, first + rows)], table) as server:
+        started, failed = await do(server, task, mssql_timeout=60)
+
+    assert started == PlanStarted(import_id=task.import_id, number=7)
+    assert isinstance(failed, Failed)
+    assert failed.error.startswith(f"the table has {rows} rows, in {rows} ranges of 1: ")
+    assert "raise IMPORT_RANGE_ROWS" in failed.error
+
+
 async def test_a_plan_reports_the_clock_of_vaptekesync_beside_the_importers(serve: Serve, do: Import) -> None:
     source_at = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
     before = datetime.now(UTC)

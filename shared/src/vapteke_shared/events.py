@@ -314,6 +314,9 @@ CUSTOMERS: tuple[type[Event], ...] = (
     CustomerRestored,
 )
 
+MAX_RANGES = 100_000
+"""What a plan may name."""
+
 encode = msgspec.json.Encoder().encode
 _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
     kind.type.encode(): msgspec.json.Decoder(kind)

@@ -11,12 +11,11 @@ from uuid import UUID
 
 import asyncpg
 from prometheus_client import Counter
-from vapteke_shared import topics
+from vapteke_shared import events, topics
 from vapteke_shared.events import LegacyRow, Planned, RangePublished
 
 from customers_api.models import ALIVE
 
-MAX_RANGES = 100_000
 _BELOW_ALL_KEYS = -(2**63) - 1
 
 ignored = Counter(
@@ -72,8 +71,8 @@ def is_current(number: int | None, handed_out: int | None) -> bool:
 def fault_of_plan(plan: Planned) -> str | None:
     """Why no importer can have sent this plan."""
     bounds = plan.upper_bounds
-    if len(bounds) > MAX_RANGES:
-        return "more ranges than an import can have: raise IMPORT_RANGE_ROWS"
+    if len(bounds) > events.MAX_RANGES:
+        return "more ranges than a plan can name"
     if any(lower >= upper for lower, upper in pairwise(bounds)):
         return "bounds that do not ascend"
     if plan.row_count < len(bounds) or (plan.row_count > 0) != bool(bounds):

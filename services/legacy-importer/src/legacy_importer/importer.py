@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from prometheus_client import Counter, Histogram
-from vapteke_shared import logs, topics
+from vapteke_shared import events, logs, topics
 from vapteke_shared.dead_letters import Letter
 from vapteke_shared.events import (
     AttemptFailed,
@@ -132,7 +132,7 @@ class Importer:
             source_at = await legacy.clock(connection)
             importer_at = datetime.now(UTC)
             row_count, bounds = await legacy.plan(connection, self._settings, task.rows_per_range)
-        return Planned(
+        planned = Planned(
             import_id=task.import_id,
             number=task.number,
             row_count=row_count,
@@ -141,6 +141,8 @@ class Importer:
             source_at=source_at,
             importer_at=importer_at,
         )
+        _refuse_too_many(planned, task.rows_per_range)
+        return planned
 
     async def _read(self, task: RangeRequested) -> RangePublished:
         """One attempt: every row of the range under a fresh attempt id, all of them acknowledged."""
@@ -176,6 +178,16 @@ class Importer:
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
         return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
+
+
+def _refuse_too_many(plan: Planned, rows_per_range: int) -> None:
+    """customers-api ignores a plan of more ranges, and Kafka takes no larger record. Raises LegacyError."""
+    ranges = len(plan.upper_bounds)
+    if ranges > events.MAX_RANGES or len(events.encode(plan)) > topics.MAX_RECORD_BYTES:
+        raise LegacyError(
+            f"the table has {plan.row_count} rows, in {ranges} ranges of {rows_per_range}: more ranges than a plan "
+            "can name; raise IMPORT_RANGE_ROWS, a setting of customers-api"
+        )
 
 
 def _attempt_failed(
