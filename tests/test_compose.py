@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from manifests import PROCESSES, SECRET, is_pinned, loaded, variables
+from vapteke_shared.settings import HttpSettings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -115,6 +116,14 @@ def test_the_gateway_reaches_the_two_rest_services_alone() -> None:
 
     assert COMPOSE["services"]["gateway"]["networks"] == ["gateway"]
     assert reached == {"gateway", "customers-api", "favorites-api"}
+
+
+def test_the_gateway_leads_to_the_rest_ports_and_never_to_the_metrics() -> None:
+    configuration = (ROOT / "deploy/gateway/nginx.conf").read_text()
+
+    ports = set(re.findall(r"(?:customers|favorites)-api:(\d+)", configuration))
+
+    assert ports == {str(HttpSettings.model_fields["http_port"].default)}
 
 
 def test_postgres_and_kafka_are_on_networks_of_their_own_that_lead_nowhere() -> None:

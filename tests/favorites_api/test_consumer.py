@@ -17,6 +17,7 @@ from favorites_api import deleted_customers, favorites
 from favorites_api.consumer import CustomersConsumer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from vapteke_local.postgres import Postgres
 from vapteke_shared import events, offsets, topics
 from vapteke_shared.events import (
     CustomerCreated,
@@ -388,6 +389,25 @@ async def test_a_null_value_whose_key_is_no_customer_erases_nobody(
     await consumer.apply([record(None, 0, key=key), record(deleted(1, 2), 1)], CLUSTER, {})
 
     assert (await known(pool), counted() - before) == ({1: (2, True)}, 1)
+
+
+async def test_what_is_passed_over_is_told_once_its_batch_is_committed(
+    consumer: CustomersConsumer, postgres_server: Postgres, database_name: str
+) -> None:
+    batch, before = [record(b"rubbish", 0), record(deleted(1, 2), 1)], counted()
+    owner = await asyncpg.connect(postgres_server.dsn_of(database_name))
+
+    await owner.execute("ALTER TABLE favorites.deleted_customers RENAME TO away")
+    with capture_logs() as rolled_back, pytest.raises(asyncpg.UndefinedTableError):
+        await consumer.apply(batch, CLUSTER, {})
+    untold = counted() - before
+    await owner.execute("ALTER TABLE favorites.away RENAME TO deleted_customers")
+    await owner.close()
+    with capture_logs() as committed:
+        await consumer.apply(batch, CLUSTER, {})
+
+    assert (rolled_back, untold) == ([], 0)
+    assert ([line["origin"] for line in committed], counted() - before) == ([f"{TOPIC}/0/0"], 1)
 
 
 async def test_events_spoilt_anywhere_never_hold_up_the_others(consumer: CustomersConsumer, pool: asyncpg.Pool) -> None:

@@ -15,6 +15,7 @@ from legacy_importer.consumer import TaskConsumer
 from legacy_importer.importer import Importer
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
+from legacy_importer.states import Recent
 from vapteke_local import kafka
 from vapteke_local.kafka import Kafka
 from vapteke_local.vaptekesync import Server
@@ -22,6 +23,7 @@ from vapteke_shared import events, topics
 from vapteke_shared.events import (
     AttemptFailed,
     Event,
+    Failed,
     ImportState,
     Planned,
     PlanRequested,
@@ -317,6 +319,27 @@ async def test_a_topic_of_states_that_is_made_anew_is_read_anew(
     assert [type(event) for event in await answers_of(own_kafka, after)] == [RangePublished]
 
 
+async def test_an_import_whose_states_are_lost_fails_and_says_why(
+    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
+) -> None:
+    import_id = uuid4()
+    await say(own_kafka, ImportState(import_id=import_id, status="running"))
+    await make_anew(own_kafka, topics.IMPORT_STATE.name)
+    await send(
+        own_kafka,
+        PlanRequested(import_id=import_id, rows_per_range=10, number=1),
+        RangeRequested(import_id=import_id, number=2, **ALL),
+    )
+
+    with serve([customer(1)]) as server:
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+            await committed(own_kafka)
+
+    answers = [event for event in await answers_of(own_kafka, import_id) if isinstance(event, Failed)]
+    assert [(answer.chunk, answer.number) for answer in answers] == [(None, 1), (0, 2)]
+    assert all(f"{topics.IMPORT_STATE.name} does not name this import" in answer.error for answer in answers)
+
+
 async def make_anew(own_kafka: Kafka, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=own_kafka.bootstrap)
     await admin.start()
@@ -390,3 +413,12 @@ async def letters_of(own_kafka: Kafka) -> dict[str, tuple[bytes, str]]:
     """By origin: the value and the reason."""
     found = await records_in(own_kafka, "vapteke.import.tasks.dead.v1")
     return {record.key.decode(): (record.value, dict(record.headers)["reason"].decode()) for record in found}
+
+
+def test_of_many_imports_those_that_came_last_are_remembered() -> None:
+    recent, ids = Recent(2), [UUID(int=number) for number in range(3)]
+
+    added = [recent.add(import_id) for import_id in [ids[0], *ids]]
+
+    assert added == [True, False, True, True]
+    assert [import_id in recent for import_id in ids] == [False, True, True]

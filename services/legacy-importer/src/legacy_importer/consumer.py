@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
@@ -16,7 +15,7 @@ from vapteke_shared.tasks import reraise_cancellation
 
 from legacy_importer.importer import Importer, Stopping, Task
 from legacy_importer.settings import WorkSettings
-from legacy_importer.states import ImportStates
+from legacy_importer.states import ImportStates, Recent
 
 _USED = (
     topics.IMPORT_TASKS,
@@ -27,6 +26,10 @@ _USED = (
 )
 _TOPICS = [topic.name for topic in _USED]
 _GROUP = "legacy-importer"
+_STATES_LOST = (
+    f"{topics.IMPORT_STATE.name} does not name this import any more: the topic was emptied, or deleted and created "
+    "again; start another import"
+)
 
 log = logs.get(__name__)
 
@@ -38,7 +41,7 @@ class TaskConsumer(Consumer):
         super().__init__(settings, health, "kafka", _TOPICS)
         self._importer = importer
         self._states = ImportStates(settings)
-        self._skipped: set[UUID] = set()
+        self._skipped = Recent()
         self._subscriber = self._broker.subscriber(
             topics.IMPORT_TASKS.name,
             group_id=_GROUP,
@@ -99,8 +102,9 @@ class TaskConsumer(Consumer):
         if task.number is None or await self._states.is_alive(task.import_id):
             self._states.works_for(task.import_id)
             return False
-        if task.import_id not in self._skipped:
-            self._skipped.add(task.import_id)
+        if self._states.is_empty:  # the state that allows this task was there before it
+            await self._importer.give_up(task, _STATES_LOST)
+        elif self._skipped.add(task.import_id):
             log.info("tasks of an import that is not alive are skipped", import_id=str(task.import_id))
         return True
 

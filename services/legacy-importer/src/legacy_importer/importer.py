@@ -69,6 +69,11 @@ class Importer:
         except CutShort:
             raise Stopping from None
 
+    async def give_up(self, task: Task, why: str) -> None:
+        """Fail the task untried; customers-api ignores that of an import that has ended. Raises Stopping."""
+        log.error("a task is given up", import_id=str(task.import_id), error=why)
+        await self._report(_failed(task, task.chunk if isinstance(task, RangeRequested) else None, why))
+
     async def bury(self, letter: Letter) -> None:
         """With Kafka away, try again for as long as it takes. Raises Stopping."""
         await self._published(lambda: self._publisher.send_letter(letter))

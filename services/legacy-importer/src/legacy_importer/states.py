@@ -10,8 +10,28 @@ from vapteke_shared.settings import KafkaSettings
 
 _PARTITION = TopicPartition(topics.IMPORT_STATE.name, 0)
 _WAIT_MS = 50
+_REMEMBERED = 1000  # more imports than one transaction of the relay, which may come twice, can name
 
 log = logs.get(__name__)
+
+
+class Recent:
+    """A set of the ids that were added last."""
+
+    def __init__(self, most: int = _REMEMBERED) -> None:
+        self._most = most
+        self._ids: dict[UUID, None] = {}
+
+    def __contains__(self, import_id: UUID) -> bool:
+        return import_id in self._ids
+
+    def add(self, import_id: UUID) -> bool:
+        """Whether it is new."""
+        is_new = import_id not in self._ids
+        self._ids[import_id] = None
+        if len(self._ids) > self._most:
+            del self._ids[next(iter(self._ids))]
+        return is_new
 
 
 class ImportStates:
@@ -26,9 +46,8 @@ class ImportStates:
         self._consumer: AIOKafkaConsumer | None = None
         self._reading = asyncio.Lock()
         self._latest: UUID | None = None
-        self._known: set[UUID] = set()
-        self._ended: set[UUID] = set()
-        self._worked_for: set[UUID] = set()
+        self._known, self._ended = Recent(), Recent()
+        self._works_for: UUID | None = None
 
     async def is_alive(self, import_id: UUID) -> bool:
         """Raises KafkaError and OSError."""
@@ -47,7 +66,7 @@ class ImportStates:
         async with self._reading:
             consumer = await self._started()
             await consumer.seek_to_beginning(_PARTITION)
-            self._latest, self._known = None, set()
+            self._latest, self._known = None, Recent()
             await self._read_on(consumer)
 
     async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
@@ -65,9 +84,14 @@ class ImportStates:
         finally:
             consumer.pause(_PARTITION)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the topic has named no import when it was last read."""
+        return self._latest is None
+
     def works_for(self, import_id: UUID) -> None:
         """From now on, how this import ends is worth a line in our log."""
-        self._worked_for.add(import_id)
+        self._works_for = import_id
 
     async def close(self) -> None:
         if self._consumer is not None:
@@ -98,14 +122,12 @@ class ImportStates:
             self._learn(event)
 
     def _learn(self, state: ImportState) -> None:
-        if state.import_id not in self._known:  # a state may be written twice: the first counts for the order
-            self._known.add(state.import_id)
+        if self._known.add(state.import_id):  # a state may be written twice: the first counts for the order
             self._latest = state.import_id
         if state.status in ("requested", "running"):
             return
-        if state.import_id in self._worked_for - self._ended:
+        if self._ended.add(state.import_id) and state.import_id == self._works_for:
             _tell(state)
-        self._ended.add(state.import_id)
 
 
 def _tell(state: ImportState) -> None:
