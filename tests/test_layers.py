@@ -11,7 +11,7 @@ SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
 # each module may import those in the lines above its own
 LAYERS = {
     "customers_api": [
-        {"etags", "fields", "http", "models", "settings"},
+        {"etags", "fields", "http", "models", "settings", "reread_texts"},
         {"schemas", "customer_query"},
         {"outbox", "outbox_head", "leader"},
         {"customer_events"},

@@ -413,11 +413,13 @@ async def test_a_birthday_of_1900_goes_when_it_is_unusable_but_not_what_the_api_
 
 
 @pytest.mark.parametrize(("api", "healed"), [(None, "Андрей"), ("Анна", "Анна")])
-async def test_a_text_that_is_not_nfc_is_mended_but_not_what_the_api_wrote_since(
-    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, api: str | None, healed: str
+@pytest.mark.parametrize(
+    "kept_before", [normalize("NFD", "Андрей"), "Андрей\u200b", "\u200fАнд\u00adрей", "Андрей\u2028"]
+)
+async def test_a_text_that_is_read_otherwise_now_is_mended_but_not_what_the_api_wrote_since(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, kept_before: str, api: str | None, healed: str
 ) -> None:
-    decomposed = normalize("NFD", "Андрей")
-    await deliver(consumers, pool, Attempt(running).read(7, PHONE, firstname=decomposed, lastname=decomposed))
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, firstname=kept_before, lastname=kept_before))
     if api:
         async with pool.acquire() as connection:
             await customers.update(connection, 1, {"firstname": api, "lastname": api})
@@ -427,6 +429,34 @@ async def test_a_text_that_is_not_nfc_is_mended_but_not_what_the_api_wrote_since
 
     assert (await people_of(pool))[7][1:3] == (healed, healed)
     assert await pool.fetchval("SELECT lastname FROM legacy_customers") == "Андрей"
+
+
+@pytest.mark.parametrize(("api", "healed"), [(None, "ivan@почта.рф"), ("ivan@example.com", "ivan@example.com")])
+async def test_an_address_that_is_read_otherwise_now_is_mended_but_not_what_the_api_wrote_since(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, api: str | None, healed: str
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, email="ivan@xn--80a1acny.xn--p1ai"))
+    if api:
+        async with pool.acquire() as connection:
+            await customers.update(connection, 1, {"email": api})
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, email="ivan@почта.рф"))
+
+    assert (await people_of(pool))[7][3] == healed
+
+
+async def test_a_text_that_vaptekesync_has_changed_is_taken_though_the_mirror_was_read_otherwise(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await deliver(consumers, pool, Attempt(running).read(7, PHONE, lastname="Иванова\u200b"))
+    async with pool.acquire() as connection:
+        await customers.update(connection, 1, {"lastname": "Сидорова"})
+    second = await again(pool)
+
+    await deliver(consumers, pool, second.read(7, PHONE, lastname="Петрова"))
+
+    assert (await people_of(pool))[7][2] == "Петрова"
 
 
 WRONG = "234562234567"  # what the rules of old made of two numbers in one text

@@ -36,7 +36,7 @@ DAY = datetime(2024, 1, 1, tzinfo=UTC)
 JUMPS = [timedelta(seconds=1)] * 8 + [timedelta(days=1, seconds=1), timedelta(days=-1), timedelta(days=-400)]
 _VALUES: dict[str, list[Any]] = {
     "firstname": [None, "Анна", "Виктор", "Андрей", normalize("NFD", "Андрей")],
-    "lastname": [None, "Иванов", "Ким", "Цой", normalize("NFD", "Цой")],
+    "lastname": [None, "Иванов", "Ким", "Цой", normalize("NFD", "Цой"), "Ким\u200b"],
     "email": [None, "a@example.com", "b@example.com"],
     "birthday": [None, DAY.date(), NO_BIRTHDAY],
     "gender": [None, "M", "F"],

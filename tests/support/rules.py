@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
-from unicodedata import normalize
+
+from vapteke_shared import texts
 
 FIELDS = ("firstname", "lastname", "email", "birthday", "gender", "city_id")
 TEXTS = ("firstname", "lastname", "email")
@@ -273,9 +274,13 @@ def _is_no_number(mirror: Mirror, reason: str) -> bool:
     return (mirror.phone[0] == "7" and len(mirror.phone) != 11) or (mirror.read_in == 0 and reason not in OLD_REASONS)
 
 
+def _reread(text: str | None) -> str | None:
+    return text and (texts.cleaned(text) or None)
+
+
 def _merged(name: str, ours: Any, base: Any, theirs: Any) -> Any:
     if name == "birthday" and base == NO_BIRTHDAY and theirs is None:
         return None if ours == base else ours
-    if name in TEXTS and base is not None and theirs == normalize("NFC", base):
-        return theirs if ours is not None and normalize("NFC", ours) == theirs else ours
+    if name in TEXTS and _reread(theirs) == _reread(base):
+        return theirs if _reread(ours) == _reread(theirs) else ours
     return theirs

@@ -14,7 +14,7 @@ from vapteke_shared import phones
 from vapteke_shared.database import Overtaken
 from vapteke_shared.events import LegacyCustomerRead, LegacyCustomerRejected
 
-from customers_api import customer_events
+from customers_api import customer_events, reread_texts
 
 LegacyEvent = LegacyCustomerRead | LegacyCustomerRejected
 Incoming = tuple[int, LegacyEvent]
@@ -49,6 +49,7 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
         await connection.execute(_LOCK_CUSTOMERS)
         if await connection.fetchval(_UNLOCKED):
             raise Overtaken
+        await reread_texts.note_kept(connection)
         for statement in (_SKIP, _LINK, _OWN, _DECIDE, _LOSE, _CREATE, _CHANGE):
             await connection.execute(statement)
         await connection.execute(_MIRROR, import_id)
@@ -82,7 +83,8 @@ def _json(reasons: dict[Any, str] | None) -> str | None:
 
 
 # arrivals: the batch as it came. incoming: each row compared with its mirror; applies: it writes; is_new: its legacy
-# row was never seen; links: it joins a customer that is there; claims: it changes who may own a phone.
+# row was never seen; links: it joins a customer that is there; claims: it changes who may own a phone; kept: texts of
+# the customer that stay (reread_texts).
 # owners: who owns each phone that is decided anew. losers: who loses one. changes: what is to be told of whom.
 _TEMPORARY = """
 CREATE TEMP TABLE arrivals (
@@ -94,7 +96,7 @@ CREATE TEMP TABLE incoming (
     partition int, chunk int, attempt uuid, number bigint, legacy_id bigint, read_at timestamptz, rejected bool,
     reasons jsonb, phone_id bigint, firstname text, lastname text, email text, birthday date, gender text,
     city_id bigint, last_auth_at timestamptz, customer_id bigint, old_phone_id bigint, class text, applies bool,
-    is_new bool, claims bool, links bool DEFAULT false
+    is_new bool, claims bool, links bool DEFAULT false, kept text[] DEFAULT '{}'
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE locked_phones (id bigint) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE owners (phone_id bigint, customer_id bigint) ON COMMIT DELETE ROWS;
@@ -322,13 +324,11 @@ INSERT INTO changes SELECT id, 'created', array_to_json(array_remove(ARRAY[
 """
 
 
-def _text(name: str, ours: str, our_text: str, theirs: str) -> str:
-    """A text that the legacy side now gives in another normal form alone is not changed by it, only mended."""
+def _text(name: str, ours: str, theirs: str) -> str:
     return f"""
-        CASE WHEN i.legacy_id IS NULL OR i.{name} IS NOT DISTINCT FROM m.{name} AND NOT i.is_new THEN {ours}
+        CASE WHEN i.legacy_id IS NULL OR '{name}' = ANY (i.kept) THEN {ours}
             WHEN i.is_new THEN coalesce({ours}, {theirs})
-            WHEN i.{name} = normalize(m.{name}) AND i.{name} IS DISTINCT FROM normalize({our_text}) THEN {ours}
-            ELSE {theirs} END"""
+            WHEN i.{name} IS DISTINCT FROM m.{name} THEN {theirs} ELSE {ours} END"""
 
 
 # Field by field: what the legacy side changed since the mirror was written is taken, the rest keeps what we have. On
@@ -347,9 +347,9 @@ merged AS (
         COALESCE(o.phone_id, c.phone_id) AS phone_id,
         CASE WHEN o.phone_id IS NULL OR o.phone_id = c.phone_id AND c.phone_from = 'api' THEN c.phone_from
             ELSE 'import' END AS phone_from,
-        {_text("firstname", "c.firstname_id", "cf.name", "f.id")} AS firstname_id,
-        {_text("lastname", "c.lastname", "c.lastname", "i.lastname")} AS lastname,
-        {_text("email", "c.email", "c.email", "i.email")} AS email,
+        {_text("firstname", "c.firstname_id", "f.id")} AS firstname_id,
+        {_text("lastname", "c.lastname", "i.lastname")} AS lastname,
+        {_text("email", "c.email", "i.email")} AS email,
         CASE WHEN i.legacy_id IS NULL THEN c.birthday WHEN i.is_new THEN COALESCE(c.birthday, i.birthday)
             WHEN m.birthday = {_NO_BIRTHDAY} AND i.birthday IS NULL THEN nullif(c.birthday, m.birthday)
             WHEN i.birthday IS DISTINCT FROM m.birthday THEN i.birthday ELSE c.birthday END AS birthday,
@@ -367,7 +367,6 @@ merged AS (
     LEFT JOIN incoming i ON i.customer_id = c.id AND i.applies
     LEFT JOIN legacy_customers m ON m.legacy_id = i.legacy_id
     LEFT JOIN firstnames f ON f.name = i.firstname
-    LEFT JOIN firstnames cf ON cf.id = c.firstname_id
     LEFT JOIN owners o ON o.customer_id = c.id
 ),
 compared AS (

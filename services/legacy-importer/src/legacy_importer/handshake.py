@@ -1,4 +1,7 @@
-"""Why FreeTDS gets no TLS connection: it does not say, so a handshake of our own is looked at. No login is sent."""
+"""Why FreeTDS gets no TLS connection: it does not say, so a handshake of our own is looked at. No login is sent.
+
+Another kind of server may listen at the port: whatever it answers must not end in an error of ours.
+"""
 
 import asyncio
 import ssl
@@ -15,11 +18,15 @@ _ENCRYPTION, _ON, _NOT_SUPPORTED, _END = 1, 1, 2, 0xFF
 _HELLO = struct.pack(">BHHBHHB", 0, 11, 6, _ENCRYPTION, 17, 1, _END) + bytes(6) + bytes((_ON,))
 
 
+class NotTds(Exception):
+    """The answer is not of SQL Server's protocol."""
+
+
 async def failure(settings: LegacySettings) -> LegacyUnfit | None:
     """What is wrong with the server's TLS, if that can be seen within the deadline."""
     if settings.vaptekesync_encrypt == "no":
         return None
-    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, NotTds):
         async with asyncio.timeout(settings.mssql_timeout):
             reader, writer = await asyncio.open_connection(settings.vaptekesync_host, settings.vaptekesync_port)
             try:
@@ -69,16 +76,22 @@ async def _receive(reader: asyncio.StreamReader) -> bytes:
     message = b""
     while True:
         _, status, size, _ = struct.unpack(">BBHI", await reader.readexactly(_HEADER))
+        if size < _HEADER:
+            raise NotTds
         message += await reader.readexactly(size - _HEADER)
         if status & _END_OF_MESSAGE:
             return message
 
 
 def _encryption(answer: bytes) -> int:
+    """Raises NotTds."""
     place = 0
-    while answer[place] != _END:
-        option, offset, _ = struct.unpack_from(">BHH", answer, place)
-        if option == _ENCRYPTION:
-            return int(answer[offset])
-        place += 5
+    try:
+        while answer[place] != _END:
+            option, offset, _ = struct.unpack_from(">BHH", answer, place)
+            if option == _ENCRYPTION:
+                return int(answer[offset])
+            place += 5
+    except (IndexError, struct.error):
+        raise NotTds from None
     return _NOT_SUPPORTED
