@@ -33,6 +33,9 @@ _TWO_WHOLE = re.compile(rf"{_WHOLE}{_GAP}{_WHOLE}")
 # A number as people write it, and an extension in brackets; after a Russian number, whose length is known, also bare.
 _EXTENSION_IN_BRACKETS = re.compile(r"(\+? ?(?:\d|\([\d -]+\) ?)(?:[ .-]?\d| ?\(\d+\) ?)*) ?\(\d{1,5}\)")
 _EXTENSION_AFTER_8 = re.compile(r"(8[ -]?\(?\d{3,5}\)?[ -]?\d{1,3}[ -]?\d\d[ -]?\d\d) \d{1,4}")
+# A Russian mobile number without 7 or 8. In groups parted by blanks alone it may be foreign: 998 901 23 45 67.
+_EXTENSION_AFTER_9 = re.compile(r"(9\d{9}|\(9\d\d\)[ -]?\d{3}[ -]?\d\d[ -]?\d\d|9\d\d[ -]\d{3}-\d\d-\d\d) \d{1,4}")
+_WITH_EXTENSION: Final = (_EXTENSION_IN_BRACKETS, _EXTENSION_AFTER_8, _EXTENSION_AFTER_9)
 
 
 class Phone(NamedTuple):
@@ -101,7 +104,7 @@ def _undecorated(text: str) -> str:
 def _is_more_than_one(written: str) -> bool:
     if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _is_two_alike(written):
         return True
-    extended = _EXTENSION_IN_BRACKETS.fullmatch(written) or _EXTENSION_AFTER_8.fullmatch(written)
+    extended = next(filter(None, (kind.fullmatch(written) for kind in _WITH_EXTENSION)), None)
     return extended is not None and _is_phone_or_of_a_city(extended[1].translate(_SIGNS))
 
 
