@@ -157,6 +157,17 @@ def test_every_secret_is_made_for_dev_and_in_the_readme_for_prod(objects: list[O
         assert needed == _secrets_of_the_readme()
 
 
+def test_each_service_logs_into_kafka_with_a_secret_that_no_other_has(objects: list[Object]) -> None:
+    names = [{secret for secret, key in _secret_keys(pod) if key == "kafka_sasl_password"} for _, pod in _own(objects)]
+
+    assert sorted(name for each in names for name in each) == [
+        "kafka-customers-api",
+        "kafka-favorites-api",
+        "kafka-legacy-importer",
+        "kafka-topics",
+    ]
+
+
 def test_nothing_passes_unless_a_policy_says_so(objects: list[Object]) -> None:
     policies = [policy["spec"] for policy in _of(objects, "NetworkPolicy")]
 
