@@ -56,10 +56,10 @@ async def own_kafka(empty_kafka: Kafka) -> Kafka:
 
 
 @asynccontextmanager
-async def working(settings: WorkSettings) -> AsyncIterator[Health]:
+async def working(settings: WorkSettings, kind: type[TaskConsumer] = TaskConsumer) -> AsyncIterator[Health]:
     """An importer at work; it stops, in time, with the block."""
     health, publisher, stopping = Health("kafka"), Publisher(settings), asyncio.Event()
-    consumer = TaskConsumer(settings, Importer(settings, publisher, stopping), health)
+    consumer = kind(settings, Importer(settings, publisher, stopping), health)
     running = asyncio.create_task(consumer.run(stopping))
     try:
         yield health
@@ -319,6 +319,10 @@ async def test_a_topic_of_states_that_is_made_anew_is_read_anew(
     assert [type(event) for event in await answers_of(own_kafka, after)] == [RangePublished]
 
 
+class Hasty(TaskConsumer):
+    states_seconds = 1.0
+
+
 async def test_an_import_whose_states_are_lost_fails_and_says_why(
     own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
 ) -> None:
@@ -332,12 +336,34 @@ async def test_an_import_whose_states_are_lost_fails_and_says_why(
     )
 
     with serve([customer(1)]) as server:
-        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap), Hasty):
             await committed(own_kafka)
 
     answers = [event for event in await answers_of(own_kafka, import_id) if isinstance(event, Failed)]
     assert [(answer.chunk, answer.number) for answer in answers] == [(None, 1), (0, 2)]
     assert all(f"{topics.IMPORT_STATE.name} does not name this import" in answer.error for answer in answers)
+
+
+async def test_a_task_waits_for_a_state_that_comes_late(
+    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
+) -> None:
+    import_id = uuid4()
+    await make_anew(own_kafka, topics.IMPORT_STATE.name)
+    await send(own_kafka, RangeRequested(import_id=import_id, number=2, **ALL))
+
+    with serve([customer(1)]) as server:
+        async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)) as health:
+            await until(lambda: is_well(health))
+            waiting = await waiting_tasks(own_kafka)
+            await say(own_kafka, ImportState(import_id=import_id, status="running"))
+            await committed(own_kafka)
+
+    assert waiting == 1
+    assert [type(event) for event in await answers_of(own_kafka, import_id)] == [RangePublished]
+
+
+async def is_well(health: Health) -> bool:
+    return not health.faults
 
 
 async def make_anew(own_kafka: Kafka, topic: str) -> None:

@@ -1,7 +1,9 @@
 """The Kafka door: tasks are taken one at a time, and committed once they are done."""
 
+import time
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
@@ -37,11 +39,14 @@ log = logs.get(__name__)
 class TaskConsumer(Consumer):
     """A work queue shared by all importers: a crash leaves its task to be done again."""
 
+    states_seconds = 60.0  # for a state to come to an empty topic; the relay looks for a missing one more often
+
     def __init__(self, settings: WorkSettings, importer: Importer, health: Health) -> None:
         super().__init__(settings, health, "kafka", _TOPICS)
         self._importer = importer
         self._states = ImportStates(settings)
         self._skipped = Recent()
+        self._lost: UUID | None = None
         self._subscriber = self._broker.subscriber(
             topics.IMPORT_TASKS.name,
             group_id=_GROUP,
@@ -99,14 +104,26 @@ class TaskConsumer(Consumer):
 
     async def _is_over(self, task: Task) -> bool:
         """A task without a number comes from a release that says no states: it is done."""
-        if task.number is None or await self._states.is_alive(task.import_id):
+        if task.number is None or await self._is_alive(task.import_id):
             self._states.works_for(task.import_id)
             return False
-        if self._states.is_empty:  # the state that allows this task was there before it
+        if self._states.is_empty:
+            self._lost = task.import_id
             await self._importer.give_up(task, _STATES_LOST)
         elif self._skipped.add(task.import_id):
             log.info("tasks of an import that is not alive are skipped", import_id=str(task.import_id))
         return True
+
+    async def _is_alive(self, import_id: UUID) -> bool:
+        """The state that allows a task was sent before it, or waits in the outbox for a topic that is there again."""
+        deadline = time.monotonic() + self.states_seconds
+        while not (alive := await self._states.is_alive(import_id)) and self._states.is_empty:
+            if import_id == self._lost or time.monotonic() > deadline:
+                break
+            await pause(self._stopping, 1)
+            if self._stopping.is_set():
+                raise Stopping
+        return alive
 
     async def _done(self, task: Task) -> bool:
         seconds = 1.0
