@@ -1,5 +1,7 @@
 """What a fetch may unpack to: batches of every codec, as Kafka would send them."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
@@ -104,6 +106,34 @@ def test_a_part_of_a_batch_at_the_end_stays() -> None:
     data = batch(ZSTD, [b"value"]) + batch(ZSTD, [b"value"], base_offset=1)[:40]
 
     assert bounded(data) == data
+
+
+READING = """
+import re, sys
+from pathlib import Path
+from aiokafka.record.memory_records import MemoryRecords
+from vapteke_shared.unpacking import bounded
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+before = peak()
+[record] = MemoryRecords(bounded(sys.stdin.buffer.read())).next_batch()
+print(len(record.headers), peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_record_of_headers_alone_leaves_room_in_a_container() -> None:
+    headers = [("", b"")] * (MAX_BYTES // 2 - 100)
+    builder = DefaultRecordBatchBuilder(2, ZSTD, 0, -1, -1, -1, 2**30)
+    builder.append(0, 1_700_000_000_000, b"key", b"value", headers)
+
+    ran = subprocess.run([sys.executable, "-c", READING], input=bytes(builder.build()), capture_output=True, check=True)
+
+    read, grown_mib = map(int, ran.stdout.split())
+    assert read == len(headers)
+    assert grown_mib < 200  # of 384 in docker-compose.yml, of which a service has 140 before
 
 
 def _signed(data: bytes) -> bytes:

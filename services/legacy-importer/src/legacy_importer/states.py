@@ -10,6 +10,7 @@ from vapteke_shared.settings import KafkaSettings
 
 _PARTITION = TopicPartition(topics.IMPORT_STATE.name, 0)
 _WAIT_MS = 50
+_PAGE_RECORDS = 500
 _REMEMBERED = 1000  # more imports than one transaction of the relay, which may come twice, can name
 
 log = logs.get(__name__)
@@ -78,7 +79,7 @@ class ImportStates:
         consumer.resume(_PARTITION)
         try:
             while await consumer.position(_PARTITION) < end:
-                for page in (await consumer.getmany(timeout_ms=_WAIT_MS)).values():
+                for page in (await consumer.getmany(timeout_ms=_WAIT_MS, max_records=_PAGE_RECORDS)).values():
                     for record in page:
                         self._take(record.value, record.headers)
         finally:
