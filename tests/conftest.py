@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     exits = ExitStack()
     config.add_cleanup(exits.close)
     tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(leftovers.folder("vapteke-tests-")))
+    exits.callback(leftovers.kill_started)  # what a test started and could not end
 
 
 def pytest_report_header() -> str:

@@ -1,6 +1,6 @@
 """The REST door, asked as the frontend asks."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -14,6 +14,8 @@ from tokens_for import SECRET_KEY, bearer
 from vapteke_shared import database
 from vapteke_shared.health import Health
 from vapteke_shared.settings import PostgresSettings
+
+ABSENT = UUID(int=404)
 
 
 @pytest.fixture
@@ -86,8 +88,8 @@ async def test_pages_are_in_the_order_of_ids(client: httpx.AsyncClient, pool: as
         ("/rest/v1/customers/?limit=1001", 422, "invalid_request"),
         ("/rest/v1/customers/?offset=-1", 422, "invalid_request"),
         (f"/rest/v1/customers/?offset={2**63}", 422, "invalid_request"),
-        (f"/rest/v1/imports/{uuid4()}/", 404, "import_not_found"),
-        (f"/rest/v1/imports/{uuid4()}/rejections/", 404, "import_not_found"),
+        (f"/rest/v1/imports/{ABSENT}/", 404, "import_not_found"),
+        (f"/rest/v1/imports/{ABSENT}/rejections/", 404, "import_not_found"),
         ("/rest/v1/nothing/", 404, "not_found"),
     ],
 )

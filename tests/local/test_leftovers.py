@@ -27,9 +27,9 @@ COMMANDS = {
     "make demo": ["make", "demo", f"PYTHON={sys.executable}"],
     "make up": ["make", "up", f"PYTHON={sys.executable}", "CUSTOMERS=500 --ready {folder}/ready.json"],
 }
-SHORT = [("pytest", "SIGTERM"), ("make test", "SIGKILL"), ("make demo", "SIGKILL")]
+SHORT = [("pytest", "SIGINT"), ("make test", "SIGKILL"), ("make demo", "SIGKILL")]
 LONG = [
-    *(("pytest", name) for name in ("SIGINT", "SIGHUP", "SIGKILL")),
+    *(("pytest", name) for name in ("SIGTERM", "SIGHUP", "SIGKILL")),
     *((command, name) for command in ("make test", "make up", "make demo") for name in ("SIGTERM", "SIGKILL")),
 ]
 pytestmark = [
@@ -74,7 +74,7 @@ class Run:
     @property
     def has_servers(self) -> bool:
         names = {name_of(process) for process in self.living()}
-        return {"postgres", "java"} <= names and self._is_stack_started()
+        return {"postgres", "java", "bash"} <= names and self._is_stack_started()
 
     def _is_stack_started(self) -> bool:
         return any("kafka.Kafka" in arguments_of(process) for process in self.living())

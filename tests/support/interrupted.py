@@ -1,4 +1,4 @@
-"""What tests/local/test_leftovers.py starts and ends: a Postgres, a whole stack, and a test that waits for ever."""
+"""What tests/local/test_leftovers.py starts and ends: a Postgres, a whole stack, and a shell that never ends."""
 
 import asyncio
 
@@ -9,4 +9,5 @@ from vapteke_local.postgres import Postgres
 
 async def test_that_never_ends(postgres_server: Postgres) -> None:
     async with vaptekesync.serve([]) as legacy, running_stack(legacy):
-        await asyncio.Event().wait()
+        shell = await asyncio.create_subprocess_exec("bash", "-c", "while sleep 1; do :; done")
+        await shell.wait()

@@ -39,7 +39,7 @@ def _escaped(code: int) -> str:
 
 
 _BMP = 0xFFFF
-_PLAIN = re.compile(r"[ -~\u00c0-\u017f\u0400-\u045f]*")  # Latin and Cyrillic letters: there is nothing to clean
+_PLAIN = re.compile(r"[ -~\u00c0-\u017f\u0400-\u045f]*")
 _TO_CLEAN = re.compile(f"[{_one_of(_BREAKS + _REMOVED)}]")
 _HIGH_STACK = re.compile(f"([{_one_of(_MARKS)}]{{{STACK_MAX}}})[{_one_of(_MARKS)}]+")
 _UNSEEN = _one_of([one for one in ["\0", *_BREAKS, *_REMOVED] if one <= chr(_BMP)])
@@ -54,6 +54,11 @@ class EmailInvalid(ValueError):
     """The text is no e-mail address."""
 
 
+def is_plain(text: str) -> bool:
+    """Latin and Cyrillic letters and ASCII's signs: but for blanks at its ends, there is nothing to clean or refuse."""
+    return _PLAIN.fullmatch(text) is not None
+
+
 def cleaned(text: str) -> str:
     """The text as it is kept and looked for. Doing it again changes nothing; its length is counted after this.
 
@@ -61,7 +66,7 @@ def cleaned(text: str) -> str:
     name could not mend what a refusal says of them: they are removed. Line breaks and tabs become blanks, blanks at the
     ends go, and so do the marks on one letter that are more than `STACK_MAX`. U+0000 stays, for the caller to refuse.
     """
-    if _PLAIN.fullmatch(text):
+    if is_plain(text):
         return text.strip()
     if _TO_CLEAN.search(text):
         text = text.translate(_CLEANED)
@@ -75,7 +80,7 @@ def email(text: str) -> str:
 
     Raises EmailInvalid.
     """
-    if _is_plain(text):
+    if is_plain_email(text):
         return text
     try:
         return validate_email(text, check_deliverability=False).normalized
@@ -83,6 +88,7 @@ def email(text: str) -> str:
         raise EmailInvalid from None
 
 
-def _is_plain(text: str) -> bool:
+def is_plain_email(text: str) -> bool:
+    """Whether `email` takes it as it stands."""
     match = _PLAIN_EMAIL.fullmatch(text) if len(text) <= 63 else None
     return match is not None and match[1] not in _SPECIAL

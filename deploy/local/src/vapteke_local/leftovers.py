@@ -57,13 +57,13 @@ def _watch(made: Path, mark: str) -> None:
     if sys.stdin.buffer.read():
         return
     deadline = time.monotonic() + CLEANED_WITHIN_SECONDS
-    while (_kill_marked(mark) or made.exists()) and time.monotonic() < deadline:
+    while (kill_started(mark) or made.exists()) and time.monotonic() < deadline:
         shutil.rmtree(made, ignore_errors=True)
         time.sleep(0.05)
 
 
-def _kill_marked(mark: str) -> bool:
-    """Whether there was one."""
+def kill_started(mark: str = _ours) -> bool:
+    """Kill what this process has started since it made its first folder; whether anything was still running."""
     marked = [process for process in psutil.process_iter() if _is_marked(process, mark)]
     for process in marked:
         _kill(process)

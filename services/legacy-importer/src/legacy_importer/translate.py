@@ -8,7 +8,8 @@ or one that could not be read, is rejected.
 from collections.abc import Callable, Mapping
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -27,8 +28,8 @@ _INT64_MAX = 2**63 - 1
 _FIRST_BIRTHDAY = date(1900, 1, 1)
 _PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), date(1900, 1, 1)))
 """What an empty date becomes: in SQL Server's types, and in the programs that write to it."""
+_LAST_PLACEHOLDER_YEAR = max(_PLACEHOLDERS).year
 
-T = TypeVar("T")
 Gender = Literal["M", "F"]
 Number = int | float | Decimal
 
@@ -87,18 +88,14 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomer
         phone = _phone(row.phone)
     except (phones.PhoneInvalid, Unusable) as error:
         return _rejected(row.id, context, "phone", error.reason)
+    usable: dict[str, Any] = {}
     unusable: dict[Any, str] = {}
-    now = context.by_our_clock()
-
-    def usable(field: str, read: Callable[[Any], T | None], value: Any) -> T | None:
-        if value is None:
-            return None
-        try:
-            return read(value)
-        except Unusable as error:
-            unusable[field] = error.reason
-            return None
-
+    for field, read, value in zip(_FIELDS, _READERS, row[2:], strict=True):
+        if value is not None:
+            try:
+                usable[field] = read(value, context)
+            except Unusable as error:
+                unusable[field] = error.reason
     return LegacyCustomerRead(
         import_id=context.import_id,
         chunk=context.chunk,
@@ -107,14 +104,8 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomer
         read_at=context.read_at,
         number=context.number,
         phone=phone.digits,
-        firstname=usable("firstname", name, row.firstname),
-        lastname=usable("lastname", name, row.lastname),
-        email=usable("email", email, row.email),
-        birthday=usable("birthday", lambda value: birthday(value, now.astimezone(context.zone).date()), row.birthday),
-        gender=usable("gender", lambda value: gender(value, context.genders), row.gender),
-        city_id=usable("city_id", city, row.city_id),
-        last_auth_at=usable("last_auth_at", lambda value: last_auth_at(value, context.zone, now), row.last_auth_at),
         unusable=unusable or None,
+        **usable,
     )
 
 
@@ -134,17 +125,19 @@ def _phone(value: str | Number | None) -> phones.Phone:
     """Raises PhoneInvalid and Unusable."""
     if value is None or isinstance(value, str):
         return phones.parse(value or "")
-    return phones.parse(str(city(value)))
+    return phones.parse(str(_count(value)))
 
 
-def name(text: str) -> str | None:
+def name(text: str, _: Context) -> str | None:
     text = _text(text)
     if len(text) > texts.NAME_MAX:
         raise Unusable("too_long")
     return text or None
 
 
-def email(text: str) -> str | None:
+def email(text: str, _: Context) -> str | None:
+    if texts.is_plain_email(text):
+        return text
     text = _text(text)
     if not text:
         return None
@@ -156,7 +149,7 @@ def email(text: str) -> str | None:
         raise Unusable("not_an_address") from None
 
 
-def birthday(value: date | datetime | str, today: date) -> date | None:
+def birthday(value: date | datetime | str, context: Context) -> date | None:
     """A date, or an ISO 8601 text of one; the time of a datetime is dropped."""
     dated = _dated(value)
     if dated is None:
@@ -164,28 +157,37 @@ def birthday(value: date | datetime | str, today: date) -> date | None:
     day = dated.date() if isinstance(dated, datetime) else dated
     if day in _PLACEHOLDERS:
         raise Unusable(PLACEHOLDER_DATE)
-    if day > today:
+    if day > _today(context.by_our_clock(), context.zone):
         raise Unusable(IN_THE_FUTURE)
     if day < _FIRST_BIRTHDAY:
         raise Unusable("before_1900")
     return day
 
 
-def gender(value: str | Number, genders: Mapping[str, Gender]) -> Gender | None:
+@lru_cache(maxsize=8)
+def _today(now: datetime, zone: ZoneInfo) -> date:
+    return now.astimezone(zone).date()
+
+
+def gender(value: str | Number, context: Context) -> Gender | None:
     """M or F by the spellings of the settings, as `spellings` gives them."""
     if isinstance(value, bool):  # of a bit column
         value = int(value)
     text = _spelling(value if isinstance(value, str) else str(_whole(value)))
     if not text:
         return None
-    if text not in genders:
+    if text not in context.genders:
         raise Unusable("unknown")
-    return genders[text]
+    return context.genders[text]
 
 
-def city(value: Number) -> int:
+def city(value: Number, _: Context) -> int:
     """A whole number of any numeric type, from 0 to the greatest bigint."""
-    number = _whole(value)
+    return _count(value)
+
+
+def _count(value: Number) -> int:
+    number = value if type(value) is int else _whole(value)
     if number < 0:
         raise Unusable("negative")
     if number > _INT64_MAX:
@@ -208,29 +210,26 @@ def _whole(value: Number) -> int:
     return int(number)
 
 
-def last_auth_at(value: datetime | date | str, zone: ZoneInfo, now: datetime) -> datetime | None:
+def last_auth_at(value: datetime | date | str, context: Context) -> datetime | None:
     """As `instant`, but neither a date that stands for none nor an instant in the future."""
-    moment = instant(value, zone)
-    if moment is None:
-        return None
-    if moment > now + CLOCK_TOLERANCE:
-        raise Unusable(IN_THE_FUTURE)
     dated = _dated(value)
-    if dated is not None and date(dated.year, dated.month, dated.day) in _PLACEHOLDERS:
+    if dated is None:
+        return None
+    moment = instant(dated, context.zone)
+    if moment > context.by_our_clock() + CLOCK_TOLERANCE:
+        raise Unusable(IN_THE_FUTURE)
+    if dated.year <= _LAST_PLACEHOLDER_YEAR and date(dated.year, dated.month, dated.day) in _PLACEHOLDERS:
         raise Unusable(PLACEHOLDER_DATE)
     return moment
 
 
-def instant(value: datetime | date | str, zone: ZoneInfo) -> datetime | None:
-    """The legacy server's local time, or an ISO 8601 text of one, in UTC, to the millisecond."""
-    dated = _dated(value)
-    if dated is None:
-        return None
+def instant(dated: datetime | date, zone: ZoneInfo) -> datetime:
+    """The legacy server's local time, in UTC, to the millisecond."""
     local = dated if isinstance(dated, datetime) else datetime(dated.year, dated.month, dated.day)
-    if local.tzinfo is None:
-        local = local.replace(tzinfo=zone)
     try:
-        moment = local.replace(microsecond=local.microsecond // 1000 * 1000).astimezone(UTC)
+        moment = local.replace(
+            microsecond=local.microsecond // 1000 * 1000, tzinfo=zone if local.tzinfo is None else local.tzinfo
+        ).astimezone(UTC)
     except OverflowError:
         raise Unusable("out_of_range") from None
     if moment.year in (MINYEAR, MAXYEAR):  # asyncpg takes their ends for infinity
@@ -255,6 +254,8 @@ def _dated(value: object) -> date | None:
 
 def _text(text: str) -> str:
     """Cleaned; what UTF-8 and Postgres cannot keep is unusable."""
+    if texts.is_plain(text):
+        return text.strip()
     if "\0" in text:
         raise Unusable("has_a_zero_character")
     try:
@@ -264,6 +265,7 @@ def _text(text: str) -> str:
     return texts.cleaned(text)
 
 
+@lru_cache(maxsize=64)  # a few spellings make up the whole column
 def _spelling(text: str) -> str:
     return texts.cleaned(text).casefold()
 
@@ -271,3 +273,8 @@ def _spelling(text: str) -> str:
 def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
     """Gender by spelling, ready for `Context.genders`."""
     return {_spelling(one): letter for letter, spelled in genders.items() for one in spelled}
+
+
+_READERS: tuple[Callable[[Any, Context], Any], ...] = (name, name, email, birthday, gender, city, last_auth_at)
+_FIELDS = LegacyRow._fields[2:]
+"""Those after the key and the phone, each with its reader."""
