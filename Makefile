@@ -13,7 +13,7 @@ demo: ## import 78,553 made-up customers (CUSTOMERS=… for more), check the ver
 up: ## run everything in the foreground; Ctrl-C stops it
 	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke up --customers $(CUSTOMERS)
 test: ## the whole suite, in minutes
-	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
+	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder
 prove: ## the long forms of the tests that have one
 	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m prove
 bench: ## measure each stage of an import, and the REST service beside its rivals

@@ -13,6 +13,8 @@ from vapteke_local import kafka, leftovers, postgres, processes
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
 
+_LONG = {"e2e", "faults", "local", "test_schema.py"}
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Processes and temporary folders of this run are gone after it, even if it is killed."""
@@ -22,6 +24,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(exits.close)
     tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(leftovers.folder("vapteke-tests-")))
     exits.callback(leftovers.kill_started)  # what a test started and could not end
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: near the end of a run, no worker then waits for the other for minutes."""
+    items.sort(key=lambda item: not _LONG.intersection(item.path.parts))
 
 
 def pytest_report_header() -> str:

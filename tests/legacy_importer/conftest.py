@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from legacy_importer.settings import WorkSettings
 from vapteke_local import vaptekesync
 from vapteke_local.vaptekesync import Server
@@ -36,20 +36,9 @@ def serve() -> Serve:
 
     @contextmanager
     def running(*arguments: Any, **options: Any) -> Iterator[Server]:
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="vaptekesync")
-        thread.start()
         serving = vaptekesync.serve(*arguments, **options)
-        try:
-            server = asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result()
-            try:
-                yield server
-            finally:
-                asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result()
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving) as server:
+            yield server
 
     return running
 

@@ -1,8 +1,6 @@
 """The vAptekeSync stand-in in the test's own process, and the drivers that talk to it."""
 
-import asyncio
 import platform
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +12,7 @@ from typing import Any
 import mssql_python_odbc  # type: ignore[import-untyped]
 import pyodbc
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from vapteke_local import vaptekesync
 from vapteke_local.vaptekesync import Server
 
@@ -26,7 +25,8 @@ FREETDS_FOLDERS = (
     "/opt/homebrew/lib",
     "/usr/lib64",
 )
-LOOPS: dict[Server, asyncio.AbstractEventLoop] = {}
+PORTALS: dict[Server, BlockingPortal] = {}
+"""To the loop that each server runs on."""
 # The driver manager would keep connections that a test believes closed.
 pyodbc.pooling = False
 
@@ -119,22 +119,13 @@ def people() -> list[tuple[Any, ...]]:
 
 @contextmanager
 def serve_in_thread(*arguments: Any, **options: Any) -> Iterator[Server]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    serving = vaptekesync.serve(*arguments, **options)
-    try:
-        server = asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result()
-        LOOPS[server] = loop
-        try:
-            yield server
-        finally:
-            del LOOPS[server]
-            asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(vaptekesync.serve(*arguments, **options)) as server,
+    ):
+        PORTALS[server] = portal
+        yield server
+        del PORTALS[server]
 
 
 @pytest.fixture
@@ -165,7 +156,7 @@ def hang_up() -> Callable[[Server], None]:
     """`hang_up(server)`: cuts every client's connection."""
 
     def cut(server: Server) -> None:
-        asyncio.run_coroutine_threadsafe(server.hang_up(), LOOPS[server]).result()
+        PORTALS[server].call(server.hang_up)
 
     return cut
 
