@@ -80,6 +80,22 @@ async def test_no_other_page_is_let_in_and_caches_are_told(origin: str | None) -
     assert asked.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [({"origin": OTHER}, "origin"), ({"access-control-request-method": "PUT"}, "method")],
+)
+async def test_a_preflight_that_is_refused_is_a_problem(asked: dict[str, str], fault: str) -> None:
+    async with opened() as client:
+        answer = await client.options(CUSTOMERS, headers={"origin": PAGE, **PREFLIGHT, **asked})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert answer.json()["code"] == "cors_refused"
+    assert answer.json()["detail"] == f"This preflight is refused: Disallowed CORS {fault}."
+    assert answer.json()["instance"] == CUSTOMERS
+    assert "Origin" in answer.headers["vary"]
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
 async def test_a_preflight_is_answered_before_a_token_is_asked_for() -> None:
     async with opened() as client:
         answer = await client.options(CUSTOMERS, headers={"origin": PAGE, **PREFLIGHT})

@@ -9,7 +9,10 @@ from typing import Any, Final
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vapteke_shared import problems
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -23,10 +26,30 @@ _IS_HEAD: Final = "vapteke.is_head"
 def around(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
     """The app with `headers` on every answer; scripts of pages from `origins` may call it."""
     if origins:
-        app = CORSMiddleware(
-            app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED
-        )
+        app = Cors(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED)
     return Completed(app, headers)
+
+
+class Cors(CORSMiddleware):
+    """Preflights that are refused are answered with a problem, as every other error is."""
+
+    def preflight_response(self, request_headers: Any) -> Response:
+        answer = super().preflight_response(request_headers)
+        return answer if answer.status_code == 200 else _Refused(answer)
+
+
+class _Refused(Response):
+    """What Starlette says in plain text, as a problem."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(answer.body, answer.status_code)
+        self._kept = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"This preflight is refused: {bytes(self.body).decode()}."
+        await problems.answer(Request(scope), self.status_code, "cors_refused", detail, self._kept)(
+            scope, receive, send
+        )
 
 
 class Completed:
