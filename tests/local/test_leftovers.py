@@ -74,7 +74,11 @@ class Run:
     @property
     def has_servers(self) -> bool:
         names = {name_of(process) for process in self.living()}
-        return {"postgres", "java", "bash"} <= names and self._is_stack_started()
+        return {"postgres", "java", *self._of_the_test} <= names and self._is_stack_started()
+
+    @property
+    def _of_the_test(self) -> set[str]:
+        return set() if {"demo", "up"} & set(self.command) else {"bash"}
 
     def _is_stack_started(self) -> bool:
         return any("kafka.Kafka" in arguments_of(process) for process in self.living())
