@@ -341,7 +341,8 @@ SHORT = "needs at least 32 bytes"
 
 
 @pytest.mark.parametrize(
-    ("key", "fault"), [(None, MISSING), ("", MISSING), ("s3cret-v4lue", SHORT), ("х" * 15 + "y", SHORT)]
+    ("key", "fault"),
+    [(None, MISSING), ("", MISSING), ("\n" * 40, MISSING), ("s3cret-v4lue", SHORT), ("х" * 15 + "y", SHORT)],
 )
 def test_a_missing_or_short_key_ends_the_start_and_is_not_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, key: str | None, fault: str

@@ -82,6 +82,7 @@ def test_a_missing_or_empty_variable_is_named(environment: Environment, name: st
         ("VAPTEKESYNC_COLUMNS", '{"identity": "ID"}'),
         ("VAPTEKESYNC_GENDERS", f'{{"M": "{SECRET}"}}'),
         ("VAPTEKESYNC_GENDERS", f'{{"M": ["{SECRET}"], "F": ["{SECRET.upper()} "]}}'),
+        ("VAPTEKESYNC_GENDERS", f'{{"M": ["{SECRET}"], "F": ["{SECRET}\u200b"]}}'),
         ("MSSQL_TIMEOUT", SECRET),
         ("MSSQL_TIMEOUT", "0"),
         ("MSSQL_TIMEOUT", "inf"),
@@ -92,6 +93,10 @@ def test_a_missing_or_empty_variable_is_named(environment: Environment, name: st
         ("MSSQL_RETRIES_SLEEP", "1e12"),
         ("KAFKA_BOOTSTRAP_SERVERS", " , "),
         ("KAFKA_BOOTSTRAP_SERVERS", f"kafka:{SECRET}"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:99999"),
+        ("KAFKA_BOOTSTRAP_SERVERS", f"{SECRET}..example.org:9092"),
+        ("VAPTEKESYNC_HOST", f"{SECRET}..example.org"),
+        ("METRICS_HOST", f"{SECRET}.{'a' * 64}"),
         ("LOG_LEVEL", SECRET),
         ("METRICS_PORT", "0"),
     ],
@@ -295,3 +300,35 @@ def test_hosts_and_ports_that_do_not_match_are_named(environment: Environment, h
     environment(**POSTGRES, POSTGRES_HOST=host, POSTGRES_PORT=port)
 
     assert text in line_of(PostgresSettings)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["db:5432", "[::1]:5432", "postgres://db", "db..example.org", ".", "a" * 64, "'db'", '"db"', "\ufeffdb", "db 1"],
+)
+def test_a_host_that_can_never_be_found_ends_the_start(environment: Environment, host: str) -> None:
+    environment(**POSTGRES, POSTGRES_HOST=f"right.example.org,{host}")
+
+    line = line_of(PostgresSettings)
+
+    assert line.startswith("configuration: POSTGRES_HOST.1: ")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "db_1.example.org.",
+        "DB-1",
+        "пример.рф",
+        "[::1]",
+        "fe80::1%eth0",
+        "/var/run/postgresql",
+        "sql\\INSTANCE",
+        "tcp:sql",
+    ],
+)
+def test_hosts_of_every_kind_are_taken(environment: Environment, host: str) -> None:
+    environment(VAPTEKESYNC_HOST=host)
+
+    assert load(LegacySettings).vaptekesync_host == host.strip("[]")

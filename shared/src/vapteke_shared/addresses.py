@@ -1,10 +1,13 @@
 """Hosts and ports, IPv6 among them: how they are written, read and listened on."""
 
+import re
 import socket
+from ipaddress import ip_address
 from typing import Final
 
 _UNREAD_SECONDS: Final = 30
 _MAPPED: Final = "::ffff:"
+_BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):([0-9]{1,5})", re.ASCII)
 
 
 def written(host: str, port: int) -> str:
@@ -14,6 +17,39 @@ def written(host: str, port: int) -> str:
 def bare(host: str) -> str:
     """An IPv6 address may be given in brackets; sockets and drivers want none."""
     return host.removeprefix("[").removesuffix("]")
+
+
+def host(text: str) -> str:
+    """As `bare`. Raises ValueError for what can never be found: no later moment heals it."""
+    name = bare(text)
+    if not name.isprintable() or any(each.isspace() or each in "\"'" for each in name):
+        raise ValueError("has a blank, a quote or an invisible character in it")
+    if ":" in name.removeprefix("tcp:") and not _is_ip(name):  # SQL Server's drivers know `tcp:`
+        raise ValueError("is no host name or address: a port has a variable of its own")
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise ValueError("is no host name: a part of it between dots is empty or too long") from None
+    return name
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def broker(address: str) -> str:
+    """Raises ValueError unless it is `host:port`."""
+    found = _BROKER.fullmatch(address)
+    if found is None:
+        raise ValueError("is not host:port, an IPv6 address in brackets: [::1]:9092")
+    host(found[1])
+    if not 0 < int(found[2]) < 65536:
+        raise ValueError("has a port that is not between 1 and 65535")
+    return address
 
 
 def parts(address: str) -> tuple[str, int]:

@@ -28,8 +28,8 @@ _NO_KEY = "is missing: make one with `openssl rand -base64 48`, the same for all
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
-Host = Annotated[Text, AfterValidator(addresses.bare)]
-Broker = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):[0-9]{1,5}$")]
+Host = Annotated[Text, AfterValidator(addresses.host)]
+Broker = Annotated[str, AfterValidator(addresses.broker)]
 
 
 def _split(value: object) -> object:
@@ -158,7 +158,9 @@ class AuthSettings(Settings):
 
 
 def _bytes_of(key: SecretStr | None) -> int:
-    return len(key.get_secret_value().encode()) if key else 0
+    """Of blanks alone, such as an empty file's line break, it is none."""
+    text = key.get_secret_value() if key else ""
+    return len(text.encode()) if text.strip() else 0
 
 
 def _refuse_short(key: SecretStr | None) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from vapteke_shared import texts
 from vapteke_shared.settings import Certificates, ConsumerSettings, Host, MetricsSettings, Port, Secret, Text
 
 from legacy_importer import driver, odbc_options
@@ -35,7 +36,7 @@ class Genders(BaseModel):
 
     @model_validator(mode="after")
     def _clear(self) -> "Genders":
-        spellings = [{spelling.strip().casefold() for spelling in side} for side in (self.M, self.F)]
+        spellings = [{texts.cleaned(spelling).casefold() for spelling in side} for side in (self.M, self.F)]
         if spellings[0] & spellings[1]:
             raise ValueError("M and F have a spelling in common")
         return self
