@@ -157,6 +157,27 @@ async def test_pipelined_requests_are_answered_in_order_and_their_number_is_boun
     assert psutil.Process().memory_info().rss - before < FLAT_MIB * MIB
 
 
+async def test_every_pipelined_request_learns_that_its_caller_is_gone() -> None:
+    told_of, answered = asyncio.Event(), asyncio.Event()
+
+    async def patient(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            told_of.set()
+            await send({"type": "http.response.start", "status": 200})
+            answered.set()
+
+    port = places.free_port()
+    async with processes.served(patient, "127.0.0.1", port):
+        async with connection(port) as (_, writer):
+            writer.write((GET + b"\r\n") * 3)
+            await writer.drain()
+
+        await asyncio.wait_for(told_of.wait(), TIMELY)
+        await asyncio.wait_for(answered.wait(), TIMELY)
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_limits, "HEAD_SECONDS", 0.3)

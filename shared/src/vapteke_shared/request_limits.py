@@ -83,6 +83,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.url, self.headers = b"", []
         self._awaits_body, self._received = False, 0
         self._fault = _INVALID
+        self._earlier: list[Any] = []
         self._is_discarding = False
         self._timer: asyncio.TimerHandle | None = None
         self._timed: bool | None = None
@@ -97,6 +98,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
+        for cycle in self._earlier:  # uvicorn tells the last one alone; another's answer would be an error
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -141,6 +145,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._received or len(self.headers) > MAX_HEADERS:
             self._check_whole_head()
+        self._earlier = [each for each in (*self._earlier, self.cycle) if each and not each.response_complete]
         HttpToolsProtocol.on_headers_complete(self)
         self.headers = _DISCARDED  # trailers come the same way: they are no headers
         self._awaits_body = True
