@@ -16,9 +16,8 @@ test: ## the whole suite, in minutes
 	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder
 prove: ## the long forms of the tests that have one
 	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m prove
-bench: ## measure each stage of an import, and the REST service beside its rivals
-	@$(PYTHON) deploy/bootstrap test && exec env PYTHONPATH=tests/support $(BIN)/python tests/bench/stages.py
-	@exec $(BIN)/python tests/bench/rest.py
+bench: ## measure each stage of an import, and the REST service beside its rivals (BENCH_JSON=… keeps the figures in a file)
+	@$(PYTHON) deploy/bootstrap test && exec env PYTHONPATH=tests/support $(BIN)/python tests/bench
 contracts: ## write the OpenAPI, AsyncAPI and event schema files anew
 	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/support/contracts.py
 lint: ## ruff and mypy

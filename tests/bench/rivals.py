@@ -7,7 +7,6 @@ response models; with asyncpg, and the relationships in one query.
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -27,9 +26,12 @@ from sqlmodel import Field, Relationship, SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import Receive, Scope, Send
 from vapteke_shared import processes
+from vapteke_shared.settings import PostgresSettings
 
 CONNECTIONS = 10  # as many as ours
+App = Callable[..., Awaitable[None]]
 _PATH = "/rest/v1/customers/"
+_SESSION = {"search_path": "customers", "timezone": "UTC"}
 
 _PERSON = "f.name AS firstname, c.lastname, c.email, c.birthday"
 _JOINED = "LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f ON f.id = c.firstname_id"
@@ -55,7 +57,7 @@ FROM new_phone RETURNING id
 """
 
 
-def _bare(pool: asyncpg.Pool) -> Callable[..., Awaitable[None]]:
+def _bare(pool: asyncpg.Pool) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path, status = scope["path"], 200
         if scope["method"] == "POST":
@@ -185,8 +187,7 @@ class CustomerCreate(BaseModel):
 
 def _idiom(url: URL) -> FastAPI:
     app = FastAPI()
-    options = {"server_settings": {"search_path": "customers", "timezone": "UTC"}}
-    engine = create_async_engine(url, pool_size=CONNECTIONS, max_overflow=0, connect_args=options)
+    engine = create_async_engine(url, pool_size=CONNECTIONS, max_overflow=0, connect_args={"server_settings": _SESSION})
 
     async def get_session() -> AsyncIterator[AsyncSession]:
         async with AsyncSession(engine) as session:
@@ -224,40 +225,53 @@ def _idiom(url: URL) -> FastAPI:
     return app
 
 
-def _credentials() -> dict[str, Any]:
-    names = {"host": "HOST", "port": "PORT", "database": "DB", "user": "USER", "password": "PASSWORD"}
-    return {name: os.environ[f"POSTGRES_{variable}"] for name, variable in names.items()}
-
-
 @asynccontextmanager
-async def _bare_app(**options: Any) -> AsyncIterator[Callable[..., Awaitable[None]]]:
-    given = {**_credentials(), "server_settings": {"search_path": "customers", "timezone": "UTC"}}
-    async with asyncpg.create_pool(**given, min_size=0, max_size=CONNECTIONS, **options) as pool:
+async def _bare_app(settings: PostgresSettings, **options: Any) -> AsyncIterator[App]:
+    pool = asyncpg.create_pool(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        database=settings.postgres_db,
+        user=settings.postgres_user,
+        password=settings.postgres_password.get_secret_value(),
+        server_settings=_SESSION,
+        min_size=0,
+        max_size=CONNECTIONS,
+        **options,
+    )
+    async with pool:
         yield _bare(pool)
 
 
-async def _left_as_it_is(_: asyncpg.Connection) -> None:
+async def _leave_as_is(_: asyncpg.Connection) -> None:
     pass
 
 
 @asynccontextmanager
-async def _idiom_app() -> AsyncIterator[FastAPI]:
-    given = _credentials()
-    url = URL.create("postgresql+asyncpg", username=given.pop("user"), **{**given, "port": int(given["port"])})
-    yield _idiom(url)
+async def _idiom_app(settings: PostgresSettings) -> AsyncIterator[App]:
+    yield _idiom(
+        URL.create(
+            "postgresql+asyncpg",
+            host=settings.postgres_host[0],
+            port=settings.postgres_port[0],
+            database=settings.postgres_db,
+            username=settings.postgres_user,
+            password=settings.postgres_password.get_secret_value(),
+        )
+    )
 
 
-_RIVALS: Mapping[str, Callable[[], AbstractAsyncContextManager[Callable[..., Any]]]] = {
+_RIVALS: Mapping[str, Callable[[PostgresSettings], AbstractAsyncContextManager[App]]] = {
     "bare": _bare_app,
-    "barest": partial(_bare_app, reset=_left_as_it_is),
+    "barest": partial(_bare_app, reset=_leave_as_is),
     "idiom": _idiom_app,
 }
 
 
-async def _main(kind: str, port: int, stopping: asyncio.Event) -> None:
-    async with _RIVALS[kind]() as app, processes.served(app, "127.0.0.1", port):
+async def _main(settings: PostgresSettings, stopping: asyncio.Event) -> None:
+    kind, port = sys.argv[1:]
+    async with _RIVALS[kind](settings) as app, processes.served(app, "127.0.0.1", int(port)):
         await stopping.wait()
 
 
 if __name__ == "__main__":
-    processes.run(lambda stopping: _main(sys.argv[1], int(sys.argv[2]), stopping))
+    processes.run(PostgresSettings, _main)

@@ -1,4 +1,4 @@
-"""How fast each stage of an import is by itself: `make bench`. Rows per second, the median of three runs.
+"""How fast each stage of an import is by itself: rows per second, the median of some runs.
 
 The stages run one after the other on real servers, each with the machine to itself; in an import they share it.
 """
@@ -7,23 +7,24 @@ import asyncio
 import multiprocessing
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
-from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import databases
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from customers_api import legacy_customers, relay
 from customers_api.consumer import ImportConsumers
 from customers_api.models import SCHEMA
 from customers_api.outbox_head import Head
 from customers_api.settings import WorkSettings
-from legacy_events import CLUSTER, end_import, record, start_import
+from figures import Figure
+from legacy_events import CLUSTER, end_import, records, start_import
 from legacy_importer import legacy, translate
 from legacy_importer.publisher import Publisher
 from legacy_importer.session import connected
@@ -31,142 +32,150 @@ from legacy_importer.settings import Genders, LegacySettings
 from legacy_importer.translate import Context, LegacyRow
 from rich.console import Console
 from rich.table import Table
-from vapteke_local import kafka, leftovers, people, postgres, processes, vaptekesync
+from vapteke_local import kafka, leftovers, people, postgres, vaptekesync
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database, logs, topics
+from vapteke_shared import database, topics
 from vapteke_shared.events import Event, PlanStarted
 from vapteke_shared.health import Health
 from vapteke_shared.topics import TopicsSettings
 
-ROWS, BATCH, RUNS = 50_000, 5_000, 3
-Stage = Callable[[], Awaitable[Any]]
+BATCH = 5_000  # the default of IMPORT_BATCH_ROWS
+
+Stage = Callable[[], Awaitable[int]]
+"""Does the work once, and returns how many rows that were."""
+Prepare = Callable[[], Awaitable[Stage]]
+"""What a stage needs before its clock starts."""
 
 
-def _legacy_process(pipe: Pipe) -> None:
-    async def serve() -> None:
-        async with vaptekesync.serve(tuple(person) for person in people.generate(1, ROWS)) as server:
-            pipe.send((server.host, server.port, server.database, server.user, server.password))
-            await asyncio.Event().wait()
-
-    asyncio.run(serve())
-
-
-@contextmanager
-def _legacy_settings() -> Iterator[LegacySettings]:
-    """Of a stand-in in a process of its own: it must not share the reader's interpreter."""
-    context = multiprocessing.get_context("spawn")  # a fork would keep our files open after our end
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_legacy_process, args=(theirs,), daemon=True)
-    process.start()
-    with closing(ours):
-        host, port, name, user, password = ours.recv()
-        yield LegacySettings(
-            vaptekesync_host=host,
-            vaptekesync_port=port,
-            vaptekesync_db=name,
-            vaptekesync_user=user,
-            vaptekesync_password=password,
-            vaptekesync_encrypt="no",
-        )
-    process.terminate()
-    process.join()
+async def measure(rows: int, runs: int) -> list[Figure]:
+    """Show the figures, and return them."""
+    with leftovers.folder("vapteke-bench-") as folder, _legacy_settings(rows) as legacy_settings:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(postgres.serve(folder / "postgres"))
+            broker = await stack.enter_async_context(kafka.serve(folder / "kafka"))
+            prepared = await _prepared(stack, legacy_settings, server, broker, rows)
+            figures = [Figure(name, await _rate(prepare, runs), "rows/s") for name, prepare in prepared.items()]
+    table = Table("stage", "rows/s", title=f"{rows:,} rows, median of {runs}", title_justify="left")
+    for figure in figures:
+        table.add_row(figure.name, f"{figure.value:,.0f}")
+    Console().print(table)
+    return figures
 
 
-async def _read(settings: LegacySettings) -> None:
-    async with connected(settings) as connection:
-        async for page in legacy.read_range(connection, settings, None, 2**31 - 1):
-            list(page)
+async def _rate(prepare: Prepare, runs: int) -> float:
+    rates = []
+    for _ in range(runs):
+        stage = await prepare()
+        started = time.perf_counter()
+        count = await stage()
+        rates.append(count / (time.perf_counter() - started))
+    return statistics.median(rates)
 
 
-def _context(import_id: UUID) -> Context:
+async def _prepared(
+    stack: AsyncExitStack, legacy_settings: LegacySettings, server: Postgres, broker: Kafka, count: int
+) -> dict[str, Prepare]:
+    """The stages by name, in the order of an import."""
+    name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
+    await topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
+    settings = WorkSettings(**databases.place(server, SCHEMA, name), kafka_bootstrap_servers=broker.bootstrap)
+    pool = await stack.enter_async_context(database.create_pool(settings, SCHEMA, 4, legacy_customers.prepare))
+    publisher, producer = Publisher(settings), relay.create_producer(settings)
+    stack.push_async_callback(publisher.close)
+    await publisher.send(topics.IMPORT_PROGRESS.name, "warm", PlanStarted(import_id=uuid4()))
+    await producer.start()
+    stack.push_async_callback(producer.stop)
+
+    rows = [LegacyRow(*person) for person in people.generate(1, count)]
+    context = _context(uuid4(), 1)
+    events = [translate.to_event(row, context) for row in rows]
+    imports = Imports(ImportConsumers(settings, pool, Health()), pool, rows)
+
+    async def all_new() -> Stage:
+        await _truncate(server)
+        return await imports.prepare("created")
+
+    async def events_waiting() -> Stage:
+        await (await all_new())()
+        return partial(_relay, pool, producer)
+
+    return {
+        "read through ODBC": _ready(partial(_read, legacy_settings)),
+        "translate": _ready(partial(_translate, rows, context)),
+        "publish to Kafka": _ready(partial(_publish, publisher, events)),
+        "apply, all new": all_new,
+        "apply, all unchanged": partial(imports.prepare, "unchanged"),
+        "send the customers' events": events_waiting,
+    }
+
+
+def _ready(stage: Stage) -> Prepare:
+    async def prepare() -> Stage:
+        return stage
+
+    return prepare
+
+
+def _context(import_id: UUID, number: int) -> Context:
     genders = translate.spellings({"M": Genders().M, "F": Genders().F})
-    return Context(import_id, 0, uuid4(), datetime.now(UTC), ZoneInfo("UTC"), genders)
+    return Context(import_id, 0, uuid4(), datetime.now(UTC), ZoneInfo("UTC"), genders, number)
 
 
-def _translated(import_id: UUID) -> list[Event]:
-    context = _context(import_id)
-    return [translate.to_event(LegacyRow(*person), context) for person in people.generate(1, ROWS)]
+async def _read(settings: LegacySettings) -> int:
+    async with connected(settings) as connection:
+        pages = legacy.read_range(connection, settings, None, 2**31 - 1)
+        return sum([len(list(page)) async for page in pages])
 
 
-async def _publish(publisher: Publisher, events: list[Event]) -> None:
-    batch = await publisher.batch(topics.LEGACY_CUSTOMERS.name)
+async def _translate(rows: Iterable[LegacyRow], context: Context) -> int:
+    return len([translate.to_event(row, context) for row in rows])
+
+
+async def _publish(publisher: Publisher, events: Sequence[Event]) -> int:
+    batch, read_at = await publisher.batch(topics.LEGACY_CUSTOMERS.name), datetime.now(UTC)
     for number, event in enumerate(events):
-        await batch.add(str(number), event, datetime.now(UTC))
+        await batch.add(str(number), event, read_at)
     await batch.acknowledged()
+    return batch.count
 
 
-class Applying:
-    """Applies the same people again and again, each time in an import of its own."""
+class Imports:
+    """Applies the same rows again and again, each time in an import of its own."""
 
-    def __init__(self, consumers: ImportConsumers, pool: asyncpg.Pool) -> None:
-        self._consumers, self._pool, self._offset = consumers, pool, 0
+    def __init__(self, consumers: ImportConsumers, pool: asyncpg.Pool, rows: Sequence[LegacyRow]) -> None:
+        self._consumers, self._pool, self._rows, self._next_offset = consumers, pool, rows, 0
 
-    async def prepared(self) -> Stage:
+    async def prepare(self, outcome: str) -> Stage:
+        """Start an import in which every row that is not rejected is `created`, or every one `unchanged`."""
         await end_import(self._pool)
-        events = _translated(await start_import(self._pool))
-        records = [record(event, self._offset + place) for place, event in enumerate(events)]
-        self._offset += len(records)
-        return lambda: self._apply(records)
+        import_id = await start_import(self._pool)
+        number = await self._pool.fetchval("SELECT number FROM import_chunks WHERE import_id = $1", import_id)
+        context = _context(import_id, number)
+        read = records((translate.to_event(row, context) for row in self._rows), self._next_offset)
+        self._next_offset += len(read)
+        return partial(self._apply, import_id, read, outcome)
 
-    async def _apply(self, records: list[Any]) -> None:
-        for start in range(0, len(records), BATCH):
-            await self._consumers.apply_legacy(records[start : start + BATCH], CLUSTER, {})
+    async def _apply(self, import_id: UUID, read: Sequence[ConsumerRecord], outcome: str) -> int:
+        for start in range(0, len(read), BATCH):
+            await self._consumers.apply_legacy(read[start : start + BATCH], CLUSTER, {})
+        count: int = await self._pool.fetchval(
+            f"SELECT coalesce(sum({outcome} + rejected), 0)::int FROM import_counts WHERE import_id = $1", import_id
+        )
+        if count != len(read):
+            raise RuntimeError(f"only {count} of {len(read)} rows are {outcome} or rejected")
+        return count
 
 
-async def _relay(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> None:
+async def _relay(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> int:
+    count = 0
     async with pool.acquire() as connection:
         head = Head(connection)
         while rows := await head.read():
             await relay.publish(producer, rows)
             await head.delete(rows)
-
-
-async def _measured(prepare: Callable[[], Awaitable[Stage]]) -> float:
-    rates = []
-    for _ in range(RUNS):
-        stage = await prepare()
-        started = time.perf_counter()
-        await stage()
-        rates.append(ROWS / (time.perf_counter() - started))
-    return statistics.median(rates)
-
-
-async def _ready(stage: Stage) -> Stage:
-    return stage
-
-
-async def _measure(legacy_settings: LegacySettings, server: Postgres, broker: Kafka) -> dict[str, float]:
-    name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
-    settings = WorkSettings(**databases.place(server, SCHEMA, name), kafka_bootstrap_servers=broker.bootstrap)
-    publisher, producer = Publisher(settings), relay.create_producer(settings)
-    await producer.start()
-    events = _translated(uuid4())
-    await publisher.send(topics.IMPORT_PROGRESS.name, "warm", PlanStarted(import_id=uuid4()))
-
-    async with database.create_pool(settings, SCHEMA, 4, legacy_customers.prepare) as pool:
-        applying = Applying(ImportConsumers(settings, pool, Health()), pool)
-
-        async def fresh() -> Stage:
-            await _truncate(server)
-            return await applying.prepared()
-
-        async def events_waiting() -> Stage:
-            await (await fresh())()
-            return lambda: _relay(pool, producer)
-
-        rates = {
-            "read through ODBC": await _measured(lambda: _ready(lambda: _read(legacy_settings))),
-            "translate": await _measured(lambda: _ready(lambda: asyncio.to_thread(_translated, uuid4()))),
-            "publish to Kafka": await _measured(lambda: _ready(lambda: _publish(publisher, events))),
-            "apply, all new": await _measured(fresh),
-            "apply, all unchanged": await _measured(applying.prepared),
-            "send the customers' events": await _measured(events_waiting),
-        }
-    await publisher.close()
-    await producer.stop()
-    return rates
+            count += len(rows)
+    return count
 
 
 async def _truncate(server: Postgres) -> None:
@@ -175,19 +184,32 @@ async def _truncate(server: Postgres) -> None:
     await connection.close()
 
 
-async def _main() -> None:
-    logs.configure("ERROR")
-    processes.end_with_make()
-    with leftovers.folder("vapteke-bench-") as folder, _legacy_settings() as legacy_settings:
-        async with AsyncExitStack() as stack:
-            server = await stack.enter_async_context(postgres.serve(folder / "postgres"))
-            broker = await stack.enter_async_context(kafka.serve(folder / "kafka"))
-            rates = await _measure(legacy_settings, server, broker)
-    table = Table("stage", "rows/s", title=f"{ROWS:,} rows, median of {RUNS}", title_justify="left")
-    for stage, rate in rates.items():
-        table.add_row(stage, f"{rate:,.0f}")
-    Console().print(table)
+@contextmanager
+def _legacy_settings(rows: int) -> Iterator[LegacySettings]:
+    """Of a stand-in for vAptekeSync in a process of its own: it must not share the reader's interpreter."""
+    context = multiprocessing.get_context("spawn")  # a fork would keep our files open after our end
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_legacy, args=(theirs, rows), daemon=True)
+    process.start()
+    with closing(ours):
+        yield ours.recv()
+    process.terminate()
+    process.join()
 
 
-if __name__ == "__main__":
-    asyncio.run(_main())
+def _serve_legacy(pipe: Pipe, rows: int) -> None:
+    async def serve() -> None:
+        async with vaptekesync.serve(tuple(person) for person in people.generate(1, rows)) as server:
+            pipe.send(
+                LegacySettings(
+                    vaptekesync_host=server.host,
+                    vaptekesync_port=server.port,
+                    vaptekesync_db=server.database,
+                    vaptekesync_user=server.user,
+                    vaptekesync_password=server.password,
+                    vaptekesync_encrypt="no",
+                )
+            )
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())
