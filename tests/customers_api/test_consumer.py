@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -87,6 +87,21 @@ async def test_a_value_that_the_driver_cannot_encode_is_rejected_alone(
     await consumers.apply_legacy(records(events), CLUSTER, {})
 
     assert await counts(pool) == {"created": 1, "rejected": 1}
+
+
+async def test_a_date_that_would_be_infinity_is_rejected_alone(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    attempt, first = Attempt(running), datetime.min.replace(tzinfo=UTC)
+    endless = [{"birthday": date.max}, {"birthday": date.min}, {"last_auth_at": first}, {"read_at": first}]
+    read = [attempt.read(number, PHONES[number]) for number in range(5)]
+    events = [msgspec.structs.replace(event, **fields) for event, fields in zip(read, [{}, *endless], strict=True)]
+
+    await consumers.apply_legacy(records(events), CLUSTER, {})
+
+    assert await counts(pool) == {"created": 1, "rejected": 3}
+    assert await pool.fetchval("SELECT count(*) FROM outbox WHERE topic = $1", topics.LEGACY_CUSTOMERS_DEAD.name) == 1
+    assert await pool.fetchval("SELECT count(*) FROM customers") == 1
 
 
 async def test_a_gap_is_accepted_once_a_seek_has_found_it(

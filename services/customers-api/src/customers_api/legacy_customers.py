@@ -82,15 +82,17 @@ def _json(reasons: dict[Any, str] | None) -> str | None:
     return msgspec.json.encode(reasons).decode() if reasons else None
 
 
-# arrivals: the batch as it came. incoming: each row compared with its mirror; applies: it writes; is_new: its legacy
-# row was never seen; links: it joins a customer that is there; claims: it changes who may own a phone; kept: texts of
-# the customer that stay (reread_texts).
+# arrivals: the batch as it came; asyncpg takes the first and last day and instant for infinity, which no follower of
+# the customers could read. incoming: each row compared with its mirror; applies: it writes; is_new: its legacy row was
+# never seen; links: it joins a customer that is there; claims: it changes who may own a phone; kept: texts of the
+# customer that stay (reread_texts).
 # owners: who owns each phone that is decided anew. losers: who loses one. changes: what is to be told of whom.
 _TEMPORARY = """
 CREATE TEMP TABLE arrivals (
-    partition int, chunk int, attempt uuid, number bigint, legacy_id bigint, read_at timestamptz, rejected bool,
-    reasons jsonb, digits text, firstname text, lastname text, email text, birthday date, gender text, city_id bigint,
-    last_auth_at timestamptz
+    partition int, chunk int, attempt uuid, number bigint, legacy_id bigint,
+    read_at timestamptz CHECK (isfinite(read_at)), rejected bool, reasons jsonb, digits text, firstname text,
+    lastname text, email text, birthday date CHECK (isfinite(birthday)), gender text, city_id bigint,
+    last_auth_at timestamptz CHECK (isfinite(last_auth_at))
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE incoming (
     partition int, chunk int, attempt uuid, number bigint, legacy_id bigint, read_at timestamptz, rejected bool,
