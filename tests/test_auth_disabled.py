@@ -77,6 +77,7 @@ async def test_a_scope_that_is_not_granted_is_refused() -> None:
     answer = await ask(app, "/rest/v1/imports/", "POST")
 
     assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+    assert answer.json()["detail"] == "AUTH_ANONYMOUS_SCOPES lacks the scope imports:run."
 
 
 def test_an_unknown_scope_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -376,7 +376,7 @@ async def test_a_driver_that_is_not_there_is_named_by_its_variable(serve: Serve,
     with serve() as server:
         said = await unfit_of(settings_for(server, vaptekesync_driver="/nowhere/libodbc-nothing.so"))
 
-    assert "VAPTEKESYNC_DRIVER" in said
+    assert "check the name or path in VAPTEKESYNC_DRIVER" in said
 
 
 @dataclass

@@ -105,7 +105,9 @@ def test_control_adds_removes_and_shows(server: Server, ask: Ask) -> None:
         ({"do": "add", "values": {"ID": 3}}, "a row with ID 3 is there"),
         ({"do": "add", "values": {"Phone": "1"}}, "column ID: does not allow NULL"),
         ({"do": "remove", "id": 4}, "no row with ID 4"),
-        ({"do": "fault", "kind": "explode"}, "no such fault: explode"),
+        ({"do": "fault", "kind": "explode"}, "no such fault: explode; there are refuse, delay, drop, silent, fail"),
+        ({"do": "fault", "kind": "refuse", "foo": 3}, "no such option of a fault: foo; there are before, nth, number,"),
+        ({"do": "fault", "kind": "refuse", "times": "x"}, "option times of a fault: expected a whole number"),
         ({"do": "dance"}, "`do` is one of set, add, remove, table, fault, clear, get, stats"),
     ],
 )

@@ -159,3 +159,17 @@ async def test_thousands_of_unknown_fields_cost_little_more_than_one() -> None:
 
 async def _read(body: object) -> object:
     return json.loads(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"{bad", "This is not JSON: Expecting property name enclosed in double quotes at character 1"),
+        (b'{"firstname": "Sesame}', "This is not JSON: Unterminated string starting at at character 14"),
+        (b"", "Field required"),
+    ],
+)
+async def test_a_body_that_is_not_json_is_told_where_and_shows_nothing_of_itself(body: bytes, detail: str) -> None:
+    problem = await refused("customers-api", "POST", CUSTOMERS, body)
+
+    assert problem["errors"] == [{"pointer": "/body", "detail": detail}]

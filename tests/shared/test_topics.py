@@ -6,7 +6,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from vapteke_local.kafka import Kafka
-from vapteke_shared import kafka, topics
+from vapteke_shared import acls, kafka, topics
+from vapteke_shared.connections import Unfit
 from vapteke_shared.topics import TopicsSettings
 
 NAMES = [topic.name for topic in topics.ALL]
@@ -88,6 +89,22 @@ async def test_the_ids_of_cluster_and_topics_are_known_once_the_topics_are_there
 async def test_missing_topics_are_named_with_the_command_that_creates_them(settings: TopicsSettings) -> None:
     with pytest.raises(kafka.TopicsMissing, match=r"b\.v1, c\.v1; `vapteke-topics` creates them"):
         await kafka.cluster(settings, ["c.v1", "b.v1"])
+
+
+async def test_a_kafka_without_an_authorizer_is_named_at_once(settings: TopicsSettings) -> None:
+    with pytest.raises(Unfit, match=r"set authorizer\.class\.name"):
+        await topics.create_acls(settings, {user: f"User:{user}" for user in acls.USERS})
+
+
+def test_principals_without_acls_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["vapteke-topics", "--principal", "operator=User:me"])
+
+    with pytest.raises(SystemExit):
+        topics.main()
+
+    assert "add --acls" in capsys.readouterr().err
 
 
 def test_names_carry_the_version_and_keys_are_no_phones() -> None:

@@ -5,8 +5,10 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import for_code
+from aiokafka.errors import SecurityDisabled, for_code
 from aiokafka.protocol.admin import CreateAclsRequest
+
+from vapteke_shared.connections import Unfit
 
 OPERATOR = "operator"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -16,6 +18,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 _TRANSACTIONS = {"customers-api": "customers-api-outbox"}
 USERS = (*_GROUPS, OPERATOR)
+NO_AUTHORIZER = "Kafka has no authorizer: set authorizer.class.name on its brokers, or leave --acls out"
 _ANY_HOST, _LITERAL, _ALLOW = "*", 3, 3
 
 
@@ -91,7 +94,7 @@ def _operator(topics: Iterable[Topic]) -> Iterable[Acl]:
 
 
 async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals: Mapping[str, str]) -> int:
-    """Create them all and return how many; safe to repeat, and nothing is taken away. Raises KafkaError.
+    """Create them all and return how many; safe to repeat, and nothing is taken away. Raises KafkaError or Unfit.
 
     `principals` are Kafka's names of the users, such as User:customers-api.
     """
@@ -102,6 +105,8 @@ async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals
         )
         answer = await admin._send_request(request)
         for code, text in answer.creation_responses:
+            if code == SecurityDisabled.errno:
+                raise Unfit(NO_AUTHORIZER)
             if code:
                 raise for_code(code)(text)
     return len(acls)

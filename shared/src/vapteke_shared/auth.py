@@ -75,9 +75,11 @@ class Needs(SecurityBase):
         self.scope = scope
 
     async def __call__(self, request: Request) -> None:
-        if self.scope not in callers.principal(request).scopes:
+        principal = callers.principal(request)
+        if self.scope not in principal.scopes:
             challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{self.scope}"'
-            detail = f"The token lacks the scope {self.scope}."
+            holder = "AUTH_ANONYMOUS_SCOPES" if principal.expires_at == math.inf else "The token"
+            detail = f"{holder} lacks the scope {self.scope}."
             raise ProblemError(403, "insufficient_scope", detail, {"WWW-Authenticate": challenge})
 
 

@@ -26,7 +26,7 @@ def create(
     """The command line, to which the service adds its own `work`; `forget` is what `offsets reset` does, and
     `after_reset` what an operator should do next."""
     cli = typer.Typer(no_args_is_help=True, help=help, pretty_exceptions_enable=False)
-    offsets = typer.Typer(no_args_is_help=True, help="The places in Kafka that are stored in Postgres.")
+    offsets = typer.Typer(no_args_is_help=True, help="The Kafka offsets that are stored in Postgres.")
     cli.add_typer(offsets, name="offsets")
 
     @cli.command()

@@ -147,10 +147,18 @@ def _methods(request: Request) -> list[str]:
 
 async def _on_validation(request: Request, error: Any) -> Response:
     found = error.errors()
-    faults = [FieldFault(pointer=_pointer(fault["loc"]), detail=fault["msg"]) for fault in found[:_MAX_FAULTS]]
+    faults = [_field_fault(fault) for fault in found[:_MAX_FAULTS]]
     more = f" There are {len(found) - _MAX_FAULTS} more." if len(found) > _MAX_FAULTS else ""
     detail = f"The request cannot be understood; see errors.{more}"
     return answer(request, 422, "invalid_request", detail, errors=faults)
+
+
+def _field_fault(fault: dict[str, Any]) -> FieldFault:
+    if fault["type"] == "json_invalid":  # FastAPI names the character as if it were a field
+        place, character = fault["loc"]
+        detail = f"This is not JSON: {fault['ctx']['error']} at character {character}"
+        return FieldFault(pointer=f"/{place}", detail=detail)
+    return FieldFault(pointer=_pointer(fault["loc"]), detail=fault["msg"])
 
 
 def _pointer(place: Sequence[int | str]) -> str:

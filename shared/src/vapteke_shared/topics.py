@@ -196,5 +196,7 @@ def _arguments() -> argparse.Namespace:
     pairs = [text.partition("=") for text in given.principal]
     if unknown := [user for user, _, principal in pairs if user not in acls.USERS or not principal]:
         parser.error(f"--principal {unknown[0]}: not USER=PRINCIPAL of {', '.join(acls.USERS)}")
+    if given.principal and not given.acls:
+        parser.error("--principal is for the ACLs: add --acls, or leave it out")
     given.principals = {user: f"User:{user}" for user in acls.USERS} | {user: name for user, _, name in pairs}
     return given

@@ -85,7 +85,9 @@ async def _up(options: Options) -> int:
     async with stack.serve(options, _say) as running:
         console.print(_addresses(running))
         _say(f"Postgres, as superuser: {running.postgres}")
-        _say("`vapteke token --scope all` prints a token for the services")
+        _say(
+            f"`{sys.argv[0]} token --scope all` prints a token for the services, `{sys.argv[0]} env` what a shell needs"
+        )
         _say(f"logs, the audit's lines among them: {running.logs}")
         _say(f"described in {options.ready}; Ctrl-C stops it")
         await asyncio.Event().wait()
@@ -206,11 +208,25 @@ def remove_row(legacy_id: Annotated[int, typer.Argument(metavar="ID")], ready: R
 def fault(
     kind: Annotated[str, typer.Argument(help="refuse, delay, drop, silent or fail.")],
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="[OPTION=VALUE…]", help="Such as nth=3 rows=500.")
+        list[str] | None, typer.Argument(metavar="[OPTION=VALUE…]", help="Such as times=2 rows=500.")
     ] = None,
     ready: Running = None,
 ) -> None:
-    """Make the server misbehave: `vapteke legacy fault drop rows=500 times=2`."""
+    """Make the server misbehave: `vapteke legacy fault drop rows=500 times=2`.
+
+    refuse: new connections are closed.
+
+    delay seconds=60: before each answer; before=login: before the login's.
+
+    drop rows=500: the connection breaks off in the middle of an answer.
+
+    silent: nothing is answered any more; rows=500: the answer stops after so many rows.
+
+    fail number=18456 before=login: this error of SQL Server's instead of the login; else instead of an answer.
+
+    Each kind takes times=2 (how often; without end but for drop, fail, and silent with rows: once) and nth=3 (from
+    the third opportunity on). `vapteke legacy clear` ends all faults.
+    """
     numbers = {name: _number(value) for name, value in _pairs(options or []).items()}
     _command(ready, {"do": "fault", "kind": kind, **numbers}, f"the fault {kind} is set")
 

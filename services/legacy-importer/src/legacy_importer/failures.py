@@ -105,6 +105,9 @@ _UNFIT = {
     40615: "its firewall does not let this address in: ask its administrators",
     40914: "its firewall does not let this network in: ask its administrators",
 }
+_DRIVER = (
+    "check the name or path in VAPTEKESYNC_DRIVER (empty: Microsoft's), and that it and its libraries are installed"
+)
 _TRUST = "or, if nobody can listen in between, set VAPTEKESYNC_TRUST_SERVER_CERTIFICATE=true"
 # Parts of what the drivers and OpenSSL say, in small letters.
 _TLS = {
@@ -141,7 +144,7 @@ def understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
     numbers = {int(number) for number in re.findall(r"\((\d+)\)(?: \(SQL\w+\)|; \[|$)", text)}
     where = address(settings)
     if state in ("01000", "IM002", "IM003") and "[Driver Manager]" in text:
-        return LegacyUnfit(f"the ODBC driver cannot be loaded (VAPTEKESYNC_DRIVER, {state})")
+        return LegacyUnfit(f"the ODBC driver cannot be loaded ({state}): {_DRIVER}")
     for number in numbers & _OUTAGES.keys():
         return LegacyUnavailable(f"{where} {_numbered(_OUTAGES[number], number)}")
     for number in numbers & _UNFIT.keys():

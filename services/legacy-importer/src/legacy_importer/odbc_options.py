@@ -28,7 +28,7 @@ def parse(options: str) -> dict[str, str]:
             raise ValueError("is not of the form Key=Value;Key=Value, without braces")
         name, value = found.groups()
         if _FORBIDDEN.fullmatch(re.sub(r"[ _-]", "", name).casefold()):
-            raise ValueError(f"may not set what it sets: {OWN_VARIABLES}")
+            raise ValueError(f"has a keyword that must be left out: {OWN_VARIABLES}")
         if name.casefold() in {known.casefold() for known in parsed}:
             raise ValueError("has a keyword twice")
         parsed[name] = value

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 FaultKind = Literal["refuse", "delay", "drop", "silent", "fail"]
 Place = Literal["connection", "login", "message", "statement"]
+_WHOLE = {"times", "nth", "rows", "number", "severity", "state"}
 
 
 @dataclass
@@ -54,12 +55,16 @@ class Faults:
         self._faults: list[Fault] = []
 
     def set(self, kind: FaultKind, **options: Any) -> Fault:
-        """Adds a fault with the options of Fault; ValueError for a kind or an option there is not."""
+        """Adds a fault with the options of Fault; ValueError for what there is not, or is no number."""
         known = {field.name for field in fields(Fault)} - {"kind"}
         if kind not in get_args(FaultKind):
-            raise ValueError(f"no such fault: {kind}")
+            raise ValueError(f"no such fault: {kind}; there are {', '.join(get_args(FaultKind))}")
         if unknown := options.keys() - known:
-            raise ValueError(f"no such option of a fault: {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"no such option of a fault: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
+            )
+        if wrong := [name for name in _WHOLE & options.keys() if not isinstance(options[name], int | None)]:
+            raise ValueError(f"option {min(wrong)} of a fault: expected a whole number")
         fault = _with_defaults(Fault(kind, **options), options)
         self._faults.append(fault)
         return fault
