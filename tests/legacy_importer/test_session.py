@@ -392,6 +392,36 @@ async def test_a_read_that_is_not_permitted_names_what_to_grant(
     assert "grant SELECT" in said
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (596, "has ended the session (error 596): "),
+        (824, "has found a damaged page (error 824): "),
+        (1205, "the victim of a deadlock (error 1205)"),
+        (1222, "did not give a lock in time (error 1222)"),
+        (7391, "answered with an error of its own (SQLSTATE 42000, error 7391): "),
+    ],
+)
+async def test_an_error_of_a_statement_is_not_told_as_a_lost_connection(
+    serve: Serve, settings_for: SettingsFor, driver: str, number: int, words: str
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", statement="clock", number=number, text="certificate has expired", severity=14)
+        said = await outage(settings_for(server, vaptekesync_driver=driver))
+
+    assert words in said
+
+
+async def test_a_view_that_cannot_be_used_is_not_tried_again(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
+    with serve() as server:
+        server.set_fault("fail", statement="clock", number=4413, severity=16)
+        said = await unfit(settings_for(server, vaptekesync_driver=driver))
+
+    assert "the view reads what is not as it was (error 4413): " in said
+
+
 async def test_a_number_in_the_text_of_an_error_is_not_taken_for_its_own(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:

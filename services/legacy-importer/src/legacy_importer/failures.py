@@ -46,10 +46,16 @@ _OF_A_VALUE = {220, 232, 234, 235, 236, 237, 238, 241, 242, 244, 245, 248, 293, 
 _OF_A_VALUE |= {2628, 3606, 3607, 3623, 6354, 8114, 8115, 8134, 8152, 8169, 8170, 9420, 9807, 9810, 13609}
 _DATABASE_CLOSED = {4060, 4064}
 _LOGIN_REFUSED = {18456}
+_OF_THE_CONNECTION = ("01", "08", "HY", "IM", "S1")
+_ASK = "look the number up, or ask its administrators"
 _LOGIN = "refused the login: check VAPTEKESYNC_USER, VAPTEKESYNC_PASSWORD and VAPTEKESYNC_DB"
 
 # What SQL Server, Azure and Babelfish answer; a text follows "vAptekeSync at HOST:PORT ".
 _OUTAGES = {
+    596: "has ended the session: its administrators did, or it moved to another server",
+    701: "has too little memory at present",
+    823: "cannot read a page of its files: its administrators must run DBCC CHECKDB",
+    824: "has found a damaged page: its administrators must run DBCC CHECKDB",
     904: "is starting: its database cannot be opened yet",
     921: "is recovering the database",
     922: "is recovering the database",
@@ -62,7 +68,12 @@ _OUTAGES = {
     976: "is a replica that cannot be read now: VAPTEKESYNC_HOST must lead to the listener or a readable replica",
     978: "is a replica for readers alone: VAPTEKESYNC_ODBC_OPTIONS must not change ApplicationIntent",
     983: "is a replica that is changing its role",
+    1105: "has no room left in its files: its administrators must make some",
+    1205: "has ended the statement as the victim of a deadlock",
+    1222: "did not give a lock in time",
     6005: "is shutting down",
+    8645: "has too little memory at present",
+    9002: "has a full transaction log: its administrators must make room",
     10928: "has no resources left for this login",
     10929: "has no resources left for this login",
     17142: "is paused",
@@ -94,6 +105,8 @@ _UNFIT = {
     916: "VAPTEKESYNC_USER has no user in the database: create one for this login (VAPTEKESYNC_DB)",
     926: "the database is marked as suspect: its administrators must repair it",
     4062: "the login's default database cannot be opened: its administrators must set another (VAPTEKESYNC_USER)",
+    4413: "the view reads what is not as it was: its administrators must mend it (VAPTEKESYNC_TABLE)",
+    4502: "the view reads what is not as it was: its administrators must mend it (VAPTEKESYNC_TABLE)",
     17892: "a logon trigger refuses this login: ask its administrators (VAPTEKESYNC_USER)",
     18450: "the login is not a user of SQL Server: check VAPTEKESYNC_USER, and that SQL Server logins are enabled",
     18452: "the login is from an untrusted domain: VAPTEKESYNC_USER must be a login of SQL Server, not of Windows",
@@ -104,6 +117,7 @@ _UNFIT = {
     40532: "its gateway does not know the login's server: check VAPTEKESYNC_HOST and VAPTEKESYNC_USER",
     40615: "its firewall does not let this address in: ask its administrators",
     40914: "its firewall does not let this network in: ask its administrators",
+    47073: "it lets nobody in from public networks: ask its administrators",
 }
 _DRIVER = (
     "check the name or path in VAPTEKESYNC_DRIVER (empty: Microsoft's), and that it and its libraries are installed"
@@ -155,6 +169,8 @@ def understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
         return LoginRefused(f"{where} {_LOGIN}")
     if numbers & _OF_A_VALUE or state.startswith("22"):
         return LegacyUnreadable(f"{where}: a value makes the statement fail (SQLSTATE {state}{_listed(numbers)})")
+    if numbers - {0} and not state.startswith(_OF_THE_CONNECTION):
+        return Unexplained(f"{where} answered with an error of its own (SQLSTATE {state}{_listed(numbers)}): {_ASK}")
     return no_tls(text, settings) or Unexplained(
         f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)}){_hint(settings)}"
     )
