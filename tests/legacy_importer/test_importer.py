@@ -320,7 +320,7 @@ async def test_a_plan_is_tried_again_too(serve: Serve, do: Import) -> None:
 @pytest.mark.parametrize(
     ("fault", "options", "words"),
     [
-        ("refuse", {}, "cannot be reached or broke off"),
+        ("refuse", {}, "), see SQL Server's error log; attempts: 3"),
         ("silent", {}, "did not answer within 1 s"),
         ("silent", {"statement": "clock", "times": None}, "did not answer within 1 s"),
         ("fail", {"times": None, "number": 1205, "severity": 13}, "error 1205"),

@@ -18,6 +18,8 @@ from customers_api.models import ALIVE
 Verdict = tuple[str, str | None]
 CLASSES = ("created", "updated", "unchanged", "skipped", "rejected")
 _EVERY_SECONDS = 1.0
+_NOT_APPLIED = "what was read has not been applied", "customers-api work"
+_NO_ANSWER = "no importer has answered", "legacy-importer work and customers-api work"
 
 log = logs.get(__name__)
 
@@ -80,8 +82,9 @@ class Sweeper:
             return "failed", fault
         since = datetime.now(UTC) - timedelta(seconds=self._idle_seconds)
         waiting = any(chunk["status"] == "published" and not chunk["passed"] for chunk in chunks)
-        what = "what was read has not been applied" if waiting else "no importer has answered"
-        return "cancelled" if job["cancelled_at"] else "failed", f"{what} since {since:%Y-%m-%d %H:%M:%S} UTC"
+        what, who = _NOT_APPLIED if waiting else _NO_ANSWER
+        error = f"{what} since {since:%Y-%m-%d %H:%M:%S} UTC: /health/ready of {who} says what is missing"
+        return "cancelled" if job["cancelled_at"] else "failed", error
 
 
 def _verdict(job: asyncpg.Record, chunks: Sequence[asyncpg.Record]) -> Verdict | None:

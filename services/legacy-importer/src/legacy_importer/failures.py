@@ -172,7 +172,8 @@ def understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
     if numbers - {0} and not state.startswith(_OF_THE_CONNECTION):
         return Unexplained(f"{where} answered with an error of its own (SQLSTATE {state}{_listed(numbers)}): {_ASK}")
     return no_tls(text, settings) or Unexplained(
-        f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)}){_hint(settings)}"
+        f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)}), "
+        f"see SQL Server's error log{_hint(settings)}"
     )
 
 
