@@ -19,7 +19,7 @@ LAYERS = {
         {"import_waiting"},
         {"import_lists", "import_warnings"},
         {"imports", "customers", "customer_lists", "legacy_customers"},
-        {"api", "api_lists", "api_imports", "consumer", "relay", "sweeper"},
+        {"api", "api_lists", "api_imports", "consumer", "relay", "sweeper", "reread_customers"},
         {"app"},
     ],
     "legacy_importer": [

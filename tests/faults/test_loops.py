@@ -41,6 +41,7 @@ LOOPS = {
         "relay",
         "outbox gauges",
         "sweeper",
+        "texts",
     },
     "favorites-api serve": {"metrics", "serve", "watch"},
     "favorites-api work": {"metrics", "watch", "tidy", "customers"},

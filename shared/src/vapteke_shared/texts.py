@@ -12,6 +12,9 @@ from vapteke_shared import characters
 NAME_MAX: Final = 100
 EMAIL_MAX: Final = 254
 
+VERSION: Final = 1
+"""Of the rule. One more whenever `cleaned` or `email` reads a text otherwise: what is kept is then read again."""
+
 STACK_MAX: Final = 8
 """Marks on one letter. No language needs more; hundreds of them cover the lines around a name."""
 
@@ -39,14 +42,17 @@ def _escaped(code: int) -> str:
 
 
 _BMP = 0xFFFF
-_PLAIN = re.compile(r"[ -~\u00c0-\u017f\u0400-\u045f]*")
+PLAIN: Final = r"[ -~\u00c0-\u017f\u0400-\u045f]*"
+"""Latin and Cyrillic letters and ASCII's signs, as a regular expression of Python and of Postgres."""
 _TO_CLEAN = re.compile(f"[{_one_of(_BREAKS + _REMOVED)}]")
 _HIGH_STACK = re.compile(f"([{_one_of(_MARKS)}]{{{STACK_MAX}}})[{_one_of(_MARKS)}]+")
 _UNSEEN = _one_of([one for one in ["\0", *_BREAKS, *_REMOVED] if one <= chr(_BMP)])
 PATTERN: Final = rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"
 """What JSON Schema can say of a text that is not empty."""
-# A plain address that email-validator takes as it stands; it judges all others itself, many times slower.
-_PLAIN_EMAIL = re.compile(r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+([a-z]{2,})")
+PLAIN_EMAIL: Final = r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+([a-z]{2,})"
+"""A plain address that email-validator takes as it stands, or refuses; it judges others itself, many times slower."""
+_PLAIN = re.compile(PLAIN)
+_PLAIN_EMAIL = re.compile(PLAIN_EMAIL)
 _SPECIAL = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
 
 

@@ -13,7 +13,7 @@ from vapteke_shared.health import Health
 from vapteke_shared.outages import unless_a_bug
 from vapteke_shared.settings import PostgresSettings, load
 
-from customers_api import api, api_imports, api_lists, imports, legacy_customers, relay, republish
+from customers_api import api, api_imports, api_lists, imports, legacy_customers, relay, republish, reread_customers
 from customers_api.consumer import ImportConsumers
 from customers_api.models import SCHEMA
 from customers_api.relay import Relay
@@ -88,13 +88,13 @@ async def _republish(rate: int, from_start: bool) -> None:
 
 @cli.command()
 def work() -> None:
-    """The consumers, the relay and the sweeper."""
+    """The consumers, the relay, the sweeper, and what reads the customers' texts again."""
     processes.run(WorkSettings, working)
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     """The process `work`, until `stopping`."""
-    state = Health("postgres", "outbox", "sweeper", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
+    state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
     async with processes.closing(database.create_pool(settings, SCHEMA, 8, legacy_customers.prepare), stopping) as pool:
         consumers = ImportConsumers(settings, pool, state)
         await processes.work(
@@ -108,5 +108,6 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
                 "relay": Relay(settings, pool, state).run,
                 "outbox gauges": lambda s: relay.measure(pool, s),
                 "sweeper": Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept).run,
+                "texts": lambda s: reread_customers.run(pool, state, s),
             },
         )

@@ -4,7 +4,7 @@ One statement after the other in the batch's transaction, each on the whole batc
 design: offsets and the import's row are locked by the caller, then phones, then customers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -30,8 +30,11 @@ async def add_missing_names(connection: asyncpg.Connection, events: Sequence[Leg
     """Insert missing phones and first names, in a short transaction of their own: orphans are harmless."""
     read = [event for event in events if isinstance(event, LegacyCustomerRead)]
     numbers = [phones.split(digits) for digits in {event.phone for event in read}]
-    names = {event.firstname for event in read if event.firstname}
     await connection.execute(_ADD_PHONES, [p.code for p in numbers], [p.number for p in numbers])
+    await add_missing_firstnames(connection, {event.firstname for event in read if event.firstname})
+
+
+async def add_missing_firstnames(connection: asyncpg.Connection, names: Iterable[str]) -> None:
     await connection.execute(_ADD_FIRSTNAMES, list(names))
 
 

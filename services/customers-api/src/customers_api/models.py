@@ -273,6 +273,21 @@ class Republication(Table, table=True):
     total: int = Field(sa_type=BigInteger)
 
 
+class CustomerReread(Table, table=True):
+    """The one row: after the completed import `import_id`, texts of customers up to `last_id` are read again, by this
+    version of the rule and if they changed after `since`. Without `last_id` all are; without `since`, whenever.
+    """
+
+    __tablename__ = "customer_rereads"
+
+    id: int = Field(sa_column=identity())
+    import_id: UUID | None = None
+    last_id: int | None = Field(None, sa_type=BigInteger)
+    rule_version: int | None = Field(None, sa_type=Integer)
+    begun_at: datetime | None = Field(None, sa_type=INSTANT)
+    since: datetime | None = Field(None, sa_type=INSTANT)
+
+
 class Outbox(Table, table=True):
     """Events and tasks that the relay has yet to send, in the order of `id`."""
 

@@ -38,19 +38,35 @@ def _read(field: str, text: str | None) -> str | None:
     return None if text is None else READERS[field](text)
 
 
-def _email(text: str) -> str:
+def healed(field: str, text: str | None) -> str | None:
+    """As this release would keep what an earlier one kept; a text that it refuses stays."""
+    read = _read(field, text)
+    return text if read and _is_refused(field, read) else read
+
+
+def _is_refused(field: str, read: str) -> bool:
+    if field != "email":
+        return len(read) > texts.NAME_MAX
+    try:
+        texts.email(read)
+    except EmailInvalid:
+        return True
+    return len(read) > texts.EMAIL_MAX
+
+
+def _name(text: str) -> str | None:
+    return texts.cleaned(text) or None
+
+
+def _email(text: str) -> str | None:
     cleaned = texts.cleaned(text)
     try:
         return texts.email(cleaned)
     except EmailInvalid:
-        return cleaned
+        return cleaned or None
 
 
-READERS: Final[Mapping[str, Callable[[str], str | None]]] = {
-    "firstname": lambda text: texts.cleaned(text) or None,
-    "lastname": lambda text: texts.cleaned(text) or None,
-    "email": _email,
-}
+READERS: Final[Mapping[str, Callable[[str], str | None]]] = {"firstname": _name, "lastname": _name, "email": _email}
 
 _CHANGED = """
 SELECT

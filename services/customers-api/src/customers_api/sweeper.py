@@ -49,7 +49,7 @@ class Sweeper:
             self.grow_idle(time.monotonic() - started)
 
     def grow_idle(self, seconds: float) -> None:
-        others = {need for need in self._health.faults if need != "sweeper"}
+        others = self._health.faults.keys() - {"sweeper", "texts"}
         if not others:
             self._idle_seconds += min(seconds, 2 * _EVERY_SECONDS)
 
