@@ -36,6 +36,12 @@ def common_audience_requests() -> float:
     return REGISTRY.get_sample_value("vapteke_common_audience_requests_total") or 0
 
 
+@pytest.mark.parametrize("subject", ["", "  ", "tester\nadmin", "tester\u202e", "x" * 4000])
+def test_no_token_is_issued_that_would_be_refused_for_its_subject(subject: str) -> None:
+    with pytest.raises(ValueError, match="subject"):
+        token("customers-api", subject=subject)
+
+
 @pytest.mark.parametrize("service", ["customers-api", "favorites-api"])
 def test_a_token_may_name_several_services(service: str) -> None:
     principal = Verifier(settings(), service).principal(token("customers-api", "favorites-api"))

@@ -61,8 +61,11 @@ def issue(
 ) -> str:
     """A token that the `Verifier` of each audience accepts until `ttl` is over; settings must be equal.
 
-    The scope `all` stands for every scope. ValueError: no such scope or audience, or no key.
+    The scope `all` stands for every scope. ValueError: no such scope or audience, no subject that names somebody, a
+    token that would be too long, or no key.
     """
+    if not _names_somebody(subject):
+        raise ValueError("the subject names nobody: it must be of printable characters, in one line")
     _refuse_unknown("scope", scopes, (*SCOPES, ALL_SCOPES))
     _refuse_unknown("audience", audiences, AUDIENCES)
     now = int(time.time())
@@ -74,7 +77,14 @@ def issue(
         "exp": now + int(ttl.total_seconds()),
         "scope": " ".join(SCOPES if ALL_SCOPES in scopes else scopes),
     }
-    return jwt.encode(claims, _keys(settings)[0], _ALGORITHM)
+    token = jwt.encode(claims, _keys(settings)[0], _ALGORITHM)
+    if len(token) > _LONGEST_BYTES:
+        raise ValueError("the token would be too long: take a shorter subject")
+    return token
+
+
+def _names_somebody(subject: str) -> bool:
+    return bool(subject.strip()) and subject.isprintable()
 
 
 def _refuse_unknown(what: str, given: Collection[str], known: Collection[str]) -> None:
@@ -174,7 +184,7 @@ class Verifier:
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
         subject, scope, audience = claims["sub"], claims.get("scope", ""), claims["aud"]
-        if not subject.strip() or not subject.isprintable():
+        if not _names_somebody(subject):
             raise TokenRefused("The claim sub names nobody.")
         if not isinstance(scope, str):
             raise TokenRefused("The claim scope is not a text of words.")
