@@ -5,13 +5,15 @@ CUSTOMERS ?= 78553
 BIN := .venv/bin
 COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --quiet --custom-compile-command "make lock"
 
-.PHONY: help demo up test prove bench contracts lint lock
+.PHONY: help demo up check test prove bench contracts lint lock
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' Makefile | expand -t 20
 demo: ## import 78,553 made-up customers (CUSTOMERS=… for more), check the verdict, see favorites follow
 	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke demo --customers $(CUSTOMERS)
 up: ## run everything in the foreground; Ctrl-C stops it
 	@$(PYTHON) deploy/bootstrap && exec $(BIN)/vapteke up --customers $(CUSTOMERS)
+check: lint ## lint, types and the tests that need no server, in a minute or two
+	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m "not prove and not server" -n 2 --dist loadfile
 test: ## the whole suite, in minutes
 	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder
 prove: ## the long forms of the tests that have one

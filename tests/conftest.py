@@ -9,10 +9,12 @@ from pathlib import Path
 
 import containers
 import pytest
+import servers
 from vapteke_local import kafka, leftovers, postgres, processes
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
 
+_TESTS = Path(__file__).parent
 _LONG = {"e2e", "faults", "local", "test_schema.py"}
 
 
@@ -24,6 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(exits.close)
     tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(leftovers.folder("vapteke-tests-")))
     exits.callback(leftovers.kill_started)  # what a test started and could not end
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Sets the marker `server`, by which `make check` leaves a test out."""
+    file = item.path.relative_to(_TESTS).as_posix()
+    if servers.are_needed(file, getattr(item, "fixturenames", ())):
+        item.add_marker("server")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

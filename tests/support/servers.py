@@ -1,0 +1,23 @@
+"""Which tests need what takes time to start, such as a server: `make check` leaves them out."""
+
+from collections.abc import Collection
+
+STARTING = {"postgres_server", "kafka_server", "nginx", "serve", "server", "large_server"}
+"""Fixtures that start one."""
+WITH_THEIR_OWN = (
+    "bench/",
+    "e2e/",
+    "faults/",
+    "local/test_leftovers",
+    "local/test_stack",
+    "local/test_token",
+    "shared/test_processes",
+    "shared/test_waiting_logs",
+    "test_check",
+)
+"""How the paths of files begin whose tests start servers, or our own commands, themselves."""
+
+
+def are_needed(file: str, fixtures: Collection[str]) -> bool:
+    """For a test of this file, relative to `tests`, with these fixtures."""
+    return file.startswith(WITH_THEIR_OWN) or not STARTING.isdisjoint(fixtures)
