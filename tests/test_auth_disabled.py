@@ -5,8 +5,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
-from vapteke_shared import scopes
-from vapteke_shared.settings import AuthSettings, load
+from vapteke_shared.contract import scopes
+from vapteke_shared.process.settings import AuthSettings, load
 
 OF_THIS_RELEASE = {
     "customers:read",

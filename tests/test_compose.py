@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from manifests import PROCESSES, SECRET, is_pinned, loaded, variables
-from vapteke_shared.settings import HttpSettings
+from vapteke_shared.process.settings import HttpSettings
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

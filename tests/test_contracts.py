@@ -8,7 +8,7 @@ from pathlib import Path
 
 import contracts
 import pytest
-from vapteke_shared import schemas
+from vapteke_shared.contract import json_schemas
 
 FILES = contracts.files()
 
@@ -21,7 +21,7 @@ def test_a_file_is_what_the_code_says(path: Path) -> None:
 
 
 def test_every_schema_file_is_of_an_event() -> None:
-    assert {path.name for path in contracts.SCHEMAS.iterdir()} == set(schemas.published())
+    assert {path.name for path in contracts.SCHEMAS.iterdir()} == set(json_schemas.published())
 
 
 def test_a_consumer_of_any_schema_that_was_ever_committed_can_read_todays_events() -> None:

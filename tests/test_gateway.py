@@ -12,7 +12,7 @@ import httpx
 import pytest
 from gateways import Gateway, gateway, needs_nginx
 from vapteke_local import places
-from vapteke_shared import processes, request_limits
+from vapteke_shared.process import lifecycle, request_limits
 
 pytestmark = needs_nginx
 PAGE = "https://shop.example.org"
@@ -40,7 +40,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 async def nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     monkeypatch.setattr(request_limits, "BODY_SECONDS", SLOW_SECONDS)
     port, away = places.free_port(), places.free_port()
-    async with processes.served(app, "127.0.0.1", port), gateway(tmp_path, port, away, PAGE) as running:
+    async with lifecycle.served(app, "127.0.0.1", port), gateway(tmp_path, port, away, PAGE) as running:
         yield running
 
 

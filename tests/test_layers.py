@@ -1,6 +1,8 @@
 """Who may import whom: doors know subjects, subjects know tables, services know nothing of each other."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,8 +42,13 @@ LAYERS = {
 }
 
 
+# packages of vapteke_shared: each may import those before it; what lies beside them may import all
+ROOMS = ["contract", "process", "postgres", "messaging", "http"]
+SHARED = ROOT / "shared/src/vapteke_shared"
+
+
 def sources() -> Iterator[tuple[str, Path]]:
-    for path in [*ROOT.glob("services/*/src/*/*.py"), *ROOT.glob("shared/src/*/*.py")]:
+    for path in [*ROOT.glob("services/*/src/*/*.py"), *ROOT.glob("shared/src/**/*.py")]:
         yield path.parent.name, path
 
 
@@ -66,6 +73,27 @@ def test_a_module_imports_only_what_lies_below_it(package: str, path: Path) -> N
     if package in LAYERS and path.stem != "__init__":
         own = {name.split(".")[1] for name in imported(path) if name.startswith(f"{package}.")}
         assert own <= _below(package, path.stem)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_shared_imports_only_those_before_it(room: str) -> None:
+    names = {name for path in (SHARED / room).rglob("*.py") for name in imported(path)}
+    rooms = {name.split(".")[1] for name in names if name.startswith("vapteke_shared.")}
+
+    assert rooms <= {*ROOMS[: ROOMS.index(room) + 1]}
+
+
+def test_every_folder_of_shared_is_a_room() -> None:
+    assert {path.parent.name for path in SHARED.glob("*/__init__.py")} == set(ROOMS)
+
+
+def test_the_importer_needs_neither_fastapi_nor_postgres_nor_tokens() -> None:
+    heavy = ["fastapi", "fastapi_standalone_docs", "jwt", "asyncpg", "sqlalchemy", "alembic"]
+    program = f"import sys, legacy_importer.cli\nprint([name for name in {heavy} if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout == "[]\n"
 
 
 def _below(package: str, module: str) -> set[str]:

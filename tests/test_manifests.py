@@ -13,7 +13,7 @@ import pytest
 import trustme
 import yaml
 from manifests import PROCESSES, SECRET, is_pinned, loaded, variables
-from vapteke_shared.settings import Settings
+from vapteke_shared.process.settings import Settings
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 README = DEPLOY / "k8s/README.md"

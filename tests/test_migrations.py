@@ -15,10 +15,10 @@ import databases
 import favorites_api.models
 import pytest
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database, migrations
-from vapteke_shared.health import STARTING, Health
-from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
-from vapteke_shared.tables import Schema
+from vapteke_shared.postgres import database, migrations
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process.health import STARTING, Health
+from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
 
 every_service = pytest.mark.parametrize(
     "schema", [customers_api.models.SCHEMA, favorites_api.models.SCHEMA], ids=lambda schema: schema.service

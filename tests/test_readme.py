@@ -9,10 +9,10 @@ from customers_api.settings import WorkSettings as CustomersWorkSettings
 from legacy_importer.settings import Columns, Genders
 from legacy_importer.settings import WorkSettings as ImporterSettings
 from pydantic.fields import FieldInfo
-from vapteke_shared import settings
-from vapteke_shared.scopes import SCOPES
-from vapteke_shared.settings import PostgresOwnerSettings, Settings
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.contract.scopes import SCOPES
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.process import settings
+from vapteke_shared.process.settings import PostgresOwnerSettings, Settings
 
 README = Path(__file__).parent.parent / "README.md"
 RUSSIAN = README.with_name("README.ru.md")

@@ -10,8 +10,8 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from on_record import Lines
 from tokens_for import SETTINGS, bearer, header
-from vapteke_shared import auth, tokens
-from vapteke_shared.scopes import SCOPES
+from vapteke_shared.contract.scopes import SCOPES
+from vapteke_shared.http.access import auth, tokens
 
 HEALTH = {"/health/live", "/health/ready"}
 DOCUMENTATION = re.compile(r"/(docs|redoc|asyncapi)(/.*)?|/(openapi|asyncapi)\.json")

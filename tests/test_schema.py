@@ -13,7 +13,7 @@ import pytest
 from running_service import running_service
 from tokens_for import bearer
 from vapteke_local.postgres import Postgres
-from vapteke_shared.tables import Schema
+from vapteke_shared.postgres.tables import Schema
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 SUPPORT = Path(__file__).parent / "support"

@@ -12,7 +12,7 @@ import rest
 import stages
 import typer
 from vapteke_local import processes
-from vapteke_shared import logs
+from vapteke_shared.process import logs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 

@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Field, Relationship, SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import Receive, Scope, Send
-from vapteke_shared import processes
-from vapteke_shared.settings import PostgresSettings
+from vapteke_shared.process import lifecycle
+from vapteke_shared.process.settings import PostgresSettings
 
 CONNECTIONS = 10  # as many as ours
 App = Callable[..., Awaitable[None]]
@@ -269,9 +269,9 @@ _RIVALS: Mapping[str, Callable[[PostgresSettings], AbstractAsyncContextManager[A
 
 async def _main(settings: PostgresSettings, stopping: asyncio.Event) -> None:
     kind, port = sys.argv[1:]
-    async with _RIVALS[kind](settings) as app, processes.served(app, "127.0.0.1", int(port)):
+    async with _RIVALS[kind](settings) as app, lifecycle.served(app, "127.0.0.1", int(port)):
         await stopping.wait()
 
 
 if __name__ == "__main__":
-    processes.run(PostgresSettings, _main)
+    lifecycle.run(PostgresSettings, _main)

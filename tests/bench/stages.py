@@ -35,10 +35,12 @@ from rich.table import Table
 from vapteke_local import kafka, leftovers, people, postgres, vaptekesync
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database, topics
-from vapteke_shared.events import Event, PlanStarted
-from vapteke_shared.health import Health
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import Event, PlanStarted
+from vapteke_shared.messaging import create_topics
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
 
 BATCH = 5_000  # the default of IMPORT_BATCH_ROWS
 
@@ -78,7 +80,7 @@ async def _prepared(
 ) -> dict[str, Prepare]:
     """The stages by name, in the order of an import."""
     name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
     settings = WorkSettings(**databases.place(server, SCHEMA, name), kafka_bootstrap_servers=broker.bootstrap)
     pool = await stack.enter_async_context(database.create_pool(settings, SCHEMA, 4, legacy_customers.prepare))
     publisher, producer = Publisher(settings), relay.create_producer(settings)

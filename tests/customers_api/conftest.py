@@ -15,8 +15,8 @@ from customers_api.settings import ServeSettings, WorkSettings
 from legacy_events import start_import
 from tokens_for import SECRET_KEY, bearer
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database
-from vapteke_shared.health import Health
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
 
 
 @pytest.fixture(scope="session")

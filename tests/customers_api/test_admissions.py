@@ -12,9 +12,9 @@ from customers_api.consumer import ImportConsumers
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, counts, end_import, people_of, record, records, start_import
 from prometheus_client import REGISTRY
-from vapteke_shared import topics
-from vapteke_shared.events import Event, Failed, Planned, PlanStarted, RangePublished
-from vapteke_shared.health import Health
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import Event, Failed, Planned, PlanStarted, RangePublished
+from vapteke_shared.process.health import Health
 
 PHONE, OTHER = "79025163111", "79025163112"
 FAR = datetime(9998, 12, 31, tzinfo=UTC)

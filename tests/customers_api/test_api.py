@@ -11,9 +11,9 @@ from customers_api.models import SCHEMA
 from customers_api.settings import ServeSettings
 from legacy_events import CLUSTER, Attempt, records
 from tokens_for import SECRET_KEY, bearer
-from vapteke_shared import database
-from vapteke_shared.health import Health
-from vapteke_shared.settings import PostgresSettings
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import PostgresSettings
 
 ABSENT = UUID(int=404)
 

@@ -18,10 +18,12 @@ from customers_api.models import SCHEMA
 from customers_api.settings import WorkSettings
 from legacy_events import CLUSTER, Attempt, counts, people_of, record, records
 from vapteke_local import people
-from vapteke_shared import database, offsets, topics
-from vapteke_shared.events import LegacyCustomerRead
-from vapteke_shared.health import Health
-from vapteke_shared.offsets import Cluster, Partition
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import LegacyCustomerRead
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
 
 PHONES = [f"7902516{number:04d}" for number in range(100)]
 LEGACY = topics.LEGACY_CUSTOMERS.name
@@ -57,7 +59,7 @@ async def test_a_batch_above_the_stored_offset_is_not_applied(
 ) -> None:
     batch = records([Attempt(running).read(1, PHONES[1])], first_offset=5)
 
-    with pytest.raises(offsets.Ahead) as ahead:
+    with pytest.raises(stored_offsets.Ahead) as ahead:
         await consumers.apply_legacy(batch, CLUSTER, {})
 
     assert ahead.value.partitions == {Partition(LEGACY, 0)}
@@ -71,7 +73,7 @@ async def test_when_one_partition_is_ahead_all_of_the_batch_are_read_again(
     ahead = records([attempt.read(1, PHONES[1])], first_offset=5, partition=0)
     in_place = records([attempt.read(2, PHONES[2])], partition=1)
 
-    with pytest.raises(offsets.Ahead) as refused:
+    with pytest.raises(stored_offsets.Ahead) as refused:
         await consumers.apply_legacy([*ahead, *in_place], CLUSTER, {})
 
     assert refused.value.partitions == {Partition(LEGACY, 0)}
@@ -120,7 +122,7 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
 ) -> None:
     batch = records([Attempt(running).read(1, PHONES[1])])
     await consumers.apply_legacy(batch, CLUSTER, {})
-    with pytest.raises(offsets.KafkaReplaced):
+    with pytest.raises(stored_offsets.KafkaReplaced):
         await consumers.apply_legacy(batch, Cluster("another-cluster", {}), {})
 
     async with pool.acquire() as connection, connection.transaction():

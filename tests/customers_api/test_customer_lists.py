@@ -20,8 +20,9 @@ from customers_api.settings import ServeSettings, WorkSettings
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from tokens_for import SECRET_KEY, bearer, header
-from vapteke_shared import queries, tokens
-from vapteke_shared.health import Health
+from vapteke_shared.http.access import tokens
+from vapteke_shared.http.lists import query_parameters
+from vapteke_shared.process.health import Health
 
 URL = "/rest/v1/customers/"
 Ids = dict[str, int]
@@ -408,7 +409,7 @@ def test_bytes_that_are_not_percent_encoded_are_refused() -> None:
     request = Request({"type": "http", "query_string": "lastname=И".encode()})
 
     with pytest.raises(RequestValidationError) as refusal:
-        queries.read(request, CustomerQuery)
+        query_parameters.read(request, CustomerQuery)
 
     assert refusal.value.errors()[0]["loc"] == ("query",)
 

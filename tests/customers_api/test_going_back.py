@@ -12,10 +12,11 @@ from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from legacy_events import Attempt, counts, end_import, start_import
 from vapteke_local.kafka import Kafka
-from vapteke_shared import events, topics
-from vapteke_shared.events import LegacyCustomerRead
-from vapteke_shared.health import Health
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import LegacyCustomerRead
+from vapteke_shared.messaging import create_topics
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.process.health import Health
 
 LEGACY = topics.LEGACY_CUSTOMERS.name
 PARTITIONS = range(topics.LEGACY_CUSTOMERS.partitions)
@@ -23,7 +24,7 @@ PARTITIONS = range(topics.LEGACY_CUSTOMERS.partitions)
 
 @pytest.fixture
 async def with_kafka(settings: WorkSettings, kafka_server: Kafka) -> WorkSettings:
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     return settings.model_copy(update={"kafka_bootstrap_servers": kafka_server.bootstrap})
 
 

@@ -10,7 +10,7 @@ import pytest
 from customers_api.consumer import ImportConsumers
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, records, start_import
-from vapteke_shared.health import Health
+from vapteke_shared.process.health import Health
 
 IMPORTS = "/rest/v1/imports/"
 PHONE = "79025163111"

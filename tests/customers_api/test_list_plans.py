@@ -23,8 +23,8 @@ from legacy_importer.settings import Genders
 from legacy_importer.translate import Context, LegacyRow
 from vapteke_local import people
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database
-from vapteke_shared.health import Health
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
 
 CUSTOMERS, BATCH = 100_000, 5_000
 INDEXES = {

@@ -8,8 +8,8 @@ import databases
 import pytest
 from customers_api.models import SCHEMA
 from vapteke_local.postgres import Postgres
-from vapteke_shared import migrations
-from vapteke_shared.settings import PostgresOwnerSettings
+from vapteke_shared.postgres import migrations
+from vapteke_shared.process.settings import PostgresOwnerSettings
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from customers_api import outbox
 from customers_api.outbox import Message, NeverSent
-from vapteke_shared import topics
+from vapteke_shared.contract import topics
 
 TOPIC = topics.CUSTOMERS.name
 

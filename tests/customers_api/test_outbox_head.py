@@ -8,7 +8,7 @@ import pytest
 from customers_api import outbox
 from customers_api.outbox import Message
 from customers_api.outbox_head import BATCH_ROWS, Head
-from vapteke_shared import topics
+from vapteke_shared.contract import topics
 
 TOPIC, OTHER = topics.CUSTOMERS.name, topics.IMPORT_TASKS.name
 

@@ -13,8 +13,9 @@ from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from legacy_events import Attempt
 from vapteke_local import kafka as kafka_servers
-from vapteke_shared import events, kafka, topics
-from vapteke_shared.health import Health
+from vapteke_shared.contract import events, topics
+from vapteke_shared.messaging import kafka
+from vapteke_shared.process.health import Health
 
 TOPIC = topics.LEGACY_CUSTOMERS.name
 SECRET = b"79025163111"

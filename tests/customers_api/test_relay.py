@@ -20,15 +20,17 @@ from customers_api.settings import WorkSettings
 from prometheus_client import REGISTRY
 from relays import TOPIC, Reader, Running, cut_off_leader, empty, say
 from vapteke_local.kafka import Kafka
-from vapteke_shared import database, kafka, topics
-from vapteke_shared.batches import Batches
-from vapteke_shared.health import Health
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.contract import topics
+from vapteke_shared.messaging import create_topics, kafka
+from vapteke_shared.messaging.batches import Batches
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
 
 
 @pytest.fixture
 async def with_kafka(settings: WorkSettings, kafka_server: Kafka) -> WorkSettings:
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     return settings.model_copy(update={"kafka_bootstrap_servers": kafka_server.bootstrap})
 
 

@@ -19,8 +19,9 @@ from relays import Reader, RelayProcess, Writers, cut_off_leader, empty, leading
 from vapteke_local import kafka, postgres
 from vapteke_local.kafka import Kafka
 from vapteke_local.processes import Process
-from vapteke_shared import database, topics
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.messaging import create_topics
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.postgres import database
 
 Outage = Callable[[Process], AbstractAsyncContextManager[None]]
 Disturb = Callable[[asyncpg.Pool, RelayProcess], Awaitable[None]]
@@ -28,7 +29,7 @@ LONG = [pytest.mark.prove, pytest.mark.timeout(900)]
 
 
 async def with_topics(settings: WorkSettings, server: Kafka) -> WorkSettings:
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=server.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=server.bootstrap))
     return settings.model_copy(update={"kafka_bootstrap_servers": server.bootstrap})
 
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from customers_api import customers, reread_customers
 from legacy_events import end_import, start_import
-from vapteke_shared import texts
-from vapteke_shared.health import Health
+from vapteke_shared.contract import texts
+from vapteke_shared.process.health import Health
 
 CUSTOMERS = "/rest/v1/customers/"
 NFD, NFC = "Андреи\u0306", "Андрей"

@@ -14,7 +14,7 @@ from customers_api.customers import CustomerNotFound, PhoneTaken
 from customers_api.settings import WorkSettings
 from histories import DAY, FIELDS, PHONES, History, Row, held
 from legacy_events import start_import
-from vapteke_shared.health import Health
+from vapteke_shared.process.health import Health
 
 PAIRS = 1000
 FEW = PHONES[:5]

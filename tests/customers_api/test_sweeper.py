@@ -11,9 +11,9 @@ from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, cancel, records, start_import
-from vapteke_shared import topics
-from vapteke_shared.events import Event, Failed, Planned
-from vapteke_shared.health import Health
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import Event, Failed, Planned
+from vapteke_shared.process.health import Health
 
 PHONE = "79025163111"
 

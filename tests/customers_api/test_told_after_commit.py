@@ -14,9 +14,9 @@ from legacy_events import CLUSTER, Attempt, record, records, start_import
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from vapteke_local.postgres import Postgres
-from vapteke_shared import topics
-from vapteke_shared.events import Failed
-from vapteke_shared.health import Health
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import Failed
+from vapteke_shared.process.health import Health
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from running_stack import RunningStack, running_stack, verdict
 from vapteke_local import people, vaptekesync
-from vapteke_shared import topics
+from vapteke_shared.contract import topics
 
 SEED, COUNT = 6, 500
 MEMORY_LIMIT_MIB = 384  # of each service's container in docker-compose.yml

@@ -18,9 +18,11 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from favorites_api.models import SCHEMA
 from running_stack import START_SECONDS, RunningStack, running_stack, verdict
 from vapteke_local import people, places, vaptekesync
-from vapteke_shared import database, kafka, topics
-from vapteke_shared.connections import Unfit
-from vapteke_shared.settings import KafkaSettings, PostgresSettings
+from vapteke_shared.contract import topics
+from vapteke_shared.messaging import kafka
+from vapteke_shared.postgres import database
+from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process.settings import KafkaSettings, PostgresSettings
 
 SEED, COUNT = 6, 500
 CUSTOMERS, FAVORITES = "/rest/v1/customers/", "/rest/v1/favorites/"

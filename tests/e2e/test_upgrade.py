@@ -20,7 +20,7 @@ from running_stack import ENDED, START_SECONDS
 from vapteke_local import leftovers, people, vaptekesync
 from vapteke_local.vaptekesync import control
 from vapteke_local.vaptekesync.server import Server
-from vapteke_shared import topics
+from vapteke_shared.contract import topics
 
 EARLIER = "0d48d9b"
 SEED = 8

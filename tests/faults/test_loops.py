@@ -25,9 +25,11 @@ from tokens_for import SECRET_KEY
 from vapteke_local import places
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
-from vapteke_shared import rest, settings, topics
-from vapteke_shared.loops import LoopEnded
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.http import application
+from vapteke_shared.messaging import create_topics
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.process import settings
+from vapteke_shared.process.loops import LoopEnded
 
 SILENT_SECONDS = 4.0
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed AIOKafka:ResourceWarning")  # see kafka_clients_closed
@@ -59,7 +61,7 @@ class Around(NamedTuple):
 
 @pytest.fixture(scope="module")
 async def around(postgres_server: Postgres, kafka_server: Kafka) -> Around:
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     found = []
     for schema in (customers_api.models.SCHEMA, favorites_api.models.SCHEMA):
         name = await databases.migrated(postgres_server, schema, f"{schema.name}_loops")
@@ -97,7 +99,7 @@ def main_of(around: Around, process: str, metrics_port: int) -> Main:
             "favorites-api": (favorites_api.app, settings.ServeSettings),
         }[service]
         schema = getattr(app, "SCHEMA")  # noqa: B009
-        return partial(rest.serve, kind(**common), schema, app.create_app)
+        return partial(application.serve, kind(**common), schema, app.create_app)
     working, kind = {
         "customers-api": (customers_api.app.working, customers_api.settings.WorkSettings),
         "favorites-api": (favorites_api.app.working, settings.WorkSettings),

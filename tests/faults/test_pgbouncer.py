@@ -13,10 +13,10 @@ from customers_api.models import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database, migrations
-from vapteke_shared.connections import Unfit
-from vapteke_shared.health import STARTING, Health
-from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
+from vapteke_shared.postgres import database, migrations
+from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process.health import STARTING, Health
+from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
 
 pytestmark = pytest.mark.skipif(pgbouncer.PROGRAM is None, reason=pgbouncer.MISSING)
 USERS = {"customers_app": "app", "customers_owner": "owner"}

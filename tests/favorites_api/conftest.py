@@ -10,9 +10,9 @@ from favorites_api.app import create_app
 from favorites_api.models import SCHEMA
 from tokens_for import SECRET_KEY, bearer
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database
-from vapteke_shared.health import Health
-from vapteke_shared.settings import ServeSettings, WorkSettings
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import ServeSettings, WorkSettings
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from favorites_api.app import create_app
 from tokens_for import SECRET_KEY, bearer
-from vapteke_shared.health import Health
-from vapteke_shared.settings import ServeSettings
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import ServeSettings
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 URL = "/rest/v1/favorites/"

@@ -18,17 +18,18 @@ from favorites_api.consumer import CustomersConsumer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from vapteke_local.postgres import Postgres
-from vapteke_shared import events, offsets, topics
-from vapteke_shared.events import (
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import (
     CustomerCreated,
     CustomerDeleted,
     CustomerEvent,
     CustomerRestored,
     CustomerUpdated,
 )
-from vapteke_shared.health import Health
-from vapteke_shared.offsets import Cluster, Partition
-from vapteke_shared.settings import WorkSettings
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import WorkSettings
 
 URL = "/rest/v1/favorites/"
 CLUSTER = Cluster("a-cluster", {})
@@ -262,7 +263,7 @@ async def _deliver(consumer: CustomersConsumer, stream: Sequence[CustomerEvent],
 
 async def _forget_places(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection:
-        await offsets.reset(connection)
+        await stored_offsets.reset(connection)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
@@ -471,7 +472,7 @@ async def test_a_batch_above_the_stored_offset_is_read_again_from_there(
 ) -> None:
     batch = [*records([deleted(1, 2)], first_offset=5), *records([deleted(2, 2)], partition=1)]
 
-    with pytest.raises(offsets.Ahead) as ahead:
+    with pytest.raises(stored_offsets.Ahead) as ahead:
         await consumer.apply(batch, CLUSTER, {})
 
     assert ahead.value.partitions == {Partition(TOPIC, 0)}
@@ -491,7 +492,7 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
     consumer: CustomersConsumer, pool: asyncpg.Pool, settings: WorkSettings
 ) -> None:
     await consumer.apply(records([deleted(1, 2)]), CLUSTER, {})
-    with pytest.raises(offsets.KafkaReplaced):
+    with pytest.raises(stored_offsets.KafkaReplaced):
         await consumer.apply(records([deleted(2, 2)]), Cluster("another-cluster", {}), {})
 
     await databases.run_command(settings, "favorites-api", "offsets", "reset")

@@ -14,10 +14,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database, offsets, topics
-from vapteke_shared.health import Health
-from vapteke_shared.settings import WorkSettings
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.contract import topics
+from vapteke_shared.messaging import create_topics, stored_offsets
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.postgres import database
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import WorkSettings
 
 NOBODY = "SELECT NOT EXISTS (SELECT FROM deleted_customers)"
 
@@ -25,7 +27,7 @@ NOBODY = "SELECT NOT EXISTS (SELECT FROM deleted_customers)"
 @pytest.fixture
 async def with_kafka(settings: WorkSettings, kafka_server: Kafka) -> WorkSettings:
     """Somebody is deleted, in a topic that the group has read to its end."""
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     producer = AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap)
     await producer.start()
     await producer.send_and_wait(topics.CUSTOMERS.name, deletion(2), key=b"7")
@@ -68,7 +70,7 @@ async def test_places_that_are_set_back_are_read_again_at_once(with_kafka: WorkS
 
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("DELETE FROM deleted_customers")
-            await offsets.reset(connection)
+            await stored_offsets.reset(connection)
 
         await hidden(pool)
 

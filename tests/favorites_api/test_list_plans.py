@@ -16,9 +16,9 @@ from explaining import COSTS, Explaining, rows_read, scanned, used
 from favorites_api import favorites
 from favorites_api.models import SCHEMA
 from vapteke_local.postgres import Postgres
-from vapteke_shared import database
-from vapteke_shared.lists import Page
-from vapteke_shared.settings import PostgresSettings
+from vapteke_shared.http.lists.pagination import Page
+from vapteke_shared.postgres import database
+from vapteke_shared.process.settings import PostgresSettings
 
 FAVORITES = 80_000
 LAST = datetime(2026, 11, 1, tzinfo=UTC)

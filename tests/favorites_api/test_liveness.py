@@ -9,11 +9,11 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from vapteke_local.kafka import Kafka
-from vapteke_shared import offsets
-from vapteke_shared.consumers import BatchConsumer, Records
-from vapteke_shared.health import Health
-from vapteke_shared.offsets import Cluster, Partition
-from vapteke_shared.settings import WorkSettings
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.batch_consumers import BatchConsumer, Records
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import WorkSettings
 
 CHECKS = 2
 
@@ -34,7 +34,7 @@ class Watched(BatchConsumer):
         await self.going_on.wait()
         async with (
             self._pool.acquire() as connection,
-            offsets.stored_with(connection, records, cluster, reached),
+            stored_offsets.stored_with(connection, records, cluster, reached),
         ):
             pass
 

@@ -9,7 +9,7 @@ import pytest
 import sessions
 from favorites_api import api
 from favorites_api.models import SCHEMA
-from vapteke_shared.settings import WorkSettings
+from vapteke_shared.process.settings import WorkSettings
 
 URL = "/rest/v1/favorites/"
 ONE = {"user_id": 14722, "item_id": 10}

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 from topics_of_kafka import TopicOfTest, reading, topic_of_test
 from vapteke_local.kafka import Kafka
-from vapteke_shared import offsets
-from vapteke_shared.settings import WorkSettings
-from vapteke_shared.unpacking import MAX_BYTES
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.fetch_limits import MAX_BYTES
+from vapteke_shared.process.settings import WorkSettings
 
 MADE_AGAIN = "was deleted and created again since its offsets were stored"
 RESET = "`service offsets reset` starts from the beginning"
@@ -32,7 +32,7 @@ def values(partition: int, first: int, count: int) -> list[bytes]:
 
 async def reset(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        await offsets.reset(connection)
+        await stored_offsets.reset(connection)
 
 
 @pytest.mark.parametrize("part", [1, 3, 1000])

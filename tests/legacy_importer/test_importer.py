@@ -22,8 +22,8 @@ from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
 from vapteke_local.kafka import Kafka
 from vapteke_local.vaptekesync import CUSTOMERS, Encryption, Server
-from vapteke_shared import events, topics
-from vapteke_shared.events import (
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import (
     AttemptFailed,
     Event,
     Failed,
@@ -35,7 +35,9 @@ from vapteke_shared.events import (
     RangePublished,
     RangeRequested,
 )
-from vapteke_shared.topics import Topic, TopicsSettings
+from vapteke_shared.contract.topics import Topic
+from vapteke_shared.messaging import create_topics
+from vapteke_shared.messaging.create_topics import TopicsSettings
 
 Serve = Callable[..., Any]
 SettingsFor = Callable[..., WorkSettings]
@@ -51,7 +53,7 @@ def customer(key: int, phone: str | None = None) -> tuple[Any, ...]:
 
 @pytest.fixture
 async def kafka(kafka_server: Kafka) -> Kafka:
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     return kafka_server
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from legacy_importer import odbc_options
 from legacy_importer.settings import LegacySettings
-from vapteke_shared.settings import load
+from vapteke_shared.process.settings import load
 
 REQUIRED = {
     "vaptekesync_host": "vaptekesync.example.com",

@@ -19,8 +19,8 @@ from legacy_importer.states import Recent
 from vapteke_local import kafka
 from vapteke_local.kafka import Kafka
 from vapteke_local.vaptekesync import Server
-from vapteke_shared import events, topics
-from vapteke_shared.events import (
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import (
     AttemptFailed,
     Event,
     Failed,
@@ -31,8 +31,9 @@ from vapteke_shared.events import (
     RangePublished,
     RangeRequested,
 )
-from vapteke_shared.health import Health
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.messaging import create_topics
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.process.health import Health
 
 Serve = Callable[..., Any]
 SettingsFor = Callable[..., WorkSettings]
@@ -51,7 +52,7 @@ async def empty_kafka(server_data: Path) -> AsyncIterator[Kafka]:
 @pytest.fixture
 async def own_kafka(empty_kafka: Kafka) -> Kafka:
     """With topics."""
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=empty_kafka.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=empty_kafka.bootstrap))
     return empty_kafka
 
 
@@ -154,7 +155,7 @@ async def test_without_topics_it_waits_says_so_and_then_works(
             assert topics.IMPORT_TASKS.name in health.faults["kafka"]
             assert "`vapteke-topics` creates them" in health.faults["kafka"]
 
-            await topics.create(TopicsSettings(kafka_bootstrap_servers=empty_kafka.bootstrap))
+            await create_topics.create(TopicsSettings(kafka_bootstrap_servers=empty_kafka.bootstrap))
             await eventually(lambda: not health.faults)
             await send(empty_kafka, PlanRequested(import_id=import_id, rows_per_range=10))
             await committed(empty_kafka)
@@ -378,7 +379,7 @@ async def make_anew(own_kafka: Kafka, topic: str) -> None:
         await until(is_gone)
     finally:
         await admin.close()
-    await topics.create(TopicsSettings(kafka_bootstrap_servers=own_kafka.bootstrap))
+    await create_topics.create(TopicsSettings(kafka_bootstrap_servers=own_kafka.bootstrap))
 
 
 async def test_an_importer_logs_how_an_import_ended_that_it_worked_for(

@@ -18,8 +18,8 @@ from legacy_importer.translate import Context, LegacyRow, UnreadableRow, Unusabl
 from vapteke_local import people
 from vapteke_local.people import Expected
 from vapteke_local.postgres import Postgres
-from vapteke_shared import events
-from vapteke_shared.events import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract import events
+from vapteke_shared.contract.events import LegacyCustomerRead, LegacyCustomerRejected
 
 READ_AT = datetime(2026, 1, 3, 3, 4, 5, tzinfo=UTC)
 """By a foreign clock, which decides nothing about a value."""

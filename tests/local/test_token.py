@@ -11,8 +11,8 @@ import jwt
 import pytest
 from tokens_for import SECRET_KEY, SETTINGS
 from vapteke_local import tokens
-from vapteke_shared.scopes import SCOPES
-from vapteke_shared.tokens import AUDIENCES, LEEWAY_SECONDS, NO_SCOPE, Verifier
+from vapteke_shared.contract.scopes import SCOPES
+from vapteke_shared.http.access.tokens import AUDIENCES, LEEWAY_SECONDS, NO_SCOPE, Verifier
 
 VAPTEKE = Path(sys.executable).parent / "vapteke"
 

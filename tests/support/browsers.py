@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from vapteke_local import places
-from vapteke_shared import processes
+from vapteke_shared.process import lifecycle
 
 _NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, _NAMES)), None)
@@ -66,5 +66,5 @@ class Page:
 @asynccontextmanager
 async def served_page() -> AsyncIterator[Page]:
     page = Page()
-    async with processes.served(page, "127.0.0.1", page.port):
+    async with lifecycle.served(page, "127.0.0.1", page.port):
         yield page

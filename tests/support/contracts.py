@@ -10,9 +10,9 @@ from customers_api.settings import ServeSettings as CustomersSettings
 from fastapi import FastAPI
 from favorites_api import app as favorites
 from tokens_for import SECRET_KEY
-from vapteke_shared import asyncapi, schemas
-from vapteke_shared.health import Health
-from vapteke_shared.settings import ServeSettings
+from vapteke_shared.contract import asyncapi, json_schemas
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import ServeSettings
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "shared" / "schemas"
@@ -33,18 +33,18 @@ def apps(**settings: Any) -> dict[str, FastAPI]:
 def files() -> dict[Path, str]:
     """What stands in each file."""
     services = ROOT / "services"
-    documents: dict[Path, Any] = {SCHEMAS / name: schema for name, schema in schemas.published().items()}
+    documents: dict[Path, Any] = {SCHEMAS / name: schema for name, schema in json_schemas.published().items()}
     documents |= {services / name / "openapi.json": app.openapi() for name, app in apps().items()}
     documents |= {services / name / "asyncapi.json": asyncapi.document(name) for name in apps()}
     return {path: json.dumps(each, ensure_ascii=False, indent=2) + "\n" for path, each in documents.items()}
 
 
-def faults(name: str, old: schemas.Schema) -> list[str]:
+def faults(name: str, old: json_schemas.Schema) -> list[str]:
     """What a consumer of an earlier content of the file could not read."""
-    now = schemas.published().get(name)
+    now = json_schemas.published().get(name)
     if now is None:
         return [f"{name}: there is no such event any more, but old ones are about"]
-    return [f"{name}: {fault}" for fault in schemas.incompatibilities(old, now)]
+    return [f"{name}: {fault}" for fault in json_schemas.incompatibilities(old, now)]
 
 
 def check(folder: Path) -> None:

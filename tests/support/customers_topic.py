@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
-from vapteke_shared import events, topics
-from vapteke_shared.events import CustomerEvent
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import CustomerEvent
 
 TOPIC = topics.CUSTOMERS.name
 PARTITIONS = [TopicPartition(TOPIC, number) for number in range(topics.CUSTOMERS.partitions)]

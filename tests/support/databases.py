@@ -12,9 +12,9 @@ from typing import Any
 import asyncpg
 from vapteke_local import postgres
 from vapteke_local.postgres import Postgres, Role
-from vapteke_shared import migrations
-from vapteke_shared.settings import PostgresOwnerSettings, PostgresSettings
-from vapteke_shared.tables import Schema
+from vapteke_shared.postgres import migrations
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
 
 _numbers = itertools.count(1)
 

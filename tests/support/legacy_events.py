@@ -8,9 +8,9 @@ import asyncpg
 import msgspec
 from aiokafka import ConsumerRecord
 from customers_api import imports
-from vapteke_shared import events, topics
-from vapteke_shared.events import Event, LegacyCustomerRead, LegacyCustomerRejected, Planned, RangePublished
-from vapteke_shared.offsets import Cluster
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import Event, LegacyCustomerRead, LegacyCustomerRejected, Planned, RangePublished
+from vapteke_shared.messaging.partitions import Cluster
 
 CLUSTER = Cluster("a-cluster", {})
 READ_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

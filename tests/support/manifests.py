@@ -8,9 +8,9 @@ import pytest
 from customers_api.settings import ServeSettings
 from customers_api.settings import WorkSettings as CustomersWorkSettings
 from legacy_importer.settings import WorkSettings as ImporterSettings
-from vapteke_shared import settings
-from vapteke_shared.settings import PostgresOwnerSettings, Settings
-from vapteke_shared.topics import TopicsSettings
+from vapteke_shared.messaging.create_topics import TopicsSettings
+from vapteke_shared.process import settings
+from vapteke_shared.process.settings import PostgresOwnerSettings, Settings
 
 PROCESSES: dict[tuple[str, ...], type[Settings]] = {
     ("customers-api", "serve"): ServeSettings,

@@ -6,16 +6,17 @@ from customers_api import relay
 from customers_api.models import SCHEMA
 from customers_api.relay import Relay
 from customers_api.settings import WorkSettings
-from vapteke_shared import database, processes
-from vapteke_shared.health import Health
+from vapteke_shared.postgres import database
+from vapteke_shared.process import lifecycle
+from vapteke_shared.process.health import Health
 
 
 async def main(settings: WorkSettings, stopping: asyncio.Event) -> None:
     health = Health("outbox")
     async with database.create_pool(settings, SCHEMA, 4) as pool:
         loops = {"relay": Relay(settings, pool, health).run, "outbox gauges": lambda s: relay.measure(pool, s)}
-        await processes.work(settings, health, stopping, loops)
+        await lifecycle.work(settings, health, stopping, loops)
 
 
 if __name__ == "__main__":
-    processes.run(WorkSettings, main)
+    lifecycle.run(WorkSettings, main)

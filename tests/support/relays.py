@@ -23,7 +23,7 @@ from customers_api.relay import Relay
 from customers_api.settings import WorkSettings
 from running_stack import START_SECONDS
 from vapteke_local import places
-from vapteke_shared import topics
+from vapteke_shared.contract import topics
 
 TOPIC = topics.CUSTOMERS.name
 PARTITIONS = [TopicPartition(TOPIC, number) for number in range(topics.CUSTOMERS.partitions)]

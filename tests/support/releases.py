@@ -22,7 +22,7 @@ from vapteke_local.pieces import Legacy
 from vapteke_local.processes import Process, Program
 from vapteke_local.services import Service, Surroundings
 from vapteke_local.vaptekesync.server import Server
-from vapteke_shared.topics import Topic
+from vapteke_shared.contract.topics import Topic
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("shared", "services/customers-api", "services/favorites-api", "services/legacy-importer", "deploy/local")

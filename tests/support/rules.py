@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from vapteke_shared import texts
+from vapteke_shared.contract import texts
 
 FIELDS = ("firstname", "lastname", "email", "birthday", "gender", "city_id")
 TEXTS = ("firstname", "lastname", "email")

@@ -14,7 +14,7 @@ from running_stack import START_SECONDS
 from tokens_for import SECRET_KEY
 from vapteke_local import places
 from vapteke_local.postgres import Postgres
-from vapteke_shared.tables import Schema
+from vapteke_shared.postgres.tables import Schema
 
 
 @asynccontextmanager

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from vapteke_shared import database
-from vapteke_shared.database import Pool
-from vapteke_shared.settings import PostgresSettings
-from vapteke_shared.tables import Schema
+from vapteke_shared.postgres import database
+from vapteke_shared.postgres.database import Pool
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process.settings import PostgresSettings
 
 LEFT = """
 SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from pydantic import SecretStr
-from vapteke_shared import tokens
-from vapteke_shared.scopes import SCOPES
-from vapteke_shared.settings import AuthSettings
+from vapteke_shared.contract.scopes import SCOPES
+from vapteke_shared.http.access import tokens
+from vapteke_shared.process.settings import AuthSettings
 
 SECRET_KEY = "a key for tests alone, made up here"
 SETTINGS = AuthSettings(secret_key=SecretStr(SECRET_KEY))

@@ -2,8 +2,8 @@
 
 import asyncpg
 import msgspec
-from vapteke_shared import events, topics
-from vapteke_shared.events import CustomerEvent
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import CustomerEvent
 
 
 async def told(pool: asyncpg.Pool) -> list[CustomerEvent]:

@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
-from vapteke_shared import offsets
-from vapteke_shared.consumers import BatchConsumer, Records
-from vapteke_shared.health import Health
-from vapteke_shared.offsets import Cluster, Partition
-from vapteke_shared.settings import WorkSettings
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.batch_consumers import BatchConsumer, Records
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import WorkSettings
 
 
 class TopicOfTest:
@@ -82,7 +82,7 @@ class Reader(BatchConsumer):
             part = records[begin : begin + self.part]
             async with (
                 self._db.acquire() as connection,
-                offsets.stored_with(connection, part, cluster, reached) as is_new,
+                stored_offsets.stored_with(connection, part, cluster, reached) as is_new,
             ):
                 self.read |= {record.value for record in part if is_new(record)}
 

@@ -8,10 +8,13 @@ import asyncpg
 import typer
 from fastapi import FastAPI
 
-from vapteke_shared import database, migrations, processes, rest, tokens
-from vapteke_shared.health import Health
-from vapteke_shared.settings import AuthSettings, ServeSettings, load
-from vapteke_shared.tables import Schema
+from vapteke_shared.http import application
+from vapteke_shared.http.access import tokens
+from vapteke_shared.postgres import database, migrations
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process import lifecycle
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import AuthSettings, ServeSettings, load
 
 
 def create(
@@ -32,7 +35,7 @@ def create(
     @cli.command()
     def serve() -> None:
         """The REST service."""
-        processes.run(settings, lambda given, stopping: rest.serve(given, schema, create_app, stopping))
+        lifecycle.run(settings, lambda given, stopping: application.serve(given, schema, create_app, stopping))
 
     @cli.command()
     def migrate() -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 
-from vapteke_shared import addresses
+from vapteke_shared.process import addresses
 
 _SECONDS = 4
 

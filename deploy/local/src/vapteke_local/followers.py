@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from vapteke_shared import events, topics
-from vapteke_shared.events import CustomerEvent
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import CustomerEvent
 
 from vapteke_local.kafka import client_options
 

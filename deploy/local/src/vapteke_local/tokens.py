@@ -4,8 +4,8 @@ import os
 from collections.abc import Collection
 from datetime import timedelta
 
-from vapteke_shared import tokens
-from vapteke_shared.settings import AuthSettings, load
+from vapteke_shared.http.access import tokens
+from vapteke_shared.process.settings import AuthSettings, load
 
 from vapteke_local.processes import StackFailure
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import asyncpg
 from prometheus_client import Counter
-from vapteke_shared import events, topics
-from vapteke_shared.events import LegacyRow, Planned, RangePublished
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import LegacyRow, Planned, RangePublished
 
 from customers_api.models import ALIVE
 

@@ -7,17 +7,19 @@ from typing import Annotated, Any
 import asyncpg
 from fastapi import Body, Header, Path, Request, Response
 from pydantic import Discriminator, Tag
-from vapteke_shared import answers, audit, auth, openapi, rest
-from vapteke_shared.fields import INT64
-from vapteke_shared.problems import ProblemError
-from vapteke_shared.queries import Digits
+from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.audit import records
+from vapteke_shared.http.field_types import INT64
+from vapteke_shared.http.lists.query_parameters import Digits
+from vapteke_shared.http.problems import ProblemError
 
 from customers_api import customers, etags, schemas
 from customers_api.customers import PhoneTaken, Shown
 from customers_api.http import PHONE_TAKEN
 from customers_api.schemas import Done, NewCustomer, PhoneChange, ProfileChange
 
-router = rest.router("customers")
+router = application.router("customers")
 
 _PATH = "/rest/v1/customers/{customer_id:customer}/"
 _READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
@@ -61,7 +63,7 @@ async def create_customer(request: Request, body: NewCustomer) -> Response:
     """Only the phone is required. The phone of a deleted customer is free; `customer_id` of a 409 is who has it."""
     async with _on_record(request, "customers.create") as connection:
         customer = await customers.create(connection, body.phone, body.model_dump(exclude={"phone"}))
-    audit.record(request, "customers.create", [customer["id"]])
+    records.record(request, "customers.create", [customer["id"]])
     return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
 
 
@@ -79,7 +81,7 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
     """The customer, if not deleted."""
     async with _on_record(request, "customers.read", customer_id) as connection:
         customer = await customers.get(connection, customer_id)
-    audit.record(request, "customers.read", [customer_id])
+    records.record(request, "customers.read", [customer_id])
     if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
         return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
     return _answer(customer)
@@ -110,8 +112,8 @@ async def change_customer(
         return await _change_phone(request, customer_id, body.phone, if_match)
     async with _on_record(request, "customers.update", customer_id) as connection:
         customer = await customers.update(connection, customer_id, body.model_dump(exclude_unset=True), if_match)
-    audit.record(request, "customers.update", [customer_id])
-    audit.record(request, "customers.read", [customer_id])
+    records.record(request, "customers.update", [customer_id])
+    records.record(request, "customers.read", [customer_id])
     return _answer(customer)
 
 
@@ -145,7 +147,7 @@ async def delete_customer(request: Request, customer_id: CustomerId, if_match: I
     """The customer is kept and can be restored; its phone is free for others."""
     async with _on_record(request, "customers.delete", customer_id) as connection:
         written = await customers.delete(connection, customer_id, if_match)
-    audit.record(request, "customers.delete", written.ids)
+    records.record(request, "customers.delete", written.ids)
     return _done("The customer has been deleted.")
 
 
@@ -163,15 +165,15 @@ async def restore_customer(request: Request, customer_id: CustomerId) -> Respons
     """
     async with _on_record(request, "customers.restore", customer_id) as connection:
         customer, ids = await customers.restore(connection, customer_id)
-    audit.record(request, "customers.restore", ids)
-    audit.record(request, "customers.read", [customer_id])
+    records.record(request, "customers.restore", ids)
+    records.record(request, "customers.read", [customer_id])
     return _answer(customer)
 
 
 async def _change_phone(request: Request, customer_id: int, phone: str, if_match: str | None) -> Response:
     async with _on_record(request, "customers.phone_change", customer_id) as connection:
         written = await customers.change_phone(connection, customer_id, phone, if_match)
-    audit.record(request, "customers.phone_change", written.ids)
+    records.record(request, "customers.phone_change", written.ids)
     return _done("The phone has been changed.", {"ETag": etags.of(written.version)})
 
 
@@ -179,20 +181,20 @@ async def _change_phone(request: Request, customer_id: int, phone: str, if_match
 async def _on_record(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
     """A connection. A refusal is on record too: it tells whether the customer is there, or who has the phone."""
     try:
-        async with rest.connection(request) as connection:
+        async with application.connection(request) as connection:
             yield connection
     except PhoneTaken as taken:
-        audit.record(request, "customers.phone_taken", [taken.holder_id, *ids])
+        records.record(request, "customers.phone_taken", [taken.holder_id, *ids])
         raise
     except ProblemError as refusal:
-        audit.record(request, action, ids, refused=refusal.code)
+        records.record(request, action, ids, refused=refusal.code)
         raise
 
 
 def _answer(customer: Shown, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     tagged = {"ETag": etags.of(customer["version"]), **(headers or {})}
-    return answers.json_response(customers.shown(customer), status, tagged)
+    return json_answers.json_response(customers.shown(customer), status, tagged)
 
 
 def _done(message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return answers.json_response({"success": True, "message": message}, headers=headers)
+    return json_answers.json_response({"success": True, "message": message}, headers=headers)

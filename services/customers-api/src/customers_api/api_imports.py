@@ -4,8 +4,11 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import Request, Response
-from vapteke_shared import audit, auth, edge, openapi, queries, rest
-from vapteke_shared.problems import ProblemError
+from vapteke_shared.http import application, middleware, openapi
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.audit import records
+from vapteke_shared.http.lists import query_parameters
+from vapteke_shared.http.problems import ProblemError
 
 from customers_api import import_lists, import_waiting, imports
 from customers_api.import_lists import Rows
@@ -21,14 +24,14 @@ from customers_api.schemas import (
     StartedImport,
 )
 
-router = rest.router("imports")
+router = application.router("imports")
 
 
 @router.get(
     "/grpc/v1/service/import_customers/",
     status_code=202,
     summary="Load the registered customers from vAptekeSync",
-    dependencies=[auth.needs("imports:run"), edge.NOT_BY_HEAD],
+    dependencies=[auth.needs("imports:run"), middleware.NOT_BY_HEAD],
     responses={
         202: {
             "description": "The import that has been requested, or the one that is running",
@@ -67,12 +70,12 @@ async def start_import(request: Request, response: Response) -> Import:
     summary="List imports",
     dependencies=[auth.needs("imports:read")],
     response_description="The page",
-    openapi_extra=queries.parameters(ImportQuery),
+    openapi_extra=query_parameters.parameters(ImportQuery),
 )
 async def list_imports(request: Request) -> ImportList:
     """The latest first."""
-    asked = queries.read(request, ImportQuery)
-    async with rest.connection(request) as connection:
+    asked = query_parameters.read(request, ImportQuery)
+    async with application.connection(request) as connection:
         rows, count = await import_lists.history(connection, asked.filters(), asked.limit, asked.offset)
     return ImportList(items=[_import(row) for row in rows], count=count)
 
@@ -86,7 +89,7 @@ async def list_imports(request: Request) -> ImportList:
 )
 async def get_import(request: Request, import_id: ImportId) -> Import:
     """The job: status, counts, and how long it will take."""
-    async with rest.connection(request) as connection:
+    async with application.connection(request) as connection:
         row = await import_lists.find(connection, import_id)
     if row is None:
         raise _no_import()
@@ -99,12 +102,12 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
     dependencies=[auth.needs("imports:read")],
     response_description="The page",
     responses=openapi.problems(import_not_found=404),
-    openapi_extra=queries.parameters(RejectionQuery),
+    openapi_extra=query_parameters.parameters(RejectionQuery),
 )
 async def list_rejections(request: Request, import_id: ImportId) -> RejectionList:
     """In the order of the legacy ids. Of an import that is long past they are gone: `IMPORTS_KEPT`."""
-    asked = queries.read(request, RejectionQuery)
-    async with rest.connection(request) as connection:
+    asked = query_parameters.read(request, RejectionQuery)
+    async with application.connection(request) as connection:
         if await import_lists.find(connection, import_id) is None:
             raise _no_import()
         rows, count = await import_lists.rejections(connection, import_id, asked.filters(), asked.limit, asked.offset)
@@ -124,17 +127,17 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     """No more ranges are asked for; those that are in flight are still read, applied and counted, then the job is
     `cancelled`, or `completed` when they were the last. What was applied stays. Cancelling again does no harm.
     """
-    async with rest.connection(request) as connection, connection.transaction():
+    async with application.connection(request) as connection, connection.transaction():
         await imports.cancel(connection, import_id)
-    audit.record(request, "imports.cancel", [str(import_id)])
+    records.record(request, "imports.cancel", [str(import_id)])
     return await get_import(request, import_id)
 
 
 async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
     """Whom it will change is not known yet: on record is the import."""
-    async with rest.connection(request) as connection, connection.transaction():
+    async with application.connection(request) as connection, connection.transaction():
         job, new = await imports.request(connection, request.app.state.settings.import_range_rows)
-    audit.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
+    records.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
     return job, new
 
 
@@ -143,7 +146,7 @@ def _record_rejections(request: Request, import_id: UUID, asked: RejectionQuery,
     found = {row[name] for row in rows for name in ("customer_id", "other_customer_id")} - {None}
     legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
     ids, legacy_ids = sorted(found.union(asked.customer_id or ())), sorted(legacy.union(asked.legacy_id or ()))
-    audit.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
+    records.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
 
 
 def _no_import() -> ProblemError:

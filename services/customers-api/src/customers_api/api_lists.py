@@ -6,13 +6,17 @@ from typing import Annotated, Any
 import asyncpg
 from fastapi import Body, Request, Response
 from pydantic import Discriminator, Tag
-from vapteke_shared import answers, audit, auth, lists, openapi, phones, queries, rest
+from vapteke_shared.contract import phones
+from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.audit import records
+from vapteke_shared.http.lists import pagination, query_parameters
 
 from customers_api import customer_lists, customers
 from customers_api.customer_query import CustomerQuery
 from customers_api.schemas import CustomerList, CustomersFound, LookupByIds, LookupByPhones
 
-router = rest.router("customers")
+router = application.router("customers")
 
 _PATH = "/rest/v1/customers/"
 _READ = [auth.needs("customers:read")]
@@ -28,13 +32,13 @@ _SHOWN = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
             "model": CustomerList,
             "description": "The page",
             "headers": openapi.headers(
-                Link=lists.LINK,
+                Link=pagination.LINK,
                 Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` to go on with when "
                 "this list has been read",
             ),
         }
     },
-    openapi_extra=queries.parameters(CustomerQuery),
+    openapi_extra=query_parameters.parameters(CustomerQuery),
 )
 async def list_customers(request: Request) -> Response:
     """Customers that are not deleted, in the order of their ids; `count` is exact.
@@ -45,19 +49,19 @@ async def list_customers(request: Request) -> Response:
     `updated_since` too, the `Updated-Until` of the time before. Nothing is lost so; what changed just before it comes
     twice.
     """
-    query = queries.read(request, CustomerQuery)
-    filters, place = query.filters(), lists.place(request, query)
+    query = query_parameters.read(request, CustomerQuery)
+    filters, place = query.filters(), pagination.place(request, query)
     followed = not filters.keys().isdisjoint(("updated_since", "include_deleted"))
-    async with rest.connection(request) as connection:
+    async with application.connection(request) as connection:
         if followed and query.cursor is None:
             place = place._replace(until=await customer_lists.seen_until(connection))
         page = await customer_lists.page(
             connection, filters, query.limit, after=place.after, offset=query.offset, counted=query.count
         )
-    audit.record(request, "customers.list", _asked_and_found(query.id or (), page.rows))
-    headers = {"Updated-Until": answers.instant(place.until)} if followed else {}
+    records.record(request, "customers.list", _asked_and_found(query.id or (), page.rows))
+    headers = {"Updated-Until": json_answers.instant(place.until)} if followed else {}
     shown = [name for parameter, name in _SHOWN.items() if parameter in filters]
-    return lists.answer(request, query, page, [_item(row, shown) for row in page.rows], place, headers)
+    return pagination.answer(request, query, page, [_item(row, shown) for row in page.rows], place, headers)
 
 
 def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
         "birthday": row["birthday"],
     }
     for name in instants:
-        item[name] = answers.instant(row[name])
+        item[name] = json_answers.instant(row[name])
     return item
 
 
@@ -99,7 +103,7 @@ Lookup = Annotated[
 async def look_up_customers(request: Request, body: Lookup) -> Response:
     """Those that are not deleted. The phones travel in the body, as addresses end up in logs."""
     asked: dict[Any, Any]  # as it was given, to what the customer is found by
-    async with rest.connection(request) as connection:
+    async with application.connection(request) as connection:
         if isinstance(body, LookupByPhones):
             asked = {given: phones.parse(given).digits for given in body.phones}
             rows = await customer_lists.find_by_phones(connection, list(set(asked.values())))
@@ -108,9 +112,9 @@ async def look_up_customers(request: Request, body: Lookup) -> Response:
             asked = {customer_id: customer_id for customer_id in body.ids}
             rows = await customer_lists.find_by_ids(connection, list(asked))
             found = {row["id"] for row in rows}
-    audit.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
+    records.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
     missing = [given for given, known_as in asked.items() if known_as not in found]
-    return answers.json_response({"items": [customers.shown(row) for row in rows], "missing": missing})
+    return json_answers.json_response({"items": [customers.shown(row) for row in rows], "missing": missing})
 
 
 def _asked_and_found(asked: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:

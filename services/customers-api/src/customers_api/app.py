@@ -8,10 +8,15 @@ from typing import Annotated
 import asyncpg
 import typer
 from fastapi import FastAPI
-from vapteke_shared import commands, connections, database, logs, offsets, processes, rest, topics
-from vapteke_shared.health import Health
-from vapteke_shared.outages import unless_a_bug
-from vapteke_shared.settings import PostgresSettings, load
+from vapteke_shared import commands
+from vapteke_shared.contract import topics
+from vapteke_shared.http import application
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.postgres import database, pool_shutdown
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.process import connections, lifecycle, logs
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import PostgresSettings, load
 
 from customers_api import api, api_imports, api_lists, imports, legacy_customers, relay, republish, reread_customers
 from customers_api.consumer import ImportConsumers
@@ -37,7 +42,7 @@ log = logs.get("customers-api")
 
 def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
     """The REST service; the pool and the health are the caller's."""
-    return rest.create_app(
+    return application.create_app(
         settings,
         pool,
         state,
@@ -50,7 +55,7 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
 
 async def forget_places(connection: asyncpg.Connection) -> Callable[[], None] | None:
     """Start the topics from the beginning, and fail the import that is alive: its events are lost."""
-    await offsets.reset(connection)
+    await stored_offsets.reset(connection)
     await republish.forget(connection)
     failed = await imports.fail(connection, _REPLACED)
     return None if failed is None else partial(imports.tell_verdict, failed)
@@ -89,15 +94,16 @@ async def _republish(rate: int, from_start: bool) -> None:
 @cli.command()
 def work() -> None:
     """The consumers, the relay, the sweeper, and what reads the customers' texts again."""
-    processes.run(WorkSettings, working)
+    lifecycle.run(WorkSettings, working)
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     """The process `work`, until `stopping`."""
     state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
-    async with processes.closing(database.create_pool(settings, SCHEMA, 8, legacy_customers.prepare), stopping) as pool:
+    made = database.create_pool(settings, SCHEMA, 8, legacy_customers.prepare)
+    async with pool_shutdown.closing(made, stopping) as pool:
         consumers = ImportConsumers(settings, pool, state)
-        await processes.work(
+        await lifecycle.work(
             settings,
             state,
             stopping,

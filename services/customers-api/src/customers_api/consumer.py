@@ -6,11 +6,8 @@ from collections.abc import Iterable, MutableMapping, Sequence
 import asyncpg
 from aiokafka import ConsumerRecord
 from prometheus_client import Histogram
-from vapteke_shared import dead_letters, events, logs, offsets, topics
-from vapteke_shared.consumers import BatchConsumer
-from vapteke_shared.database import tried_again
-from vapteke_shared.dead_letters import Letter
-from vapteke_shared.events import (
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import (
     AttemptFailed,
     Event,
     EventInvalid,
@@ -21,8 +18,13 @@ from vapteke_shared.events import (
     PlanStarted,
     RangePublished,
 )
-from vapteke_shared.health import Health
-from vapteke_shared.offsets import Cluster, Partition
+from vapteke_shared.messaging import dead_letters, stored_offsets
+from vapteke_shared.messaging.batch_consumers import BatchConsumer
+from vapteke_shared.messaging.dead_letters import Letter
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.postgres.database import tried_again
+from vapteke_shared.process import logs
+from vapteke_shared.process.health import Health
 
 from customers_api import admissions, imports, legacy_customers, outbox
 from customers_api.admissions import Admission, ignored
@@ -115,7 +117,7 @@ class ImportConsumers:
             admitted = [event for _, event in decoded if event and admission.refusal(event) is None]
             if admitted:
                 await legacy_customers.add_missing_names(connection, admitted)
-            async with offsets.stored_with(connection, records, cluster, reached) as is_new:
+            async with stored_offsets.stored_with(connection, records, cluster, reached) as is_new:
                 fresh = [(record, event) for record, event in decoded if is_new(record)]
                 letters = await _bury(connection, [record for record, event in fresh if event is None])
                 refusals = await _apply_fresh(
@@ -139,7 +141,7 @@ class ImportConsumers:
         outcome: Outcome = None
         async with (
             self._pool.acquire() as connection,
-            offsets.stored_with(connection, [record], cluster, reached) as is_new,
+            stored_offsets.stored_with(connection, [record], cluster, reached) as is_new,
         ):
             if not is_new(record):
                 return

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import asyncpg
 import msgspec
-from vapteke_shared import topics
+from vapteke_shared.contract import topics
 
 from customers_api.outbox import SOURCE
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import text
-from vapteke_shared import lists
-from vapteke_shared.database import Statement
-from vapteke_shared.lists import Page
+from vapteke_shared.http.lists import pagination
+from vapteke_shared.http.lists.pagination import Page
+from vapteke_shared.postgres.database import Statement
 
 _OVERLAP: Final = timedelta(seconds=1)
 """Generous: what may pass between a transaction's beginning and its showing in pg_stat_activity."""
@@ -27,7 +27,7 @@ async def page(
 ) -> Page:
     """The customers behind the id `after` that meet all the filters, in the order of ids: one statement, one truth."""
     query = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
-    return await lists.fetch(connection, query, limit, planned=bool(filters))
+    return await pagination.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def seen_until(connection: asyncpg.Connection) -> datetime:
@@ -54,7 +54,7 @@ async def fold_counts(connection: asyncpg.Connection) -> None:
     await connection.execute(_FOLD_COUNTS)
 
 
-_FOLD_COUNTS = lists.fold("customer_counts", "living", "deleted")
+_FOLD_COUNTS = pagination.fold("customer_counts", "living", "deleted")
 
 _OLDEST = "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database()"
 
@@ -102,7 +102,7 @@ def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> S
     parts.append(f"page AS MATERIALIZED ({matching} AND c.id > :after ORDER BY c.id LIMIT {limit} {skip})")
     items = f"{_ITEM} FROM page {_ROWS}"
     if counted:
-        items = lists.counted(items, count)
+        items = pagination.counted(items, count)
     return Statement(text(f"WITH {', '.join(parts)} {items} ORDER BY id"))
 
 

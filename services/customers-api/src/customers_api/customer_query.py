@@ -4,9 +4,10 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
-from vapteke_shared import fields, texts
-from vapteke_shared.fields import INT64
-from vapteke_shared.queries import Digits, Flag, Ids, ListQuery, Moment, optional
+from vapteke_shared.contract import texts
+from vapteke_shared.http import field_types
+from vapteke_shared.http.field_types import INT64
+from vapteke_shared.http.lists.query_parameters import Digits, Flag, Ids, ListQuery, Moment, optional
 
 from customers_api.fields import HAS_TEXT, Day, Gender, PhoneText
 
@@ -14,7 +15,7 @@ from customers_api.fields import HAS_TEXT, Day, Gender, PhoneText
 def _text(value: Any) -> str:
     """As the writers keep it."""
     if "\0" in value:
-        raise fields.refusal("zero_character", "The text holds U+0000, which no customer has")
+        raise field_types.refusal("zero_character", "The text holds U+0000, which no customer has")
     return texts.cleaned(value)
 
 

@@ -12,9 +12,10 @@ import asyncpg
 import msgspec
 from sqlalchemy import bindparam
 from sqlmodel import col, select
-from vapteke_shared import answers, phones
-from vapteke_shared.database import Overtaken, Statement, tried_again
-from vapteke_shared.problems import ProblemError
+from vapteke_shared.contract import phones
+from vapteke_shared.http import json_answers
+from vapteke_shared.http.problems import ProblemError
+from vapteke_shared.postgres.database import Overtaken, Statement, tried_again
 
 from customers_api import customer_events, etags, phone_owners
 from customers_api.customer_events import Change, Kind
@@ -55,7 +56,7 @@ _ONE = Statement(
 def shown(customer: Shown) -> dict[str, Any]:
     """The contract's keys alone."""
     known = {name: customer[name] for name in ("id", "phone", *FIELDS)}
-    return known | {"last_auth_at": answers.instant(customer["last_auth_at"])}
+    return known | {"last_auth_at": json_answers.instant(customer["last_auth_at"])}
 
 
 class CustomerNotFound(ProblemError):

@@ -5,10 +5,10 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
-from vapteke_shared import phones, texts
-from vapteke_shared.events import CLOCK_TOLERANCE, IN_THE_FUTURE
-from vapteke_shared.fields import INT64, Moment, Whole, a_text, refusal
-from vapteke_shared.phones import PhoneInvalid
+from vapteke_shared.contract import phones, texts
+from vapteke_shared.contract.events import CLOCK_TOLERANCE, IN_THE_FUTURE
+from vapteke_shared.contract.phones import PhoneInvalid
+from vapteke_shared.http.field_types import INT64, Moment, Whole, a_text, refusal
 
 _FIRST_BIRTHDAY = date(1900, 1, 1)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)

@@ -1,7 +1,7 @@
 """What the REST doors to customers have in common."""
 
 from starlette.convertors import StringConvertor, register_url_convertor
-from vapteke_shared import openapi
+from vapteke_shared.http import openapi
 
 
 class _CustomerId(StringConvertor):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
-from vapteke_shared.database import Statement
+from vapteke_shared.postgres.database import Statement
 
 from customers_api import import_waiting
 from customers_api.models import ALIVE

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 from prometheus_client import Counter
-from vapteke_shared import logs, topics
-from vapteke_shared.events import (
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import (
     AttemptFailed,
     Failed,
     ImportState,
@@ -21,7 +21,8 @@ from vapteke_shared.events import (
     RangePublished,
     RangeRequested,
 )
-from vapteke_shared.problems import ProblemError
+from vapteke_shared.http.problems import ProblemError
+from vapteke_shared.process import logs
 
 from customers_api import admissions, import_lists, import_warnings, outbox
 from customers_api.admissions import Range

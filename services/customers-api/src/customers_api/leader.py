@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-from vapteke_shared import connections
-from vapteke_shared.health import WAITS, Health
-from vapteke_shared.processes import pause
-from vapteke_shared.tasks import reraise_cancellation
+from vapteke_shared.process import connections
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.health import WAITS, Health
+from vapteke_shared.process.lifecycle import pause
 
 Work = Callable[[asyncpg.Connection, asyncio.Event], Awaitable[None]]
 

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from vapteke_shared import phones
-from vapteke_shared.database import Overtaken
-from vapteke_shared.events import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract import phones
+from vapteke_shared.contract.events import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.postgres.database import Overtaken
 
 from customers_api import customer_events, reread_texts
 

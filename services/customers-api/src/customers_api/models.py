@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
-from vapteke_shared.tables import INSTANT, NOW, Schema, StoredOffset, identity
+from vapteke_shared.postgres.tables import INSTANT, NOW, Schema, StoredOffset, identity
 
 SCHEMA = Schema("customers", service="customers-api")
 ALIVE = ("requested", "planning", "running")

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import asyncpg
 import msgspec
-from vapteke_shared import events, topics
-from vapteke_shared.events import Event
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import Event
 
 SOURCE = "customers-api"
 _TOPICS = {topic.name for topic in topics.ALL}

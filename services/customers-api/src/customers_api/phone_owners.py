@@ -6,7 +6,7 @@ These are the statements for the change of one customer; an import decides for a
 from collections.abc import Collection
 
 import asyncpg
-from vapteke_shared.database import Overtaken
+from vapteke_shared.postgres.database import Overtaken
 
 from customers_api.customer_events import Change
 

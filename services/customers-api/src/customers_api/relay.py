@@ -10,13 +10,14 @@ import asyncpg
 import msgspec
 from aiokafka import AIOKafkaProducer, errors
 from prometheus_client import Counter, Gauge
-from vapteke_shared import kafka, logs, loops
-from vapteke_shared.batches import Batches
-from vapteke_shared.health import Health
-from vapteke_shared.outages import unless_a_bug
-from vapteke_shared.processes import pause
-from vapteke_shared.settings import KafkaSettings
-from vapteke_shared.tasks import reraise_cancellation
+from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging.batches import Batches
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.process import logs, loops
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.lifecycle import pause
+from vapteke_shared.process.settings import KafkaSettings
 
 from customers_api import leader
 from customers_api.outbox_head import BATCH_ROWS, Head

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import asyncpg
-from vapteke_shared.database import tried_again
+from vapteke_shared.postgres.database import tried_again
 
 from customers_api import customer_events
 from customers_api.customer_events import Change

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
-from vapteke_shared import texts
-from vapteke_shared.database import tried_again
-from vapteke_shared.health import Health
-from vapteke_shared.processes import pause
+from vapteke_shared.contract import texts
+from vapteke_shared.postgres.database import tried_again
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.lifecycle import pause
 
 from customers_api import customer_events, leader, legacy_customers
 from customers_api.reread_texts import READERS, healed

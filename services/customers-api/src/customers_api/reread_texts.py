@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
-from vapteke_shared import texts
-from vapteke_shared.texts import EmailInvalid
+from vapteke_shared.contract import texts
+from vapteke_shared.contract.texts import EmailInvalid
 
 
 async def note_kept(connection: asyncpg.Connection) -> None:

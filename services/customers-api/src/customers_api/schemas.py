@@ -7,10 +7,10 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, WrapValidator
 from pydantic.json_schema import SkipJsonSchema
-from vapteke_shared import queries
-from vapteke_shared.fields import INT64, Id
-from vapteke_shared.queries import Digits, Distinct, Paging, optional
-from vapteke_shared.shapes import Answer, Asked, Instant, without_defaults
+from vapteke_shared.http.body_models import Answer, Asked, Instant, without_defaults
+from vapteke_shared.http.field_types import INT64, Id
+from vapteke_shared.http.lists import query_parameters
+from vapteke_shared.http.lists.query_parameters import Digits, Distinct, Paging, optional
 
 from customers_api.fields import Birthday, CityId, Email, Gender, LastAuthAt, Name, PhoneText
 
@@ -204,8 +204,8 @@ class ImportQuery(Paging):
     """The filters can be combined."""
 
     status: Statuses = optional("in one of these states: `status=failed&status=cancelled`", ["failed", "cancelled"])
-    requested_from: queries.Moment = optional("asked for at this instant or later", "2026-01-01T00:00:00Z")
-    requested_to: queries.Moment = optional("asked for at this instant or earlier", "2026-02-01T00:00:00Z")
+    requested_from: query_parameters.Moment = optional("asked for at this instant or later", "2026-01-01T00:00:00Z")
+    requested_to: query_parameters.Moment = optional("asked for at this instant or earlier", "2026-02-01T00:00:00Z")
 
 
 class RejectionQuery(Paging):
@@ -215,7 +215,7 @@ class RejectionQuery(Paging):
     field: Word = optional("of this field", "email")
     reason: Word = optional("for this reason", "not_an_address")
     legacy_id: LegacyIds = optional("of one of these rows: `legacy_id=3049&legacy_id=3050`", [3049, 3050])
-    customer_id: queries.Ids = optional("of one of these customers: `customer_id=1&customer_id=2`", [14722])
+    customer_id: query_parameters.Ids = optional("of one of these customers: `customer_id=1&customer_id=2`", [14722])
 
 
 class ImportList(Answer):

@@ -1,7 +1,7 @@
 """The settings of customers-api beyond those of every service; the README's table says what each is for."""
 
 from pydantic import Field
-from vapteke_shared import settings
+from vapteke_shared.process import settings
 
 
 class ServeSettings(settings.ServeSettings):

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
-from vapteke_shared import logs
-from vapteke_shared.health import Health
-from vapteke_shared.processes import pause
+from vapteke_shared.process import logs
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.lifecycle import pause
 
 from customers_api import customer_lists, imports, leader
 from customers_api.admissions import HAS_PASSED

@@ -5,7 +5,10 @@ from typing import Annotated, Any
 
 import asyncpg
 from fastapi import Body, Request, Response
-from vapteke_shared import answers, audit, auth, lists, openapi, queries, rest
+from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.audit import records
+from vapteke_shared.http.lists import pagination, query_parameters
 
 from favorites_api import favorites, schemas
 from favorites_api.favorites import CustomerGone
@@ -22,7 +25,7 @@ from favorites_api.schemas import (
     NewFavorites,
 )
 
-router = rest.router("favorites")
+router = application.router("favorites")
 
 _PATH = "/rest/v1/favorites/"
 _READ, _WRITE = [auth.needs("favorites:read")], [auth.needs("favorites:write")]
@@ -37,24 +40,24 @@ _NO_CUSTOMER = openapi.problems(customer_not_found=404)
         200: {
             "model": FavoriteList,
             "description": "The page",
-            "headers": openapi.headers(Link=lists.LINK),
+            "headers": openapi.headers(Link=pagination.LINK),
         }
     },
-    openapi_extra=queries.parameters(FavoriteQuery),
+    openapi_extra=query_parameters.parameters(FavoriteQuery),
 )
 async def list_favorites(request: Request) -> Response:
     """Favorites of customers that are not deleted, in the order of their ids; `count` is exact.
 
     `Link` leads through all of them: each page costs the same, however deep, which `offset` does not.
     """
-    query = queries.read(request, FavoriteQuery)
-    place = lists.place(request, query)
-    async with rest.connection(request) as connection:
+    query = query_parameters.read(request, FavoriteQuery)
+    place = pagination.place(request, query)
+    async with application.connection(request) as connection:
         page = await favorites.page(
             connection, query.filters(), query.limit, after=place.after, offset=query.offset, counted=query.count
         )
     _record(request, "favorites.list", page.rows, query.user_id or ())
-    return lists.answer(request, query, page, [_shown(row) for row in page.rows], place)
+    return pagination.answer(request, query, page, [_shown(row) for row in page.rows], place)
 
 
 @router.post(
@@ -71,7 +74,7 @@ async def list_favorites(request: Request) -> Response:
 async def add_favorite(request: Request, body: NewFavorite) -> Response:
     """Adding twice gives the same favorite. A customer never heard of is accepted, a deleted one is not."""
     [favorite] = await _add(request, body.user_id, [body.item_id])
-    return answers.json_response(_shown(favorite), 201 if favorite["created"] else 200)
+    return json_answers.json_response(_shown(favorite), 201 if favorite["created"] else 200)
 
 
 @router.post(
@@ -84,7 +87,7 @@ async def add_favorites(request: Request, body: NewFavorites) -> Response:
     """All or nothing; `outcome` tells what is new."""
     rows = await _add(request, body.user_id, body.item_ids)
     outcomes = {True: "created", False: "existed"}
-    return answers.json_response({"items": [{**_shown(row), "outcome": outcomes[row["created"]]} for row in rows]})
+    return json_answers.json_response({"items": [{**_shown(row), "outcome": outcomes[row["created"]]} for row in rows]})
 
 
 @router.post(
@@ -95,10 +98,10 @@ async def add_favorites(request: Request, body: NewFavorites) -> Response:
 )
 async def check_favorites(request: Request, body: FavoriteCheck) -> Response:
     """Up to 500 items of one customer in one call. Of a deleted customer: none."""
-    async with rest.connection(request) as connection:
+    async with application.connection(request) as connection:
         held = await favorites.held(connection, body.user_id, body.item_ids)
-    audit.record(request, "favorites.check", [body.user_id])
-    return answers.json_response({"item_ids": [each for each in dict.fromkeys(body.item_ids) if each in held]})
+    records.record(request, "favorites.check", [body.user_id])
+    return json_answers.json_response({"item_ids": [each for each in dict.fromkeys(body.item_ids) if each in held]})
 
 
 @router.delete(
@@ -106,41 +109,41 @@ async def check_favorites(request: Request, body: FavoriteCheck) -> Response:
     summary="Delete favorites",
     dependencies=_WRITE,
     responses={200: {"model": Deleted, "description": "They are gone"}},
-    openapi_extra=queries.parameters(DeletedQuery),
+    openapi_extra=query_parameters.parameters(DeletedQuery),
 )
 async def delete_favorites(
     request: Request,
     body: Annotated[FavoriteIds | None, Body(description="which; or `?id=1&id=2` without a body")] = None,
 ) -> Response:
     """By the body or by the query, not by both. Those that do not exist, or are hidden, do not count."""
-    asked = queries.read(request, DeletedQuery).id
+    asked = query_parameters.read(request, DeletedQuery).id
     if (body is None) == (asked is None):
-        raise queries.refusal("id", "Give the ids in the body or as `?id=1&id=2`, one of the two")
-    async with rest.connection(request) as connection:
+        raise query_parameters.refusal("id", "Give the ids in the body or as `?id=1&id=2`, one of the two")
+    async with application.connection(request) as connection:
         rows = await favorites.delete(connection, body.id if body else asked)
     _record(request, "favorites.delete", rows)
-    return answers.json_response({"success": True, "message": None, "data": {"count_deleted": len(rows)}})
+    return json_answers.json_response({"success": True, "message": None, "data": {"count_deleted": len(rows)}})
 
 
 async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
     """A favorite that was there already is read, as its `created_at` is shown. That the customer is deleted is told."""
     try:
-        async with rest.connection(request) as connection:
+        async with application.connection(request) as connection:
             rows = await favorites.add(connection, user_id, item_ids)
     except CustomerGone as gone:
-        audit.record(request, "favorites.add", [user_id], refused=gone.code)
+        records.record(request, "favorites.add", [user_id], refused=gone.code)
         raise
-    audit.record(request, "favorites.add", [user_id])
+    records.record(request, "favorites.add", [user_id])
     if not all(row["created"] for row in rows):
-        audit.record(request, "favorites.read", [user_id])
+        records.record(request, "favorites.read", [user_id])
     return rows
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: row[name] for name in ("id", "user_id", "item_id")}
-    return {**shown, "created_at": answers.instant(row["created_at"])}
+    return {**shown, "created_at": json_answers.instant(row["created_at"])}
 
 
 def _record(request: Request, action: str, rows: Iterable[asyncpg.Record], asked: Iterable[int] = ()) -> None:
     """Whose favorites they are, and whose were asked for."""
-    audit.record(request, action, sorted({*asked, *(row["user_id"] for row in rows)}))
+    records.record(request, action, sorted({*asked, *(row["user_id"] for row in rows)}))

@@ -4,11 +4,16 @@ import asyncio
 
 import asyncpg
 from fastapi import FastAPI
-from vapteke_shared import commands, database, logs, offsets, processes, rest, topics
-from vapteke_shared.health import Health
-from vapteke_shared.outages import unless_a_bug
-from vapteke_shared.settings import ServeSettings, WorkSettings
-from vapteke_shared.tasks import reraise_cancellation
+from vapteke_shared import commands
+from vapteke_shared.contract import topics
+from vapteke_shared.http import application
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.postgres import database, pool_shutdown
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.process import lifecycle, logs
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import ServeSettings, WorkSettings
 
 from favorites_api import api, deleted_customers, favorites
 from favorites_api.consumer import CustomersConsumer
@@ -23,7 +28,7 @@ log = logs.get("favorites-api")
 
 def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
     """The REST service; the pool and the health are the caller's."""
-    return rest.create_app(
+    return application.create_app(
         settings,
         pool,
         state,
@@ -38,21 +43,21 @@ _AFTER_RESET = (
     "next, unless it was run since Kafka is new: `customers-api events republish`, which tells of all customers again"
 )
 cli = commands.create(
-    SCHEMA, "Favorites of customers.", ServeSettings, create_app, offsets.reset, after_reset=_AFTER_RESET
+    SCHEMA, "Favorites of customers.", ServeSettings, create_app, stored_offsets.reset, after_reset=_AFTER_RESET
 )
 
 
 @cli.command()
 def work() -> None:
     """Follows the customers: the favorites of deleted ones are hidden, those of restored ones shown."""
-    processes.run(WorkSettings, working)
+    lifecycle.run(WorkSettings, working)
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     """The process `work`, until `stopping`."""
     state = Health("postgres", topics.CUSTOMERS.name)
-    async with processes.closing(database.create_pool(settings, SCHEMA, 4), stopping) as pool:
-        await processes.work(
+    async with pool_shutdown.closing(database.create_pool(settings, SCHEMA, 4), stopping) as pool:
+        await lifecycle.work(
             settings,
             state,
             stopping,
@@ -73,4 +78,4 @@ async def _tidy(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
         except Exception as error:
             reraise_cancellation()
             log.warning("the favorites are not tidied", error=type(unless_a_bug(error)).__name__)
-        await processes.pause(stopping, _TIDY_SECONDS)
+        await lifecycle.pause(stopping, _TIDY_SECONDS)

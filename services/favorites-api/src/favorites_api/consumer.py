@@ -6,11 +6,13 @@ import asyncpg
 import msgspec
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
-from vapteke_shared import logs, offsets, topics
-from vapteke_shared.consumers import BatchConsumer
-from vapteke_shared.health import Health
-from vapteke_shared.offsets import Cluster, Partition
-from vapteke_shared.settings import WorkSettings
+from vapteke_shared.contract import topics
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.batch_consumers import BatchConsumer
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.process import logs
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import WorkSettings
 
 from favorites_api import deleted_customers
 from favorites_api.deleted_customers import CustomerId, CustomerState
@@ -46,7 +48,7 @@ class CustomersConsumer:
         """Apply a batch, each record once. Raises on outages only: what cannot be understood is passed over."""
         async with (
             self._pool.acquire() as connection,
-            offsets.stored_with(connection, records, cluster, reached) as is_new,
+            stored_offsets.stored_with(connection, records, cluster, reached) as is_new,
         ):
             read = [(record, _state(record)) for record in records if is_new(record)]
             await deleted_customers.follow(connection, [each for _, each in read if isinstance(each, CustomerState)])

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import asyncpg
 from sqlalchemy import text
-from vapteke_shared import lists
-from vapteke_shared.database import Statement, tried_again
-from vapteke_shared.lists import Page
-from vapteke_shared.problems import ProblemError
+from vapteke_shared.http.lists import pagination
+from vapteke_shared.http.lists.pagination import Page
+from vapteke_shared.http.problems import ProblemError
+from vapteke_shared.postgres.database import Statement, tried_again
 
 
 class CustomerGone(ProblemError):
@@ -55,7 +55,7 @@ async def page(
 ) -> Page:
     """The favorites behind the id `after` that meet all the filters, in the order of ids: one statement, one truth."""
     query = _query(filters, limit + 1, after, offset, counted)
-    return await lists.fetch(connection, query, limit, planned=bool(filters))
+    return await pagination.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def fold_counts(connection: asyncpg.Connection) -> None:
@@ -89,7 +89,7 @@ DELETE FROM favorites WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING id
 
 _HELD = f"SELECT item_id FROM favorites WHERE user_id = $1 AND item_id = ANY($2) AND NOT {_HIDDEN.format('$1')}"
 
-_FOLD_COUNTS = lists.fold("favorite_counts", "favorites")
+_FOLD_COUNTS = pagination.fold("favorite_counts", "favorites")
 
 # To the millisecond, as instants are shown.
 _MILLISECOND = "interval '1 millisecond'"
@@ -141,5 +141,5 @@ def _page(filters: frozenset[str], limit: int, by_item: bool, counted: bool) -> 
         items = _BY_ITEM.format(limit=limit)
     if counted:
         count = f"SELECT count(*) FROM favorites f WHERE {matching}" if filters else _COUNT_ALL
-        items = f"{lists.counted(items, count)} ORDER BY id"
+        items = f"{pagination.counted(items, count)} ORDER BY id"
     return Statement(text(items))

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from sqlalchemy import BigInteger, Index, MetaData, text
 from sqlmodel import Field, SQLModel
-from vapteke_shared.tables import INSTANT, Schema, StoredOffset, identity
+from vapteke_shared.postgres.tables import INSTANT, Schema, StoredOffset, identity
 
 SCHEMA = Schema("favorites", service="favorites-api")
 

@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
-from vapteke_shared.fields import Id
-from vapteke_shared.queries import Ids, ListQuery, Moment, Query, optional
-from vapteke_shared.shapes import Answer, Asked, Instant, without_defaults
+from vapteke_shared.http.body_models import Answer, Asked, Instant, without_defaults
+from vapteke_shared.http.field_types import Id
+from vapteke_shared.http.lists.query_parameters import Ids, ListQuery, Moment, Query, optional
 
 UserId = Annotated[Id, Field(description="the customer's id", examples=[14722])]
 ItemId = Annotated[Id, Field(description="the item's id", examples=[12])]

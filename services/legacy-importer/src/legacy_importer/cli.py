@@ -3,9 +3,9 @@
 import asyncio
 
 import typer
-from vapteke_shared import logs, processes
-from vapteke_shared.health import Health
-from vapteke_shared.settings import load
+from vapteke_shared.process import lifecycle, logs
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import load
 
 from legacy_importer import legacy, table_check
 from legacy_importer.consumer import TaskConsumer
@@ -21,7 +21,7 @@ cli = typer.Typer(no_args_is_help=True, help="Reads vAptekeSync and publishes it
 @cli.command()
 def work() -> None:
     """Take tasks from Kafka until the end."""
-    processes.run(WorkSettings, working)
+    lifecycle.run(WorkSettings, working)
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
@@ -29,7 +29,7 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     health, publisher = Health("kafka"), Publisher(settings)
     consumer = TaskConsumer(settings, Importer(settings, publisher, stopping), health)
     try:
-        await processes.work(settings, health, stopping, {"tasks": consumer.run})
+        await lifecycle.work(settings, health, stopping, {"tasks": consumer.run})
     finally:
         await publisher.close()
 

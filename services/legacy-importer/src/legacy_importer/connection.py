@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import aioodbc
 import pyodbc
 from prometheus_client import Gauge
-from vapteke_shared import logs
+from vapteke_shared.process import logs
 
 from legacy_importer import connection_string, reach, sockets
 from legacy_importer.failures import LegacyError, no_answer, understood

@@ -7,13 +7,15 @@ from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
-from vapteke_shared import dead_letters, events, logs, topics
-from vapteke_shared.consumers import Consumer
-from vapteke_shared.dead_letters import Letter
-from vapteke_shared.events import EventInvalid, PlanRequested, RangeRequested
-from vapteke_shared.health import Health
-from vapteke_shared.processes import CutShort, limited, pause
-from vapteke_shared.tasks import reraise_cancellation
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import EventInvalid, PlanRequested, RangeRequested
+from vapteke_shared.messaging import dead_letters
+from vapteke_shared.messaging.consumers import Consumer
+from vapteke_shared.messaging.dead_letters import Letter
+from vapteke_shared.process import logs
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.lifecycle import CutShort, limited, pause
 
 from legacy_importer.importer import Importer, Stopping, Task
 from legacy_importer.settings import WorkSettings

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyodbc
-from vapteke_shared import addresses
+from vapteke_shared.process import addresses
 
 from legacy_importer.settings import LegacySettings
 

@@ -10,9 +10,8 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from prometheus_client import Counter, Histogram
-from vapteke_shared import events, logs, topics
-from vapteke_shared.dead_letters import Letter
-from vapteke_shared.events import (
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import (
     AttemptFailed,
     Event,
     Failed,
@@ -23,7 +22,9 @@ from vapteke_shared.events import (
     RangePublished,
     RangeRequested,
 )
-from vapteke_shared.processes import CutShort, limited, pause
+from vapteke_shared.messaging.dead_letters import Letter
+from vapteke_shared.process import logs
+from vapteke_shared.process.lifecycle import CutShort, limited, pause
 
 from legacy_importer import legacy, table_check, translate
 from legacy_importer.failures import LegacyError, LegacyUnavailable

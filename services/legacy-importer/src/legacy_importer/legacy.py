@@ -5,7 +5,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from vapteke_shared import logs
+from vapteke_shared.process import logs
 
 from legacy_importer import columns
 from legacy_importer.columns import quoted

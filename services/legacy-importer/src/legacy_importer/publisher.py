@@ -8,11 +8,13 @@ from datetime import datetime
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from vapteke_shared import connections, events, kafka
-from vapteke_shared.batches import Batches
-from vapteke_shared.dead_letters import Letter
-from vapteke_shared.events import Event, Headers
-from vapteke_shared.settings import KafkaSettings
+from vapteke_shared.contract import events
+from vapteke_shared.contract.events import Event, Headers
+from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging.batches import Batches
+from vapteke_shared.messaging.dead_letters import Letter
+from vapteke_shared.process import connections
+from vapteke_shared.process.settings import KafkaSettings
 
 SOURCE = "legacy-importer"
 _BATCH_BYTES = 512 * 1024

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from vapteke_shared import texts
-from vapteke_shared.settings import Certificates, ConsumerSettings, Host, MetricsSettings, Port, Secret, Text
+from vapteke_shared.contract import texts
+from vapteke_shared.process.settings import Certificates, ConsumerSettings, Host, MetricsSettings, Port, Secret, Text
 
 from legacy_importer import driver, odbc_options
 

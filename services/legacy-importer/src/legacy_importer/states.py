@@ -4,9 +4,11 @@ import asyncio
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from vapteke_shared import events, kafka, logs, topics
-from vapteke_shared.events import EventInvalid, ImportState
-from vapteke_shared.settings import KafkaSettings
+from vapteke_shared.contract import events, topics
+from vapteke_shared.contract.events import EventInvalid, ImportState
+from vapteke_shared.messaging import kafka
+from vapteke_shared.process import logs
+from vapteke_shared.process.settings import KafkaSettings
 
 _PARTITION = TopicPartition(topics.IMPORT_STATE.name, 0)
 _WAIT_MS = 50

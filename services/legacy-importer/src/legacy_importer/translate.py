@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from vapteke_shared import phones, texts
-from vapteke_shared.events import (
+from vapteke_shared.contract import phones, texts
+from vapteke_shared.contract.events import (
     CLOCK_TOLERANCE,
     IN_THE_FUTURE,
     PLACEHOLDER_DATE,

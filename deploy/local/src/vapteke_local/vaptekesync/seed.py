@@ -15,7 +15,7 @@ import pyodbc
 from legacy_importer import connection_string
 from legacy_importer.settings import LegacySettings
 from pydantic import Field
-from vapteke_shared.settings import Secret, load
+from vapteke_shared.process.settings import Secret, load
 
 from vapteke_local import people
 from vapteke_local.vaptekesync.table import CUSTOMERS, Table

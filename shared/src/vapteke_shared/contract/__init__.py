@@ -1,0 +1,1 @@
+"""What the services promise each other and everybody: events, topics, phones, texts, scopes."""

@@ -1,0 +1,158 @@
+"""The phone rule (contract, section Phones): what a phone is, and where its country calling code ends."""
+
+import re
+from typing import Final, NamedTuple
+
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
+
+from vapteke_shared.contract import characters
+
+_CODES = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
+_SHORTEST: Final = 11
+_LONGEST: Final = 15
+# Most numbers are Russian mobile ones: for them this says what the whole rule says, several times faster.
+_MOBILE = re.compile(r"(?:(?:\+?7|8)[ -]?)?\(?(9\d\d)\)?[ -]?(\d{3})[ -]?(\d\d)[ -]?(\d\d)", re.ASCII)
+_SIGNS = dict.fromkeys(map(ord, " \t+-()[]{}."))
+_SPACES, _FORMATS = characters.of("Zs"), characters.of("Cf")
+_DASHES = characters.of("Pd") + "\u2053\u207b\u208b\u2212"  # and those that Unicode files elsewhere
+_PLAIN = {**dict.fromkeys(map(ord, _SPACES), " "), **dict.fromkeys(map(ord, _DASHES), "-")} | dict.fromkeys(
+    map(ord, _FORMATS)
+)
+_QUOTES = characters.of("Pi", "Pf") + "\"'`\u00b4\u02bc\u02b9\u2032\u2033\u201a\u201e\uff02\uff07"
+_LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_EDGES = f" \t{_LINE_BREAKS}{_QUOTES}"
+_BEGINNING = re.compile(rf"(?:[{re.escape(_EDGES)}]|tel:|=(?=[{re.escape(_QUOTES)}]))*", re.IGNORECASE)
+# Plain, or in groups of three as spreadsheets show numbers.
+_WITH_ZEROS = re.compile(r"(\+?\d+|\+?\d{1,3}(?: \d{3})+)[.,]0+", re.ASCII)
+_SEPARATED = re.compile(rf"\d.*[,;/\\|{_LINE_BREAKS}].*\d", re.DOTALL)
+_IN_PAIRS = r"\d{1,3}-\d\d-\d\d"
+_WHOLE = rf"(?:{_IN_PAIRS}|\d{{3}}-\d{{3,4}}|(?!810)[1-9]\d{{5,6}})"
+_GAP = r"\s+(?:-\s+)?"
+_TWO_IN_PAIRS = re.compile(rf"(?:^|\s){_IN_PAIRS}{_GAP}{_IN_PAIRS}(?:\s|$)")
+_TWO_WHOLE = re.compile(rf"{_WHOLE}{_GAP}{_WHOLE}")
+# A number as people write it, and an extension in brackets; after a Russian number, whose length is known, also bare.
+_EXTENSION_IN_BRACKETS = re.compile(r"(\+? ?(?:\d|\([\d -]+\) ?)(?:[ .-]?\d| ?\(\d+\) ?)*) ?\(\d{1,5}\)")
+_EXTENSION_AFTER_8 = re.compile(r"(8[ -]?\(?\d{3,5}\)?[ -]?\d{1,3}[ -]?\d\d[ -]?\d\d) \d{1,4}")
+# A Russian mobile number without 7 or 8. In groups parted by blanks alone it may be foreign: 998 901 23 45 67.
+_EXTENSION_AFTER_9 = re.compile(r"(9\d{9}|\(9\d\d\)[ -]?\d{3}[ -]?\d\d[ -]?\d\d|9\d\d[ -]\d{3}-\d\d-\d\d) \d{1,4}")
+_WITH_EXTENSION: Final = (_EXTENSION_IN_BRACKETS, _EXTENSION_AFTER_8, _EXTENSION_AFTER_9)
+
+
+class Phone(NamedTuple):
+    """`code` is the country calling code, `number` every digit after it."""
+
+    code: str
+    number: str
+
+    @property
+    def digits(self) -> str:
+        return self.code + self.number
+
+
+class PhoneInvalid(ValueError):
+    """The text is no phone; `reason` is a word for machines and never holds the text."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def parse(text: str) -> Phone:
+    """Read a phone in any spelling. Parsing the digits of the answer gives the same phone.
+
+    Raises PhoneInvalid with one of: missing, not_digits, two_numbers, too_short, too_long, no_country_code,
+    not_ten_digits_after_7.
+    """
+    if mobile := _MOBILE.fullmatch(text):
+        return Phone("7", "".join(mobile.groups()))
+    written = _undecorated(text)
+    digits = written.translate(_SIGNS)
+    if not digits:
+        raise PhoneInvalid("missing")
+    if not (digits.isascii() and digits.isdigit()):
+        raise PhoneInvalid("two_numbers" if _SEPARATED.search(written) else "not_digits")
+    if digits != written and _is_more_than_one(written):
+        raise PhoneInvalid("two_numbers")
+    return _parsed(digits)
+
+
+def split(digits: str) -> Phone:
+    """Split international digits, 11 to 15 of them; raises PhoneInvalid.
+
+    More lenient than `parse` after code 7: events and rows that were written by an older rule must stay readable.
+    """
+    if len(digits) < _SHORTEST:
+        raise PhoneInvalid("too_short")
+    if len(digits) > _LONGEST:
+        raise PhoneInvalid("too_long")
+    for length in (1, 2, 3):  # the codes are prefix-free: at most one fits
+        if digits[:length] in _CODES:
+            return Phone(digits[:length], digits[length:])
+    raise PhoneInvalid("no_country_code")
+
+
+def _undecorated(text: str) -> str:
+    """Without what stands around the number; inside it, only ASCII spaces and hyphens are left of their kinds."""
+    written = (text if text.isascii() else text.translate(_PLAIN)).rstrip(_EDGES)
+    written = written.removesuffix(";").rstrip(_EDGES)
+    beginning = _BEGINNING.match(written)
+    written = written[beginning.end() :] if beginning else written
+    with_zeros = _WITH_ZEROS.fullmatch(written)
+    return with_zeros[1] if with_zeros else written
+
+
+def _is_more_than_one(written: str) -> bool:
+    if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _is_two_alike(written):
+        return True
+    extended = next(filter(None, (kind.fullmatch(written) for kind in _WITH_EXTENSION)), None)
+    return extended is not None and _is_phone_or_of_a_city(extended[1].translate(_SIGNS))
+
+
+def _is_two_alike(written: str) -> bool:
+    """Two groups with the same signs at the same places, such as (23-45-67) (23-45-68)."""
+    groups = [re.sub(r"\d", "0", group) for group in written.split() if group != "-"]
+    return len(groups) == 2 and groups[0] == groups[1] and not groups[0].isdigit() and groups[0].count("0") >= 5
+
+
+def _is_phone_or_of_a_city(digits: str) -> bool:
+    """Of a city: with its area code, without the country's."""
+    if len(digits) == 10:
+        return True
+    try:
+        _parsed(digits)
+    except PhoneInvalid:
+        return False
+    return True
+
+
+def _parsed(digits: str) -> Phone:
+    phone = split(_international(digits))
+    if phone.code == "7" and len(phone.number) != 10:
+        raise PhoneInvalid("not_ten_digits_after_7")
+    return phone
+
+
+def _international(digits: str) -> str:
+    """With the country calling code in front, and no prefix before it. Raises PhoneInvalid."""
+    without = _without_prefix(digits)
+    if without != digits and _without_prefix(without) != without:
+        raise PhoneInvalid("no_country_code")
+    return _with_seven(without)
+
+
+def _without_prefix(digits: str) -> str:
+    for prefix in ("00", "810"):
+        if digits.startswith(prefix) and _SHORTEST <= len(digits) - len(prefix) <= _LONGEST:
+            return digits[len(prefix) :]
+    return digits
+
+
+def _with_seven(digits: str) -> str:
+    """Russian spellings with 7 in front: without a code, with the trunk prefix 8, with both prefixes."""
+    if len(digits) == 10 and digits[0] == "9":
+        return "7" + digits
+    if len(digits) == 11 and digits[0] == "8":
+        return "7" + digits[1:]
+    if len(digits) == 12 and digits[:2] in ("77", "78") and digits[2] in "34789":
+        return "7" + digits[2:]
+    return digits

@@ -1,0 +1,129 @@
+"""The topics, declared in one place."""
+
+from typing import NamedTuple
+
+from vapteke_shared.contract import events
+from vapteke_shared.contract.events import Event
+
+MAX_RECORD_BYTES = 1_000_000
+"""Key, headers and value of a record together."""
+_DAY_MS = 24 * 3600 * 1000
+
+
+class Topic(NamedTuple):
+    """`key` says what its records are keyed by; `config` is Kafka's own. The dead topic's records are no events."""
+
+    name: str
+    content: str
+    key: str
+    producer: str
+    consumers: tuple[str, ...]
+    events: tuple[type[Event], ...]
+    partitions: int
+    config: dict[str, str]
+
+    @property
+    def version(self) -> str:
+        """The last part of the name; what readers of the one could not read goes to the next."""
+        return self.name.rpartition(".")[2]
+
+
+def _kept(days: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(days * _DAY_MS)}
+
+
+CUSTOMERS_API, IMPORTER, FAVORITES_API = "customers-api", "legacy-importer", "favorites-api"
+IMPORT_TASKS = Topic(
+    "vapteke.import.tasks.v1",
+    "What importers are asked to do: a work queue that all of them share.",
+    key="import id, chunk",
+    producer=CUSTOMERS_API,
+    consumers=(IMPORTER,),
+    events=events.TASKS,
+    partitions=8,
+    config=_kept(7),
+)
+IMPORT_PROGRESS = Topic(
+    "vapteke.import.progress.v1",
+    "How far the importers are.",
+    key="import id",
+    producer=IMPORTER,
+    consumers=(CUSTOMERS_API,),
+    events=events.PROGRESS,
+    partitions=1,
+    config=_kept(7),
+)
+LEGACY_CUSTOMERS = Topic(
+    "vapteke.legacy.customers.v1",
+    "One event per row read from vAptekeSync: the customer, normalised, or why the row cannot become one.",
+    key="legacy id",
+    producer=IMPORTER,
+    consumers=(CUSTOMERS_API,),
+    events=events.LEGACY_CUSTOMERS,
+    partitions=8,
+    config=_kept(3),
+)
+IMPORT_STATE = Topic(
+    "vapteke.import.state.v1",
+    "Which import is alive, and how each has ended.",
+    key="import id",
+    producer=CUSTOMERS_API,
+    consumers=(IMPORTER,),
+    events=events.STATES,
+    partitions=1,  # the order of imports is the order of its records
+    config=_kept(14),  # longer than the tasks
+)
+CUSTOMERS = Topic(
+    "vapteke.customers.v1",
+    "Customers as they are after each change. Act on the state, never on the event's type alone; drop what is not "
+    "newer than the `version` you have; gaps are normal. A null value means that the person was erased.",
+    key="customer id",
+    producer=CUSTOMERS_API,
+    consumers=(FAVORITES_API, "anybody"),
+    events=events.CUSTOMERS,
+    partitions=8,
+    config={
+        "cleanup.policy": "compact",
+        "max.compaction.lag.ms": str(_DAY_MS),
+        "delete.retention.ms": str(14 * _DAY_MS),  # so long may a follower be away and still see who was erased
+    },
+)
+
+
+def _dead_name(name: str) -> str:
+    return f"{name.removesuffix('.v1')}.dead.v1"
+
+
+def _dead(topic: Topic, consumer: str) -> Topic:
+    """Where the consumer of a topic puts what it cannot understand."""
+    return Topic(
+        _dead_name(topic.name),
+        f"Records of {topic.name} that could not be understood: the value, at most 64 KiB of it; headers say why, and "
+        "where it was.",
+        key="origin",
+        producer=consumer,
+        consumers=("operators",),
+        events=(),
+        partitions=1,
+        config=_kept(14),
+    )
+
+
+LEGACY_CUSTOMERS_DEAD = _dead(LEGACY_CUSTOMERS, CUSTOMERS_API)
+IMPORT_PROGRESS_DEAD = _dead(IMPORT_PROGRESS, CUSTOMERS_API)
+IMPORT_TASKS_DEAD = _dead(IMPORT_TASKS, IMPORTER)
+ALL = (
+    IMPORT_TASKS,
+    IMPORT_TASKS_DEAD,
+    IMPORT_PROGRESS,
+    IMPORT_PROGRESS_DEAD,
+    IMPORT_STATE,
+    LEGACY_CUSTOMERS,
+    LEGACY_CUSTOMERS_DEAD,
+    CUSTOMERS,
+)
+
+
+def dead_of(name: str) -> str:
+    """The topic for what could not be understood of the one with this name. Raises KeyError where there is none."""
+    return {topic.name: topic.name for topic in ALL}[_dead_name(name)]

@@ -1,0 +1,70 @@
+"""Who calls: the principal that the token names, and the address from which the call came."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from fastapi import Request
+from starlette.types import Scope
+
+from vapteke_shared.http.access.tokens import Principal
+from vapteke_shared.http.problems import ProblemError
+
+CHALLENGE: Final = 'Bearer realm="vapteke"'
+NO_TOKEN: Final = "This call wants a bearer token in the Authorization header."
+_LONGEST = 64  # of an address with its port
+
+Network = IPv4Network | IPv6Network
+_Address = IPv4Address | IPv6Address
+
+
+def principal(request: Request) -> Principal:
+    """Who asks. Raises ProblemError on a public path, where nobody was asked for."""
+    known = request.scope.get("principal")
+    if not isinstance(known, Principal):
+        raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})
+    return known
+
+
+def address(scope: Scope, proxies: Sequence[Network]) -> str | None:
+    """The caller's address: the peer's; if the peer is one of our `proxies`, what it says in X-Forwarded-For.
+
+    That header is read from its end, as each proxy adds the address that it was called from: what stands before the
+    first address that is no proxy of ours was written by the caller, who may write anything. None: there is no peer.
+    """
+    peer = scope.get("client")
+    here = _parsed(peer[0]) if peer else None
+    if here is None or not proxies:
+        return _text(here)
+    for given in reversed(_forwarded(scope)):
+        before = _parsed(given) if any(here in network for network in proxies) else None
+        if before is None:
+            break
+        here = before
+    return _text(here)
+
+
+def _forwarded(scope: Scope) -> list[str]:
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return ",".join(values).split(",") if values else []
+
+
+@lru_cache(1024)
+def _text(found: _Address | None) -> str | None:
+    return None if found is None else str(found)
+
+
+@lru_cache(1024)
+def _parsed(text: str) -> _Address | None:
+    """`192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]:443`; an IPv4 address in IPv6 is the IPv4 one."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ip_address(text.partition("%")[0]) if len(text) <= _LONGEST else None
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

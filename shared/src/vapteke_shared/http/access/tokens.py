@@ -1,0 +1,201 @@
+"""Bearer tokens: JSON web tokens signed with SECRET_KEY by HS256."""
+
+import re
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import jwt
+from prometheus_client import Counter
+
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.scopes import SCOPES
+from vapteke_shared.process import logs
+from vapteke_shared.process.settings import AuthSettings
+
+AUDIENCES: Final = (topics.CUSTOMERS_API, topics.FAVORITES_API)
+"""Each service accepts tokens for its own name."""
+NO_AUDIENCE: Final = "none"
+"""AUTH_AUDIENCE when no common audience is accepted."""
+ALL_SCOPES: Final = "all"
+"""What a person who asks for a token may write for every scope of this release."""
+SCOPE_HELP: Final = f"What it may do, repeatable: {', '.join(SCOPES)}, or {ALL_SCOPES}. Default: nothing."
+NO_SCOPE: Final = (
+    "This token has no scope: every call with it will be refused. Name what it may do: --scope customers:read, say; "
+    "--scope all is every scope of this release."
+)
+LEEWAY_SECONDS = 5
+"""How far the issuer's clock may differ from ours."""
+_ALGORITHM = "HS256"
+_REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
+_LONGEST_BYTES = 4096
+_REMEMBERED = 4096
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WARN_SECONDS = 3600
+_COMMON = Counter(
+    "vapteke_common_audience_requests", "Requests whose token is for AUTH_AUDIENCE and not for the service's own name"
+)
+
+log = logs.get(__name__)
+
+
+class TokenRefused(Exception):
+    """The text says why, and holds nothing of the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks, and what for."""
+
+    subject: str
+    scopes: frozenset[str]
+    expires_at: float
+    """Seconds since 1970, the leeway included."""
+    for_all_services: bool = False
+    """The token names the common audience alone."""
+
+
+def issue(
+    settings: AuthSettings, subject: str, scopes: Collection[str], ttl: timedelta, audiences: Collection[str]
+) -> str:
+    """A token that the `Verifier` of each audience accepts until `ttl` is over; settings must be equal.
+
+    The scope `all` stands for every scope. ValueError: no such scope or audience, no subject that names somebody, a
+    token that would be too long, or no key.
+    """
+    if not _names_somebody(subject):
+        raise ValueError("the subject names nobody: it must be of printable characters, in one line")
+    _refuse_unknown("scope", scopes, (*SCOPES, ALL_SCOPES))
+    _refuse_unknown("audience", audiences, AUDIENCES)
+    now = int(time.time())
+    claims = {
+        "iss": settings.auth_issuer,
+        "aud": sorted(set(audiences)),
+        "sub": subject,
+        "iat": now,
+        "exp": now + int(ttl.total_seconds()),
+        "scope": " ".join(SCOPES if ALL_SCOPES in scopes else scopes),
+    }
+    token = jwt.encode(claims, _keys(settings)[0], _ALGORITHM)
+    if len(token) > _LONGEST_BYTES:
+        raise ValueError("the token would be too long: take a shorter subject")
+    return token
+
+
+def _names_somebody(subject: str) -> bool:
+    return bool(subject.strip()) and subject.isprintable()
+
+
+def _refuse_unknown(what: str, given: Collection[str], known: Collection[str]) -> None:
+    if unknown := [each for each in given if each not in known]:
+        raise ValueError(f"unknown {what} {unknown[0]}: expected {', '.join(known)}")
+
+
+def duration(text: str) -> timedelta:
+    """`90` and `90s`, `15m`, `12h`, `30d`. Raises ValueError."""
+    parts = re.fullmatch(r"0*([1-9][0-9]{0,8})([smhd]?)", text)
+    if parts is None:
+        raise ValueError("expected a time such as 90, 15m, 12h or 30d")
+    return timedelta(seconds=int(parts[1]) * _UNITS[parts[2]])
+
+
+class Verifier:
+    """Checks a token once, and remembers its principal until it expires."""
+
+    def __init__(self, settings: AuthSettings, audience: str) -> None:
+        """`audience` is the service's own name; AUTH_AUDIENCE is accepted beside it."""
+        self._keys, self._issuer, self._audience = _keys(settings), settings.auth_issuer, audience
+        self._audiences = {audience, settings.auth_audience} - {NO_AUDIENCE}
+        self._known: dict[bytes, Principal] = {}
+        self._warned_at: dict[str, float] = {}
+
+    def principal(self, token: bytes) -> Principal:
+        """Raises TokenRefused."""
+        known = self._known.get(token)
+        if known is None:
+            known = self._verified(token)
+            self._remember(token, known)
+        elif known.expires_at <= time.time():
+            del self._known[token]
+            raise TokenRefused("The token has expired.")
+        if known.for_all_services:
+            self._note_common(known.subject)
+        return known
+
+    def _note_common(self, subject: str) -> None:
+        """Counts every request, and logs each subject once an hour."""
+        _COMMON.inc()
+        now = time.monotonic()
+        if now - self._warned_at.get(subject, -_WARN_SECONDS) < _WARN_SECONDS:
+            return
+        if len(self._warned_at) >= _REMEMBERED:
+            self._warned_at.clear()
+        self._warned_at[subject] = now
+        log.warning(
+            "token for the common audience accepted: issue a new one that names this service; "
+            "a later release refuses the common audience",
+            subject=subject,
+            audience=self._audience,
+        )
+
+    def _remember(self, token: bytes, principal: Principal) -> None:
+        if len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[token] = principal
+
+    def _verified(self, token: bytes) -> Principal:
+        if len(token) > _LONGEST_BYTES:
+            raise TokenRefused("The token is too long.")
+        try:
+            claims = self._claims(token)
+        except jwt.ExpiredSignatureError:
+            raise TokenRefused("The token has expired.") from None
+        except jwt.ImmatureSignatureError:
+            raise TokenRefused("The token is not valid yet.") from None
+        except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
+            raise TokenRefused(f"The token is of another issuer, or not for the audience {self._audience}.") from None
+        except jwt.MissingRequiredClaimError:
+            raise TokenRefused(f"The token lacks one of the claims {', '.join(_REQUIRED)}.") from None
+        except jwt.PyJWTError:
+            raise TokenRefused("The token is not one of ours.") from None
+        return self._principal(claims)
+
+    def _claims(self, token: bytes) -> dict[str, Any]:
+        """By the key that signed it, the present one or the one before."""
+        *others, last = self._keys
+        for key in others:
+            try:
+                return self._claims_by(key, token)
+            except jwt.InvalidSignatureError:
+                continue
+        return self._claims_by(last, token)
+
+    def _claims_by(self, key: bytes, token: bytes) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[_ALGORITHM],
+            issuer=self._issuer,
+            audience=self._audiences,
+            leeway=LEEWAY_SECONDS,
+            options={"require": _REQUIRED},
+        )
+
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        subject, scope, audience = claims["sub"], claims.get("scope", ""), claims["aud"]
+        if not _names_somebody(subject):
+            raise TokenRefused("The claim sub names nobody.")
+        if not isinstance(scope, str):
+            raise TokenRefused("The claim scope is not a text of words.")
+        audiences = [audience] if isinstance(audience, str) else audience
+        expires_at = int(claims["exp"]) + LEEWAY_SECONDS
+        return Principal(subject, frozenset(scope.split()), expires_at, self._audience not in audiences)
+
+
+def _keys(settings: AuthSettings) -> list[bytes]:
+    """Raises ValueError."""
+    if settings.secret_key is None:
+        raise ValueError("there is no SECRET_KEY")
+    return settings.keys

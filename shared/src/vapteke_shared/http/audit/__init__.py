@@ -1,0 +1,1 @@
+"""The audit: who read or changed whom, and which calls were refused."""

@@ -1,0 +1,97 @@
+"""Refused calls in the audit: at first each by itself, then summed up, so that a flood of them stays readable.
+
+In each second the first refusal of a caller (address, subject, status and code) has a line; how many more there were
+is one line at the second's end. After 20 such callers, all further ones share one line.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.routing import iter_route_contexts
+from prometheus_client import Counter
+from starlette.routing import Match
+from starlette.types import Scope
+
+from vapteke_shared.http.audit import lines
+
+STATUSES: Final = frozenset((401, 403, 413, 429, 431))
+"""Refusals for what the caller is, or for how much it sends; what is merely wrong in a request is none."""
+_EVENT: Final = "calls.refused"
+_SECONDS: Final = 1
+_CALLERS: Final = 20
+_REFUSED = Counter("vapteke_refused_calls", "Calls that were refused", ["code"])
+
+
+def record(request: Request, status: int, code: str, trace_id: str) -> None:
+    """Nothing of the token, the query or the path's values is recorded. Raises Unrecorded."""
+    _REFUSED.labels(code).inc()
+    scope = request.scope
+    caller = {
+        "subject": getattr(scope.get("principal"), "subject", None),
+        "address": scope.get("address"),
+        "status": status,
+        "code": code,
+    }
+    if _window().is_first(tuple(caller.values())):
+        call = {"method": scope["method"], "path": _path(scope), "trace_id": trace_id}
+        lines.write(_EVENT, {**caller, **call}, "warning")
+
+
+class _Window:
+    """One second: by caller, how many refusals had no line of their own."""
+
+    def __init__(self) -> None:
+        self._ends_at = time.monotonic() + _SECONDS
+        self._more: dict[tuple[Any, ...], int] = {}
+        self._others = 0
+        asyncio.get_running_loop().call_later(_SECONDS, self.end)
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._ends_at
+
+    def is_first(self, caller: tuple[Any, ...]) -> bool:
+        if caller in self._more:
+            self._more[caller] += 1
+        elif len(self._more) < _CALLERS:
+            self._more[caller] = 0
+            return True
+        else:
+            self._others += 1
+        return False
+
+    def end(self) -> None:
+        """Write the sums. Safe to repeat."""
+        more, others, self._more, self._others, self._ends_at = self._more, self._others, {}, 0, 0.0
+        for (subject, address, status, code), count in more.items():
+            _sum_up({"subject": subject, "address": address, "status": status, "code": code}, count)
+        _sum_up({"subject": None, "address": None, "status": None, "code": None}, others)
+
+
+def _sum_up(caller: Mapping[str, Any], count: int) -> None:
+    if count:
+        lines.write(_EVENT, {**caller, "more": count}, "warning")
+
+
+_windows: list[_Window] = []
+"""The present one."""
+
+
+def _window() -> _Window:
+    """A loop that ended has left its window open: the next refusal ends that one."""
+    if not _windows or _windows[0].is_over:
+        for past in _windows:
+            past.end()
+        _windows[:] = [_Window()]
+    return _windows[0]
+
+
+def _path(scope: Scope) -> str | None:
+    """The route's path, its parameters as names; None: there is no such route."""
+    for context in iter_route_contexts(scope["app"].routes):
+        if context.route.matches(scope)[0] is not Match.NONE:
+            return str(getattr(context.route, "path_format", context.path))
+    return None

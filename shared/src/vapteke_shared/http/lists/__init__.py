@@ -1,0 +1,1 @@
+"""Lists: query parameters, pages and cursors."""

@@ -1,0 +1,144 @@
+"""What a list may be asked for: every parameter strictly read, refused when it is unknown or repeated."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, TypeVar, get_origin
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from vapteke_shared.http import field_types, problems
+from vapteke_shared.http.field_types import INT64
+
+CACHE_BUSTER: Final = "_"
+"""The one unknown parameter that is ignored: jQuery and others add it, so that no cache answers."""
+_MAX_PARAMETERS: Final = 4000  # three lists of 1,000 ids, and the rest
+_WHOLE = re.compile(r"-?[0-9]{1,20}")
+_UNPLUSSED = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
+
+
+def _digits(value: Any) -> int:
+    if not _WHOLE.fullmatch(value):
+        raise field_types.refusal("not_whole", "A whole number is written in digits")
+    return int(value)
+
+
+def _flag(value: Any) -> bool:
+    if value not in ("true", "false"):
+        raise field_types.refusal("not_a_flag", "This is either true or false")
+    return bool(value == "true")
+
+
+def _plussed(value: Any) -> str:
+    """A plus that was not encoded arrives as a blank."""
+    return _UNPLUSSED.sub(r"\1+\2", value)
+
+
+Digits = BeforeValidator(_digits)
+Id = Annotated[int, Field(ge=1, le=INT64), Digits]
+Distinct = AfterValidator(lambda each: sorted(set(each)))
+Ids = Annotated[list[Id], Field(max_length=1000), Distinct]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Moment = Annotated[field_types.Moment, BeforeValidator(_plussed)]
+
+
+def optional(description: str, *examples: Any, **schema: Any) -> Any:
+    return Field(None, description=description, examples=list(examples) or None, json_schema_extra=schema)
+
+
+class Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Paging(Query):
+    """Which part of a list. The filters of a subclass can be combined; an item must meet them all."""
+
+    limit: Annotated[int, Field(ge=1, le=1000), Digits] = Field(50, description="items per answer", examples=[50])
+    offset: Annotated[int, Field(ge=0, le=INT64), Digits] = Field(0, description="rows to skip", examples=[0])
+
+    def filters(self) -> dict[str, Any]:
+        """Those that were given."""
+        given = self.model_dump(exclude_unset=True, exclude=set(ListQuery.model_fields))
+        return {name: value for name, value in given.items() if value is not False}
+
+
+class ListQuery(Paging):
+    """A list that a cursor leads through."""
+
+    cursor: str = optional("where to go on, from the `Link` of the page before; not beside `offset`")
+    count: Flag = Field(True, description="false leaves `count` out", examples=[True])
+
+
+Q = TypeVar("Q", bound=Query)
+
+
+def read(request: Request, kind: type[Q]) -> Q:
+    """Raises RequestValidationError. FastAPI would take the last of repeated parameters, and any bytes for UTF-8."""
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_PARAMETERS,
+        )
+    except UnicodeDecodeError:
+        raise refusal("", "The parameters must be percent-encoded UTF-8") from None
+    except ValueError:
+        raise refusal("", f"There are more than {_MAX_PARAMETERS} parameters") from None
+    given: dict[str, Any] = {}
+    unknown: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in kind.model_fields:
+            unknown[name] = value
+        elif _is_repeatable(kind, name):
+            given.setdefault(name, []).append(value)
+        elif name in given:
+            raise refusal(name, "This can be given once")
+        else:
+            given[name] = value
+    if "cursor" in given and "offset" in given:
+        raise refusal("cursor", "The cursor already says where to go on: leave offset out")
+    unknown.pop(CACHE_BUSTER, None)
+    return _validated(kind, given, list(unknown))
+
+
+def _is_repeatable(kind: type[Query], name: str) -> bool:
+    field = kind.model_fields.get(name)
+    return field is not None and get_origin(field.annotation) is list
+
+
+def _validated(kind: type[Q], given: dict[str, Any], unknown: Sequence[str]) -> Q:
+    faults: list[Any] = []
+    try:
+        read = kind.model_validate(given)
+    except ValidationError as error:
+        faults = [dict(fault) for fault in error.errors(include_input=False, include_url=False)]
+    if unknown:
+        place = unknown if len(unknown) == 1 else ()
+        faults.append({"type": "unknown_fields", "loc": place, "msg": problems.unknown_fields(unknown)})
+    if faults:
+        raise RequestValidationError([{**fault, "loc": ("query", *fault["loc"])} for fault in faults])
+    return read
+
+
+def refusal(name: str, text: str) -> RequestValidationError:
+    """A fault of the parameter of this name."""
+    return RequestValidationError([{"type": "refused", "loc": ("query", name) if name else ("query",), "msg": text}])
+
+
+def parameters(kind: type[Query]) -> dict[str, Any]:
+    """For a route's `openapi_extra`: what may be absent has no default, least of all null."""
+    properties = kind.model_json_schema()["properties"].items()
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "description": schema.pop("description"),
+                "schema": {key: value for key, value in schema.items() if value is not None},
+            }
+            for name, schema in properties
+        ]
+    }

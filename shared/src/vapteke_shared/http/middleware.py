@@ -1,0 +1,97 @@
+"""What holds for every answer of a REST service, whatever made it: HEAD, CORS, and headers for caches and browsers.
+
+This stands outside Starlette's own error handling, so that a 500 has these headers too.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vapteke_shared.http import problems
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+EXPOSED: Final = ("ETag", "Link", "Location", "Updated-Until", "Retry-After", "WWW-Authenticate")
+_SENT: Final = ("Authorization", "If-Match", "If-None-Match", "traceparent", "tracestate")
+_METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_IS_HEAD: Final = "vapteke.is_head"
+
+
+def around(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
+    """The app with `headers` on every answer; scripts of pages from `origins` may call it."""
+    if origins:
+        app = Cors(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED)
+    return Completed(app, headers)
+
+
+class Cors(CORSMiddleware):
+    """Preflights that are refused are answered with a problem, as every other error is."""
+
+    def preflight_response(self, request_headers: Any) -> Response:
+        answer = super().preflight_response(request_headers)
+        return answer if answer.status_code == 200 else _Refused(answer)
+
+
+class _Refused(Response):
+    """What Starlette says in plain text, as a problem."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(answer.body, answer.status_code)
+        self._kept = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"This preflight is refused: {bytes(self.body).decode()}."
+        await problems.answer(Request(scope), self.status_code, "cors_refused", detail, self._kept)(
+            scope, receive, send
+        )
+
+
+class Completed:
+    """HEAD is GET without its body. No cache keeps an answer that does not allow it."""
+
+    def __init__(self, app: ASGIApp, headers: Headers) -> None:
+        self._app, self._headers = app, headers
+        self._without_caches = (*headers, _NO_STORE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_head = scope["method"] == "HEAD"
+
+        async def send_completed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = self._completed(message.get("headers", ()))
+            elif is_head:
+                message["body"] = b""
+            await send(message)
+
+        await self._app({**scope, "method": "GET", _IS_HEAD: True} if is_head else scope, receive, send_completed)
+
+    def _completed(self, given: Headers) -> Headers:
+        for name, _ in given:
+            if name == b"cache-control":
+                return [*given, *self._headers]
+        return [*given, *self._without_caches]
+
+
+def _refuse_head(request: Request) -> None:
+    if _IS_HEAD in request.scope:
+        raise HTTPException(405)
+
+
+NOT_BY_HEAD: Final = Depends(_refuse_head)
+"""A dependency of a route whose GET starts something: crawlers, monitors and link checkers send HEAD because it is safe
+by HTTP."""
+
+
+def answers_head(route: Any) -> bool:
+    """Whether a route that answers GET answers HEAD."""
+    dependant = getattr(route, "dependant", None)
+    return dependant is None or all(each.call is not _refuse_head for each in dependant.dependencies)

@@ -1,0 +1,214 @@
+"""Errors over HTTP: RFC 9457 `application/problem+json`, everywhere and in one shape."""
+
+import random
+import re
+from collections.abc import Collection, Mapping, Sequence
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+import asyncpg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+
+from vapteke_shared.http import middleware
+from vapteke_shared.http.audit import refusals
+from vapteke_shared.postgres import outages
+from vapteke_shared.process import logs
+
+_MAX_FAULTS = 20
+_MAX_NAME, _MAX_PATH = 60, 500
+
+log = logs.get(__name__)
+
+
+class FieldFault(BaseModel):
+    """One field that cannot be understood."""
+
+    pointer: str = Field(
+        description="JSON pointer: where (`query`, `path`, `body`), then the field", examples=["/body/email"]
+    )
+    detail: str = Field(description="what is wrong, without the value", examples=["This is no e-mail address"])
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details. The texts never repeat personal data."""
+
+    type: str = Field("about:blank", description="a URI of the kind of problem", examples=["about:blank"])
+    title: str = Field(description="the status in words", examples=["Unprocessable Entity"])
+    status: int = Field(description="the HTTP status", examples=[422])
+    detail: str = Field(
+        description="what happened, for a person", examples=["The request cannot be understood; see errors."]
+    )
+    instance: str = Field(description="the path that was asked for", examples=["/rest/v1/customers/"])
+    code: str = Field(description="what happened, for a program; stable", examples=["invalid_request"])
+    trace_id: str = Field(description="finds this request in the logs", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
+    errors: list[FieldFault] | None = Field(None, description="with 422: the fields")
+
+
+class ProblemError(Exception):
+    """Raised by a door or a subject, it becomes the answer."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.headers, self.extensions = headers, extensions
+
+
+def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
+    """Make every error of the app a problem; `conflicts` are those of writers who met, after all tries."""
+    for conflict in conflicts:
+        app.add_exception_handler(conflict, _on_conflict)
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    for kind in (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        app.add_exception_handler(kind, _on_outage)
+    app.add_exception_handler(ClientDisconnect, _on_broken_off)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def answer(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[FieldFault] | None = None,
+    extensions: Mapping[str, Any] | None = None,
+) -> Response:
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=_shortened(request.url.path, _MAX_PATH),
+        code=code,
+        trace_id=trace_id(request),
+        errors=list(errors) if errors else None,
+    )
+    content = {**problem.model_dump(exclude_none=True), **(extensions or {})}
+    return JSONResponse(content, status, dict(headers or {}), media_type="application/problem+json")
+
+
+def trace_id(request: Request) -> str:
+    """The caller's W3C trace id, or a new one; the same for the answer and the log."""
+    state = request.scope.setdefault("state", {})
+    if "trace_id" not in state:
+        given = [value for name, value in request.scope["headers"] if name == b"traceparent"]
+        parent = _TRACEPARENT.fullmatch(given[0]) if given else None
+        state["trace_id"] = parent[1].decode() if parent else f"{random.getrandbits(128):032x}"
+    return str(state["trace_id"])
+
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+_HTTP = {
+    404: ("not_found", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path does not answer this method; Allow names those that it does."),
+    422: ("invalid_request", "The body is no JSON in UTF-8."),
+}
+
+
+async def _on_problem(request: Request, error: Any) -> Response:
+    if error.status in refusals.STATUSES:
+        refusals.record(request, error.status, error.code, trace_id(request))
+    return answer(request, error.status, error.code, error.detail, error.headers, extensions=error.extensions)
+
+
+async def _on_http(request: Request, error: Any) -> Response:
+    status = 422 if error.status_code == 400 else error.status_code  # FastAPI's 400: a body that is no JSON
+    code, detail = _HTTP.get(status, ("http_error", HTTPStatus(status).phrase))
+    headers = {"Allow": ", ".join(_methods(request))} if status == 405 else error.headers
+    if status == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    return answer(request, status, code, detail, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path answers: Starlette names those of one route only."""
+    routes = [context.route for context in iter_route_contexts(request.app.routes)]
+    here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    named = {method for route in here for method in getattr(route, "methods", None) or ()}
+    by_head = "GET" in named and all(map(middleware.answers_head, here))
+    return sorted({*named, "OPTIONS", *(["HEAD"] if by_head else [])})
+
+
+async def _on_validation(request: Request, error: Any) -> Response:
+    found = error.errors()
+    faults = [_field_fault(fault) for fault in found[:_MAX_FAULTS]]
+    more = f" There are {len(found) - _MAX_FAULTS} more." if len(found) > _MAX_FAULTS else ""
+    detail = f"The request cannot be understood; see errors.{more}"
+    return answer(request, 422, "invalid_request", detail, errors=faults)
+
+
+def _field_fault(fault: dict[str, Any]) -> FieldFault:
+    if fault["type"] == "json_invalid":  # FastAPI names the character as if it were a field
+        place, character = fault["loc"]
+        detail = f"This is not JSON: {fault['ctx']['error']} at character {character}"
+        return FieldFault(pointer=f"/{place}", detail=detail)
+    return FieldFault(pointer=_pointer(fault["loc"]), detail=fault["msg"])
+
+
+def _pointer(place: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901). Pydantic names the branch of a union in the place: ours are in brackets."""
+    parts = [_shortened(str(part), _MAX_NAME) for part in place if not str(part).startswith("(")]
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def unknown_fields(names: Collection[str]) -> str:
+    """The text of the one fault for all of them."""
+    shown = ", ".join(_shortened(name, _MAX_NAME) for name in islice(names, _MAX_FAULTS))
+    more = f" and {len(names) - _MAX_FAULTS} more" if len(names) > _MAX_FAULTS else ""
+    return f"There are no fields {shown}{more}"
+
+
+def _shortened(text: str, length: int) -> str:
+    """Of JSON's texts some are no Unicode: half a surrogate pair."""
+    text = text[: length + 1].encode(errors="replace").decode()
+    return text if len(text) <= length else text[:length] + "…"
+
+
+async def _on_outage(request: Request, error: Exception) -> Response:
+    """Of these kinds some are bugs."""
+    if not (outages.is_outage(error) or _is_unmigrated(request, error)):
+        return await _on_bug(request, error)
+    log.warning("the database is away", trace_id=trace_id(request), error=type(error).__name__)
+    detail = "The database does not answer; nothing was changed unless the request was already done. Try again."
+    return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
+
+
+def _is_unmigrated(request: Request, error: Exception) -> bool:
+    """A table or column is missing, and the health says that the schema is older than the service."""
+    missing = isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError)
+    return missing and "postgres" in request.app.state.health.faults
+
+
+async def _on_conflict(request: Request, error: Exception) -> Response:
+    log.warning("writers met again and again", trace_id=trace_id(request), error=type(error).__name__)
+    detail = "Others are changing the same; nothing was changed. Try again."
+    return answer(request, 503, "busy", detail, {"Retry-After": "1"})
+
+
+async def _on_broken_off(request: Request, _: Exception) -> Response:
+    """Nobody is left to read it."""
+    return answer(request, 422, "broken_off", "The body broke off.")
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", trace_id=trace_id(request), error=type(error).__name__)
+    return answer(request, 500, "internal_error", "Something went wrong; the trace_id finds it in the logs.")

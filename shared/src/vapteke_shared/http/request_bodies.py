@@ -1,0 +1,71 @@
+"""What is asked of a request's body before its fields are looked at."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message, Receive
+
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.problems import ProblemError
+
+MAX_BYTES = 256 * 1024
+
+
+class BodyRoute(APIRoute):
+    """A route whose body is small (413 else), and plain and said to be JSON (415 else).
+
+    FastAPI's own `max_body_size` answers in plain text.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            for need in self.dependant.dependencies:
+                if isinstance(need.call, auth.Needs):  # before anything is read or judged
+                    await need.call(request)
+            if int(request.headers.get("content-length", 0)) > MAX_BYTES:  # not after waiting for what is not read
+                raise _too_large()
+            if _is_encoded(request):
+                raise _encoded()
+            request = Request(request.scope, _limited(request.receive))
+            if await request.body() and not _is_json(request):
+                raise ProblemError(415, "unsupported_media_type", "The body must be application/json.")
+            return await handle(request)
+
+        return checked if self.body_field else handle
+
+
+def _limited(receive: Receive) -> Receive:
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BYTES:
+            raise _too_large()
+        return message
+
+    return counted
+
+
+def _too_large() -> ProblemError:
+    return ProblemError(413, "body_too_large", f"The body has more than {MAX_BYTES // 1024} KiB.")
+
+
+def _is_encoded(request: Request) -> bool:
+    codings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    return any(coding.strip() not in ("", "identity") for coding in codings)
+
+
+def _encoded() -> ProblemError:
+    detail = "The body must be sent as it is: without Content-Encoding, or with `identity`."
+    return ProblemError(415, "unsupported_media_type", detail, {"Accept-Encoding": "identity"})
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json"

@@ -1,0 +1,1 @@
+"""Kafka: clients, consumers with stored offsets, producing in batches, access rights."""

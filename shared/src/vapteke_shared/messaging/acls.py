@@ -1,0 +1,124 @@
+"""Who may do what in Kafka: for each service exactly what its code does, created by `vapteke-topics --acls`."""
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import SecurityDisabled, for_code
+from aiokafka.protocol.admin import CreateAclsRequest
+
+from vapteke_shared.process.connections import Unfit
+
+OPERATOR = "operator"
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "customers-api": ("customers-api.legacy-customers", "customers-api.import-progress"),
+    "favorites-api": ("favorites-api.customers",),
+    "legacy-importer": ("legacy-importer",),
+}
+_TRANSACTIONS = {"customers-api": "customers-api-outbox"}
+USERS = (*_GROUPS, OPERATOR)
+NO_AUTHORIZER = "Kafka has no authorizer: set authorizer.class.name on its brokers, or leave --acls out"
+_ANY_HOST, _LITERAL, _ALLOW = "*", 3, 3
+
+
+class Resource(IntEnum):
+    """By Kafka's numbers."""
+
+    TOPIC = 2
+    GROUP = 3
+    CLUSTER = 4
+    TRANSACTIONAL_ID = 5
+
+
+class Operation(IntEnum):
+    """By Kafka's numbers; reading and writing include describing."""
+
+    READ = 3
+    WRITE = 4
+    DESCRIBE = 8
+    DESCRIBE_CONFIGS = 10
+
+
+class Acl(NamedTuple):
+    """`user` is the name of a service, or the operator's."""
+
+    user: str
+    operation: Operation
+    resource: Resource
+    name: str
+
+
+class Topic(Protocol):
+    """What is needed of a topic."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def producer(self) -> str: ...
+    @property
+    def consumers(self) -> tuple[str, ...]: ...
+
+
+def needed(topics: Iterable[Topic]) -> list[Acl]:
+    """Groups before topics: who sees its topics begins to work, and must then be able to join its group."""
+    named = list(topics)
+    return [*_groups(), *_operator(named), *_topics(named)]
+
+
+def _groups() -> Iterable[Acl]:
+    for service, groups in _GROUPS.items():
+        for group in groups:
+            yield Acl(service, Operation.READ, Resource.GROUP, group)
+            yield Acl(OPERATOR, Operation.DESCRIBE, Resource.GROUP, group)
+    for service, name in _TRANSACTIONS.items():
+        yield Acl(service, Operation.WRITE, Resource.TRANSACTIONAL_ID, name)
+
+
+def _topics(topics: Iterable[Topic]) -> Iterable[Acl]:
+    for topic in topics:
+        for service in _GROUPS:
+            if service == topic.producer:
+                yield Acl(service, Operation.WRITE, Resource.TOPIC, topic.name)
+            if service in topic.consumers:
+                yield Acl(service, Operation.READ, Resource.TOPIC, topic.name)
+
+
+def _operator(topics: Iterable[Topic]) -> Iterable[Acl]:
+    """Reads everything, with a group of its own; changes nothing."""
+    yield Acl(OPERATOR, Operation.READ, Resource.GROUP, OPERATOR)
+    yield Acl(OPERATOR, Operation.DESCRIBE, Resource.CLUSTER, "kafka-cluster")
+    for topic in topics:
+        yield Acl(OPERATOR, Operation.READ, Resource.TOPIC, topic.name)
+        yield Acl(OPERATOR, Operation.DESCRIBE_CONFIGS, Resource.TOPIC, topic.name)
+
+
+async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals: Mapping[str, str]) -> int:
+    """Create them all and return how many; safe to repeat, and nothing is taken away. Raises KafkaError or Unfit.
+
+    `principals` are Kafka's names of the users, such as User:customers-api.
+    """
+    acls = needed(topics)
+    for acl in acls:
+        request = CreateAclsRequest(
+            acl.resource, acl.name, _LITERAL, principals[acl.user], _ANY_HOST, acl.operation, _ALLOW
+        )
+        answer = await admin._send_request(request)
+        for code, text in answer.creation_responses:
+            if code == SecurityDisabled.errno:
+                raise Unfit(NO_AUTHORIZER)
+            if code:
+                raise for_code(code)(text)
+    return len(acls)
+
+
+def table(topics: Iterable[Topic]) -> str:
+    """For the documents."""
+    rows = [
+        f"| `{a.user}` | {_words(a.operation)} | {_words(a.resource)} | `{a.name}` |" for a in sorted(needed(topics))
+    ]
+    return "\n".join(["| user | may | what | name |", "|---|---|---|---|", *rows])
+
+
+def _words(number: IntEnum) -> str:
+    return number.name.replace("_", " ").lower()

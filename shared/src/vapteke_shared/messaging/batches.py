@@ -1,0 +1,62 @@
+"""Records on their way to Kafka in batches per partition: a tenth of what the producer's `send()` costs a record."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from vapteke_shared.contract.events import Headers
+from vapteke_shared.messaging.partitions import Partition
+
+T = TypeVar("T")
+
+
+class Batches:
+    """`add` records, then wait until they are `acknowledged`; the records of a key keep their order.
+
+    Both raise KafkaError, and TimeoutError when Kafka does not answer for `seconds`: then all is in doubt.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, seconds: float) -> None:
+        self._producer, self._seconds = producer, seconds
+        self._builders: dict[str, list[Any]] = {}
+        self._acks: list[tuple[Partition, int, asyncio.Future[Any]]] = []
+
+    async def add(self, topic: str, key: bytes, value: bytes | None, headers: Headers) -> None:
+        builders = self._builders.get(topic) or await self._open(topic)
+        # as every Kafka client partitions a key, so that it meets its earlier records wherever they came from
+        partition = (murmur2(key) & 0x7FFFFFFF) % len(builders)
+        if builders[partition].append(timestamp=None, key=key, value=value, headers=headers) is None:
+            await self._submit(topic, partition)
+            builders[partition].append(timestamp=None, key=key, value=value, headers=headers)
+
+    async def acknowledged(self) -> dict[Partition, int]:
+        """The last offset of each partition that got records, once Kafka has all of them."""
+        for topic, builders in self._builders.items():
+            for partition in range(len(builders)):
+                await self._submit(topic, partition)
+        answers = await self._in_time(asyncio.gather(*(ack for _, _, ack in self._acks)))
+        sent = zip(self._acks, answers, strict=True)
+        return {partition: answer.offset + count - 1 for (partition, count, _), answer in sent}
+
+    def refused(self) -> dict[str, str]:
+        """Topics that did not take a batch, and the last error's name for it."""
+        failed = ((partition.topic, ack) for partition, _, ack in self._acks if ack.done() and not ack.cancelled())
+        return {topic: type(ack.exception()).__name__ for topic, ack in failed if ack.exception()}
+
+    async def _open(self, topic: str) -> Sequence[Any]:
+        partitions = await self._in_time(self._producer.partitions_for(topic))
+        return self._builders.setdefault(topic, [self._producer.create_batch() for _ in partitions])
+
+    async def _submit(self, topic: str, partition: int) -> None:
+        builder = self._builders[topic][partition]
+        self._builders[topic][partition] = self._producer.create_batch()
+        if builder.record_count():
+            ack = await self._in_time(self._producer.send_batch(builder, topic, partition=partition))
+            self._acks.append((Partition(topic, partition), builder.record_count(), ack))
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        async with asyncio.timeout(self._seconds):
+            return await answer

@@ -1,0 +1,39 @@
+"""TLS to Kafka, and why a connection to a broker cannot be made."""
+
+import ssl
+from functools import cache
+
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+
+from vapteke_shared.process.connections import Unavailable, Unfit, untrusted, why_away
+from vapteke_shared.process.settings import KafkaSettings
+
+
+def tls(settings: KafkaSettings) -> ssl.SSLContext | None:
+    return _context(settings.kafka_ssl_cafile) if settings.kafka_security_protocol.endswith("SSL") else None
+
+
+@cache
+def _context(cafile: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=cafile)
+
+
+def fault(settings: KafkaSettings, address: str, error: BaseException) -> Unavailable:
+    """What a connection to one broker has met."""
+    where, protocol = f"Kafka at {address}", settings.kafka_security_protocol
+    match error:
+        case ssl.SSLCertVerificationError():
+            return untrusted(where, error, "KAFKA_SSL_CAFILE", "KAFKA_BOOTSTRAP_SERVERS")
+        case SaslAuthenticationFailed():
+            return Unfit(f"{where} refuses the login: check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+        case UnsupportedSaslMechanismError():
+            return Unfit(f"{where} does not know {settings.kafka_sasl_mechanism}: check KAFKA_SASL_MECHANISM")
+        case IllegalSaslStateError():
+            return Unfit(f"{where} wants no login: check KAFKA_SECURITY_PROTOCOL and the port")
+        case OSError() if (reason := why_away(error)) is not None:
+            return Unavailable(f"{where} {reason}: check KAFKA_BOOTSTRAP_SERVERS")
+    return Unavailable(f"{where} breaks off the connection: does it speak {protocol}? Check KAFKA_SECURITY_PROTOCOL")

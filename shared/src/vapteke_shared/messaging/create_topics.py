@@ -1,0 +1,81 @@
+"""`vapteke-topics`: creates the topics and, on request, what each service may do with them."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from pydantic import Field
+
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.topics import Topic
+from vapteke_shared.messaging import acls, kafka
+from vapteke_shared.process import connections, logs
+from vapteke_shared.process.settings import KafkaSettings, load
+
+_LIMIT = {"max.message.bytes": "1048588"}  # Kafka's own default, whatever a broker's is: such a record fits
+
+
+class TopicsSettings(KafkaSettings):
+    kafka_replication_factor: int = Field(1, ge=1, description="copies of each partition, for `vapteke-topics`")
+
+
+async def create(settings: TopicsSettings) -> list[str]:
+    """Create the topics that are missing and return their names; safe to repeat. Raises Unavailable or KafkaError."""
+    async with kafka.admin(settings) as admin:
+        missing = [topic for topic in topics.ALL if topic.name not in set(await admin.list_topics())]
+        await _create(admin, missing, settings.kafka_replication_factor)
+        return [topic.name for topic in missing]
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int) -> None:
+    answer = await admin.create_topics(
+        [NewTopic(t.name, t.partitions, replicas, topic_configs={**_LIMIT, **t.config}) for t in missing]
+    )
+    for name, code, *_ in answer.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise error(f"topic {name}")
+
+
+async def create_acls(settings: TopicsSettings, principals: Mapping[str, str]) -> int:
+    """Let each user do what its service needs; returns how many ACLs that takes. Raises Unavailable or KafkaError."""
+    async with kafka.admin(settings) as admin:
+        return await acls.create(admin, topics.ALL, principals)
+
+
+def main() -> None:
+    """Create the topics, waiting for Kafka up to a minute."""
+    given = _arguments()
+    settings = load(TopicsSettings)
+    logs.configure(settings.log_level)
+    log = logs.get("vapteke-topics")
+    try:
+        if given.acls:  # before the topics: who sees them begins to work
+            count = asyncio.run(kafka.patiently(lambda: create_acls(settings, given.principals), seconds=60))
+            log.info("acls are there", count=count)
+        created = asyncio.run(kafka.patiently(lambda: create(settings), seconds=60))
+    except (KafkaError, OSError) as error:
+        raise SystemExit(f"vapteke-topics: {connections.told(error)}") from None
+    log.info("topics are there", created=created)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Create the topics that are missing; safe to repeat.")
+    parser.add_argument("--acls", action="store_true", help="and what each user may do: the table in docs/kafka.md")
+    parser.add_argument(
+        "--principal",
+        action="append",
+        default=[],
+        metavar="USER=PRINCIPAL",
+        help=f"Kafka's name of a user: {', '.join(acls.USERS)}; default: User:USER",
+    )
+    given = parser.parse_args()
+    pairs = [text.partition("=") for text in given.principal]
+    if unknown := [user for user, _, principal in pairs if user not in acls.USERS or not principal]:
+        parser.error(f"--principal {unknown[0]}: not USER=PRINCIPAL of {', '.join(acls.USERS)}")
+    if given.principal and not given.acls:
+        parser.error("--principal is for the ACLs: add --acls, or leave it out")
+    given.principals = {user: f"User:{user}" for user in acls.USERS} | {user: name for user, _, name in pairs}
+    return given

@@ -1,0 +1,167 @@
+"""What a fetch from Kafka may unpack to is bounded: a record of 400 MiB zeros is a few kilobytes on the wire.
+
+aiokafka unpacks whole batches, and the broker's limits are those of the packed ones. So the bytes of a fetch are looked
+at before aiokafka does: a batch that unpacks to more than MAX_BYTES, or that cannot be unpacked at all, is replaced by
+one record that no consumer can understand, and that says so. Ours are at most 1 MB unpacked.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cramjam
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
+from prometheus_client import Counter
+
+from vapteke_shared.process import logs
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Of one partition's records in one fetch, unpacked; what is more is left for the next fetch.
+
+Python's objects take more: a header of two bytes becomes 72. So a record of headers alone takes 150 MiB, and with it a
+consumer still fits into its container.
+"""
+_PREFIX = struct.Struct(">qiibI")  # base offset, length, leader epoch, magic, CRC
+_REST = struct.Struct(
+    ">hiqqqhii"
+)  # attributes, last offset delta, two timestamps, producer's id, epoch, sequence, count
+_BATCH_BYTES = _PREFIX.size + _REST.size
+_LENGTH_BEGINS, _CRC_BEGINS, _LENGTH_COVERS = 12, 21, 12
+_XERIAL, _XERIAL_BYTES = b"\x82SNAPPY\x00", 16
+_NO_CODEC, _CODEC, _TRANSACTIONAL = 0, 0x07, 0x10
+
+log = logs.get(__name__)
+left_out = Counter("vapteke_oversized_batches", "Kafka's batches that were replaced, as they unpack to too much")
+_room = bytearray(MAX_BYTES)
+
+
+class _Batch(NamedTuple):
+    """A batch of the message format 2, which every Kafka since 0.11 has."""
+
+    base_offset: int
+    leader_epoch: int
+    attributes: int
+    last_offset_delta: int
+    timestamp: int
+    producer: tuple[int, int, int]
+    """Id, epoch, sequence."""
+    records: int
+    data: memoryview
+
+    @property
+    def packed(self) -> memoryview:
+        return self.data[_BATCH_BYTES:]
+
+
+def bounded(data: bytes) -> bytes:
+    """The batches of a fetch that are at most MAX_BYTES unpacked, without what comes after these."""
+    kept, begin, total = bytearray(), 0, 0
+    view = memoryview(data)
+    while (end := _end(view, begin)) is not None:
+        batch, size = _looked_at(view[begin:end])
+        if kept and total + size > MAX_BYTES:
+            return bytes(kept)
+        kept += batch
+        begin, total = end, total + size
+    return data if kept == view[:begin] else bytes(kept) + bytes(view[begin:])
+
+
+def _end(view: memoryview, begin: int) -> int | None:
+    """None: the rest is a part of a batch, as Kafka cuts a fetch off anywhere."""
+    if len(view) < begin + _LENGTH_BEGINS:
+        return None
+    end: int = begin + _LENGTH_COVERS + struct.unpack_from(">i", view, begin + 8)[0]
+    return end if end <= len(view) else None
+
+
+def _looked_at(data: memoryview) -> tuple[memoryview | bytes, int]:
+    """The batch, or what stands for it, and its size unpacked."""
+    base_offset, _, leader_epoch, magic, crc = _PREFIX.unpack_from(data)
+    if magic != 2:
+        return data, len(data)
+    attributes, delta, timestamp, _, producer_id, epoch, sequence, records = _REST.unpack_from(data, _PREFIX.size)
+    if not attributes & _CODEC:
+        return data, len(data)
+    producer = producer_id, epoch, sequence
+    batch = _Batch(base_offset, leader_epoch, attributes, delta, timestamp, producer, records, data)
+    size = _size(batch)
+    if size is not None:
+        return data, size
+    if calc_crc32c(bytes(data[_CRC_BEGINS:])) != crc:  # broken on its way: aiokafka says so, and fetches it again
+        return data, len(data)
+    marker = _marker(batch)
+    return marker, len(marker)
+
+
+def _size(batch: _Batch) -> int | None:
+    """Unpacked; None: more than MAX_BYTES, or it cannot be unpacked."""
+    try:
+        size = _SIZES[batch.attributes & _CODEC](batch.packed)
+    except (cramjam.DecompressionError, zlib.error, ValueError, KeyError, struct.error):
+        return None
+    return size if size <= MAX_BYTES else None
+
+
+def _gzip(packed: memoryview) -> int:
+    unpacking = zlib.decompressobj(wbits=31)
+    size = len(unpacking.decompress(packed, MAX_BYTES + 1))
+    if unpacking.unused_data:  # a second member, which aiokafka would unpack, too
+        raise ValueError
+    return size
+
+
+def _snappy(packed: memoryview) -> int:
+    """Alone, or in the blocks of the Java library, each behind its length."""
+    if packed[: len(_XERIAL)] != _XERIAL:
+        return _snappy_block(packed)
+    size, begin = 0, _XERIAL_BYTES
+    while begin < len(packed) and size <= MAX_BYTES:
+        (length,) = struct.unpack_from(">i", packed, begin)
+        if length <= 0:
+            raise ValueError
+        size += _snappy_block(packed[begin + 4 : begin + 4 + length])
+        begin += 4 + length
+    return size
+
+
+def _snappy_block(packed: memoryview) -> int:
+    """It begins with its size, and is unpacked only if there is room for it."""
+    size = int(cramjam.snappy.decompress_raw_len(packed))
+    return size if size > MAX_BYTES else int(cramjam.snappy.decompress_raw_into(packed, _room))
+
+
+_SIZES: dict[int, Callable[[memoryview], int]] = {
+    1: _gzip,
+    2: _snappy,
+    3: lambda packed: int(cramjam.lz4.decompress_into(packed, _room)),
+    4: lambda packed: int(cramjam.zstd.decompress_into(packed, _room)),
+}
+
+
+def _marker(batch: _Batch) -> bytes:
+    """A batch of one record, at the last of its offsets: a text, which is no event of ours, and no null either."""
+    last = batch.base_offset + batch.last_offset_delta
+    left_out.inc()
+    log.error(
+        "records are left out: unpacked they are too large",
+        offset=batch.base_offset,
+        records=batch.records,
+        packed_bytes=len(batch.packed),
+    )
+    text = f"offsets {batch.base_offset} to {last} are left out: unpacked they have more than {MAX_BYTES} bytes"
+    is_transactional = int(bool(batch.attributes & _TRANSACTIONAL))
+    builder = DefaultRecordBatchBuilder(2, _NO_CODEC, is_transactional, *batch.producer, batch_size=1024)
+    builder.append(batch.last_offset_delta, batch.timestamp, None, text.encode(), [])
+    built = bytearray(builder.build())
+    struct.pack_into(">q", built, 0, batch.base_offset)
+    struct.pack_into(">i", built, _LENGTH_BEGINS, batch.leader_epoch)
+    return bytes(built)
+
+
+def install() -> None:
+    """Let aiokafka's consumers of this process see bounded fetches alone; safe to repeat."""
+    fetcher.MemoryRecords = lambda data: MemoryRecords(bounded(data) if data else data)

@@ -1,0 +1,153 @@
+"""What every Kafka client of ours needs: an admin client, who the cluster is, patience, a stop that returns."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from vapteke_shared.messaging import broker_connections
+from vapteke_shared.messaging.cluster_metadata import MetadataRequest
+from vapteke_shared.messaging.partitions import Cluster
+from vapteke_shared.process import addresses, connections, logs
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.connections import Unavailable, Unfit
+from vapteke_shared.process.settings import KafkaSettings
+
+_PROBE_SECONDS = 5
+_LOOK_SECONDS = 30
+_UNKNOWN, _FORBIDDEN = UnknownTopicOrPartitionError.errno, TopicAuthorizationFailedError.errno
+
+T = TypeVar("T")
+
+log = logs.get(__name__)
+
+
+class TopicsMissing(Unavailable):
+    """Topics that `vapteke-topics` creates are not there."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(f"topics are missing: {', '.join(sorted(names))}; `vapteke-topics` creates them")
+
+
+class TopicsForbidden(Unavailable):
+    """Kafka's ACLs do not let this user see the topics."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        text = f"topics may not be read or written by this user: {', '.join(sorted(names))}"
+        super().__init__(f"{text}; `vapteke-topics --acls` says so to Kafka")
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    return {"bootstrap_servers": settings.kafka_bootstrap_servers, **_security(settings)}
+
+
+def _security(settings: KafkaSettings) -> dict[str, Any]:
+    password = settings.kafka_sasl_password
+    return {
+        "security_protocol": settings.kafka_security_protocol,
+        "ssl_context": broker_connections.tls(settings),
+        "sasl_mechanism": settings.kafka_sasl_mechanism or "PLAIN",
+        "sasl_plain_username": settings.kafka_sasl_username,
+        "sasl_plain_password": password and password.get_secret_value(),
+    }
+
+
+async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaSettings) -> None:
+    """Start it. Raises Unavailable with the reason where aiokafka cannot connect and only logs why; KafkaError."""
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        raise await _fault(settings) or error from None
+
+
+async def _fault(settings: KafkaSettings) -> Unavailable | None:
+    """What the first broker with a fault has against us."""
+    for address in settings.kafka_bootstrap_servers:
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await _probe(settings, address)
+        except (KafkaError, OSError, EOFError) as error:
+            return broker_connections.fault(settings, address, error)
+    return None
+
+
+async def _probe(settings: KafkaSettings, address: str) -> None:
+    """What aiokafka does first, with the errors that it hides."""
+    host, port = addresses.parts(address)
+    connection = await create_conn(host, port, **_security(settings))
+    try:
+        await connection.send(MetadataRequest([]))
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=10_000)
+    try:
+        await start(client, settings)
+        yield client
+    finally:
+        await client.close()
+
+
+async def cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
+    """Who this Kafka is, once all of `topics` are there. Raises Unavailable, also as TopicsMissing, or KafkaError."""
+    async with admin(settings) as client:
+        answer = (await client._send_request(MetadataRequest(topics))).to_object()
+    if missing := [topic["name"] for topic in answer["topics"] if topic["error_code"] == _UNKNOWN]:
+        raise TopicsMissing(missing)
+    if forbidden := [topic["name"] for topic in answer["topics"] if topic["error_code"] == _FORBIDDEN]:
+        raise TopicsForbidden(forbidden)
+    return Cluster(answer["cluster_id"], {topic["name"]: topic["topic_id"] for topic in answer["topics"]})
+
+
+async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
+    """Which of `topics` are not there. Raises Unavailable, KafkaError or TimeoutError."""
+    async with asyncio.timeout(_LOOK_SECONDS), admin(settings) as client:
+        return set(topics) - set(await client.list_topics())
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Try until it works, the time is over, or no attempt can succeed; Kafka's own errors only."""
+    deadline, known = time.monotonic() + seconds, ""
+    while True:
+        try:
+            return await attempt()
+        except (KafkaError, OSError) as error:
+            if isinstance(error, Unfit) or time.monotonic() > deadline:
+                raise
+            if known != (known := connections.told(error)):
+                log.warning("waiting for Kafka", cause=known)
+            await asyncio.sleep(0.5)
+
+
+async def stop_producer(producer: AIOKafkaProducer, seconds: float = 5) -> None:
+    """Stop it, for good and in time: with Kafka gone, its own stop waits for ever (aiokafka #1101)."""
+    try:
+        async with asyncio.timeout(seconds):
+            await producer.stop()
+    except (TimeoutError, KafkaError):
+        await _abandon(producer)
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """Its sender is cancelled and its sockets are closed, whatever they still say."""
+    try:
+        async with asyncio.timeout(1):
+            await producer._sender.close()
+    except Exception as error:
+        reraise_cancellation()
+        log.info("a producer was left behind", error=type(error).__name__)
+    await producer.client.close()

@@ -1,0 +1,72 @@
+"""Migrations: each service's own revisions, run by the one environment that lies beside this (`env.py`)."""
+
+import time
+from functools import partial
+from importlib.resources import files
+
+import alembic.command
+import asyncpg
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+
+from vapteke_shared.postgres import sessions
+from vapteke_shared.postgres.outages import is_outage
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process import connections, logs
+from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process.settings import PostgresOwnerSettings, load
+
+log = logs.get(__name__)
+
+
+def main(schema: Schema) -> None:
+    """The command `migrate` of a service."""
+    settings = load(PostgresOwnerSettings)
+    logs.configure(settings.log_level)
+    upgrade(settings, schema)
+
+
+def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float = 60) -> None:
+    """Bring the schema up to date as its owner, waiting for Postgres to come up; safe when two run at once."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            alembic.command.upgrade(config(settings, schema), "head")
+        except (OSError, asyncpg.PostgresError, DBAPIError) as error:
+            fault = _cause(error)
+            if isinstance(fault, Unfit) or not is_outage(fault) or time.monotonic() > deadline:
+                raise SystemExit(connections.told(fault, "Postgres does not take it")) from None
+            time.sleep(0.5)
+        else:
+            log.info("the schema is up to date", schema=schema.name)
+            return
+
+
+def _cause(error: Exception) -> BaseException:
+    """What asyncpg raised: SQLAlchemy puts two errors around it."""
+    return (isinstance(error, DBAPIError) and error.orig and error.orig.__cause__) or error
+
+
+def outdated(schema: Schema) -> set[str | None]:
+    """The versions at which a database lacks something of this release; a later one is of a release to come."""
+    scripts = ScriptDirectory.from_config(_scripts(schema))
+    return {None, *(each.revision for each in scripts.walk_revisions())} - {scripts.get_current_head()}
+
+
+def config(settings: PostgresOwnerSettings, schema: Schema) -> Config:
+    """Alembic's own, for its commands."""
+    made = _scripts(schema)
+    user = settings.postgres_owner_user, settings.postgres_owner_password.get_secret_value()
+    made.attributes["connect"] = partial(sessions.connect, settings, user)
+    made.attributes["schema"] = schema
+    made.attributes["app_user"] = settings.postgres_user
+    return made
+
+
+def _scripts(schema: Schema) -> Config:
+    made = Config()
+    made.set_main_option("path_separator", "os")
+    made.set_main_option("script_location", str(files("vapteke_shared.postgres") / "migrations"))
+    made.set_main_option("version_locations", str(files(schema.package) / "migrations"))
+    return made

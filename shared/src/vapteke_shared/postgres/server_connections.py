@@ -1,0 +1,47 @@
+"""TLS to Postgres, and why a connection to it cannot be made."""
+
+import ssl
+
+import asyncpg
+
+from vapteke_shared.process import addresses
+from vapteke_shared.process.connections import Unavailable, Unfit, untrusted, why_away
+from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
+
+
+def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
+    """What asyncpg takes, with libpq's meaning: `require` looks at the certificate only where a root is given."""
+    mode, root = settings.postgres_sslmode, settings.postgres_sslrootcert
+    if mode in ("disable", "prefer"):
+        return mode
+    context = ssl.create_default_context(cafile=root)
+    context.check_hostname = mode == "verify-full"
+    if mode == "require" and root is None:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def fault(settings: PostgresSettings, place: tuple[str, int], error: BaseException) -> BaseException:
+    """What a connection to one host has met, in words where it has none; else the same error."""
+    where = f"Postgres at {addresses.written(*place)}"
+    role = "POSTGRES_OWNER" if isinstance(settings, PostgresOwnerSettings) else "POSTGRES"
+    match error:
+        case Unavailable():
+            return error
+        case ssl.SSLCertVerificationError():
+            return untrusted(where, error, "POSTGRES_SSLROOTCERT", "POSTGRES_HOST")
+        case asyncpg.InvalidPasswordError():
+            return Unfit(f"{where} refuses the login: check {role}_USER and {role}_PASSWORD")
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            names = f"POSTGRES_SSLMODE, {role}_USER and POSTGRES_DB"
+            return Unfit(f"{where} does not let this user in so: check {names}, or its pg_hba.conf")
+        case asyncpg.InvalidCatalogNameError():
+            return Unfit(f"{where} has no such database: check POSTGRES_DB")
+        case ConnectionError() if "rejected SSL" in str(error):
+            return Unfit(f"{where} speaks no TLS: check POSTGRES_SSLMODE")
+        case OSError() if (reason := why_away(error)) is not None:
+            return Unavailable(f"{where} {reason}: check POSTGRES_HOST and POSTGRES_PORT")
+        case OSError() | asyncpg.ConnectionDoesNotExistError():
+            lead = "check that POSTGRES_HOST and POSTGRES_PORT lead to a Postgres that is running"
+            return Unavailable(f"{where} closes the connection: {lead}")
+    return error

@@ -1,0 +1,162 @@
+"""A session with Postgres: with the one of several hosts that takes writes, and with a server process of its own."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from vapteke_shared.postgres import server_connections
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.process import addresses, connections
+from vapteke_shared.process.connections import Unavailable, Unfit
+from vapteke_shared.process.settings import PostgresSettings
+
+_CONNECT_SECONDS = 4
+_HEAD_START_SECONDS = 0.5
+_PROBE_SECONDS = 2
+
+
+class ReadOnly(Unavailable):
+    """It is a standby, or a primary that takes no writes now."""
+
+
+class Session(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that knows whom it has met."""
+
+    server_started_at: datetime
+    """The same for all sessions with one server, another after a restart or a failover."""
+    server_process: int
+    """The server's process that works for it, for as long as no pooler shares it out."""
+
+
+async def connect(
+    settings: PostgresSettings, user: tuple[str, str] | None = None, setup: str = "", **options: Any
+) -> Session:
+    """A session with the first host that takes writes; each has half a second before the next is tried beside it.
+
+    `user` is name and password, when it is not the service's own role; `setup` are statements that make the session
+    what it should be, here because a pooler takes few settings at the start. Raises Unavailable, also as ReadOnly and
+    Unfit, or PostgresError.
+    """
+    waiting, trying, faults = list(settings.postgres_servers), set[asyncio.Task[Session]](), list[BaseException]()
+    try:
+        while waiting or trying:
+            if waiting:
+                place = waiting.pop(0)
+                trying.add(asyncio.create_task(_met(settings, place, user, setup, options), name=f"connect {place}"))
+            head_start = _HEAD_START_SECONDS if waiting else None
+            done, trying = await asyncio.wait(trying, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
+            for each in sorted(done, key=lambda task: task.exception() is None):
+                if (fault := each.exception()) is None:
+                    done.remove(each)
+                    trying |= done
+                    return each.result()
+                faults.append(fault)
+    finally:
+        for each in trying:
+            each.add_done_callback(_let_go)
+            each.cancel()
+    raise _all(faults)
+
+
+def _let_go(attempt: asyncio.Task[Session]) -> None:
+    """Another was faster, or nobody waits any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()
+
+
+def _all(faults: list[BaseException]) -> BaseException:
+    """One error that names each once: when nothing can mend one of them by itself, another host may still come back."""
+    if len(faults) == 1:
+        return faults[0]
+    kind = Unfit if all(isinstance(fault, Unfit) for fault in faults) else Unavailable
+    return kind("; ".join(dict.fromkeys(connections.told(fault, "Postgres") for fault in faults)))
+
+
+async def _met(
+    settings: PostgresSettings,
+    place: tuple[str, int],
+    user: tuple[str, str] | None,
+    setup: str,
+    options: Mapping[str, Any],
+) -> Session:
+    name, password = user or (settings.postgres_user, settings.postgres_password.get_secret_value())
+    access: dict[str, Any] = {
+        "host": place[0],
+        "port": place[1],
+        "database": settings.postgres_db,
+        "user": name,
+        "password": password,
+        "ssl": server_connections.tls(settings),
+        "connection_class": Session,
+        **options,
+    }
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            session: Session = await asyncpg.connect(**access, timeout=_CONNECT_SECONDS)
+            try:
+                await _look(session, place, access)
+                if setup:
+                    await session.execute(setup)
+            except BaseException:
+                session.terminate()
+                raise
+    except Exception as error:
+        raise server_connections.fault(settings, place, unless_a_bug(error)) from None
+    return session
+
+
+async def _look(session: Session, place: tuple[str, int], access: Mapping[str, Any]) -> None:
+    where = f"Postgres at {addresses.written(*place)}"
+    try:
+        row = await session.fetchrow(_WHO)
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
+        raise _shared(where) from None
+    if row["is_read_only"]:
+        raise ReadOnly(f"{where} takes no writes: it is a standby, or default_transaction_read_only is on")
+    session.server_started_at, session.server_process = row["started_at"], row["process"]
+    if session.get_server_pid() != row["process"] and await _is_shared_out(session, access):
+        raise _shared(where)
+
+
+_WHO = """
+SELECT
+    pg_postmaster_start_time() AS started_at, pg_backend_pid() AS process,
+    current_setting('transaction_read_only') = 'on' AS is_read_only
+"""
+
+
+def _shared(where: str) -> Unfit:
+    mode = "pgbouncer in transaction or statement mode, which keeps no session"
+    return Unfit(f"{where} is a {mode}: set pool_mode = session for this database and user, or name Postgres itself")
+
+
+async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:
+    """Whether the pooler between us and Postgres gives one session's process to another session."""
+    other: Session = await asyncpg.connect(**access, timeout=_PROBE_SECONDS)
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS), other.transaction():
+            others = await other.fetchval("SELECT pg_backend_pid()")
+            ours = await session.fetchval("SELECT pg_backend_pid()")
+    except TimeoutError:  # it keeps the only process for the first session
+        return False
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
+        return True
+    except asyncpg.PostgresConnectionError as error:  # pgbouncer hangs up
+        if "statement pooling mode" in str(error):
+            return True
+        raise
+    finally:
+        other.terminate()
+    return bool(others == session.server_process or ours != session.server_process)
+
+
+async def check(session: Session, seconds: float) -> None:
+    """Whether it still takes writes and has its process. Raises Unavailable, TimeoutError and what asyncpg does."""
+    row = await session.fetchrow(_WHO, timeout=seconds)
+    if row["is_read_only"]:
+        raise ReadOnly("Postgres takes no writes: it is a standby, or default_transaction_read_only is on")
+    if row["process"] != session.server_process:
+        raise _shared("Postgres")

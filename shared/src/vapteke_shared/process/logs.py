@@ -1,0 +1,84 @@
+"""One JSON object a line on standard output, for our own and for the libraries' log records."""
+
+import logging
+import sys
+
+import structlog
+
+from vapteke_shared.process import uncaught_errors
+
+_QUIET = ("aiokafka", "faststream", "httpx", "uvicorn.access")
+_REPEATED_AFTER_SECONDS, _REMEMBERED = 300.0, 100
+
+
+class KafkaNoise(logging.Filter):
+    """Drops what Kafka's client logs at each attempt while a broker is away.
+
+    That it cannot connect is logged once, with its cause, by whoever waits for Kafka (`Health`, `kafka.patiently`).
+    Any other text of the client is logged again only after five minutes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(("aiokafka", "faststream")):
+            return True
+        text = record.getMessage()
+        if text.startswith("Unable "):
+            return False
+        if record.created - self._logged.get(text, 0) < _REPEATED_AFTER_SECONDS:
+            return False
+        self._logged = {text: record.created, **dict(list(self._logged.items())[:_REMEMBERED])}
+        return True
+
+
+def configure(level: str) -> None:
+    """Errors are logged by their type, never with a traceback's values: those may be personal data."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _name_errors,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        )
+    )
+    handler.addFilter(uncaught_errors.without_values)
+    uncaught_errors.install()
+    handler.addFilter(KafkaNoise())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _name_errors(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """An error that is logged with its traceback, or as a value: its type and place stay, its text goes."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event["error"], event["at"] = uncaught_errors.name(error), uncaught_errors.place(error)
+    for key, value in event.items():
+        if isinstance(value, BaseException):
+            event[key] = uncaught_errors.name(value)
+    return event
+
+
+def get(name: str) -> structlog.stdlib.BoundLogger:
+    return structlog.stdlib.get_logger(name)

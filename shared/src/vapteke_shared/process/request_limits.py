@@ -1,0 +1,250 @@
+"""Bounds and deadlines for what a caller sends. uvicorn over httptools has none.
+
+A caller who exceeds one is refused with a problem and disconnected. Until the connection closes, what still arrives is
+discarded: closing with unread data would reset the connection, and the caller would not see the answer.
+"""
+
+import asyncio
+import json
+import random
+from collections import deque
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from prometheus_client import Counter
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from vapteke_shared.process import addresses
+
+MAX_LINE_BYTES: Final = 64 * 1024
+MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 100
+MAX_SENT_BODY_BYTES: Final = 1024 * 1024
+"""Of a body as it is sent, with all that chunks add. Routes accept less, with an answer of their own."""
+MAX_PIPELINED: Final = 100
+MAX_CONNECTIONS: Final = 900  # many systems allow a process 1,024 open files
+HEAD_SECONDS: Final = 10
+BODY_SECONDS: Final = 30
+
+_PIECE_BYTES = 16 * 1024  # parsed before the bounds are checked again
+_LINGER_SECONDS = 2
+
+refusals = Counter("vapteke_refused_requests_total", "Requests refused before the service saw them", ["code"])
+
+
+class Refusal(NamedTuple):
+    status: int
+    code: str
+    detail: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def response(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+        phrase = HTTPStatus(self.status).phrase
+        problem = {"type": "about:blank", "title": phrase, "status": self.status, "detail": self.detail}
+        problem |= {"instance": "", "code": self.code, "trace_id": f"{random.getrandbits(128):032x}"}
+        body = json.dumps(problem).encode()
+        headers = [
+            *default_headers,
+            *self.headers,
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"connection", b"close"),
+        ]
+        lines = [f"HTTP/1.1 {self.status} {phrase}".encode(), *(name + b": " + value for name, value in headers)]
+        return b"\r\n".join([*lines, b"", body])
+
+
+_INVALID = Refusal(400, "bad_request", "The request cannot be understood.")
+_TOO_SLOW = Refusal(408, "request_timeout", "The request did not arrive in time.")
+_BODY_TOO_LARGE = Refusal(413, "body_too_large", f"The body as sent has more than {MAX_SENT_BODY_BYTES // 1024} KiB.")
+_LINE_TOO_LONG = Refusal(414, "uri_too_long", f"The request line is longer than {MAX_LINE_BYTES // 1024} KiB.")
+_HEADERS_TOO_LARGE = Refusal(
+    431, "headers_too_large", f"There are more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES // 1024} KiB of them."
+)
+_TOO_MANY_CONNECTIONS = Refusal(
+    503, "too_many_connections", "The service has too many connections; try again.", ((b"retry-after", b"1"),)
+)
+
+
+class _Refused(Exception):
+    """Stops the parser."""
+
+
+_DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """A connection whose requests are bounded. One whose head arrives at once costs no timer."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.url, self.headers = b"", []
+        self._awaits_body, self._received = False, 0
+        self._fault = _INVALID
+        self._earlier: list[Any] = []
+        self._is_discarding = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timed: bool | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.client = addresses.unmapped(self.client)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._turn_away()
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        for cycle in self._earlier:  # uvicorn tells the last one alone; another's answer would be an error
+            cycle.disconnected = True
+            cycle.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE_BYTES):
+            if self._is_discarding:
+                return
+            HttpToolsProtocol.data_received(self, data[start : start + _PIECE_BYTES])
+            if self._awaits_body or self._awaits_head():
+                self._received += min(len(data) - start, _PIECE_BYTES)
+                self._check()
+            elif self._timer is not None or self.cycle.response_complete:
+                self._await_nothing()
+            if len(self.pipeline) > MAX_PIPELINED:
+                self._refuse(_INVALID)
+
+    def _awaits_head(self) -> bool:
+        """The first one, or one that has begun: its scope has no cycle yet."""
+        return self.cycle is None or self.cycle.scope is not self.scope
+
+    def _check(self) -> None:
+        """The first piece may hold the end of the request before this one: allow for it."""
+        if self._is_discarding:
+            return
+        received = self._received - _PIECE_BYTES
+        if self._awaits_body:
+            fault = _BODY_TOO_LARGE if received > MAX_SENT_BODY_BYTES else None
+        else:
+            fault = self._fault_of_head(received - len(self.url))
+        if fault:
+            self._refuse(fault)
+            return
+        self._watch()
+        if self._awaits_body:
+            self.cycle.transport = _Closing(self)  # type: ignore[assignment]
+
+    def _fault_of_head(self, header_bytes: int) -> Refusal | None:
+        if len(self.url) > MAX_LINE_BYTES:
+            return _LINE_TOO_LONG
+        is_too_large = header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS
+        return _HEADERS_TOO_LARGE if is_too_large else None
+
+    def on_headers_complete(self) -> None:
+        if self._received or len(self.headers) > MAX_HEADERS:
+            self._check_whole_head()
+        self._earlier = [each for each in (*self._earlier, self.cycle) if each and not each.response_complete]
+        HttpToolsProtocol.on_headers_complete(self)
+        self.headers = _DISCARDED  # trailers come the same way: they are no headers
+        self._awaits_body = True
+
+    def _check_whole_head(self) -> None:
+        self._received = 0
+        if fault := self._fault_of_head(sum(len(name) + len(value) for name, value in self.headers)):
+            self._fault = fault
+            raise _Refused
+
+    def on_message_complete(self) -> None:
+        HttpToolsProtocol.on_message_complete(self)
+        self._awaits_body, self._received = False, 0
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser has stopped, at nonsense or at our word."""
+        self._refuse(self._fault)
+
+    def _await_nothing(self) -> None:
+        """uvicorn ends its wait for the next request at any data, such as a line break or the rest of a body."""
+        self._stop_watching()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _watch(self) -> None:
+        """The head has a deadline, and from then on the body."""
+        if self._timed is not self._awaits_body:
+            self._stop_watching()
+            seconds = BODY_SECONDS if self._awaits_body else HEAD_SECONDS
+            self._timed, self._timer = self._awaits_body, self.loop.call_later(seconds, self._overdue)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timed = self._timer = None
+
+    def _overdue(self) -> None:
+        self._timed = self._timer = None
+        if self.flow.read_paused or self._is_answering_another():  # the wait is for us, not for the caller
+            self._watch()
+        elif not self._awaits_body and not self._received:
+            self.transport.close()
+        else:
+            self._refuse(_TOO_SLOW)
+
+    def _is_answering_another(self) -> bool:
+        """Whether an earlier request of this connection has no complete answer yet."""
+        return bool(self.pipeline) or not (self._awaits_body or self.cycle is None or self.cycle.response_complete)
+
+    def _turn_away(self) -> None:
+        """At once: who is turned away must not use up what the others need."""
+        self._is_discarding = True
+        refusals.labels(_TOO_MANY_CONNECTIONS.code).inc()
+        self.transport.write(_TOO_MANY_CONNECTIONS.response(self.server_state.default_headers))
+        self.transport.close()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._is_discarding = True
+        self._stop_watching()
+        self._unset_keepalive_if_required()
+        refusals.labels(refusal.code).inc()
+        if self._is_answering_another() or self._has_begun_to_answer():
+            self.transport.abort()
+            return
+        if not self._has_answered():
+            self.transport.write(refusal.response(self.server_state.default_headers))
+            if self.cycle is not None:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+        self._discard_the_rest()
+
+    def close(self) -> None:
+        """After an answer that says so; it may have come before the body."""
+        if self._awaits_body:
+            self._discard_the_rest()
+        else:
+            self.transport.close()
+
+    def _discard_the_rest(self) -> None:
+        self._is_discarding = True
+        self._stop_watching()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _has_begun_to_answer(self) -> bool:
+        return self._awaits_body and self.cycle.response_started and not self.cycle.response_complete
+
+    def _has_answered(self) -> bool:
+        return self._awaits_body and self.cycle.response_complete
+
+
+class _Closing:
+    """What an answer sees of the transport while its request's body is still arriving: closed with unread data, the
+    connection would be reset, and the answer lost."""
+
+    def __init__(self, connection: LimitedProtocol) -> None:
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+        self.close = connection.close
