@@ -131,13 +131,13 @@ async def _fill(database: Database, count: int) -> None:
 
 
 async def _compare(servers: Servers, token: str, size: Size) -> None:
-    """Raises RuntimeError: they do not answer the same, so their speed does not compare."""
+    """Raises SystemExit: they do not answer the same, so their speed does not compare."""
     async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}, trust_env=False) as client:
         for target in (f"{size.customers // 2}/", f"?limit={PAGE}&offset={PAGE * (PAGES - 1)}"):
             answers = [await client.get(f"http://127.0.0.1:{port}{PATH}{target}") for port, _ in servers.values()]
             bodies = [json.loads(answer.content, object_hook=_with_instant) for answer in answers]
             if any(body != bodies[0] for body in bodies):
-                raise RuntimeError(f"{target} is answered in different ways: {bodies}")
+                raise SystemExit(f"{target} is answered in different ways: {bodies}")
 
 
 def _with_instant(body: dict[str, Any]) -> dict[str, Any]:

@@ -165,7 +165,9 @@ class Imports:
             f"SELECT coalesce(sum({outcome} + rejected), 0)::int FROM import_counts WHERE import_id = $1", import_id
         )
         if count != len(read):
-            raise RuntimeError(f"only {count} of {len(read)} rows are {outcome} or rejected")
+            raise SystemExit(
+                f"only {count} of {len(read)} rows are {outcome} or rejected: the import applies something else"
+            )
         return count
 
 
@@ -193,10 +195,12 @@ def _legacy_settings(rows: int) -> Iterator[LegacySettings]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve_legacy, args=(theirs, rows), daemon=True)
     process.start()
-    with closing(ours):
-        yield ours.recv()
-    process.terminate()
-    process.join()
+    try:
+        with closing(ours):
+            yield ours.recv()
+    finally:
+        process.terminate()
+        process.join()
 
 
 def _serve_legacy(pipe: Pipe, rows: int) -> None:
