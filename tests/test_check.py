@@ -10,10 +10,10 @@ import pytest
 import servers
 
 TESTS = Path(__file__).parent
-WITHOUT_SERVER = "tests/shared/test_texts.py"
+WITHOUT_SERVER = "tests/shared/contract/test_texts.py"
 WITH_POSTGRES, WITH_KAFKA, WITH_NGINX = (
     "tests/customers_api/test_outbox.py",
-    "tests/shared/test_batches.py",
+    "tests/shared/messaging/test_batches.py",
     "tests/test_gateway.py",
 )
 

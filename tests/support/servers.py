@@ -11,8 +11,8 @@ WITH_THEIR_OWN = (
     "local/test_leftovers",
     "local/test_stack",
     "local/test_token",
-    "shared/test_processes",
-    "shared/test_waiting_logs",
+    "shared/process/test_lifecycle",
+    "shared/process/test_waiting_logs",
     "test_check",
 )
 """How the paths of files begin whose tests start servers, or our own commands, themselves."""
