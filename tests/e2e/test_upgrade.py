@@ -83,6 +83,9 @@ class Upgrade:
         for number, customer_id in enumerate(chosen[:10]):
             await self.call("POST", CUSTOMERS, {"phone": f"7999000{number:04}"})
             await self.delete(customer_id)
+        await self.call(
+            "POST", CUSTOMERS, {"phone": "79991000000", "firstname": "Андреи\u0306", "lastname": "Ли\u200bпа"}
+        )
         with self.slow_reading():
             cancelled = await self.import_that_reads()
             await self.call("POST", f"{cancelled}cancel/")
@@ -285,6 +288,12 @@ async def test_favorites_are_the_same_and_follow_their_customers(upgrade: Upgrad
 
     assert await upgrade.marked() == upgrade.favorites
     assert {customer_id for customer_id, count in shown.items() if not count} == upgrade.deleted & shown.keys()
+
+
+async def test_names_that_the_earlier_api_kept_in_another_form_are_found(upgrade: Upgrade) -> None:
+    async with asyncio.timeout(START_SECONDS):
+        while (await upgrade.call("GET", f"{CUSTOMERS}?firstname=Андрей&lastname=Липа"))["count"] != 1:
+            await asyncio.sleep(0.2)
 
 
 async def test_no_follower_diverges(upgrade: Upgrade) -> None:
