@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -99,7 +100,9 @@ class Release:
         if self.sources is None:
             return program
         sources = os.pathsep.join(str(self.sources / part / "src") for part in SOURCES)
-        return replace(program, env={**(program.env or {}), "PYTHONPATH": sources})
+        executable, *arguments = program.command
+        command = [*_started_by(self.sources, Path(executable)), *arguments]
+        return replace(program, command=command, env={**(program.env or {}), "PYTHONPATH": sources})
 
     def output(self, service: str, *arguments: str) -> str:
         """Of a command of the service."""
@@ -115,6 +118,17 @@ class Release:
         program = self._ours(Program(name="", command=command, log=Path(), env={**os.environ, **variables}))
         done = subprocess.run(program.command, env=program.env, capture_output=True, text=True, check=True)
         return done.stdout.strip()
+
+
+def _started_by(sources: Path, executable: Path) -> list[str | Path]:
+    """The installed script names a module of the new release; the old one's pyproject files name its own."""
+    for part in SOURCES:
+        scripts = tomllib.loads((sources / part / "pyproject.toml").read_text())["project"].get("scripts", {})
+        if executable.name in scripts:
+            module, function = scripts[executable.name].split(":")
+            lines = f"import sys\nfrom {module} import {function}\nsys.argv[0] = '{executable.name}'\nsys.exit({function}())"
+            return [sys.executable, "-c", lines]
+    return [executable]
 
 
 @dataclass
