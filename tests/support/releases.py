@@ -126,8 +126,8 @@ def _started_by(sources: Path, executable: Path) -> list[str | Path]:
         scripts = tomllib.loads((sources / part / "pyproject.toml").read_text())["project"].get("scripts", {})
         if executable.name in scripts:
             module, function = scripts[executable.name].split(":")
-            lines = f"import sys\nfrom {module} import {function}\nsys.argv[0] = '{executable.name}'\nsys.exit({function}())"
-            return [sys.executable, "-c", lines]
+            started = f"import sys\nfrom {module} import {function}\n"
+            return [sys.executable, "-c", f"{started}sys.argv[0] = '{executable.name}'\nsys.exit({function}())"]
     return [executable]
 
 
