@@ -34,6 +34,10 @@ def settings_for(settings_for: SettingsFor) -> SettingsFor:
     return partial(settings_for, mssql_timeout=30)
 
 
+EVERY_ADDRESS = "0.0.0.0"
+"""With TLS, Microsoft's driver takes `localhost` for the machine's own name, which may have another address."""
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> str:
     return tls.authority_file(tmp_path)
@@ -66,7 +70,7 @@ async def outage(settings: WorkSettings) -> str:
 async def test_a_server_with_a_certificate_of_the_named_authority_is_trusted(
     serve: Serve, settings_for: SettingsFor, driver: str, authority: str, is_forced: bool
 ) -> None:
-    with serve(encryption=Encryption(tls.context("trusted"), is_forced)) as server:
+    with serve(host=EVERY_ADDRESS, encryption=Encryption(tls.context("trusted"), is_forced)) as server:
         await connect(
             settings_for(
                 server,
@@ -91,7 +95,7 @@ UNTRUSTED = {
 async def test_a_certificate_that_is_not_good_is_named_with_its_cure_and_gets_no_login(
     serve: Serve, settings_for: SettingsFor, driver: str, authority: str, kind: str
 ) -> None:
-    with serve(encryption=Encryption(tls.context(kind))) as server:
+    with serve(host=EVERY_ADDRESS, encryption=Encryption(tls.context(kind))) as server:
         said = await unfit(
             settings_for(
                 server,
@@ -110,7 +114,7 @@ async def test_a_certificate_that_is_not_good_is_named_with_its_cure_and_gets_no
 async def test_without_a_named_authority_only_those_of_the_system_are_trusted(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
-    with serve(encryption=Encryption(tls.context("trusted"))) as server:
+    with serve(host=EVERY_ADDRESS, encryption=Encryption(tls.context("trusted"))) as server:
         said = await unfit(
             settings_for(server, vaptekesync_driver=driver, vaptekesync_encrypt="yes", vaptekesync_host="localhost")
         )
@@ -158,7 +162,7 @@ async def test_a_server_without_tls_gets_no_login_and_the_text_says_so(
 async def test_old_tls_is_named_for_microsofts_driver_even_without_encryption(
     serve: Serve, settings_for: SettingsFor, authority: str, kind: str, encrypt: str
 ) -> None:
-    with serve(encryption=Encryption(tls.context(kind))) as server:
+    with serve(host=EVERY_ADDRESS, encryption=Encryption(tls.context(kind))) as server:
         said = await unfit(
             settings_for(
                 server,
@@ -177,7 +181,7 @@ async def test_old_tls_is_named_for_microsofts_driver_even_without_encryption(
 async def test_freetds_verifies_the_certificate_over_old_tls_too(
     serve: Serve, settings_for: SettingsFor, freetds: str, authority: str, kind: str
 ) -> None:
-    with serve(encryption=Encryption(tls.context(kind))) as server:
+    with serve(host=EVERY_ADDRESS, encryption=Encryption(tls.context(kind))) as server:
         settings = settings_for(
             server, vaptekesync_driver=freetds, vaptekesync_encrypt="yes", vaptekesync_host="localhost"
         )
@@ -456,7 +460,7 @@ def test_the_documented_openssl_configuration_makes_old_tls_do(
     serve: Serve, settings_for: SettingsFor, check: Check, authority: str, kind: str
 ) -> None:
     configuration = Path(__file__).parents[2] / "deploy" / "openssl-old-tls.cnf"
-    with serve(encryption=Encryption(tls.context(kind))) as server:
+    with serve(host=EVERY_ADDRESS, encryption=Encryption(tls.context(kind))) as server:
         settings = settings_for(
             server,
             vaptekesync_encrypt="yes",
