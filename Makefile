@@ -20,7 +20,7 @@ prove: ## the long forms of the tests that have one
 	@$(PYTHON) deploy/bootstrap test && exec $(BIN)/python -m pytest -m prove
 bench: ## measure each stage of an import, and the REST service beside its rivals (BENCH_JSON=… keeps the figures in a file)
 	@$(PYTHON) deploy/bootstrap test && exec env PYTHONPATH=tests/support $(BIN)/python tests/bench
-contracts: ## write the OpenAPI, AsyncAPI and event schema files anew
+contracts: ## write the OpenAPI, AsyncAPI and event schema files, and the pages of settings and metrics, again
 	@$(PYTHON) deploy/bootstrap test && PYTHONPATH=tests/support $(BIN)/python tests/support/contracts.py
 lint: ## ruff and mypy
 	@$(PYTHON) deploy/bootstrap && $(BIN)/ruff check . deploy/bootstrap && $(BIN)/ruff format --check . deploy/bootstrap && $(BIN)/mypy services shared deploy/local

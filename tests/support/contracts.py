@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
+import generated_pages
 from customers_api import app as customers
 from customers_api.settings import ServeSettings as CustomersSettings
 from fastapi import FastAPI
@@ -36,7 +37,13 @@ def files() -> dict[Path, str]:
     documents: dict[Path, Any] = {SCHEMAS / name: schema for name, schema in json_schemas.published().items()}
     documents |= {services / name / "openapi.json": app.openapi() for name, app in apps().items()}
     documents |= {services / name / "asyncapi.json": asyncapi.document(name) for name in apps()}
-    return {path: json.dumps(each, ensure_ascii=False, indent=2) + "\n" for path, each in documents.items()}
+    texts = {path: json.dumps(each, ensure_ascii=False, indent=2) + "\n" for path, each in documents.items()}
+    docs = ROOT / "docs"
+    return {
+        **texts,
+        docs / "configuration.md": generated_pages.configuration(),
+        docs / "metrics.md": generated_pages.metrics(),
+    }
 
 
 def faults(name: str, old: json_schemas.Schema) -> list[str]:
