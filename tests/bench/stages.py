@@ -36,7 +36,8 @@ from vapteke_local import kafka, leftovers, people, postgres, vaptekesync
 from vapteke_local.kafka import Kafka
 from vapteke_local.postgres import Postgres
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events import Event, PlanStarted
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import PlanStarted
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
 from vapteke_shared.postgres import database

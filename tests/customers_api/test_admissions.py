@@ -13,7 +13,8 @@ from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, counts, end_import, people_of, record, records, start_import
 from prometheus_client import REGISTRY
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events import Event, Failed, Planned, PlanStarted, RangePublished
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import Failed, Planned, PlanStarted, RangePublished
 from vapteke_shared.process.health import Health
 
 PHONE, OTHER = "79025163111", "79025163112"

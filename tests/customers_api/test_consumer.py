@@ -19,7 +19,7 @@ from customers_api.settings import WorkSettings
 from legacy_events import CLUSTER, Attempt, counts, people_of, record, records
 from vapteke_local import people
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events import LegacyCustomerRead
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.messaging.partitions import Cluster, Partition
 from vapteke_shared.postgres import database

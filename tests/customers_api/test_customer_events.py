@@ -9,7 +9,7 @@ import pytest
 from customers_api.consumer import ImportConsumers
 from legacy_events import CLUSTER, READ_AT, Attempt, end_import, records, start_import
 from told import told
-from vapteke_shared.contract.events import CustomerCreated, CustomerPhoneChanged, CustomerUpdated
+from vapteke_shared.contract.events.customers import CustomerCreated, CustomerPhoneChanged, CustomerUpdated
 
 pytestmark = pytest.mark.usefixtures("running")
 

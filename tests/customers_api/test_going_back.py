@@ -12,8 +12,9 @@ from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from legacy_events import Attempt, counts, end_import, start_import
 from vapteke_local.kafka import Kafka
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import LegacyCustomerRead
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
 from vapteke_shared.process.health import Health
@@ -39,9 +40,9 @@ async def producer(with_kafka: WorkSettings) -> AsyncIterator[AIOKafkaProducer]:
 async def send(producer: AIOKafkaProducer, read: Sequence[LegacyCustomerRead]) -> None:
     async with producer.transaction():
         for event in read:
-            headers = events.headers(event, "test", str(event.legacy_id))
+            headers = codec.headers(event, "test", str(event.legacy_id))
             partition = event.legacy_id % len(PARTITIONS)
-            await producer.send(LEGACY, events.encode(event), headers=headers, partition=partition)
+            await producer.send(LEGACY, codec.encode(event), headers=headers, partition=partition)
 
 
 async def remove_half(

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from rules import FIELDS, Person
 from told import told
 from vapteke_local.postgres import Postgres
-from vapteke_shared.contract.events import CustomerEvent
+from vapteke_shared.contract.events.customers import CustomerEvent
 from vapteke_shared.process.health import Health
 
 TABLES = "customers, phones, firstnames, legacy_customers, imports, outbox, consumed_offsets"

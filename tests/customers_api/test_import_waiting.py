@@ -8,7 +8,7 @@ import httpx
 import pytest
 from customers_api import imports
 from legacy_events import start_import
-from vapteke_shared.contract.events import AttemptFailed, Failed, Planned, PlanStarted, RangePublished
+from vapteke_shared.contract.events.imports import AttemptFailed, Failed, Planned, PlanStarted, RangePublished
 
 AWAY = "vAptekeSync at 192.0.2.1:1433 did not answer within 30 s"
 UNPUBLISHED = {"event_count": 1, "last_offsets": {0: 7}, "attempt": UUID(int=1)}

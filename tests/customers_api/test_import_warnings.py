@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 from customers_api import import_warnings
-from vapteke_shared.contract.events import Planned
+from vapteke_shared.contract.events.imports import Planned
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

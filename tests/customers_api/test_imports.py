@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from customers_api import imports
 from legacy_events import Attempt, cancel, end_import, start_import
-from vapteke_shared.contract.events import Event, Failed, Planned, PlanStarted
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import Failed, Planned, PlanStarted
 
 
 async def tell(pool: asyncpg.Pool, event: Event, in_flight: int = 8) -> None:

@@ -13,7 +13,7 @@ from running_service import running_service
 from tokens_for import bearer
 from told import told
 from vapteke_local.postgres import Postgres
-from vapteke_shared.contract.events import (
+from vapteke_shared.contract.events.customers import (
     CustomerCreated,
     CustomerDeleted,
     CustomerPhoneChanged,

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from customers_api import outbox
 from customers_api.outbox import Message, NeverSent
-from vapteke_shared.contract import topics
+from vapteke_shared.contract import limits, topics
 
 TOPIC = topics.CUSTOMERS.name
 
@@ -20,7 +20,7 @@ async def test_messages_are_kept_in_the_order_given(pool: asyncpg.Pool) -> None:
 
 
 async def test_a_message_that_no_broker_takes_is_not_written(pool: asyncpg.Pool) -> None:
-    large = Message("key", {}, b"x" * topics.MAX_RECORD_BYTES)
+    large = Message("key", {}, b"x" * limits.RECORD_BYTES)
 
     async with pool.acquire() as connection:
         with pytest.raises(NeverSent, match=f"^a message of 1000005 bytes; {TOPIC} takes 1000000$"):

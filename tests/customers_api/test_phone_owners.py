@@ -11,7 +11,7 @@ import pytest
 from customers_api.consumer import ImportConsumers
 from legacy_events import CLUSTER, Attempt, records
 from told import told
-from vapteke_shared.contract.events import CustomerEvent
+from vapteke_shared.contract.events.customers import CustomerEvent
 
 CUSTOMERS = "/rest/v1/customers/"
 PHONE, OTHER = "79025163111", "79025163112"

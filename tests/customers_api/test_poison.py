@@ -13,7 +13,8 @@ from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from legacy_events import Attempt
 from vapteke_local import kafka as kafka_servers
-from vapteke_shared.contract import events, topics
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
 from vapteke_shared.messaging import kafka
 from vapteke_shared.process.health import Health
 
@@ -50,7 +51,7 @@ async def test_rubbish_is_set_aside_and_its_neighbours_are_applied(
 ) -> None:
     attempt = Attempt(running)
     good = [attempt.read(number, f"7902516{number:04}") for number in range(1, 8)]
-    whole = events.encode(good[0])
+    whole = codec.encode(good[0])
     rubbish: list[tuple[bytes | None, str]] = [
         (b"\xff\x00" + SECRET, good[0].type),
         (whole.replace(b'"legacy_id":1', b'"legacy_id":"' + SECRET + b'"'), good[0].type),
@@ -60,7 +61,7 @@ async def test_rubbish_is_set_aside_and_its_neighbours_are_applied(
         (whole, "vapteke.import.planned"),
     ]
     for event, (value, kind) in zip(good, [*rubbish, (None, "")], strict=True):
-        await producer.send_and_wait(TOPIC, events.encode(event), headers=headers(event.type), partition=0, key=b"1")
+        await producer.send_and_wait(TOPIC, codec.encode(event), headers=headers(event.type), partition=0, key=b"1")
         if kind:
             last = await producer.send_and_wait(TOPIC, value, headers=headers(kind), partition=0, key=b"1")
 

@@ -20,7 +20,7 @@ from customers_api.settings import WorkSettings
 from prometheus_client import REGISTRY
 from relays import TOPIC, Reader, Running, cut_off_leader, empty, say
 from vapteke_local.kafka import Kafka
-from vapteke_shared.contract import topics
+from vapteke_shared.contract import limits, topics
 from vapteke_shared.messaging import create_topics, kafka
 from vapteke_shared.messaging.batches import Batches
 from vapteke_shared.messaging.create_topics import TopicsSettings
@@ -187,7 +187,7 @@ async def test_a_row_that_its_topic_refuses_holds_up_that_topic_alone(
 async def test_the_largest_messages_that_may_be_written_are_sent(
     with_kafka: WorkSettings, pool: asyncpg.Pool, reader: Reader
 ) -> None:
-    size = topics.MAX_RECORD_BYTES - len("key") - len("{}")
+    size = limits.RECORD_BYTES - len("key") - len("{}")
     values = [os.urandom(size) for _ in range(3)]
     await outbox.add(pool, TOPIC, [Message("key", {}, value) for value in values])
 

@@ -12,7 +12,8 @@ from customers_api.settings import WorkSettings
 from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, cancel, records, start_import
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events import Event, Failed, Planned
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import Failed, Planned
 from vapteke_shared.process.health import Health
 
 PHONE = "79025163111"

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from vapteke_local.postgres import Postgres
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events import Failed
+from vapteke_shared.contract.events.imports import Failed
 from vapteke_shared.process.health import Health
 
 

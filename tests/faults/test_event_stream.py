@@ -12,7 +12,7 @@ from disturbances import Disturbances
 from rest_writers import CUSTOMERS, Writers
 from running_stack import RunningStack, running_stack
 from vapteke_local import people, vaptekesync
-from vapteke_shared.contract.events import (
+from vapteke_shared.contract.events.customers import (
     CustomerCreated,
     CustomerDeleted,
     CustomerEvent,

@@ -18,8 +18,9 @@ from favorites_api.consumer import CustomersConsumer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from vapteke_local.postgres import Postgres
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import (
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.customers import (
     CustomerCreated,
     CustomerDeleted,
     CustomerEvent,
@@ -97,7 +98,7 @@ def record(
         timestamp=0,
         timestamp_type=0,
         key=str(event.id).encode() if is_event else key,
-        value=events.encode(event) if is_event else event,
+        value=codec.encode(event) if is_event else event,
         checksum=None,
         serialized_key_size=0,
         serialized_value_size=0,
@@ -314,7 +315,7 @@ async def test_a_replay_shows_nobody_who_is_deleted_and_hides_nobody_who_lives(
 
 # What cannot be understood
 
-_GOOD = events.encode(deleted(77, 2))
+_GOOD = codec.encode(deleted(77, 2))
 _FIELDS = msgspec.json.decode(_GOOD)
 
 

@@ -22,19 +22,19 @@ from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
 from vapteke_local.kafka import Kafka
 from vapteke_local.vaptekesync import CUSTOMERS, Encryption, Server
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import (
+from vapteke_shared.contract import limits, topics
+from vapteke_shared.contract.events import codec, legacy_customers
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import (
     AttemptFailed,
-    Event,
     Failed,
-    LegacyCustomerRead,
-    LegacyCustomerRejected,
     Planned,
     PlanRequested,
     PlanStarted,
     RangePublished,
     RangeRequested,
 )
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.contract.topics import Topic
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
@@ -90,7 +90,7 @@ async def records_of(kafka: Kafka, topic: Topic, import_id: UUID) -> list[tuple[
     finally:
         await consumer.stop()
     own = [record for record in found if str(import_id).encode() in record.value]
-    return [(record, events.decode(record.value, record.headers)) for record in own]
+    return [(record, codec.decode(record.value, record.headers)) for record in own]
 
 
 def without_clocks(event: Event) -> Event:
@@ -127,7 +127,7 @@ async def test_a_plan_is_started_and_planned(serve: Serve, do: Import) -> None:
     )
 
 
-@pytest.mark.parametrize(("first", "rows"), [(1, events.MAX_RANGES + 1), (2**63 - 60_000, 52_000)])
+@pytest.mark.parametrize(("first", "rows"), [(1, limits.RANGES_PER_PLAN + 1), (2**63 - 60_000, 52_000)])
 async def test_a_plan_of_too_many_ranges_fails_at_once_and_names_the_setting(
     serve: Serve, do: Import, first: int, rows: int
 ) -> None:
@@ -473,7 +473,7 @@ async def test_a_stop_between_attempts_leaves_the_task_to_the_next_importer(
     assert {type(event) for event in await progress_of(kafka, task.import_id)} <= {AttemptFailed}
 
 
-def faults_of(event: LegacyCustomerRead | LegacyCustomerRejected) -> dict[events.Field, str] | None:
+def faults_of(event: LegacyCustomerRead | LegacyCustomerRejected) -> dict[legacy_customers.Field, str] | None:
     return event.reasons if isinstance(event, LegacyCustomerRejected) else event.unusable
 
 

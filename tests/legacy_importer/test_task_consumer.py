@@ -19,10 +19,11 @@ from legacy_importer.states import Recent
 from vapteke_local import kafka
 from vapteke_local.kafka import Kafka
 from vapteke_local.vaptekesync import Server
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import (
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import (
     AttemptFailed,
-    Event,
     Failed,
     ImportState,
     Planned,
@@ -76,14 +77,14 @@ async def send(own_kafka: Kafka, *tasks: Event | bytes) -> None:
     await producer.start()
     try:
         for task in tasks:
-            value, headers = (task, []) if isinstance(task, bytes) else (events.encode(task), headers_of(task))
+            value, headers = (task, []) if isinstance(task, bytes) else (codec.encode(task), headers_of(task))
             await producer.send_and_wait(topics.IMPORT_TASKS.name, value, headers=headers, partition=0)
     finally:
         await producer.stop()
 
 
-def headers_of(task: Event) -> events.Headers:
-    return events.headers(task, "a-test", "a-subject")
+def headers_of(task: Event) -> codec.Headers:
+    return codec.headers(task, "a-test", "a-subject")
 
 
 async def records_in(own_kafka: Kafka, topic: str) -> list[ConsumerRecord]:
@@ -104,7 +105,7 @@ async def records_in(own_kafka: Kafka, topic: str) -> list[ConsumerRecord]:
 
 async def answers_of(own_kafka: Kafka, import_id: UUID) -> list[Event]:
     found = await records_in(own_kafka, topics.IMPORT_PROGRESS.name)
-    decoded = [events.decode(record.value, record.headers) for record in found]
+    decoded = [codec.decode(record.value, record.headers) for record in found]
     return [event for event in decoded if event.import_id == import_id]
 
 
@@ -266,7 +267,7 @@ async def say(own_kafka: Kafka, *states: ImportState) -> None:
     try:
         async with producer.transaction():
             for state in states:
-                value = events.encode(state)
+                value = codec.encode(state)
                 await producer.send(topics.IMPORT_STATE.name, value, headers=headers_of(state), partition=0)
     finally:
         await producer.stop()
@@ -414,14 +415,14 @@ async def test_an_importer_logs_how_an_import_ended_that_it_worked_for(
         (b"{", [("ce_type", PlanRequested.type.encode())], "malformed JSON"),
         (b"{}", [], "unknown event type"),
         (
-            events.encode(PlanStarted(import_id=UUID(int=7))),
+            codec.encode(PlanStarted(import_id=UUID(int=7))),
             [("ce_type", PlanStarted.type.encode())],
             "not for this topic: vapteke.import.plan_started",
         ),
     ],
 )
 async def test_what_is_no_task_is_kept_in_the_dead_topic_of_the_tasks(
-    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor, value: bytes, headers: events.Headers, reason: str
+    own_kafka: Kafka, serve: Serve, settings_for: SettingsFor, value: bytes, headers: codec.Headers, reason: str
 ) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap)
     await producer.start()

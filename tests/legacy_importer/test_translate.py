@@ -18,8 +18,8 @@ from legacy_importer.translate import Context, LegacyRow, UnreadableRow, Unusabl
 from vapteke_local import people
 from vapteke_local.people import Expected
 from vapteke_local.postgres import Postgres
-from vapteke_shared.contract import events
-from vapteke_shared.contract.events import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract.events import codec, legacy_customers
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 
 READ_AT = datetime(2026, 1, 3, 3, 4, 5, tzinfo=UTC)
 """By a foreign clock, which decides nothing about a value."""
@@ -107,7 +107,7 @@ def read(**changed: object) -> LegacyCustomerRead:
     return event
 
 
-def reasons_of(event: LegacyCustomerRead | LegacyCustomerRejected) -> dict[events.Field, str]:
+def reasons_of(event: LegacyCustomerRead | LegacyCustomerRejected) -> dict[legacy_customers.Field, str]:
     return event.reasons if isinstance(event, LegacyCustomerRejected) else event.unusable or {}
 
 
@@ -126,9 +126,9 @@ def moment(text: str | datetime, zone: str) -> datetime:
 def test_any_row_becomes_an_event_that_the_contract_takes(any_row: LegacyRow, zone: str) -> None:
     event = translate.to_event(any_row, CONTEXT._replace(zone=ZoneInfo(zone)))
 
-    encoded = events.encode(event)
+    encoded = codec.encode(event)
 
-    assert events.decode(encoded, [("ce_type", event.type.encode())]) == event
+    assert codec.decode(encoded, [("ce_type", event.type.encode())]) == event
     assert b"\\u0000" not in encoded
     assert set(reasons_of(event).values()) <= REASONS
 
@@ -175,8 +175,8 @@ def test_no_reason_tells_a_value(text: str) -> None:
     rejected = translate.to_event(row(phone=told), CONTEXT)
 
     assert set(reasons_of(event)) == {"firstname", "email", "birthday", "gender", "last_auth_at"}
-    assert SECRET.encode() not in events.encode(event)
-    assert SECRET.encode() not in events.encode(rejected)
+    assert SECRET.encode() not in codec.encode(event)
+    assert SECRET.encode() not in codec.encode(rejected)
 
 
 def test_a_full_row_is_normalised() -> None:

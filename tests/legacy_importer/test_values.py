@@ -15,7 +15,7 @@ from legacy_importer.session import connected
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow, UnreadableRow
 from vapteke_local.vaptekesync import CUSTOMERS
-from vapteke_shared.contract.events import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 
 Serve = Callable[..., Any]
 SettingsFor = Callable[..., WorkSettings]

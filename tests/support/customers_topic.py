@@ -11,8 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import CustomerEvent
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.customers import CustomerEvent
 
 TOPIC = topics.CUSTOMERS.name
 PARTITIONS = [TopicPartition(TOPIC, number) for number in range(topics.CUSTOMERS.partitions)]
@@ -63,7 +64,7 @@ async def _reader(bootstrap: list[str], isolation: Isolation) -> AsyncIterator[A
 
 
 def _told(record: Any) -> Told:
-    event = events.decode(record.value, record.headers)
+    event = codec.decode(record.value, record.headers)
     assert isinstance(event, CustomerEvent)
     subject = dict(record.headers)["ce_subject"].decode()
     return Told(record.key.decode(), subject, event, hash((record.value, record.headers)))

@@ -25,7 +25,8 @@ from customers_api.customers import CustomerNotFound, PhoneTaken
 from legacy_events import CLUSTER, Attempt, record, start_import
 from rules import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events import Event, LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.process.health import Health
 
 Queues = list[list[ConsumerRecord]]

@@ -8,8 +8,11 @@ import asyncpg
 import msgspec
 from aiokafka import ConsumerRecord
 from customers_api import imports
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import Event, LegacyCustomerRead, LegacyCustomerRejected, Planned, RangePublished
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import Planned, RangePublished
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.messaging.partitions import Cluster
 
 CLUSTER = Cluster("a-cluster", {})
@@ -79,7 +82,7 @@ class Attempt:
 
 def record(event: Event | bytes | None, offset: int, partition: int = 0, topic: str = "") -> ConsumerRecord:
     """As the consumer gets it; bytes stand for a value that is no event."""
-    value = events.encode(event) if isinstance(event, Event) else event
+    value = codec.encode(event) if isinstance(event, Event) else event
     kind = event.type if isinstance(event, Event) else LegacyCustomerRead.type
     return ConsumerRecord(
         topic=topic or topics.LEGACY_CUSTOMERS.name,

@@ -2,8 +2,9 @@
 
 import asyncpg
 import msgspec
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import CustomerEvent
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.customers import CustomerEvent
 
 
 async def told(pool: asyncpg.Pool) -> list[CustomerEvent]:
@@ -14,7 +15,7 @@ async def told(pool: asyncpg.Pool) -> list[CustomerEvent]:
 
 def _decoded(row: asyncpg.Record) -> CustomerEvent:
     headers = msgspec.json.decode(row["headers"])
-    event = events.decode(row["value"], [(name, str(content).encode()) for name, content in headers.items()])
+    event = codec.decode(row["value"], [(name, str(content).encode()) for name, content in headers.items()])
     assert isinstance(event, CustomerEvent)
     assert row["key"] == headers["ce_subject"] == str(event.id)
     return event

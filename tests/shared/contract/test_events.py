@@ -7,12 +7,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vapteke_shared.contract import events
-from vapteke_shared.contract.events import Event, EventInvalid, LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract.events import codec, imports, legacy_customers
+from vapteke_shared.contract.events.codec import EventInvalid
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 
 IMPORT, ATTEMPT = UUID(int=1), UUID(int=2)
 SECRET = "тайна"
-KINDS = (*events.TASKS, *events.PROGRESS, *events.LEGACY_CUSTOMERS)
+KINDS = (*imports.TASKS, *imports.PROGRESS, *legacy_customers.LEGACY_CUSTOMERS)
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 count = st.integers(0, 2**63 - 1)
@@ -24,12 +26,12 @@ chunks = st.integers(0, 2**31 - 1)
 row = {"import_id": st.uuids(), "chunk": chunks, "attempt": st.uuids(), "legacy_id": int64, "read_at": instants}
 
 any_event: st.SearchStrategy[Event] = st.one_of(
-    st.builds(events.PlanRequested, import_id=st.uuids(), rows_per_range=st.integers(1, 2**31 - 1)),
-    st.builds(events.RangeRequested, import_id=st.uuids(), chunk=chunks, after_id=st.none() | int64, upto_id=int64),
-    st.builds(events.PlanStarted, import_id=st.uuids()),
-    st.builds(events.Planned, import_id=st.uuids(), row_count=count, upper_bounds=st.lists(int64)),
+    st.builds(imports.PlanRequested, import_id=st.uuids(), rows_per_range=st.integers(1, 2**31 - 1)),
+    st.builds(imports.RangeRequested, import_id=st.uuids(), chunk=chunks, after_id=st.none() | int64, upto_id=int64),
+    st.builds(imports.PlanStarted, import_id=st.uuids()),
+    st.builds(imports.Planned, import_id=st.uuids(), row_count=count, upper_bounds=st.lists(int64)),
     st.builds(
-        events.RangePublished,
+        imports.RangePublished,
         import_id=st.uuids(),
         chunk=chunks,
         attempt=st.uuids(),
@@ -37,7 +39,7 @@ any_event: st.SearchStrategy[Event] = st.one_of(
         last_offsets=st.dictionaries(st.integers(0, 2**31 - 1), count),
     ),
     st.builds(
-        events.AttemptFailed,
+        imports.AttemptFailed,
         import_id=st.uuids(),
         chunk=st.none() | chunks,
         attempt=st.integers(1, 9),
@@ -45,7 +47,7 @@ any_event: st.SearchStrategy[Event] = st.one_of(
         retry_seconds=st.floats(0, 900),
         error=names,
     ),
-    st.builds(events.Failed, import_id=st.uuids(), chunk=st.none() | chunks, error=names),
+    st.builds(imports.Failed, import_id=st.uuids(), chunk=st.none() | chunks, error=names),
     st.builds(LegacyCustomerRejected, **row, reasons=st.dictionaries(fields, reasons, min_size=1)),
     st.builds(
         LegacyCustomerRead,
@@ -63,7 +65,7 @@ any_event: st.SearchStrategy[Event] = st.one_of(
 )
 
 
-def of_type(kind: str) -> events.Headers:
+def of_type(kind: str) -> codec.Headers:
     return [("ce_type", kind.encode())]
 
 
@@ -82,21 +84,21 @@ def read(**changed: object) -> bytes:
 
 def fault_of(value: bytes | None, kind: str = LegacyCustomerRead.type) -> str:
     with pytest.raises(EventInvalid) as invalid:
-        events.decode(value, of_type(kind))
+        codec.decode(value, of_type(kind))
     return str(invalid.value)
 
 
 @given(any_event)
 def test_an_event_survives_its_encoding(event: Event) -> None:
-    headers = events.headers(event, "a-service", "a-subject")
+    headers = codec.headers(event, "a-service", "a-subject")
 
-    assert events.decode(events.encode(event), headers) == event
+    assert codec.decode(codec.encode(event), headers) == event
 
 
 def test_the_headers_are_cloud_events() -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
-    headers = dict(events.headers(events.PlanStarted(import_id=IMPORT), "legacy-importer", "subject", at))
+    headers = dict(codec.headers(imports.PlanStarted(import_id=IMPORT), "legacy-importer", "subject", at))
 
     assert UUID(hex=headers.pop("ce_id").decode()).version == 4
     assert headers == {
@@ -110,7 +112,7 @@ def test_the_headers_are_cloud_events() -> None:
 
 
 def test_no_two_events_have_one_type_or_one_id() -> None:
-    made = [events.headers(events.PlanStarted(import_id=IMPORT), "s", "s") for _ in range(100)]
+    made = [codec.headers(imports.PlanStarted(import_id=IMPORT), "s", "s") for _ in range(100)]
 
     assert len({kind.type for kind in KINDS}) == len(KINDS)
     assert len({dict(headers)["ce_id"] for headers in made}) == 100
@@ -119,7 +121,7 @@ def test_no_two_events_have_one_type_or_one_id() -> None:
 @pytest.mark.parametrize("headers", [[], [("ce_type", None)], [("ce_type", b"\xff")], [("other", b"x")]])
 def test_a_record_of_no_known_type_is_invalid(headers: list[tuple[str, bytes]]) -> None:
     with pytest.raises(EventInvalid, match=r"^unknown event type$"):
-        events.decode(read(), headers)
+        codec.decode(read(), headers)
 
 
 def test_a_record_without_a_value_is_invalid() -> None:
@@ -194,7 +196,7 @@ def test_offsets_that_kafka_cannot_have_are_invalid(last_offsets: object) -> Non
     base = {"import_id": str(IMPORT), "chunk": 0, "attempt": str(ATTEMPT), "event_count": 1}
     value = msgspec.json.encode(base | {"last_offsets": last_offsets})
 
-    assert "last_offsets" in fault_of(value, events.RangePublished.type)
+    assert "last_offsets" in fault_of(value, imports.RangePublished.type)
 
 
 def test_a_rejection_without_reasons_is_invalid() -> None:
@@ -214,7 +216,7 @@ def test_the_fault_never_tells_the_value(text: str, trap: str) -> None:
 
 
 def test_a_field_of_a_newer_producer_is_let_through() -> None:
-    event = events.decode(read(favourite_colour={"any": ["thing"]}), of_type(LegacyCustomerRead.type))
+    event = codec.decode(read(favourite_colour={"any": ["thing"]}), of_type(LegacyCustomerRead.type))
 
     assert isinstance(event, LegacyCustomerRead)
     assert event.phone == "79025163111"
@@ -223,7 +225,7 @@ def test_a_field_of_a_newer_producer_is_let_through() -> None:
 @given(st.binary(max_size=200), st.sampled_from([kind.type for kind in KINDS]))
 def test_any_bytes_decode_or_are_invalid(value: bytes, kind: str) -> None:
     try:
-        event = events.decode(value, of_type(kind))
+        event = codec.decode(value, of_type(kind))
     except EventInvalid:
         return
 
@@ -242,6 +244,6 @@ def test_dates_travel_as_iso_8601() -> None:
         last_auth_at=datetime(2023, 12, 21, 4, 20, 37, 24_000, tzinfo=UTC),
     )
 
-    sent = msgspec.json.decode(events.encode(event))
+    sent = msgspec.json.decode(codec.encode(event))
 
     assert (sent["birthday"], sent["last_auth_at"]) == ("1990-05-17", "2023-12-21T04:20:37.024000Z")

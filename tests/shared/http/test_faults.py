@@ -8,7 +8,7 @@ import contracts
 import httpx
 import pytest
 from tokens_for import bearer
-from vapteke_shared.http.request_bodies import MAX_BYTES
+from vapteke_shared.contract.limits import BODY_BYTES
 
 APPS = contracts.apps()
 CUSTOMERS, BULK, FAVORITES = "/rest/v1/customers/", "/rest/v1/favorites/bulk/", "/rest/v1/favorites/"
@@ -24,7 +24,7 @@ def client(service: str) -> httpx.AsyncClient:
 async def refused(service: str, method: str, url: str, body: object = None) -> dict[str, object]:
     """The problem; a body that is no bytes is sent as JSON."""
     content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    assert len(content or b"") <= MAX_BYTES
+    assert len(content or b"") <= BODY_BYTES
     async with client(service) as asking:
         answer = await asking.request(method, url, content=content)
     assert answer.status_code == 422, answer.text
@@ -107,7 +107,7 @@ PHONE = b'{"phone": "79025163111", "city_id": '
         ("POST", CUSTOMERS, {"phone": "9" * 200_000}),
         ("POST", CUSTOMERS, {"phone": ["9"] * 50_000}),
         ("POST", CUSTOMERS, [1] * 80_000),
-        ("POST", CUSTOMERS, b"[" * MAX_BYTES),
+        ("POST", CUSTOMERS, b"[" * BODY_BYTES),
         ("POST", CUSTOMERS, b'{"a":' * 50_000),
         ("POST", CUSTOMERS, b'{"phone": ' + b"[" * 900 + b"]" * 900 + b"}"),
         ("POST", CUSTOMERS, PHONE + b"NaN}"),

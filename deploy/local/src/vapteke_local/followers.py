@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import CustomerEvent
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.customers import CustomerEvent
 
 from vapteke_local.kafka import client_options
 
@@ -38,7 +39,7 @@ async def _read(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> 
     while any([await consumer.position(place) < end for place, end in ends.items()]):
         for records in (await consumer.getmany(timeout_ms=1000)).values():
             count += len(records)
-            for event in (events.decode(record.value, record.headers) for record in records):
+            for event in (codec.decode(record.value, record.headers) for record in records):
                 if isinstance(event, CustomerEvent) and _is_newer(event, newest.get(event.id)):
                     newest[event.id] = event
     return Followed(count, sum(event.deleted_at is None for event in newest.values()))

@@ -11,12 +11,13 @@ from uuid import UUID
 
 import asyncpg
 from prometheus_client import Counter
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import LegacyRow, Planned, RangePublished
+from vapteke_shared.contract import limits, topics
+from vapteke_shared.contract.events.imports import Planned, RangePublished
+from vapteke_shared.contract.events.legacy_customers import LegacyRow
 
 from customers_api.models import ALIVE
 
-_BELOW_ALL_KEYS = -(2**63) - 1
+_BELOW_ALL_KEYS = limits.INT64_MIN - 1
 
 ignored = Counter(
     "vapteke_ignored_events",
@@ -71,7 +72,7 @@ def is_current(number: int | None, handed_out: int | None) -> bool:
 def fault_of_plan(plan: Planned) -> str | None:
     """Why no importer can have sent this plan."""
     bounds = plan.upper_bounds
-    if len(bounds) > events.MAX_RANGES:
+    if len(bounds) > limits.RANGES_PER_PLAN:
         return "more ranges than a plan can name"
     if any(lower >= upper for lower, upper in pairwise(bounds)):
         return "bounds that do not ascend"

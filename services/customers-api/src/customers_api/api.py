@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import asyncpg
 from fastapi import Body, Header, Path, Request, Response
 from pydantic import Discriminator, Tag
+from vapteke_shared.contract.limits import INT64_MAX
 from vapteke_shared.http import application, json_answers, openapi
 from vapteke_shared.http.access import auth
 from vapteke_shared.http.audit import records
-from vapteke_shared.http.field_types import INT64
 from vapteke_shared.http.lists.query_parameters import Digits
 from vapteke_shared.http.problems import ProblemError
 
@@ -26,7 +26,7 @@ _READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
 _ETAG = openapi.headers(ETag="the customer's version")
 _SHOWN: dict[str, Any] = {"model": schemas.Customer, "headers": _ETAG, "description": "The customer"}
 
-CustomerId = Annotated[int, Path(ge=1, le=INT64, description="the customer's id", examples=[14722]), Digits]
+CustomerId = Annotated[int, Path(ge=1, le=INT64_MAX, description="the customer's id", examples=[14722]), Digits]
 IfMatch = Annotated[
     str | None, Header(description="only if the customer's `ETag` is this one; `*`: any", examples=['"3"'])
 ]

@@ -6,18 +6,12 @@ from collections.abc import Iterable, MutableMapping, Sequence
 import asyncpg
 from aiokafka import ConsumerRecord
 from prometheus_client import Histogram
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import (
-    AttemptFailed,
-    Event,
-    EventInvalid,
-    Failed,
-    LegacyCustomerRead,
-    LegacyCustomerRejected,
-    Planned,
-    PlanStarted,
-    RangePublished,
-)
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.codec import EventInvalid
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import PROGRESS, AttemptFailed, Failed, Planned, PlanStarted, RangePublished
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.messaging import dead_letters, stored_offsets
 from vapteke_shared.messaging.batch_consumers import BatchConsumer
 from vapteke_shared.messaging.dead_letters import Letter
@@ -206,7 +200,7 @@ def _tell(letters: Iterable[Letter], refusals: Iterable[str]) -> None:
 
 def _decode_legacy(record: ConsumerRecord) -> LegacyEvent | None:
     try:
-        event = events.decode(record.value, record.headers)
+        event = codec.decode(record.value, record.headers)
     except EventInvalid:
         return None
     return event if isinstance(event, LegacyCustomerRead | LegacyCustomerRejected) else None
@@ -214,15 +208,15 @@ def _decode_legacy(record: ConsumerRecord) -> LegacyEvent | None:
 
 def _decode_progress(record: ConsumerRecord) -> Event | None:
     try:
-        event = events.decode(record.value, record.headers)
+        event = codec.decode(record.value, record.headers)
     except EventInvalid:
         return None
-    return event if isinstance(event, events.PROGRESS) else None
+    return event if isinstance(event, PROGRESS) else None
 
 
 def _reason(record: ConsumerRecord) -> str:
     try:
-        event = events.decode(record.value, record.headers)
+        event = codec.decode(record.value, record.headers)
     except EventInvalid as error:
         return str(error)
     return f"not for this topic, or refused by the database: {event.type}"

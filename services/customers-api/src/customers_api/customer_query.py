@@ -4,9 +4,9 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
-from vapteke_shared.contract import texts
+from vapteke_shared.contract import limits, texts
+from vapteke_shared.contract.limits import INT64_MAX
 from vapteke_shared.http import field_types
-from vapteke_shared.http.field_types import INT64
 from vapteke_shared.http.lists.query_parameters import Digits, Flag, Ids, ListQuery, Moment, optional
 
 from customers_api.fields import HAS_TEXT, Day, Gender, PhoneText
@@ -25,10 +25,10 @@ def _address(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=texts.NAME_MAX), BeforeValidator(_text)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=limits.NAME_CHARACTERS), BeforeValidator(_text)]
 Email = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=texts.EMAIL_MAX),
+    StringConstraints(min_length=1, max_length=limits.EMAIL_CHARACTERS),
     BeforeValidator(_text),
     AfterValidator(_address),
 ]
@@ -39,7 +39,7 @@ class CustomerQuery(ListQuery):
     email: Email = optional("the whole e-mail address, in any case", "user@example.com", **HAS_TEXT)
     firstname: Name = optional("how the first name begins, in any case", "викт", **HAS_TEXT)
     lastname: Name = optional("how the last name begins, in any case", "иван", **HAS_TEXT)
-    city_id: Annotated[int, Field(ge=0, le=INT64), Digits] = optional("the city's number", 0)
+    city_id: Annotated[int, Field(ge=0, le=INT64_MAX), Digits] = optional("the city's number", 0)
     gender: Gender = optional("M or F", "M")
     birthday_from: Day = optional("born on this day or later", "1980-01-01")
     birthday_to: Day = optional("born on this day or earlier", "1989-12-31")

@@ -5,12 +5,12 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
-from vapteke_shared.contract import phones, texts
-from vapteke_shared.contract.events import CLOCK_TOLERANCE, IN_THE_FUTURE
+from vapteke_shared.contract import limits, phones, texts
+from vapteke_shared.contract.events.legacy_customers import IN_THE_FUTURE
+from vapteke_shared.contract.limits import CLOCK_TOLERANCE, FIRST_BIRTHDAY, INT64_MAX
 from vapteke_shared.contract.phones import PhoneInvalid
-from vapteke_shared.http.field_types import INT64, Moment, Whole, a_text, refusal
+from vapteke_shared.http.field_types import Moment, Whole, a_text, refusal
 
-_FIRST_BIRTHDAY = date(1900, 1, 1)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PHONE_FAULTS = {
     "missing": "is empty",
@@ -59,7 +59,7 @@ def _date_text(value: object) -> object:
 def _birthday(day: date) -> date:
     if day > datetime.now(UTC).date():
         raise refusal(IN_THE_FUTURE, "The birthday lies in the future")
-    if day < _FIRST_BIRTHDAY:
+    if day < FIRST_BIRTHDAY:
         raise refusal("before_1900", "The birthday lies before 1900")
     return day
 
@@ -75,7 +75,7 @@ HAS_TEXT = {"pattern": texts.PATTERN}
 
 PhoneText = Annotated[
     str,
-    StringConstraints(max_length=100),
+    StringConstraints(max_length=limits.PHONE_SPELLING_CHARACTERS),
     AfterValidator(_phone),
     Field(
         description="a phone in any spelling; kept as digits, country calling code first",
@@ -86,14 +86,14 @@ PhoneText = Annotated[
 """Validated, it is the digits alone."""
 Name = Annotated[
     str,
-    StringConstraints(max_length=texts.NAME_MAX),
+    StringConstraints(max_length=limits.NAME_CHARACTERS),
     BeforeValidator(_cleaned),
     AfterValidator(_kept),
     Field(json_schema_extra=HAS_TEXT),
 ]
 Email = Annotated[
     str,
-    StringConstraints(max_length=texts.EMAIL_MAX),
+    StringConstraints(max_length=limits.EMAIL_CHARACTERS),
     BeforeValidator(_cleaned),
     AfterValidator(_kept),
     AfterValidator(_email),
@@ -103,4 +103,4 @@ Day = Annotated[date, Field(strict=False), BeforeValidator(_date_text)]
 Birthday = Annotated[Day, AfterValidator(_birthday)]
 LastAuthAt = Annotated[Moment, AfterValidator(_sign_in)]
 Gender = Literal["M", "F"]
-CityId = Annotated[int, Field(ge=0, le=INT64), Whole]
+CityId = Annotated[int, Field(ge=0, le=INT64_MAX), Whole]

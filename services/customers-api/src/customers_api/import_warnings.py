@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vapteke_shared.contract.events import Planned
+from vapteke_shared.contract.events.imports import Planned
 
 EMPTY_TABLE = "the legacy table is empty"
 CLOCK_SECONDS = 60

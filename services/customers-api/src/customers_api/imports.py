@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 from prometheus_client import Counter
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events import (
+from vapteke_shared.contract.events.imports import (
     AttemptFailed,
     Failed,
     ImportState,

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from vapteke_shared.contract import phones
-from vapteke_shared.contract.events import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.postgres.database import Overtaken
 
 from customers_api import customer_events, reread_texts

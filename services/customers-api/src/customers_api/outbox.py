@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import asyncpg
 import msgspec
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import Event
+from vapteke_shared.contract import limits, topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.event import Event
 
 SOURCE = "customers-api"
 _TOPICS = {topic.name for topic in topics.ALL}
@@ -25,8 +26,8 @@ class Message(NamedTuple):
 
 
 def message(key: str, event: Event) -> Message:
-    headers = {name: content.decode() for name, content in events.headers(event, SOURCE, key)}
-    return Message(key, headers, events.encode(event))
+    headers = {name: content.decode() for name, content in codec.headers(event, SOURCE, key)}
+    return Message(key, headers, codec.encode(event))
 
 
 async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> None:
@@ -39,8 +40,8 @@ async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Mes
     headers = [msgspec.json.encode(m.headers) for m in messages]
     for m, encoded in zip(messages, headers, strict=True):
         size = len(m.key.encode()) + len(encoded) + len(m.value)
-        if size > topics.MAX_RECORD_BYTES:
-            raise NeverSent(f"a message of {size} bytes; {topic} takes {topics.MAX_RECORD_BYTES}")
+        if size > limits.RECORD_BYTES:
+            raise NeverSent(f"a message of {size} bytes; {topic} takes {limits.RECORD_BYTES}")
     rows = [m.key for m in messages], [encoded.decode() for encoded in headers], [m.value for m in messages]
     await connection.execute(_ADD, topic, *rows)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
-from vapteke_shared.contract import texts
+from vapteke_shared.contract import limits, texts
 from vapteke_shared.contract.texts import EmailInvalid
 
 
@@ -46,12 +46,12 @@ def healed(field: str, text: str | None) -> str | None:
 
 def _is_refused(field: str, read: str) -> bool:
     if field != "email":
-        return len(read) > texts.NAME_MAX
+        return len(read) > limits.NAME_CHARACTERS
     try:
         texts.email(read)
     except EmailInvalid:
         return True
-    return len(read) > texts.EMAIL_MAX
+    return len(read) > limits.EMAIL_CHARACTERS
 
 
 def _name(text: str) -> str | None:

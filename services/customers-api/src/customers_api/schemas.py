@@ -7,8 +7,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, WrapValidator
 from pydantic.json_schema import SkipJsonSchema
+from vapteke_shared.contract.limits import IDS_PER_REQUEST, INT64_MAX, INT64_MIN, REASON_CHARACTERS
 from vapteke_shared.http.body_models import Answer, Asked, Instant, without_defaults
-from vapteke_shared.http.field_types import INT64, Id
+from vapteke_shared.http.field_types import Id
 from vapteke_shared.http.lists import query_parameters
 from vapteke_shared.http.lists.query_parameters import Digits, Distinct, Paging, optional
 
@@ -119,14 +120,19 @@ class LookupByPhones(Asked):
     """The customers who have one of these phones."""
 
     phones: list[Annotated[PhoneText, WrapValidator(_as_given)]] = Field(
-        min_length=1, max_length=1000, description="in any spelling", examples=[["+7 902 516-31-11", "50110556645"]]
+        min_length=1,
+        max_length=IDS_PER_REQUEST,
+        description="in any spelling",
+        examples=[["+7 902 516-31-11", "50110556645"]],
     )
 
 
 class LookupByIds(Asked):
     """The customers with these ids."""
 
-    ids: list[Id] = Field(min_length=1, max_length=1000, description="the customers' ids", examples=[[1, 14722]])
+    ids: list[Id] = Field(
+        min_length=1, max_length=IDS_PER_REQUEST, description="the customers' ids", examples=[[1, 14722]]
+    )
 
 
 class CustomersFound(Answer):
@@ -142,10 +148,10 @@ ImportId = Annotated[UUID, Field(description="the import's id", examples=["0c0f3
 Status = Literal["requested", "planning", "running", "completed", "failed", "cancelled"]
 Statuses = Annotated[list[Status], Distinct]
 Kind = Literal["row", "field", "phone_conflict"]
-Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,60}$")]
+Word = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}$")]
 LegacyIds = Annotated[
-    list[Annotated[int, Field(ge=-INT64 - 1, le=INT64), Digits]],
-    Field(max_length=1000),
+    list[Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX), Digits]],
+    Field(max_length=IDS_PER_REQUEST),
     Distinct,
 ]
 

@@ -7,9 +7,10 @@ from typing import Annotated
 import asyncpg
 import msgspec
 from msgspec import Meta
+from vapteke_shared.contract.limits import INT64_MAX
 
-CustomerId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-_ERASED = 2**63 - 1
+CustomerId = Annotated[int, Meta(ge=1, le=INT64_MAX)]
+_ERASED = INT64_MAX
 """The version of a person who was erased: nothing is newer."""
 
 

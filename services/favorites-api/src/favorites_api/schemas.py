@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
+from vapteke_shared.contract.limits import IDS_PER_REQUEST, ITEMS_PER_CHECK
 from vapteke_shared.http.body_models import Answer, Asked, Instant, without_defaults
 from vapteke_shared.http.field_types import Id
 from vapteke_shared.http.lists.query_parameters import Ids, ListQuery, Moment, Query, optional
@@ -49,7 +50,7 @@ class NewFavorite(Asked):
 class FavoriteIds(Asked):
     """Which favorites."""
 
-    id: list[Id] = Field(max_length=1000, description="the favorites' ids", examples=[[1, 2, 3]])
+    id: list[Id] = Field(max_length=IDS_PER_REQUEST, description="the favorites' ids", examples=[[1, 2, 3]])
 
 
 class DeletedQuery(Query):
@@ -76,7 +77,9 @@ class FavoriteCheck(Asked):
     """Whose, and which items."""
 
     user_id: UserId
-    item_ids: list[ItemId] = Field(max_length=500, description="the items that are shown", examples=[[10, 11, 12]])
+    item_ids: list[ItemId] = Field(
+        max_length=ITEMS_PER_CHECK, description="the items that are shown", examples=[[10, 11, 12]]
+    )
 
 
 class Checked(Answer):
@@ -90,7 +93,10 @@ class NewFavorites(Asked):
 
     user_id: UserId
     item_ids: list[ItemId] = Field(
-        min_length=1, max_length=1000, description="the items; one that is named twice counts once", examples=[[10, 12]]
+        min_length=1,
+        max_length=IDS_PER_REQUEST,
+        description="the items; one that is named twice counts once",
+        examples=[[10, 12]],
     )
 
 

@@ -7,8 +7,10 @@ from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import EventInvalid, PlanRequested, RangeRequested
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.codec import EventInvalid
+from vapteke_shared.contract.events.imports import PlanRequested, RangeRequested
 from vapteke_shared.messaging import dead_letters
 from vapteke_shared.messaging.consumers import Consumer
 from vapteke_shared.messaging.dead_letters import Letter
@@ -146,7 +148,7 @@ class TaskConsumer(Consumer):
 
 def _task(record: Any) -> Task:
     """Raises EventInvalid."""
-    event = events.decode(record.value, record.headers)
+    event = codec.decode(record.value, record.headers)
     if not isinstance(event, PlanRequested | RangeRequested):
         raise EventInvalid(f"not for this topic: {event.type}")
     return event

@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 from prometheus_client import Counter, Histogram
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import (
+from vapteke_shared.contract import limits, topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import (
     AttemptFailed,
-    Event,
     Failed,
     ImportEvent,
     Planned,
@@ -33,7 +34,6 @@ from legacy_importer.session import connected
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow, UnreadableRow
 
-_ERROR_MAX = 2000
 _LAST_SECONDS = 3
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Importer:
         try:
             result = await self._attempted(task, chunk, work)
         except LegacyError as error:
-            cause = str(error)[:_ERROR_MAX]
+            cause = str(error)[: limits.ERROR_CHARACTERS]
             self._doomed = (task.import_id, cause)
             log.error("a task has failed", import_id=str(task.import_id), chunk=chunk, error=cause)
             result = _failed(task, chunk, cause)
@@ -189,7 +189,7 @@ class Importer:
 def _refuse_too_many(plan: Planned, rows_per_range: int) -> None:
     """customers-api ignores a plan of more ranges, and Kafka takes no larger record. Raises LegacyError."""
     ranges = len(plan.upper_bounds)
-    if ranges > events.MAX_RANGES or len(events.encode(plan)) > topics.MAX_RECORD_BYTES:
+    if ranges > limits.RANGES_PER_PLAN or len(codec.encode(plan)) > limits.RECORD_BYTES:
         raise LegacyError(
             f"the table has {plan.row_count} rows, in {ranges} ranges of {rows_per_range}: more ranges than a plan "
             "can name; raise IMPORT_RANGE_ROWS, a setting of customers-api"
@@ -205,7 +205,7 @@ def _attempt_failed(
         attempt=attempt,
         attempts=1 + settings.mssql_retries_count,
         retry_seconds=settings.mssql_retries_sleep,
-        error=str(error)[:_ERROR_MAX],
+        error=str(error)[: limits.ERROR_CHARACTERS],
         number=task.number,
     )
 

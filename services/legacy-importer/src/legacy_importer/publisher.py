@@ -8,8 +8,9 @@ from datetime import datetime
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from vapteke_shared.contract import events
-from vapteke_shared.contract.events import Event, Headers
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.codec import Headers
+from vapteke_shared.contract.events.event import Event
 from vapteke_shared.messaging import kafka
 from vapteke_shared.messaging.batches import Batches
 from vapteke_shared.messaging.dead_letters import Letter
@@ -34,7 +35,7 @@ class Publisher:
 
     async def send(self, topic: str, key: str, event: Event) -> None:
         """Send one event and wait for its acknowledgement. Raises PublishFailed."""
-        await self._send(topic, key, events.encode(event), events.headers(event, SOURCE, key))
+        await self._send(topic, key, codec.encode(event), codec.headers(event, SOURCE, key))
 
     async def send_letter(self, letter: Letter) -> None:
         """Send a dead letter and wait for its acknowledgement. Raises PublishFailed."""
@@ -91,9 +92,9 @@ class Batch:
 
     async def add(self, key: str, event: Event, at: datetime) -> None:
         """Raises PublishFailed."""
-        headers = events.headers(event, SOURCE, key, at)
+        headers = codec.headers(event, SOURCE, key, at)
         try:
-            await self._batches.add(self._topic, key.encode(), events.encode(event), headers)
+            await self._batches.add(self._topic, key.encode(), codec.encode(event), headers)
         except (KafkaError, TimeoutError) as error:
             raise await self._publisher.failed(error) from None
         self.count += 1

@@ -4,8 +4,10 @@ import asyncio
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import EventInvalid, ImportState
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.codec import EventInvalid
+from vapteke_shared.contract.events.imports import ImportState
 from vapteke_shared.messaging import kafka
 from vapteke_shared.process import logs
 from vapteke_shared.process.settings import KafkaSettings
@@ -115,9 +117,9 @@ class ImportStates:
             self._consumer = consumer
         return self._consumer
 
-    def _take(self, value: bytes | None, headers: events.Headers) -> None:
+    def _take(self, value: bytes | None, headers: codec.Headers) -> None:
         try:
-            event = events.decode(value, headers)
+            event = codec.decode(value, headers)
         except EventInvalid as error:
             log.error("a state cannot be understood", why=str(error))
             return

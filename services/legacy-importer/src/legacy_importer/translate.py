@@ -13,9 +13,8 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from vapteke_shared.contract import phones, texts
-from vapteke_shared.contract.events import (
-    CLOCK_TOLERANCE,
+from vapteke_shared.contract import limits, phones, texts
+from vapteke_shared.contract.events.legacy_customers import (
     IN_THE_FUTURE,
     PLACEHOLDER_DATE,
     UNREADABLE,
@@ -23,9 +22,8 @@ from vapteke_shared.contract.events import (
     LegacyCustomerRead,
     LegacyCustomerRejected,
 )
+from vapteke_shared.contract.limits import CLOCK_TOLERANCE, FIRST_BIRTHDAY, INT64_MAX
 
-_INT64_MAX = 2**63 - 1
-_FIRST_BIRTHDAY = date(1900, 1, 1)
 _PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), date(1900, 1, 1)))
 """What an empty date becomes: in SQL Server's types, and in the programs that write to it."""
 _LAST_PLACEHOLDER_YEAR = max(_PLACEHOLDERS).year
@@ -130,7 +128,7 @@ def _phone(value: str | Number | None) -> phones.Phone:
 
 def name(text: str, _: Context) -> str | None:
     text = _text(text)
-    if len(text) > texts.NAME_MAX:
+    if len(text) > limits.NAME_CHARACTERS:
         raise Unusable("too_long")
     return text or None
 
@@ -141,7 +139,7 @@ def email(text: str, _: Context) -> str | None:
     text = _text(text)
     if not text:
         return None
-    if len(text) > texts.EMAIL_MAX:
+    if len(text) > limits.EMAIL_CHARACTERS:
         raise Unusable("too_long")
     try:
         return texts.email(text)
@@ -159,7 +157,7 @@ def birthday(value: date | datetime | str, context: Context) -> date | None:
         raise Unusable(PLACEHOLDER_DATE)
     if day > _today(context.by_our_clock(), context.zone):
         raise Unusable(IN_THE_FUTURE)
-    if day < _FIRST_BIRTHDAY:
+    if day < FIRST_BIRTHDAY:
         raise Unusable("before_1900")
     return day
 
@@ -190,7 +188,7 @@ def _count(value: Number) -> int:
     number = value if type(value) is int else _whole(value)
     if number < 0:
         raise Unusable("negative")
-    if number > _INT64_MAX:
+    if number > INT64_MAX:
         raise Unusable("too_big")
     return number
 
@@ -203,7 +201,7 @@ def _whole(value: Number) -> int:
     number = Decimal(value)
     if not number.is_finite():
         raise Unusable("not_a_number")
-    if abs(number) > _INT64_MAX:  # before it is made an integer, which takes long for a huge one
+    if abs(number) > INT64_MAX:  # before it is made an integer, which takes long for a huge one
         raise Unusable("too_big")
     if number != number.to_integral_value():
         raise Unusable("not_whole")

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from vapteke_shared.contract import json_schemas, topics
-from vapteke_shared.contract.events import Event
+from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.topics import Topic
 
 Part = dict[str, Any]

@@ -10,8 +10,9 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from vapteke_shared.contract import events, topics
-from vapteke_shared.contract.events import Event
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import customers
+from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.topics import Topic
 
 Schema = Mapping[str, Any]
@@ -19,14 +20,14 @@ Schema = Mapping[str, Any]
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _WORDS: Final = {"$id", "$schema", "title", "description", "examples"}
 _TYPICAL: Final[Mapping[type[Event], Mapping[str, Any]]] = {
-    events.CustomerCreated: {
+    customers.CustomerCreated: {
         "version": 1,
-        "changed": [name for name in get_args(events.ChangedField) if name != "deleted_at"],
+        "changed": [name for name in get_args(customers.ChangedField) if name != "deleted_at"],
         "updated_at": "2023-12-21T04:20:37.024Z",
     },
-    events.CustomerPhoneChanged: {"changed": ["phone"]},
-    events.CustomerDeleted: {"changed": ["deleted_at"], "deleted_at": "2026-01-02T03:04:05.678Z"},
-    events.CustomerRestored: {"changed": ["deleted_at"]},
+    customers.CustomerPhoneChanged: {"changed": ["phone"]},
+    customers.CustomerDeleted: {"changed": ["deleted_at"], "deleted_at": "2026-01-02T03:04:05.678Z"},
+    customers.CustomerRestored: {"changed": ["deleted_at"]},
 }
 
 

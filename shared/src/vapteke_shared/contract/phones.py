@@ -6,10 +6,9 @@ from typing import Final, NamedTuple
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from vapteke_shared.contract import characters
+from vapteke_shared.contract.limits import PHONE_MAX_DIGITS, PHONE_MIN_DIGITS
 
 _CODES = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
-_SHORTEST: Final = 11
-_LONGEST: Final = 15
 # Most numbers are Russian mobile ones: for them this says what the whole rule says, several times faster.
 _MOBILE = re.compile(r"(?:(?:\+?7|8)[ -]?)?\(?(9\d\d)\)?[ -]?(\d{3})[ -]?(\d\d)[ -]?(\d\d)", re.ASCII)
 _SIGNS = dict.fromkeys(map(ord, " \t+-()[]{}."))
@@ -81,9 +80,9 @@ def split(digits: str) -> Phone:
 
     More lenient than `parse` after code 7: events and rows that were written by an older rule must stay readable.
     """
-    if len(digits) < _SHORTEST:
+    if len(digits) < PHONE_MIN_DIGITS:
         raise PhoneInvalid("too_short")
-    if len(digits) > _LONGEST:
+    if len(digits) > PHONE_MAX_DIGITS:
         raise PhoneInvalid("too_long")
     for length in (1, 2, 3):  # the codes are prefix-free: at most one fits
         if digits[:length] in _CODES:
@@ -142,7 +141,7 @@ def _international(digits: str) -> str:
 
 def _without_prefix(digits: str) -> str:
     for prefix in ("00", "810"):
-        if digits.startswith(prefix) and _SHORTEST <= len(digits) - len(prefix) <= _LONGEST:
+        if digits.startswith(prefix) and PHONE_MIN_DIGITS <= len(digits) - len(prefix) <= PHONE_MAX_DIGITS:
             return digits[len(prefix) :]
     return digits
 

@@ -7,16 +7,10 @@ from unicodedata import is_normalized, normalize
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
-from vapteke_shared.contract import characters
-
-NAME_MAX: Final = 100
-EMAIL_MAX: Final = 254
+from vapteke_shared.contract import characters, limits
 
 VERSION: Final = 1
 """Of the rule. One more whenever `cleaned` or `email` reads a text otherwise: what is kept is then read again."""
-
-STACK_MAX: Final = 8
-"""Marks on one letter. No language needs more; hundreds of them cover the lines around a name."""
 
 _BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"  # by their looks, not by category
 _VARIATIONS = [*map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0))]  # of the glyph before them
@@ -45,7 +39,7 @@ _BMP = 0xFFFF
 PLAIN: Final = r"[ -~\u00c0-\u017f\u0400-\u045f]*"
 """Latin and Cyrillic letters and ASCII's signs, as a regular expression of Python and of Postgres."""
 _TO_CLEAN = re.compile(f"[{_one_of(_BREAKS + _REMOVED)}]")
-_HIGH_STACK = re.compile(f"([{_one_of(_MARKS)}]{{{STACK_MAX}}})[{_one_of(_MARKS)}]+")
+_HIGH_STACK = re.compile(f"([{_one_of(_MARKS)}]{{{limits.MARKS_PER_LETTER}}})[{_one_of(_MARKS)}]+")
 _UNSEEN = _one_of([one for one in ["\0", *_BREAKS, *_REMOVED] if one <= chr(_BMP)])
 PATTERN: Final = rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"
 """What JSON Schema can say of a text that is not empty."""
@@ -70,7 +64,7 @@ def cleaned(text: str) -> str:
 
     In Unicode's form NFC. Nobody sees control characters, marks of direction and other invisible ones, and who typed a
     name could not mend what a refusal says of them: they are removed. Line breaks and tabs become blanks, blanks at the
-    ends go, and so do the marks on one letter that are more than `STACK_MAX`. U+0000 stays, for the caller to refuse.
+    ends go, and so do the marks on one letter beyond `limits.MARKS_PER_LETTER`. U+0000 stays, for the caller to refuse.
     """
     if is_plain(text):
         return text.strip()

@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-from vapteke_shared.contract import events
-from vapteke_shared.contract.events import Event
+from vapteke_shared.contract.events import customers, imports, legacy_customers
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.limits import DEAD_LETTER_BYTES
 
-MAX_RECORD_BYTES = 1_000_000
-"""Key, headers and value of a record together."""
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -39,7 +38,7 @@ IMPORT_TASKS = Topic(
     key="import id, chunk",
     producer=CUSTOMERS_API,
     consumers=(IMPORTER,),
-    events=events.TASKS,
+    events=imports.TASKS,
     partitions=8,
     config=_kept(7),
 )
@@ -49,7 +48,7 @@ IMPORT_PROGRESS = Topic(
     key="import id",
     producer=IMPORTER,
     consumers=(CUSTOMERS_API,),
-    events=events.PROGRESS,
+    events=imports.PROGRESS,
     partitions=1,
     config=_kept(7),
 )
@@ -59,7 +58,7 @@ LEGACY_CUSTOMERS = Topic(
     key="legacy id",
     producer=IMPORTER,
     consumers=(CUSTOMERS_API,),
-    events=events.LEGACY_CUSTOMERS,
+    events=legacy_customers.LEGACY_CUSTOMERS,
     partitions=8,
     config=_kept(3),
 )
@@ -69,7 +68,7 @@ IMPORT_STATE = Topic(
     key="import id",
     producer=CUSTOMERS_API,
     consumers=(IMPORTER,),
-    events=events.STATES,
+    events=imports.STATES,
     partitions=1,  # the order of imports is the order of its records
     config=_kept(14),  # longer than the tasks
 )
@@ -80,7 +79,7 @@ CUSTOMERS = Topic(
     key="customer id",
     producer=CUSTOMERS_API,
     consumers=(FAVORITES_API, "anybody"),
-    events=events.CUSTOMERS,
+    events=customers.CUSTOMERS,
     partitions=8,
     config={
         "cleanup.policy": "compact",
@@ -98,8 +97,8 @@ def _dead(topic: Topic, consumer: str) -> Topic:
     """Where the consumer of a topic puts what it cannot understand."""
     return Topic(
         _dead_name(topic.name),
-        f"Records of {topic.name} that could not be understood: the value, at most 64 KiB of it; headers say why, and "
-        "where it was.",
+        f"Records of {topic.name} that could not be understood: the value, at most {DEAD_LETTER_BYTES // 1024} KiB of it; "
+        "headers say why, and where it was.",
         key="origin",
         producer=consumer,
         consumers=("operators",),

@@ -2,12 +2,13 @@
 
 import re
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-INT64: Final = 2**63 - 1
+from vapteke_shared.contract.limits import INT64_MAX
+
 _INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-](?P<hours>\d{2})(?P<minutes>:?\d{2})?)?", re.ASCII
 )
@@ -47,5 +48,5 @@ def _to_utc(at: datetime) -> datetime:
 
 
 Whole = BeforeValidator(_whole)
-Id = Annotated[int, Field(ge=1, le=INT64), Whole]
+Id = Annotated[int, Field(ge=1, le=INT64_MAX), Whole]
 Moment = Annotated[datetime, Field(strict=False), BeforeValidator(_instant_text), AfterValidator(_to_utc)]

@@ -5,6 +5,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from vapteke_shared.contract.limits import INT64_MAX
 from vapteke_shared.http.problems import Problem
 
 Responses = dict[int | str, dict[str, Any]]
@@ -92,10 +93,10 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _make_whole(part: Any) -> None:
-    """Bounds of integers as integers: FastAPI makes floats of them, and 2**63 - 1 is none."""
+    """Bounds of integers as integers: FastAPI makes floats of them, and the greatest int64 is none."""
     for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
         if key in ("minimum", "maximum") and isinstance(value, float) and value.is_integer():
-            part[key] = min(int(value), 2**63 - 1)
+            part[key] = min(int(value), INT64_MAX)
         else:
             _make_whole(value)
 

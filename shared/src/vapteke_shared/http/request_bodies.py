@@ -7,10 +7,9 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
+from vapteke_shared.contract.limits import BODY_BYTES
 from vapteke_shared.http.access import auth
 from vapteke_shared.http.problems import ProblemError
-
-MAX_BYTES = 256 * 1024
 
 
 class BodyRoute(APIRoute):
@@ -26,7 +25,7 @@ class BodyRoute(APIRoute):
             for need in self.dependant.dependencies:
                 if isinstance(need.call, auth.Needs):  # before anything is read or judged
                     await need.call(request)
-            if int(request.headers.get("content-length", 0)) > MAX_BYTES:  # not after waiting for what is not read
+            if int(request.headers.get("content-length", 0)) > BODY_BYTES:  # not after waiting for what is not read
                 raise _too_large()
             if _is_encoded(request):
                 raise _encoded()
@@ -45,7 +44,7 @@ def _limited(receive: Receive) -> Receive:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MAX_BYTES:
+        if size > BODY_BYTES:
             raise _too_large()
         return message
 
@@ -53,7 +52,7 @@ def _limited(receive: Receive) -> Receive:
 
 
 def _too_large() -> ProblemError:
-    return ProblemError(413, "body_too_large", f"The body has more than {MAX_BYTES // 1024} KiB.")
+    return ProblemError(413, "body_too_large", f"The body has more than {BODY_BYTES // 1024} KiB.")
 
 
 def _is_encoded(request: Request) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
-from vapteke_shared.contract.events import Headers
+from vapteke_shared.contract.events.codec import Headers
 from vapteke_shared.messaging.partitions import Partition
 
 T = TypeVar("T")

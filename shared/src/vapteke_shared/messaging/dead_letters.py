@@ -6,9 +6,8 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 
 from vapteke_shared.contract import topics
+from vapteke_shared.contract.limits import DEAD_LETTER_BYTES
 from vapteke_shared.process import logs
-
-_VALUE_BYTES = 64 * 1024
 
 log = logs.get(__name__)
 dead = Counter("vapteke_dead_records", "Records that could not be understood", ["topic"])
@@ -33,7 +32,7 @@ def letter(record: ConsumerRecord, reason: str) -> Letter:
         "content-type": "application/octet-stream",
     }
     key = f"{record.topic}/{record.partition}/{record.offset}"
-    return Letter(topics.dead_of(record.topic), key, headers, (record.value or b"")[:_VALUE_BYTES])
+    return Letter(topics.dead_of(record.topic), key, headers, (record.value or b"")[:DEAD_LETTER_BYTES])
 
 
 def tell(written: Letter) -> None:

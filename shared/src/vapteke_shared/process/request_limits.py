@@ -14,13 +14,12 @@ from typing import Any, Final, NamedTuple
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from vapteke_shared.contract.limits import SENT_BODY_BYTES
 from vapteke_shared.process import addresses
 
 MAX_LINE_BYTES: Final = 64 * 1024
 MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
-MAX_SENT_BODY_BYTES: Final = 1024 * 1024
-"""Of a body as it is sent, with all that chunks add. Routes accept less, with an answer of their own."""
 MAX_PIPELINED: Final = 100
 MAX_CONNECTIONS: Final = 900  # many systems allow a process 1,024 open files
 HEAD_SECONDS: Final = 10
@@ -58,7 +57,7 @@ class Refusal(NamedTuple):
 
 _INVALID = Refusal(400, "bad_request", "The request cannot be understood.")
 _TOO_SLOW = Refusal(408, "request_timeout", "The request did not arrive in time.")
-_BODY_TOO_LARGE = Refusal(413, "body_too_large", f"The body as sent has more than {MAX_SENT_BODY_BYTES // 1024} KiB.")
+_BODY_TOO_LARGE = Refusal(413, "body_too_large", f"The body as sent has more than {SENT_BODY_BYTES // 1024} KiB.")
 _LINE_TOO_LONG = Refusal(414, "uri_too_long", f"The request line is longer than {MAX_LINE_BYTES // 1024} KiB.")
 _HEADERS_TOO_LARGE = Refusal(
     431, "headers_too_large", f"There are more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES // 1024} KiB of them."
@@ -126,7 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         received = self._received - _PIECE_BYTES
         if self._awaits_body:
-            fault = _BODY_TOO_LARGE if received > MAX_SENT_BODY_BYTES else None
+            fault = _BODY_TOO_LARGE if received > SENT_BODY_BYTES else None
         else:
             fault = self._fault_of_head(received - len(self.url))
         if fault:

@@ -9,12 +9,11 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from vapteke_shared.contract.limits import IDS_PER_REQUEST, INT64_MAX, PAGE_ITEMS, PAGE_ITEMS_DEFAULT, QUERY_PARAMETERS
 from vapteke_shared.http import field_types, problems
-from vapteke_shared.http.field_types import INT64
 
 CACHE_BUSTER: Final = "_"
 """The one unknown parameter that is ignored: jQuery and others add it, so that no cache answers."""
-_MAX_PARAMETERS: Final = 4000  # three lists of 1,000 ids, and the rest
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _UNPLUSSED = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
 
@@ -37,9 +36,9 @@ def _plussed(value: Any) -> str:
 
 
 Digits = BeforeValidator(_digits)
-Id = Annotated[int, Field(ge=1, le=INT64), Digits]
+Id = Annotated[int, Field(ge=1, le=INT64_MAX), Digits]
 Distinct = AfterValidator(lambda each: sorted(set(each)))
-Ids = Annotated[list[Id], Field(max_length=1000), Distinct]
+Ids = Annotated[list[Id], Field(max_length=IDS_PER_REQUEST), Distinct]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Moment = Annotated[field_types.Moment, BeforeValidator(_plussed)]
 
@@ -55,8 +54,10 @@ class Query(BaseModel):
 class Paging(Query):
     """Which part of a list. The filters of a subclass can be combined; an item must meet them all."""
 
-    limit: Annotated[int, Field(ge=1, le=1000), Digits] = Field(50, description="items per answer", examples=[50])
-    offset: Annotated[int, Field(ge=0, le=INT64), Digits] = Field(0, description="rows to skip", examples=[0])
+    limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS), Digits] = Field(
+        PAGE_ITEMS_DEFAULT, description="items per answer", examples=[50]
+    )
+    offset: Annotated[int, Field(ge=0, le=INT64_MAX), Digits] = Field(0, description="rows to skip", examples=[0])
 
     def filters(self) -> dict[str, Any]:
         """Those that were given."""
@@ -81,12 +82,12 @@ def read(request: Request, kind: type[Q]) -> Q:
             request.scope["query_string"].decode("ascii"),
             keep_blank_values=True,
             errors="strict",
-            max_num_fields=_MAX_PARAMETERS,
+            max_num_fields=QUERY_PARAMETERS,
         )
     except UnicodeDecodeError:
         raise refusal("", "The parameters must be percent-encoded UTF-8") from None
     except ValueError:
-        raise refusal("", f"There are more than {_MAX_PARAMETERS} parameters") from None
+        raise refusal("", f"There are more than {QUERY_PARAMETERS} parameters") from None
     given: dict[str, Any] = {}
     unknown: dict[str, str] = {}
     for name, value in pairs:
