@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,10 @@ def test_make_bench_measures_everything_and_keeps_the_figures_in_a_file(tmp_path
     assert report["machine"]["python"] == platform.python_version()
     assert report["commit"]
     assert report["measured_at"]
+    page = tmp_path / "performance.md"
+    shutil.copy(ROOT / "docs/performance.md", page)
+    command = [sys.executable, str(ROOT / "tests/bench/performance_page.py"), str(file), "--page", str(page)]
+    subprocess.run(command, check=True)
+    named = [*STAGES, *CALLS]
+    assert [name for name in named if f"\n| {name} | " not in page.read_text()] == []
+    assert report["commit"][:12] in page.read_text()
