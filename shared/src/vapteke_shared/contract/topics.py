@@ -97,8 +97,8 @@ def _dead(topic: Topic, consumer: str) -> Topic:
     """Where the consumer of a topic puts what it cannot understand."""
     return Topic(
         _dead_name(topic.name),
-        f"Records of {topic.name} that could not be understood: the value, at most {DEAD_LETTER_BYTES // 1024} KiB of it; "
-        "headers say why, and where it was.",
+        f"Records of {topic.name} that could not be understood: the value, at most {DEAD_LETTER_BYTES // 1024} KiB of "
+        "it; headers say why, and where it was.",
         key="origin",
         producer=consumer,
         consumers=("operators",),
