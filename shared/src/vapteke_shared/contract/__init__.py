@@ -1,1 +1,1 @@
-"""What the services promise each other and everybody: events, topics, phones, texts, scopes."""
+"""What the services promise to each other and to everybody: events, topics, limits, phones, texts, scopes."""

@@ -12,14 +12,13 @@ _BINDING: Final = "0.5.0"
 _DEAD: Final = "dead_letter"
 _DESCRIPTION: Final = (
     "Events are JSON values with CloudEvents 1.0 headers (binary mode). Delivery is at least once; the order holds "
-    "within a key. Within a topic's version, schemas change compatibly only: fields may be added, so let unknown ones "
-    "through. "
-    "Topics, partitions and retention are created by `vapteke-topics`."
+    "within a key. Within a topic's version, schemas change in compatible ways only: fields may be added, so ignore "
+    "fields that you do not know. `vapteke-topics` creates the topics with their partitions and retention."
 )
 
 
 def document(service: str) -> Part:
-    """What the service does with the topics; its name is that of `topics.Topic.producer` and `consumers`."""
+    """The document of one service; `service` is a name as in `topics.Topic.producer` and `consumers`."""
     mine = [topic for topic in topics.ALL if service in (topic.producer, *topic.consumers)]
     return {
         "asyncapi": "3.0.0",
@@ -97,13 +96,13 @@ def _dead_letter(topic: Topic) -> Part:
         "payload": {
             "type": "string",
             "format": "binary",
-            "description": "the record's value as it was, or its beginning",
+            "description": "the record's value, or its beginning when it is long",
         },
     }
 
 
 def _headers(fields: dict[str, tuple[str, str]]) -> Part:
-    """A schema of headers, all of them texts: what each is, and an example."""
+    """The schema of headers, all of which are strings; `fields` has a description and an example of each."""
     properties = {
         name: {"type": "string", "description": text, "examples": [example]} for name, (text, example) in fields.items()
     }
@@ -116,17 +115,17 @@ _CLOUD_EVENT: Final = _headers(
         "ce_id": ("the event's id", "5f0c2f6de5f54f6f8f4f3d7a4f1c2b9e"),
         "ce_type": ("the event's type", "vapteke.customer.updated"),
         "ce_source": ("the service that sent it", "customers-api"),
-        "ce_time": ("when", "2026-01-02T03:04:05.678901+00:00"),
-        "ce_subject": ("what it is about: the record's key", "14722"),
-        "content-type": ("the value's", "application/json"),
+        "ce_time": ("when the event happened", "2026-01-02T03:04:05.678901+00:00"),
+        "ce_subject": ("what the event is about: the record's key", "14722"),
+        "content-type": ("the media type of the value", "application/json"),
     }
 )
 _DEAD_LETTER: Final = _headers(
     {
         "reason": ("what is wrong with it, and where; never a value", "Expected `int`, got `str` - at `$.legacy_id`"),
-        "topic": ("where the record was", "vapteke.legacy.customers.v1"),
+        "topic": ("the topic that the record was in", "vapteke.legacy.customers.v1"),
         "partition": ("its partition", "3"),
         "offset": ("its offset", "41250"),
-        "content-type": ("the value's", "application/octet-stream"),
+        "content-type": ("the media type of the value", "application/octet-stream"),
     }
 )

@@ -1,4 +1,4 @@
-"""A page of an AsyncAPI document as `asyncapi.document` writes it: plain HTML, nothing to run, nothing to try."""
+"""Renders an AsyncAPI document from `asyncapi.document` as one plain HTML page, without scripts."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def _fields(schema: Part) -> str:
 
 
 def _type(schema: Part) -> str:
-    """In words: `text (date-time) or null`."""
+    """The type in words, such as `string (format date-time) or null`."""
     if "anyOf" in schema:
         return " or ".join(_type(each) for each in schema["anyOf"])
     if "enum" in schema:
@@ -120,7 +120,7 @@ def _text(words: str) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Heads are plain text, cells are HTML."""
+    """An HTML table; the heads are plain text, the cells are HTML already."""
     head = "".join(f"<th>{escape(each)}</th>" for each in heads)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

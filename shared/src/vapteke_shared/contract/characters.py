@@ -1,14 +1,14 @@
-"""Unicode's characters by their general category."""
+"""Characters by their Unicode general category."""
 
 from itertools import chain
 from typing import Final
 from unicodedata import category
 
-# All planes but those that hold letters alone: reading a million characters would slow each start down.
+# Planes with nothing but letters are left out: reading a million characters would slow down every start.
 _READ: Final = tuple(map(chr, chain(range(0x20000), range(0xE0000, 0xE0200))))
 _CATEGORIES: Final = tuple(map(category, _READ))
 
 
 def of(*categories: str) -> str:
-    """All characters of these categories, such as Zs or Cf, in one text."""
+    """All characters of these categories, such as Zs or Cf, as one string."""
     return "".join(one for one, kind in zip(_READ, _CATEGORIES, strict=True) if kind in categories)

@@ -1,8 +1,8 @@
-"""The events' JSON Schemas, as published, and which changes of them are compatible.
+"""The published JSON Schemas of the events, and the check whether a change to one is compatible.
 
-What a schema says stays as it is: old consumers read new events, and new consumers the old events that a topic keeps.
-Words may change (titles, descriptions, examples), and a field that is not required may be added, at any depth.
-Anything else, and the end of an event type, is a new version of the topic; a new event type is a file of its own.
+A published schema stays valid: old consumers read new events, and new consumers read the old events that a topic keeps.
+Titles, descriptions and examples may change, and an optional field may be added at any depth. Any other change, and
+the removal of an event type, needs a new version of the topic. A new event type has a file of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,13 +32,13 @@ _TYPICAL: Final[Mapping[type[Event], Mapping[str, Any]]] = {
 
 
 def published() -> dict[str, Schema]:
-    """Every event type's schema, by the name of its file."""
+    """The schema of every event type, by file name."""
     pairs = [(topic, kind) for topic in topics.ALL for kind in topic.events]
     return {f"{kind.type}.{topic.version}.json": _whole(topic, kind) for topic, kind in pairs}
 
 
 def body(kind: type[Event]) -> dict[str, Any]:
-    """One event type's schema; it refers to nothing outside itself."""
+    """The schema of one event type, without references to other schemas."""
     _, components = msgspec.json.schema_components([kind])
     schema: dict[str, Any] = _portable(components.pop(kind.__name__))
     if components:
@@ -47,7 +47,7 @@ def body(kind: type[Event]) -> dict[str, Any]:
 
 
 def example(kind: type[Event]) -> dict[str, Any]:
-    """An event as it could be: its fields' own examples, and what is typical of its type."""
+    """An example event: the examples of its fields, and what is typical of its type."""
     _, components = msgspec.json.schema_components([kind])
     fields = components[kind.__name__]["properties"]
     return {name: field["examples"][0] for name, field in fields.items()} | dict(_TYPICAL.get(kind, {}))
@@ -59,7 +59,7 @@ def _whole(topic: Topic, kind: type[Event]) -> Schema:
 
 
 def _portable(part: Any) -> Any:
-    """Python's end of text, `\\Z`, is JavaScript's letter Z: as JSON Schema has it, it is `$`."""
+    """Replace `\\Z`, the end of text in Python, by `$` in patterns: in JSON Schema's dialect `\\Z` is the letter Z."""
     if isinstance(part, dict):
         return {
             name: each.replace(r"\Z", "$") if name == "pattern" and isinstance(each, str) else _portable(each)
@@ -69,7 +69,7 @@ def _portable(part: Any) -> Any:
 
 
 def incompatibilities(old: Any, new: Any, place: str = "$") -> Iterator[str]:
-    """Why consumers of the one schema cannot read events of the other, one line each; none: they can."""
+    """One line for each reason why a consumer of one schema cannot read events of the other; none when it can."""
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):
             yield from incompatibilities(*pair, f"{place}[{number}]")
@@ -88,8 +88,8 @@ def _fields(old: Schema, new: Schema, place: str) -> Iterator[str]:
         if name not in after:
             yield f"{place}: the field {name} is gone"
         elif name in now_required - required:
-            yield f"{place}: the field {name} is required now: events without it are about"
+            yield f"{place}: the field {name} is required now, but events without it exist"
         elif name in required - now_required:
-            yield f"{place}: the field {name} is not required any more: consumers count on it"
+            yield f"{place}: the field {name} is no longer required, but consumers rely on it"
         if name in before and name in after:
             yield from incompatibilities(before[name], after[name], f"{place}.properties.{name}")

@@ -1,6 +1,6 @@
-"""Every limit of a value: the events, the request models, the importer and the query parameters use these.
+"""The limits of values. Events, request models, query parameters and the importer all use these constants.
 
-Each line has the unit and the source. A number that only tunes how something runs stays where it runs.
+Each line names the unit and the source. A number that only tunes how a component runs stays in that component.
 """
 
 from datetime import date, timedelta

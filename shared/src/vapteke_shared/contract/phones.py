@@ -1,4 +1,4 @@
-"""The phone rule (contract, section Phones): what a phone is, and where its country calling code ends."""
+"""The phone rule (docs/contract.md, section Phones): parses a phone and splits off its country calling code."""
 
 import re
 from typing import Final, NamedTuple
@@ -9,7 +9,7 @@ from vapteke_shared.contract import characters
 from vapteke_shared.contract.limits import PHONE_MAX_DIGITS, PHONE_MIN_DIGITS
 
 _CODES = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
-# Most numbers are Russian mobile ones: for them this says what the whole rule says, several times faster.
+# Most numbers are Russian mobile ones: for them this gives the same answer as the whole rule, several times faster.
 _MOBILE = re.compile(r"(?:(?:\+?7|8)[ -]?)?\(?(9\d\d)\)?[ -]?(\d{3})[ -]?(\d\d)[ -]?(\d\d)", re.ASCII)
 _SIGNS = dict.fromkeys(map(ord, " \t+-()[]{}."))
 _SPACES, _FORMATS = characters.of("Zs"), characters.of("Cf")
@@ -29,16 +29,16 @@ _WHOLE = rf"(?:{_IN_PAIRS}|\d{{3}}-\d{{3,4}}|(?!810)[1-9]\d{{5,6}})"
 _GAP = r"\s+(?:-\s+)?"
 _TWO_IN_PAIRS = re.compile(rf"(?:^|\s){_IN_PAIRS}{_GAP}{_IN_PAIRS}(?:\s|$)")
 _TWO_WHOLE = re.compile(rf"{_WHOLE}{_GAP}{_WHOLE}")
-# A number as people write it, and an extension in brackets; after a Russian number, whose length is known, also bare.
+# A number as people write it with an extension: in brackets, or without them after a Russian number (known length).
 _EXTENSION_IN_BRACKETS = re.compile(r"(\+? ?(?:\d|\([\d -]+\) ?)(?:[ .-]?\d| ?\(\d+\) ?)*) ?\(\d{1,5}\)")
 _EXTENSION_AFTER_8 = re.compile(r"(8[ -]?\(?\d{3,5}\)?[ -]?\d{1,3}[ -]?\d\d[ -]?\d\d) \d{1,4}")
-# A Russian mobile number without 7 or 8. In groups parted by blanks alone it may be foreign: 998 901 23 45 67.
+# A Russian mobile number without 7 or 8. Groups separated by blanks alone may be a foreign number: 998 901 23 45 67.
 _EXTENSION_AFTER_9 = re.compile(r"(9\d{9}|\(9\d\d\)[ -]?\d{3}[ -]?\d\d[ -]?\d\d|9\d\d[ -]\d{3}-\d\d-\d\d) \d{1,4}")
 _WITH_EXTENSION: Final = (_EXTENSION_IN_BRACKETS, _EXTENSION_AFTER_8, _EXTENSION_AFTER_9)
 
 
 class Phone(NamedTuple):
-    """`code` is the country calling code, `number` every digit after it."""
+    """`code` is the country calling code, `number` is all digits after it."""
 
     code: str
     number: str
@@ -49,7 +49,7 @@ class Phone(NamedTuple):
 
 
 class PhoneInvalid(ValueError):
-    """The text is no phone; `reason` is a word for machines and never holds the text."""
+    """The text is not a phone. `reason` is a word for programs and never contains the text."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -57,7 +57,7 @@ class PhoneInvalid(ValueError):
 
 
 def parse(text: str) -> Phone:
-    """Read a phone in any spelling. Parsing the digits of the answer gives the same phone.
+    """Parse a phone in any spelling. Parsing the digits of the result gives the same phone.
 
     Raises PhoneInvalid with one of: missing, not_digits, two_numbers, too_short, too_long, no_country_code,
     not_ten_digits_after_7.
@@ -76,22 +76,22 @@ def parse(text: str) -> Phone:
 
 
 def split(digits: str) -> Phone:
-    """Split international digits, 11 to 15 of them; raises PhoneInvalid.
+    """Split 11 to 15 international digits into code and number. Raises PhoneInvalid.
 
-    More lenient than `parse` after code 7: events and rows that were written by an older rule must stay readable.
+    More lenient than `parse` after code 7: events and rows written under an older rule must stay readable.
     """
     if len(digits) < PHONE_MIN_DIGITS:
         raise PhoneInvalid("too_short")
     if len(digits) > PHONE_MAX_DIGITS:
         raise PhoneInvalid("too_long")
-    for length in (1, 2, 3):  # the codes are prefix-free: at most one fits
+    for length in (1, 2, 3):  # no code is the beginning of another: at most one matches
         if digits[:length] in _CODES:
             return Phone(digits[:length], digits[length:])
     raise PhoneInvalid("no_country_code")
 
 
 def _undecorated(text: str) -> str:
-    """Without what stands around the number; inside it, only ASCII spaces and hyphens are left of their kinds."""
+    """The number without what surrounds it; inside it, all spaces and dashes have become ASCII ones."""
     written = (text if text.isascii() else text.translate(_PLAIN)).rstrip(_EDGES)
     written = written.removesuffix(";").rstrip(_EDGES)
     beginning = _BEGINNING.match(written)
@@ -108,13 +108,13 @@ def _is_more_than_one(written: str) -> bool:
 
 
 def _is_two_alike(written: str) -> bool:
-    """Two groups with the same signs at the same places, such as (23-45-67) (23-45-68)."""
+    """Whether there are two groups with the same signs at the same positions, such as (23-45-67) (23-45-68)."""
     groups = [re.sub(r"\d", "0", group) for group in written.split() if group != "-"]
     return len(groups) == 2 and groups[0] == groups[1] and not groups[0].isdigit() and groups[0].count("0") >= 5
 
 
 def _is_phone_or_of_a_city(digits: str) -> bool:
-    """Of a city: with its area code, without the country's."""
+    """Whether the digits are a whole phone, or a city number: ten digits with the area code, without the country's."""
     if len(digits) == 10:
         return True
     try:
@@ -132,7 +132,7 @@ def _parsed(digits: str) -> Phone:
 
 
 def _international(digits: str) -> str:
-    """With the country calling code in front, and no prefix before it. Raises PhoneInvalid."""
+    """The digits with the country calling code first and without a prefix. Raises PhoneInvalid."""
     without = _without_prefix(digits)
     if without != digits and _without_prefix(without) != without:
         raise PhoneInvalid("no_country_code")
@@ -147,7 +147,7 @@ def _without_prefix(digits: str) -> str:
 
 
 def _with_seven(digits: str) -> str:
-    """Russian spellings with 7 in front: without a code, with the trunk prefix 8, with both prefixes."""
+    """Russian spellings with 7 first: those without a code, with the trunk prefix 8, or with both prefixes."""
     if len(digits) == 10 and digits[0] == "9":
         return "7" + digits
     if len(digits) == 11 and digits[0] == "8":

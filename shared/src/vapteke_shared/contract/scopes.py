@@ -1,4 +1,4 @@
-"""The scopes of the services: what a token, or a caller without one, may do."""
+"""The scopes of the services: what a token allows, and what a caller without a token may do."""
 
 from typing import Final
 
@@ -18,12 +18,12 @@ ANONYMOUS: Final = (
     "imports:read",
     "imports:run",
 )
-"""The default of AUTH_ANONYMOUS_SCOPES. A list of its own: a scope that is added to `SCOPES` later must not be granted
-to callers without a token until an operator names it."""
+"""The default of AUTH_ANONYMOUS_SCOPES. The list is separate so that a scope added to `SCOPES` later is not granted to
+callers without a token until an operator names it."""
 
 
 def known(scope: str) -> str:
-    """Raises ValueError."""
+    """The scope itself. Raises ValueError when there is no such scope."""
     if scope not in SCOPES:
         raise ValueError(f"unknown scope: expected one of {', '.join(SCOPES)}")
     return scope

@@ -1,4 +1,4 @@
-"""The topics, declared in one place."""
+"""All topics: names, keys, producers, consumers, events, partitions and retention."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ _DAY_MS = 24 * 3600 * 1000
 
 
 class Topic(NamedTuple):
-    """`key` says what its records are keyed by; `config` is Kafka's own. The dead topic's records are no events."""
+    """`key` describes the records' key, `config` is Kafka's topic configuration. Dead-letter topics have no events."""
 
     name: str
     content: str
@@ -23,7 +23,7 @@ class Topic(NamedTuple):
 
     @property
     def version(self) -> str:
-        """The last part of the name; what readers of the one could not read goes to the next."""
+        """The last part of the name. An incompatible change of an event needs a topic with a new version."""
         return self.name.rpartition(".")[2]
 
 
@@ -34,7 +34,7 @@ def _kept(days: int) -> dict[str, str]:
 CUSTOMERS_API, IMPORTER, FAVORITES_API = "customers-api", "legacy-importer", "favorites-api"
 IMPORT_TASKS = Topic(
     "vapteke.import.tasks.v1",
-    "What importers are asked to do: a work queue that all of them share.",
+    "Tasks for importers: a work queue that all of them share.",
     key="import id, chunk",
     producer=CUSTOMERS_API,
     consumers=(IMPORTER,),
@@ -44,7 +44,7 @@ IMPORT_TASKS = Topic(
 )
 IMPORT_PROGRESS = Topic(
     "vapteke.import.progress.v1",
-    "How far the importers are.",
+    "The progress of the importers.",
     key="import id",
     producer=IMPORTER,
     consumers=(CUSTOMERS_API,),
@@ -64,7 +64,7 @@ LEGACY_CUSTOMERS = Topic(
 )
 IMPORT_STATE = Topic(
     "vapteke.import.state.v1",
-    "Which import is alive, and how each has ended.",
+    "Which import is active, and how each import ended.",
     key="import id",
     producer=CUSTOMERS_API,
     consumers=(IMPORTER,),
@@ -74,8 +74,9 @@ IMPORT_STATE = Topic(
 )
 CUSTOMERS = Topic(
     "vapteke.customers.v1",
-    "Customers as they are after each change. Act on the state, never on the event's type alone; drop what is not "
-    "newer than the `version` you have; gaps are normal. A null value means that the person was erased.",
+    "The full state of a customer after each change. Act on the state, never on the event's type alone. Ignore an "
+    "event whose `version` is not greater than the one you have; gaps are normal. A null value means that the person "
+    "was erased.",
     key="customer id",
     producer=CUSTOMERS_API,
     consumers=(FAVORITES_API, "anybody"),
@@ -84,7 +85,7 @@ CUSTOMERS = Topic(
     config={
         "cleanup.policy": "compact",
         "max.compaction.lag.ms": str(_DAY_MS),
-        "delete.retention.ms": str(14 * _DAY_MS),  # so long may a follower be away and still see who was erased
+        "delete.retention.ms": str(14 * _DAY_MS),  # a consumer may be down for this long and still see who was erased
     },
 )
 
@@ -94,7 +95,7 @@ def _dead_name(name: str) -> str:
 
 
 def _dead(topic: Topic, consumer: str) -> Topic:
-    """Where the consumer of a topic puts what it cannot understand."""
+    """The dead-letter topic of a topic: its consumer puts records there that it cannot understand."""
     return Topic(
         _dead_name(topic.name),
         f"Records of {topic.name} that could not be understood: the value, at most {DEAD_LETTER_BYTES // 1024} KiB of "
@@ -124,5 +125,5 @@ ALL = (
 
 
 def dead_of(name: str) -> str:
-    """The topic for what could not be understood of the one with this name. Raises KeyError where there is none."""
+    """The name of a topic's dead-letter topic. Raises KeyError when it has none."""
     return {topic.name: topic.name for topic in ALL}[_dead_name(name)]

@@ -24,7 +24,7 @@ _BAD_ENUM = "Invalid enum value"
 
 
 class EventInvalid(ValueError):
-    """A record is none of the events that its topic carries; the text never holds its values."""
+    """The record is not a valid event. The text never contains the record's values."""
 
 
 encode = msgspec.json.Encoder().encode
@@ -35,7 +35,7 @@ _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
 
 
 def headers(event: Event, source: str, subject: str, at: datetime | None = None) -> Headers:
-    """CloudEvents headers of one event; `source` is the service, `subject` what the event is about."""
+    """CloudEvents headers of one event. `source` is the service that sends it, `subject` is what it is about."""
     return [
         *_common_headers(event.type, source, at or datetime.now(UTC)),
         ("ce_id", _random_uuid()),
@@ -43,7 +43,7 @@ def headers(event: Event, source: str, subject: str, at: datetime | None = None)
     ]
 
 
-@lru_cache(maxsize=16)  # the rows of a range have all of them in common
+@lru_cache(maxsize=16)  # all rows of a key range share these headers
 def _common_headers(kind: str, source: str, at: datetime) -> Headers:
     return [
         ("ce_specversion", b"1.0"),
@@ -55,12 +55,12 @@ def _common_headers(kind: str, source: str, at: datetime) -> Headers:
 
 
 def _random_uuid() -> bytes:
-    """As `uuid4().hex`, seven times faster: it has to be unique, not secret."""
+    """Like `uuid4().hex`, but seven times faster: the id must be unique, not secret."""
     return b"%032x" % (random.getrandbits(128) & _RANDOM_BITS | _VERSION_4)
 
 
 def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> Event:
-    """Raises EventInvalid; its text names the place and the kind of fault, as msgspec does, never the value."""
+    """The event in a Kafka record. Raises EventInvalid, which names the field and the fault, never the value."""
     decoder = _DECODERS.get(_type(record_headers))
     if decoder is None:
         raise EventInvalid("unknown event type")

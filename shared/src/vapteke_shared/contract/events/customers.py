@@ -14,18 +14,20 @@ ChangedField = Literal[
 
 
 class CustomerEvent(Event):
-    """A customer as it is after a change: its full state. Act on the state, never on the event's type alone.
+    """The full state of a customer after a change. Act on the state, never on the event's type alone.
 
-    Compaction may remove a step, so gaps in `version` are normal; drop what is not newer than what you have.
-    A deleted customer is a state with `deleted_at` and keeps the phone it had, which may be somebody else's by now.
+    Compaction may remove events, so gaps in `version` are normal; ignore an event that is not newer than your state.
+    A deleted customer has a `deleted_at` and keeps its last phone, which may belong to another customer by now.
     """
 
-    id: Annotated[int, Meta(ge=1, le=INT64_MAX, description="the record's key too", examples=[14722])]
+    id: Annotated[
+        int, Meta(ge=1, le=INT64_MAX, description="the customer's id, which is also the record's key", examples=[14722])
+    ]
     version: Annotated[int, Meta(ge=1, le=INT64_MAX, description="grows by one with each change", examples=[3])]
     origin: Annotated[Literal["api", "import"], Meta(description="what caused the change", examples=["api"])]
     changed: Annotated[
         list[ChangedField],
-        Meta(description="what differs from the version before", examples=[["firstname", "city_id"]]),
+        Meta(description="the fields that differ from the previous version", examples=[["firstname", "city_id"]]),
     ]
     phone: Annotated[Digits | None, Meta(description="code and number together", examples=["79025163111"])]
     firstname: Annotated[str | None, Meta(description="first name", examples=["Виктор"])]
@@ -36,38 +38,38 @@ class CustomerEvent(Event):
     city_id: Annotated[Count | None, Meta(description="the city's number", examples=[0])]
     last_auth_at: Annotated[Instant | None, Meta(description="the last sign-in", examples=["2023-12-21T04:20:37.024Z"])]
     created_at: Annotated[
-        Instant, Meta(description="when the customer came to be", examples=["2023-12-21T04:20:37.024Z"])
+        Instant, Meta(description="when the customer was created", examples=["2023-12-21T04:20:37.024Z"])
     ]
     updated_at: Annotated[Instant, Meta(description="when this change was made", examples=["2026-01-02T03:04:05.678Z"])]
     deleted_at: Annotated[Instant | None, Meta(description="null: the customer is not deleted", examples=[None])]
 
 
 class CustomerCreated(CustomerEvent):
-    """A customer is new. `changed` names every field that has a value."""
+    """A customer was created. `changed` names every field that has a value."""
 
     type = "vapteke.customer.created"
 
 
 class CustomerUpdated(CustomerEvent):
-    """Fields of a customer have changed, the phone not."""
+    """Fields of a customer have changed, but not the phone."""
 
     type = "vapteke.customer.updated"
 
 
 class CustomerPhoneChanged(CustomerEvent):
-    """A customer got another phone, or lost the one it had; other fields may have changed too."""
+    """A customer got another phone or lost its phone; other fields may have changed too."""
 
     type = "vapteke.customer.phone_changed"
 
 
 class CustomerDeleted(CustomerEvent):
-    """A customer was deleted: it keeps its fields, and can be restored."""
+    """A customer was deleted. It keeps its fields and can be restored."""
 
     type = "vapteke.customer.deleted"
 
 
 class CustomerRestored(CustomerEvent):
-    """A deleted customer is back; its phone may have been lost to another in between."""
+    """A deleted customer was restored; another customer may have taken its phone in the meantime."""
 
     type = "vapteke.customer.restored"
 

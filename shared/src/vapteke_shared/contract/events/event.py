@@ -16,7 +16,7 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """The base of all events. Unknown fields are let through: a newer producer may add some."""
+    """The base class of all events. Unknown fields are ignored: a newer producer may add some."""
 
     type: ClassVar[str]
     """The header `ce_type` of the event."""

@@ -12,34 +12,34 @@ Chunk = Annotated[int, Meta(ge=0, le=INT32_MAX, description="the range's number 
 Number = Annotated[
     Annotated[int, Meta(ge=1, le=INT64_MAX)] | None,
     Meta(
-        description="the number of the task's hand-out; numbers ascend over all imports, and of two readings of a row "
-        "the one with the greater number wins. Null: sent by a release without numbers",
+        description="the dispatch number of the task; numbers ascend across all imports, and when a row was read twice "
+        "the reading with the greater number wins. Null: sent by a release without numbers",
         examples=[4711],
     ),
 ]
 Attempt = Annotated[
     UUID,
     Meta(
-        description="one try at reading the range; a new one each time",
+        description="the id of one attempt at reading the range; each attempt has a new one",
         examples=["9b2f6a54-4b5c-4d0e-8f1a-0c3f1f1d7a20"],
     ),
 ]
-# of a dict, msgspec writes only the values to a schema
+# msgspec puts only the values of a dict into the schema, not its keys
 _PARTITIONS_ONLY = {"propertyNames": {"pattern": "^[0-9]{1,10}$"}}
 
 
 class ImportEvent(Event):
-    """What each event of an import carries."""
+    """The fields that every event of an import has."""
 
     import_id: Annotated[UUID, Meta(description="the import", examples=["0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11"])]
 
 
 class PlanRequested(ImportEvent):
-    """Task: check the legacy table and cut its keys into ranges."""
+    """Task: check the legacy table and divide its keys into ranges."""
 
     type = "vapteke.import.plan_requested"
     rows_per_range: Annotated[
-        int, Meta(ge=1, le=INT32_MAX, description="how many rows a range is to have", examples=[10000])
+        int, Meta(ge=1, le=INT32_MAX, description="how many rows each range should have", examples=[10000])
     ]
     number: Number = None
 
@@ -50,19 +50,19 @@ class RangeRequested(ImportEvent):
     type = "vapteke.import.range_requested"
     chunk: Chunk
     after_id: Annotated[Int64 | None, Meta(description="the range begins after this key", examples=[81220])]
-    upto_id: Annotated[Int64, Meta(description="the range's last key", examples=[102954])]
+    upto_id: Annotated[Int64, Meta(description="the range's last key, included", examples=[102954])]
     number: Number = None
 
 
 class PlanStarted(ImportEvent):
-    """An importer has taken the plan."""
+    """An importer has started to make the plan."""
 
     type = "vapteke.import.plan_started"
     number: Number = None
 
 
 class Planned(ImportEvent):
-    """The ranges' upper bounds, ascending, and how many rows there were; no bounds: the table is empty."""
+    """The plan: the ranges' upper bounds, ascending, and the number of rows. No bounds: the table is empty."""
 
     type = "vapteke.import.planned"
     row_count: Annotated[Count, Meta(description="rows in the table", examples=[78553])]
@@ -73,13 +73,13 @@ class Planned(ImportEvent):
     warnings: Annotated[
         list[Annotated[str, Meta(max_length=ERROR_CHARACTERS)]] | None,
         Meta(
-            description="what an operator should know though the import goes on; no personal data",
+            description="what an operator should know although the import continues; no personal data",
             examples=[["dbo.Customers is a view: its key was checked by counting"]],
         ),
     ] = None
     source_at: Annotated[
         Instant | None,
-        Meta(description="vAptekeSync's clock at the plan", examples=["2026-01-02T03:04:05.678Z"]),
+        Meta(description="vAptekeSync's clock when the plan was made", examples=["2026-01-02T03:04:05.678Z"]),
     ] = None
     importer_at: Annotated[
         Instant | None,
@@ -88,7 +88,7 @@ class Planned(ImportEvent):
 
 
 class RangePublished(ImportEvent):
-    """All events of one attempt are acknowledged: how many, and the last offset of each partition that got any."""
+    """Kafka has acknowledged all events of one attempt: their number, and the last offset in each partition."""
 
     type = "vapteke.import.range_published"
     chunk: Chunk
@@ -97,7 +97,7 @@ class RangePublished(ImportEvent):
     last_offsets: Annotated[
         dict[PartitionNumber, Count],
         Meta(
-            description="the last offset of each partition that got any",
+            description="the attempt's last offset in each partition that received events",
             examples=[{"0": 41250, "3": 39871}],
             extra_json_schema=_PARTITIONS_ONLY,
         ),
@@ -106,13 +106,13 @@ class RangePublished(ImportEvent):
 
 
 class AttemptFailed(ImportEvent):
-    """An attempt at the plan (`chunk` null) or at a range has failed, and the importer will try again."""
+    """An attempt at the plan (`chunk` is null) or at a range has failed, and the importer will try again."""
 
     type = "vapteke.import.attempt_failed"
     chunk: Annotated[Chunk | None, Meta(description="the range's number; null: the plan", examples=[7])]
     attempt: Annotated[int, Meta(ge=1, le=INT32_MAX, description="which attempt has failed", examples=[1])]
-    attempts: Annotated[int, Meta(ge=1, le=INT32_MAX, description="how many there will be", examples=[3])]
-    retry_seconds: Annotated[float, Meta(ge=0, description="when it tries again", examples=[30])]
+    attempts: Annotated[int, Meta(ge=1, le=INT32_MAX, description="how many attempts there are at most", examples=[3])]
+    retry_seconds: Annotated[float, Meta(ge=0, description="seconds until the next attempt", examples=[30])]
     error: Annotated[
         str,
         Meta(
@@ -125,7 +125,7 @@ class AttemptFailed(ImportEvent):
 
 
 class Failed(ImportEvent):
-    """The plan (`chunk` null) or a range could not be done; `error` is for operators."""
+    """The plan (`chunk` is null) or a range has failed for good; `error` is for operators."""
 
     type = "vapteke.import.failed"
     chunk: Annotated[Chunk | None, Meta(description="the range's number; null: the plan", examples=[7])]
@@ -141,14 +141,14 @@ class Failed(ImportEvent):
 
 
 class ImportState(ImportEvent):
-    """An import is alive, or has ended. The import that was first named last is the only one that can be alive."""
+    """An import is active, or has ended. Only the import that was announced last can be active."""
 
     type = "vapteke.import.state"
     status: Annotated[
         Literal["requested", "running", "completed", "failed", "cancelled"],
-        Meta(description="alive: requested or running; else how it has ended", examples=["completed"]),
+        Meta(description="requested or running: active; otherwise how it ended", examples=["completed"]),
     ]
-    read: Annotated[Count, Meta(description="rows that it has read, once it has ended", examples=[78553])] = 0
+    read: Annotated[Count, Meta(description="rows that it read; 0 until it has ended", examples=[78553])] = 0
     error: Annotated[str | None, Meta(description="why it failed, for operators", examples=[None])] = None
 
 

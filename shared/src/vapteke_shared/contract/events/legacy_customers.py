@@ -15,27 +15,28 @@ Field = Literal["phone", "firstname", "lastname", "email", "birthday", "gender",
 Reason = Annotated[str, Meta(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}\Z")]
 IN_THE_FUTURE: Final = "in_the_future"
 PLACEHOLDER_DATE: Final = "placeholder_date"
-"""A date that stands for none, such as 1900-01-01, which SQL Server makes of an empty text."""
+"""The reason for a date that means "no date", such as 1900-01-01, which SQL Server makes of an empty string."""
 UNREADABLE: Final = "unreadable"
-"""The reason of a rejected row, field `row`: a value of the row makes every SELECT of it fail."""
-# of a dict, msgspec writes only the values to a schema
+"""The reason for a rejected row, field `row`: one of its values makes every SELECT of the row fail."""
+# msgspec puts only the values of a dict into the schema, not its keys
 _FIELDS_ONLY = {"propertyNames": {"enum": sorted(get_args(Field))}}
 
 
 class LegacyRow(ImportEvent, kw_only=True):
-    """What each event about one legacy row carries."""
+    """The fields that every event about a legacy row has."""
 
     chunk: Chunk
     attempt: Attempt
     legacy_id: Annotated[Int64, Meta(description="the row's key in vAptekeSync", examples=[14722])]
     read_at: Annotated[
-        Instant, Meta(description="when it was read, by vAptekeSync's clock", examples=["2026-01-02T03:04:05.678Z"])
+        Instant,
+        Meta(description="when it was read, by vAptekeSync's clock", examples=["2026-01-02T03:04:05.678Z"]),
     ]
     number: Number = None
 
 
 class LegacyCustomerRead(LegacyRow, kw_only=True):
-    """A legacy customer, normalised. A field with an unusable value is null and named in `unusable` with the reason."""
+    """A normalised legacy customer. A field with an unusable value is null, and `unusable` has the reason."""
 
     type = "vapteke.legacy_customer.read"
     phone: Annotated[Digits, Meta(description="code and number together", examples=["79025163111"])]
@@ -59,7 +60,7 @@ class LegacyCustomerRead(LegacyRow, kw_only=True):
 
 
 class LegacyCustomerRejected(LegacyRow, kw_only=True):
-    """A legacy row that cannot become a customer: the reasons, and no values."""
+    """A legacy row that cannot become a customer: the reasons, without the values."""
 
     type = "vapteke.legacy_customer.rejected"
     reasons: Annotated[
