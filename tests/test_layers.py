@@ -25,20 +25,20 @@ LAYERS = {
         {"app"},
     ],
     "legacy_importer": [
-        {"driver", "odbc_options"},
+        {"odbc_driver", "odbc_options"},
         {"settings"},
-        {"translate", "publisher", "states"},
-        {"sockets", "failures"},
-        {"connection_string", "reach", "handshake"},
+        {"translate", "publisher", "import_states"},
+        {"socket_shutdown", "legacy_errors"},
+        {"connection_string", "port_check", "tls_diagnosis"},
         {"connection"},
-        {"session", "columns"},
+        {"login", "column_types"},
         {"legacy"},
         {"table_check"},
         {"importer"},
         {"consumer"},
         {"cli"},
     ],
-    "favorites_api": [{"models"}, {"schemas", "favorites", "deleted_customers"}, {"api", "consumer"}, {"app"}],
+    "favorites_api": [{"models"}, {"schemas", "favorites", "deleted_customers"}, {"endpoints", "consumer"}, {"app"}],
 }
 
 

@@ -26,8 +26,8 @@ from customers_api.settings import WorkSettings
 from figures import Figure
 from legacy_events import CLUSTER, end_import, records, start_import
 from legacy_importer import legacy, translate
+from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher
-from legacy_importer.session import connected
 from legacy_importer.settings import Genders, LegacySettings
 from legacy_importer.translate import Context, LegacyRow
 from rich.console import Console
@@ -126,7 +126,7 @@ def _context(import_id: UUID, number: int) -> Context:
 
 
 async def _read(settings: LegacySettings) -> int:
-    async with connected(settings) as connection:
+    async with connect(settings) as connection:
         pages = legacy.read_range(connection, settings, None, 2**31 - 1)
         return sum([len(list(page)) async for page in pages])
 

@@ -79,7 +79,7 @@ def administer(server: SqlServer, database: str, *statements: str) -> None:
         "vaptekesync_user": "sa",
         "vaptekesync_password": server.admin_password,
     }
-    connection = pyodbc.connect(connection_string.of(LegacySettings(**admin)), autocommit=True)
+    connection = pyodbc.connect(connection_string.build(LegacySettings(**admin)), autocommit=True)
     for statement in statements:
         connection.execute(statement)
     connection.close()

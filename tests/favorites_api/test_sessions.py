@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 import sessions
-from favorites_api import api
+from favorites_api import endpoints
 from favorites_api.models import SCHEMA
 from vapteke_shared.process.settings import WorkSettings
 
@@ -43,7 +43,7 @@ async def test_no_request_leaves_anything_in_its_session(client: httpx.AsyncClie
             status = await sessions.asked(client, method, path, body)
             left[name, path, status] = await sessions.left(pool)
 
-    assert sessions.endpoints([api.router]) == set(CALLS)
+    assert sessions.endpoints([endpoints.router]) == set(CALLS)
     assert {call: found for call, found in left.items() if found} == {}
     assert {status for _, _, status in left} == {200, 201, 404, 422}
     assert session == await pool.fetchval("SELECT pg_backend_pid()")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from ipv6 import needs_ipv6
 from legacy_importer import connection as connections
-from legacy_importer import legacy, sockets, table_check
-from legacy_importer.failures import LegacyUnavailable, LegacyUnfit
+from legacy_importer import legacy, socket_shutdown, table_check
 from legacy_importer.legacy import Plan
-from legacy_importer.session import connected
+from legacy_importer.legacy_errors import LegacyMisconfigured, LegacyUnavailable
+from legacy_importer.login import connect
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import LegacyRow
 from vapteke_local.vaptekesync import CUSTOMERS, Column, Constraint, Server, Table
@@ -38,21 +38,21 @@ def customer(key: int) -> tuple[Any, ...]:
 
 
 async def planned(settings: WorkSettings, rows_per_range: int) -> Plan:
-    async with connected(settings) as connection:
+    async with connect(settings) as connection:
         return await legacy.plan(connection, settings, rows_per_range)
 
 
 async def rows_of(settings: WorkSettings, after_id: int | None = None, upto_id: int = 2**31 - 1) -> list[LegacyRow]:
     async with (
-        connected(settings) as connection,
+        connect(settings) as connection,
         aclosing(legacy.read_range(connection, settings, after_id, upto_id)) as pages,
     ):
         return [row async for page in pages for row in page]
 
 
 async def unfit_of(settings: WorkSettings) -> str:
-    with pytest.raises(LegacyUnfit) as unfit:
-        async with connected(settings) as connection:
+    with pytest.raises(LegacyMisconfigured) as unfit:
+        async with connect(settings) as connection:
             await table_check.check(connection, settings)
     return str(unfit.value)
 
@@ -161,7 +161,7 @@ async def test_the_clock_is_the_servers_in_utc(serve: Serve, settings_for: Setti
     now = datetime(2026, 1, 2, 3, 4, 5, 678_901)
     with serve(clock=lambda: now) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with connected(settings) as connection:
+        async with connect(settings) as connection:
             assert await legacy.clock(connection) == now.replace(tzinfo=UTC)
 
 
@@ -171,7 +171,7 @@ async def test_a_table_as_the_settings_say_passes(
 ) -> None:
     with serve([], CUSTOMERS.altered("ID", sql_type=kind)) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with connected(settings) as connection:
+        async with connect(settings) as connection:
             await table_check.check(connection, settings)
 
 
@@ -225,7 +225,7 @@ async def test_a_unique_constraint_serves_beside_a_composite_primary_key(
     constraints = (Constraint("PK", "PRIMARY KEY", ("CityID", "ID")), Constraint("UQ", "UNIQUE", ("ID",)))
     with serve([], replace(CUSTOMERS, constraints=constraints)) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with connected(settings) as connection:
+        async with connect(settings) as connection:
             await table_check.check(connection, settings)
 
 
@@ -247,7 +247,7 @@ async def test_a_unique_index_of_all_rows_serves_as_a_constraint_does(
     with serve([customer(1)], replace(CUSTOMERS, constraints=(index,))) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
         if serves:
-            async with connected(settings) as connection:
+            async with connect(settings) as connection:
                 assert await table_check.check(connection, settings) == []
         else:
             assert "not unique" in await unfit_of(settings)
@@ -263,7 +263,7 @@ async def test_a_views_key_is_counted_and_that_is_a_warning(
 ) -> None:
     with serve([customer(1), customer(2)], view(nullable=nullable)) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with connected(settings) as connection:
+        async with connect(settings) as connection:
             [warning] = await table_check.check(connection, settings)
 
         assert await planned(settings, 10) == Plan(2, [2])
@@ -329,7 +329,7 @@ async def test_another_table_is_read_by_the_mapping(serve: Serve, settings_for: 
     mapping = {"vaptekesync_schema": "shop", "vaptekesync_table": "Клиенты", "vaptekesync_columns": NAMES}
     with serve([customer(key)[::-1] for key in (1, 2, 3)], table) as server:
         settings = settings_for(server, vaptekesync_driver=driver, **mapping)
-        async with connected(settings) as connection:
+        async with connect(settings) as connection:
             await table_check.check(connection, settings)
 
         assert await planned(settings, 2) == Plan(3, [2, 3])
@@ -433,7 +433,7 @@ BREAKS: dict[str, tuple[FaultKind, dict[str, Any]]] = {
 
 
 async def read_like_an_importer(settings: WorkSettings) -> int:
-    async with connected(settings) as connection:
+    async with connect(settings) as connection:
         await legacy.clock(connection)
         async with aclosing(legacy.read_range(connection, settings, None, 10**9)) as pages:
             return sum([len(list(page)) async for page in pages])
@@ -513,7 +513,7 @@ class CallerFailed(Exception):
 
 async def fail_at_the_first_page(settings: WorkSettings) -> None:
     async with (
-        connected(settings) as connection,
+        connect(settings) as connection,
         aclosing(legacy.read_range(connection, settings, None, 10**9)) as pages,
     ):
         async for _ in pages:
@@ -538,7 +538,7 @@ async def test_a_connection_that_is_given_up_spares_the_others(
 ) -> None:
     with serve([customer(1)]) as server:
         settings = settings_for(server, vaptekesync_driver=driver)
-        async with connected(settings) as other:
+        async with connect(settings) as other:
             server.set_fault("silent", statement="range")
             with pytest.raises(LegacyUnavailable):
                 await read_like_an_importer(settings)
@@ -548,8 +548,8 @@ async def test_a_connection_that_is_given_up_spares_the_others(
 
 def test_sockets_to_other_ports_are_not_cut(serve: Serve) -> None:
     with serve() as server:
-        assert sockets.connected_to(server.port) == set()
-        sockets.cut(server.port, set())
+        assert socket_shutdown.connected_to(server.port) == set()
+        socket_shutdown.cut(server.port, set())
 
 
 @pytest.mark.parametrize(
@@ -591,7 +591,7 @@ async def test_vaptekesync_is_reached_over_ipv6(
 ) -> None:
     with serve([customer(1)], host="::1") as server:
         settings = settings_for(server, vaptekesync_host=host, vaptekesync_driver=driver, mssql_timeout=10)
-        async with connected(settings) as connection:
+        async with connect(settings) as connection:
             plan = await legacy.plan(connection, settings, 10)
 
     assert plan.row_count == 1

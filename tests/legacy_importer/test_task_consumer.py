@@ -12,10 +12,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from legacy_importer.consumer import TaskConsumer
+from legacy_importer.import_states import RecentIds
 from legacy_importer.importer import Importer
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
-from legacy_importer.states import Recent
 from vapteke_local import kafka
 from vapteke_local.kafka import Kafka
 from vapteke_local.vaptekesync import Server
@@ -444,7 +444,7 @@ async def letters_of(own_kafka: Kafka) -> dict[str, tuple[bytes, str]]:
 
 
 def test_of_many_imports_those_that_came_last_are_remembered() -> None:
-    recent, ids = Recent(2), [UUID(int=number) for number in range(3)]
+    recent, ids = RecentIds(2), [UUID(int=number) for number in range(3)]
 
     added = [recent.add(import_id) for import_id in [ids[0], *ids]]
 

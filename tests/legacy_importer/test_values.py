@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from legacy_importer import legacy, table_check, translate
-from legacy_importer.failures import LegacyError, LegacyUnavailable, LegacyUnfit
-from legacy_importer.session import connected
+from legacy_importer.legacy_errors import LegacyError, LegacyMisconfigured, LegacyUnavailable
+from legacy_importer.login import connect
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow, UnreadableRow
 from vapteke_local.vaptekesync import CUSTOMERS
@@ -108,7 +108,7 @@ def person(**values: Any) -> tuple[Any, ...]:
 async def read(
     settings: WorkSettings, after_id: int | None = None, upto_id: int = 2**31 - 1
 ) -> list[LegacyRow | UnreadableRow]:
-    async with connected(settings) as connection:
+    async with connect(settings) as connection:
         await table_check.check(connection, settings)
         async with aclosing(legacy.read_range(connection, settings, after_id, upto_id)) as pages:
             return [row async for page in pages for row in page]
@@ -146,7 +146,7 @@ async def test_a_column_whose_type_does_not_fit_is_named_with_what_does(
 ) -> None:
     for field, kind in UNFIT:
         table = CUSTOMERS.altered(COLUMNS[field], sql_type=kind)
-        with serve([], table) as server, pytest.raises(LegacyUnfit) as unfit:
+        with serve([], table) as server, pytest.raises(LegacyMisconfigured) as unfit:
             await read(settings_for(server, vaptekesync_driver=driver))
 
         said = str(unfit.value)
@@ -156,7 +156,7 @@ async def test_a_column_whose_type_does_not_fit_is_named_with_what_does(
 
 async def test_all_columns_that_do_not_fit_are_named_at_once(serve: Serve, settings_for: SettingsFor) -> None:
     table = CUSTOMERS.altered("Birthday", sql_type="time").altered("CityID", sql_type="xml")
-    with serve([], table) as server, pytest.raises(LegacyUnfit) as unfit:
+    with serve([], table) as server, pytest.raises(LegacyMisconfigured) as unfit:
         await read(settings_for(server))
 
     assert "column Birthday is of type time" in str(unfit.value)
@@ -208,7 +208,7 @@ async def test_finding_unreadable_rows_has_a_bound(serve: Serve, settings_for: S
     with serve([person(id=key) for key in range(5_000)]) as server:
         for key in range(5_000):
             server.make_unreadable(key)
-        with pytest.raises(LegacyUnfit, match="cannot be selected up to key"):
+        with pytest.raises(LegacyMisconfigured, match="cannot be selected up to key"):
             await read(settings_for(server, mssql_timeout=10))
 
         assert server.stats.statements["range"] < 2_100

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from favorites_api.models import SCHEMA
 from ipv6 import forwarded, needs_ipv6
-from legacy_importer import failures
+from legacy_importer import legacy_errors
 from legacy_importer.settings import LegacySettings
 from vapteke_local import places
 from vapteke_local.kafka import Kafka
@@ -117,7 +117,7 @@ def test_vaptekesync_is_named_with_its_address() -> None:
     settings = LegacySettings(vaptekesync_host="[2001:db8::1]", **login)
 
     assert settings.vaptekesync_host == "2001:db8::1"
-    assert failures.address(settings) == "vAptekeSync at [2001:db8::1]:1433"
+    assert legacy_errors.address(settings) == "vAptekeSync at [2001:db8::1]:1433"
 
 
 def test_hosts_are_given_with_or_without_brackets() -> None:

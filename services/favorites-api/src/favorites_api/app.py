@@ -15,7 +15,7 @@ from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import ServeSettings, WorkSettings
 
-from favorites_api import api, deleted_customers, favorites
+from favorites_api import deleted_customers, endpoints, favorites
 from favorites_api.consumer import CustomersConsumer
 from favorites_api.models import SCHEMA
 
@@ -35,7 +35,7 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         service=topics.FAVORITES_API,
         summary="Favorites of the pharmacy chain's customers",
         tags=_TAGS,
-        routers=(api.router,),
+        routers=(endpoints.router,),
     )
 
 

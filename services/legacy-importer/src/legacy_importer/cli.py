@@ -9,10 +9,10 @@ from vapteke_shared.process.settings import load
 
 from legacy_importer import legacy, table_check
 from legacy_importer.consumer import TaskConsumer
-from legacy_importer.failures import LegacyError
 from legacy_importer.importer import Importer
+from legacy_importer.legacy_errors import LegacyError
+from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher
-from legacy_importer.session import connected
 from legacy_importer.settings import LegacySettings, WorkSettings
 
 cli = typer.Typer(no_args_is_help=True, help="Reads vAptekeSync and publishes it.", pretty_exceptions_enable=False)
@@ -49,7 +49,7 @@ def check() -> None:
 
 
 async def _check(settings: LegacySettings) -> tuple[list[str], int]:
-    async with connected(settings) as connection:
+    async with connect(settings) as connection:
         warnings = await table_check.check(connection, settings)
         await legacy.try_to_read(connection, settings)
         return warnings, (await legacy.plan(connection, settings, 10_000)).row_count

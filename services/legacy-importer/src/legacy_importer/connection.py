@@ -16,8 +16,8 @@ import pyodbc
 from prometheus_client import Gauge
 from vapteke_shared.process import logs
 
-from legacy_importer import connection_string, reach, sockets
-from legacy_importer.failures import LegacyError, no_answer, understood
+from legacy_importer import connection_string, port_check, socket_shutdown
+from legacy_importer.legacy_errors import LegacyError, no_answer, understood
 from legacy_importer.settings import LegacySettings
 
 _PAGE_ROWS = 5_000
@@ -35,19 +35,19 @@ class Connection:
         self._thread = ThreadPoolExecutor(1, "odbc")
         self._odbc: aioodbc.Connection | None = None
         self._cursor: aioodbc.Cursor | None = None
-        self._others = sockets.connected_to(settings.vaptekesync_port)
+        self._others = socket_shutdown.connected_to(settings.vaptekesync_port)
         self._is_given_up = False
 
     async def open(self) -> None:
         """Raises LegacyError."""
-        await reach.port(self._settings)
+        await port_check.check(self._settings)
         await self._in_time(self._connect())
         assert self._odbc is not None, "it was connected in time"
         self._cursor = await self._in_time(self._odbc.cursor())
 
     async def _connect(self) -> None:
         self._odbc = await aioodbc.connect(
-            dsn=connection_string.of(self._settings),
+            dsn=connection_string.build(self._settings),
             autocommit=True,
             timeout=math.ceil(self._settings.mssql_timeout) + 1,  # ours comes first and says how long it was
             executor=self._thread,
@@ -105,7 +105,7 @@ class Connection:
         """Leave a call that hangs; its connection is cut, and closed once the driver lets go."""
         self._is_given_up = True
         given_up.inc()
-        sockets.cut(self._settings.vaptekesync_port, self._others)
+        socket_shutdown.cut(self._settings.vaptekesync_port, self._others)
         _leaving.add(leaving := asyncio.create_task(self._leave(call)))
         leaving.add_done_callback(_leaving.discard)
 

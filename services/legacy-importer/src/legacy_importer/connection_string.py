@@ -5,17 +5,17 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from legacy_importer import driver, odbc_options
-from legacy_importer.failures import LegacyUnfit
+from legacy_importer import odbc_driver, odbc_options
+from legacy_importer.legacy_errors import LegacyMisconfigured
 from legacy_importer.settings import LegacySettings
 
 _NOWHERE = "/nowhere"  # where no certificates are
 _SECTION = "vAptekeSync"
 
 
-def of(settings: LegacySettings) -> str:
-    """What has no keyword is put where the driver looks for it: the environment, a file. Raises LegacyUnfit."""
-    is_freetds = driver.is_freetds(settings.vaptekesync_driver)
+def build(settings: LegacySettings) -> str:
+    """What has no keyword is put where the driver looks for it: the environment, a file. Raises LegacyMisconfigured."""
+    is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     own, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
     values = {
         "DRIVER": settings.vaptekesync_driver or str(_microsoft_driver()),
@@ -33,9 +33,9 @@ def of(settings: LegacySettings) -> str:
 
 
 def _microsoft_driver() -> Path:
-    found = driver.microsoft()
+    found = odbc_driver.microsoft()
     if found is None:
-        raise LegacyUnfit("Microsoft's ODBC driver has no build for this platform: set VAPTEKESYNC_DRIVER")
+        raise LegacyMisconfigured("Microsoft's ODBC driver has no build for this platform: set VAPTEKESYNC_DRIVER")
     return found
 
 
@@ -44,9 +44,11 @@ def _braced(value: str) -> str:
 
 
 def _braced_for_freetds(value: str) -> str:
-    """It knows no doubled brace. Raises LegacyUnfit."""
+    """It knows no doubled brace. Raises LegacyMisconfigured."""
     if "};" in value:
-        raise LegacyUnfit("FreeTDS cannot be given a user, password or database with `};` in it (VAPTEKESYNC_DRIVER)")
+        raise LegacyMisconfigured(
+            "FreeTDS cannot be given a user, password or database with `};` in it (VAPTEKESYNC_DRIVER)"
+        )
     return "{" + value + "}"
 
 

@@ -19,9 +19,9 @@ from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.lifecycle import CutShort, limited, pause
 
+from legacy_importer.import_states import ImportStates, RecentIds
 from legacy_importer.importer import Importer, Stopping, Task
 from legacy_importer.settings import WorkSettings
-from legacy_importer.states import ImportStates, Recent
 
 _USED = (
     topics.IMPORT_TASKS,
@@ -49,7 +49,7 @@ class TaskConsumer(Consumer):
         super().__init__(settings, health, "kafka", _TOPICS)
         self._importer = importer
         self._states = ImportStates(settings)
-        self._skipped = Recent()
+        self._skipped = RecentIds()
         self._lost: UUID | None = None
         self._subscriber = self._broker.subscriber(
             topics.IMPORT_TASKS.name,

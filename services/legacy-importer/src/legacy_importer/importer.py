@@ -28,9 +28,9 @@ from vapteke_shared.process import logs
 from vapteke_shared.process.lifecycle import CutShort, limited, pause
 
 from legacy_importer import legacy, table_check, translate
-from legacy_importer.failures import LegacyError, LegacyUnavailable
+from legacy_importer.legacy_errors import LegacyError, LegacyUnavailable
+from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher, PublishFailed
-from legacy_importer.session import connected
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow, UnreadableRow
 
@@ -133,7 +133,7 @@ class Importer:
         await self._published(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))
 
     async def _plan(self, task: PlanRequested) -> Planned:
-        async with connected(self._settings) as connection:
+        async with connect(self._settings) as connection:
             warnings = await table_check.check(connection, self._settings)
             source_at = await legacy.clock(connection)
             importer_at = datetime.now(UTC)
@@ -154,7 +154,7 @@ class Importer:
         """One attempt: every row of the range under a fresh attempt id, all of them acknowledged."""
         started, attempt = time.monotonic(), uuid4()
         batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name)
-        async with connected(self._settings) as connection:
+        async with connect(self._settings) as connection:
             context = self._context(task, attempt, await legacy.clock(connection))
             rows = legacy.read_range(connection, self._settings, task.after_id, task.upto_id)
             async with aclosing(rows):

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from vapteke_shared.process import logs
 
-from legacy_importer import columns
-from legacy_importer.columns import quoted
+from legacy_importer import column_types
+from legacy_importer.column_types import quoted
 from legacy_importer.connection import Connection
-from legacy_importer.failures import LegacyUnfit, LegacyUnreadable
+from legacy_importer.legacy_errors import LegacyMisconfigured, UnreadableValue
 from legacy_importer.settings import LegacySettings
 from legacy_importer.translate import LegacyRow, UnreadableRow
 
@@ -78,7 +78,7 @@ async def read_range(
                 after_id = page[-1][0]
                 yield map(LegacyRow._make, page)
         return
-    except LegacyUnreadable as error:
+    except UnreadableValue as error:
         log.warning("a range holds a row that cannot be selected", upto_id=upto_id, error=str(error))
     async with aclosing(read.halved(after_id, upto_id)) as parts:
         async for part in parts:
@@ -86,7 +86,7 @@ async def read_range(
 
 
 async def _range(connection: Connection, settings: LegacySettings) -> "_Range":
-    return _Range(connection, settings, columns.selected(await columns.types(connection, settings), settings))
+    return _Range(connection, settings, column_types.selected(await column_types.types(connection, settings), settings))
 
 
 class _Range:
@@ -117,13 +117,13 @@ class _Range:
             start, end = waiting.pop()
             statements += 1
             if statements > _MOST_STATEMENTS:
-                raise LegacyUnfit(
+                raise LegacyMisconfigured(
                     f"too many rows of {self._table} cannot be selected up to key {upto_id}: see what the columns of "
                     "VAPTEKESYNC_COLUMNS are computed from"
                 )
             try:
                 rows = await self._rows(keys[start - 1] if start else after_id, keys[end - 1])
-            except LegacyUnreadable:
+            except UnreadableValue:
                 if end - start == 1:
                     yield [UnreadableRow(keys[start])]
                 else:

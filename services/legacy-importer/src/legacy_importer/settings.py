@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from vapteke_shared.contract import texts
 from vapteke_shared.process.settings import Certificates, ConsumerSettings, Host, MetricsSettings, Port, Secret, Text
 
-from legacy_importer import driver, odbc_options
+from legacy_importer import odbc_driver, odbc_options
 
 
 class Columns(BaseModel):
@@ -76,14 +76,14 @@ class LegacySettings(MetricsSettings):
     @field_validator("vaptekesync_encrypt")
     @classmethod
     def _can_be_encrypted(cls, encrypt: str, others: ValidationInfo) -> str:
-        if encrypt == "strict" and driver.is_freetds(others.data.get("vaptekesync_driver", "")):
+        if encrypt == "strict" and odbc_driver.is_freetds(others.data.get("vaptekesync_driver", "")):
             raise ValueError("FreeTDS has no strict encryption: take yes, or Microsoft's driver")
         return encrypt
 
     @field_validator("vaptekesync_certificate_host")
     @classmethod
     def _can_be_compared(cls, name: str | None, others: ValidationInfo) -> str | None:
-        if name and driver.is_freetds(others.data.get("vaptekesync_driver", "")):
+        if name and odbc_driver.is_freetds(others.data.get("vaptekesync_driver", "")):
             raise ValueError("FreeTDS compares the certificate with VAPTEKESYNC_HOST: leave it empty")
         return name
 

@@ -3,44 +3,44 @@
 from collections.abc import Iterable
 from typing import Any
 
-from legacy_importer import columns, legacy
-from legacy_importer.columns import INTEGERS
+from legacy_importer import column_types, legacy
+from legacy_importer.column_types import INTEGERS
 from legacy_importer.connection import Connection
-from legacy_importer.failures import LegacyUnfit
+from legacy_importer.legacy_errors import LegacyMisconfigured
 from legacy_importer.settings import LegacySettings
 
 
 async def check(connection: Connection, settings: LegacySettings) -> list[str]:
     """Compare the table with the mapping of the settings; warnings for operators.
 
-    Raises LegacyUnfit with a text that names what is wrong.
+    Raises LegacyMisconfigured with a text that names what is wrong.
     """
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
     table = ".".join(names)
-    found = {row[0].casefold(): (row[1], row[2]) for row in await connection.fetch(columns.COLUMNS, *names)}
+    found = {row[0].casefold(): (row[1], row[2]) for row in await connection.fetch(column_types.COLUMNS, *names)}
     if not found:
         raise await _no_table(connection, settings, table)
     missing = [name for name in settings.vaptekesync_columns.model_dump().values() if name.casefold() not in found]
     if missing:
-        raise LegacyUnfit(
+        raise LegacyMisconfigured(
             f"table {table} has no column {', '.join(missing)}, or it may not be read: "
             "check VAPTEKESYNC_COLUMNS, or grant SELECT on it to VAPTEKESYNC_USER"
         )
     key = settings.vaptekesync_columns.id
     kind, nullable = found[key.casefold()]
     if kind.casefold() not in INTEGERS:
-        raise LegacyUnfit(f"key {key} of {table} is of type {kind}; one of {', '.join(INTEGERS)} is needed")
-    columns.judge({name: kind.casefold() for name, (kind, _) in found.items()}, settings)
+        raise LegacyMisconfigured(f"key {key} of {table} is of type {kind}; one of {', '.join(INTEGERS)} is needed")
+    column_types.judge({name: kind.casefold() for name, (kind, _) in found.items()}, settings)
     return await _check_key(connection, settings, may_be_null=nullable.casefold() == "yes")
 
 
-async def _no_table(connection: Connection, settings: LegacySettings, table: str) -> LegacyUnfit:
+async def _no_table(connection: Connection, settings: LegacySettings, table: str) -> LegacyMisconfigured:
     for (target,) in await connection.fetch(_SYNONYM, legacy.table_name(settings)):
-        return LegacyUnfit(
+        return LegacyMisconfigured(
             f"{table} is a synonym: set VAPTEKESYNC_SCHEMA and VAPTEKESYNC_TABLE to what it stands for, {target}, "
             "or to a view of it when that is in another database"
         )
-    return LegacyUnfit(
+    return LegacyMisconfigured(
         f"table {table} does not exist, or the user may not read it: "
         "check VAPTEKESYNC_SCHEMA, VAPTEKESYNC_TABLE and VAPTEKESYNC_DB"
     )
@@ -55,8 +55,8 @@ async def _check_key(connection: Connection, settings: LegacySettings, *, may_be
         await _count_keys(connection, settings, table)
         return [f"{table} is a view: its key {key} was checked by counting, which holds for that moment alone"]
     if may_be_null:
-        raise LegacyUnfit(f"key {key} of {table} may be null")
-    raise LegacyUnfit(
+        raise LegacyMisconfigured(f"key {key} of {table} may be null")
+    raise LegacyMisconfigured(
         f"key {key} of {table} is not unique: it has no primary key, unique constraint or unique index of its own "
         "(one with a filter, or disabled, does not count)"
     )
@@ -65,9 +65,9 @@ async def _check_key(connection: Connection, settings: LegacySettings, *, may_be
 async def _count_keys(connection: Connection, settings: LegacySettings, view: str) -> None:
     counts, key = await legacy.count_keys(connection, settings), settings.vaptekesync_columns.id
     if counts.with_key < counts.rows:
-        raise LegacyUnfit(f"key {key} of the view {view} is null in {counts.rows - counts.with_key} rows")
+        raise LegacyMisconfigured(f"key {key} of the view {view} is null in {counts.rows - counts.with_key} rows")
     if counts.different < counts.rows:
-        raise LegacyUnfit(
+        raise LegacyMisconfigured(
             f"key {key} of the view {view} is not unique: {counts.rows} rows have {counts.different} different keys"
         )
 

@@ -57,7 +57,7 @@ def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
-            return pyodbc.connect(connection_string.of(admin), autocommit=True, timeout=5)
+            return pyodbc.connect(connection_string.build(admin), autocommit=True, timeout=5)
         except pyodbc.Error as error:
             if time.monotonic() > deadline:
                 place = f"{settings.vaptekesync_host}:{settings.vaptekesync_port}"

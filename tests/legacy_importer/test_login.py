@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import tls
 from legacy_importer import legacy
-from legacy_importer.failures import LegacyUnavailable, LegacyUnfit
-from legacy_importer.session import connected
+from legacy_importer.legacy_errors import LegacyMisconfigured, LegacyUnavailable
+from legacy_importer.login import connect
 from legacy_importer.settings import WorkSettings
 from vapteke_local.vaptekesync import Encryption
 
@@ -49,20 +49,20 @@ def closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
-async def connect(settings: WorkSettings) -> None:
-    async with connected(settings) as connection:
+async def connect_and_read_clock(settings: WorkSettings) -> None:
+    async with connect(settings) as connection:
         await legacy.clock(connection)
 
 
 async def unfit(settings: WorkSettings) -> str:
-    with pytest.raises(LegacyUnfit) as error:
-        await connect(settings)
+    with pytest.raises(LegacyMisconfigured) as error:
+        await connect_and_read_clock(settings)
     return str(error.value)
 
 
 async def outage(settings: WorkSettings) -> str:
     with pytest.raises(LegacyUnavailable) as error:
-        await connect(settings)
+        await connect_and_read_clock(settings)
     return str(error.value)
 
 
@@ -71,7 +71,7 @@ async def test_a_server_with_a_certificate_of_the_named_authority_is_trusted(
     serve: Serve, settings_for: SettingsFor, driver: str, authority: str, is_forced: bool
 ) -> None:
     with serve(host=EVERY_ADDRESS, encryption=Encryption(tls.context("trusted"), is_forced)) as server:
-        await connect(
+        await connect_and_read_clock(
             settings_for(
                 server,
                 vaptekesync_driver=driver,
@@ -128,7 +128,7 @@ async def test_any_certificate_will_do_when_the_settings_say_so(
     serve: Serve, settings_for: SettingsFor, driver: str, kind: str
 ) -> None:
     with serve(encryption=Encryption(tls.context(kind))) as server:
-        await connect(
+        await connect_and_read_clock(
             settings_for(
                 server,
                 vaptekesync_driver=driver,
@@ -185,7 +185,7 @@ async def test_freetds_verifies_the_certificate_over_old_tls_too(
         settings = settings_for(
             server, vaptekesync_driver=freetds, vaptekesync_encrypt="yes", vaptekesync_host="localhost"
         )
-        await connect(settings.model_copy(update={"vaptekesync_sslrootcert": authority}))
+        await connect_and_read_clock(settings.model_copy(update={"vaptekesync_sslrootcert": authority}))
         said = await unfit(settings)
 
         assert server.stats.logins_received == 1
@@ -199,14 +199,14 @@ async def test_an_address_is_compared_with_the_name_that_the_settings_give(
         settings = settings_for(server, vaptekesync_encrypt="yes", vaptekesync_sslrootcert=authority)
 
         assert "VAPTEKESYNC_CERTIFICATE_HOST" in await unfit(settings)
-        await connect(settings.model_copy(update={"vaptekesync_certificate_host": "localhost"}))
+        await connect_and_read_clock(settings.model_copy(update={"vaptekesync_certificate_host": "localhost"}))
 
 
 async def test_freetds_compares_addresses_itself(
     serve: Serve, settings_for: SettingsFor, freetds: str, authority: str
 ) -> None:
     with serve(encryption=Encryption(tls.context("trusted by address"))) as server:
-        await connect(
+        await connect_and_read_clock(
             settings_for(
                 server, vaptekesync_driver=freetds, vaptekesync_encrypt="yes", vaptekesync_sslrootcert=authority
             )
@@ -269,8 +269,10 @@ async def test_a_host_name_that_is_not_there_is_told_at_once(
         settings = settings_for(server, vaptekesync_driver=driver, vaptekesync_host="vaptekesync.invalid")
 
         started = time.monotonic()
-        with pytest.raises((LegacyUnfit, LegacyUnavailable)) as error:  # without a name server it may be an outage
-            await connect(settings)
+        with pytest.raises(
+            (LegacyMisconfigured, LegacyUnavailable)
+        ) as error:  # without a name server it may be an outage
+            await connect_and_read_clock(settings)
 
     assert "is not found" in str(error.value)
     assert "VAPTEKESYNC_HOST" in str(error.value)
@@ -305,7 +307,7 @@ async def test_a_database_that_came_online_while_its_state_was_asked_is_used(
 ) -> None:
     with serve() as server:
         server.set_fault("fail", before="login", number=4060 if not driver else 18456)
-        await connect(settings_for(server, vaptekesync_driver=driver))
+        await connect_and_read_clock(settings_for(server, vaptekesync_driver=driver))
 
         assert server.stats.statements["databases"] == 1
 
@@ -443,7 +445,7 @@ async def test_extra_keywords_reach_the_driver_and_replace_ours(
         options = (
             "MultiSubnetFailover=Yes; applicationintent=ReadWrite;" if not driver else "ApplicationIntent=ReadOnly"
         )
-        await connect(settings_for(server, vaptekesync_driver=driver, vaptekesync_odbc_options=options))
+        await connect_and_read_clock(settings_for(server, vaptekesync_driver=driver, vaptekesync_odbc_options=options))
 
 
 async def test_a_value_that_the_driver_does_not_take_is_told_by_its_variable(
@@ -500,6 +502,6 @@ async def test_a_silent_server_with_tls_is_told_by_the_deadline(
 def test_the_event_loop_of_the_processes_connects_too(serve: Serve, settings_for: SettingsFor) -> None:
     uvloop = pytest.importorskip("uvloop")
     with serve() as server:
-        uvloop.run(connect(settings_for(server)))
+        uvloop.run(connect_and_read_clock(settings_for(server)))
 
         assert server.stats.logins_received == 1

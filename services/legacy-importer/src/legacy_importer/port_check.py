@@ -5,14 +5,14 @@ import errno
 import socket
 from typing import Any
 
-from legacy_importer.failures import LegacyError, LegacyUnavailable, LegacyUnfit, address, no_answer
+from legacy_importer.legacy_errors import LegacyError, LegacyMisconfigured, LegacyUnavailable, address, no_answer
 from legacy_importer.settings import LegacySettings
 
 _known: set[str] = set()
 """Host names that this process has found once: one that is not found later is an outage of the name service."""
 
 
-async def port(settings: LegacySettings) -> None:
+async def check(settings: LegacySettings) -> None:
     """Connect and hang up. Raises LegacyError, at the latest after the deadline of the settings."""
     host = settings.vaptekesync_host.removeprefix("tcp:").partition("\\")[0]
     try:
@@ -52,7 +52,7 @@ async def _connect(family: int, address: Any) -> None:
 
 def _not_found(settings: LegacySettings, error: socket.gaierror) -> LegacyError:
     is_outage = error.errno == socket.EAI_AGAIN or settings.vaptekesync_host in _known
-    kind = LegacyUnavailable if is_outage else LegacyUnfit
+    kind = LegacyUnavailable if is_outage else LegacyMisconfigured
     return kind(f"{address(settings)} is not found: the host name is not known here, check VAPTEKESYNC_HOST")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from legacy_importer.connection import Connection
-from legacy_importer.failures import LegacyUnfit
+from legacy_importer.legacy_errors import LegacyMisconfigured
 from legacy_importer.settings import LegacySettings
 
 INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
@@ -33,7 +33,7 @@ async def types(connection: Connection, settings: LegacySettings) -> dict[str, s
 
 
 def judge(types: Mapping[str, str], settings: LegacySettings) -> None:
-    """Raises LegacyUnfit with every column whose type does not fit its field, and the types that do."""
+    """Raises LegacyMisconfigured with every column whose type does not fit its field, and the types that do."""
     faults = [
         f"column {column} is of type {types[column.casefold()]}; {field} can be read from {', '.join(_FITTING[field])}"
         for field, column in settings.vaptekesync_columns.model_dump().items()
@@ -41,7 +41,7 @@ def judge(types: Mapping[str, str], settings: LegacySettings) -> None:
     ]
     if faults:
         table = f"{settings.vaptekesync_schema}.{settings.vaptekesync_table}"
-        raise LegacyUnfit(f"table {table} does not fit VAPTEKESYNC_COLUMNS: {'. '.join(faults)}")
+        raise LegacyMisconfigured(f"table {table} does not fit VAPTEKESYNC_COLUMNS: {'. '.join(faults)}")
 
 
 def selected(types: Mapping[str, str], settings: LegacySettings) -> str:

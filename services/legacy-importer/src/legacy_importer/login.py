@@ -3,16 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from legacy_importer import driver, failures, handshake
+from legacy_importer import legacy_errors, odbc_driver, tls_diagnosis
 from legacy_importer.connection import Connection
-from legacy_importer.failures import DatabaseClosed, LegacyError, LoginRefused, Unexplained
+from legacy_importer.legacy_errors import CauseUnknown, DatabaseClosed, LegacyError, LoginRefused
 from legacy_importer.settings import LegacySettings
 
 _STATE = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
 
 
 @asynccontextmanager
-async def connected(settings: LegacySettings) -> AsyncIterator[Connection]:
+async def connect(settings: LegacySettings) -> AsyncIterator[Connection]:
     """Raises LegacyError."""
     connection = await _opened(settings)
     try:
@@ -23,19 +23,19 @@ async def connected(settings: LegacySettings) -> AsyncIterator[Connection]:
 
 async def _opened(settings: LegacySettings) -> Connection:
     """What the drivers do not tell of a failure is asked for."""
-    is_freetds = driver.is_freetds(settings.vaptekesync_driver)
+    is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     try:
         return await _open(settings)
     except (DatabaseClosed, LoginRefused) as refusal:
         if isinstance(refusal, LoginRefused) and not is_freetds:
             raise
         await _explain(settings, refusal)
-    except Unexplained as failure:
-        raise (await handshake.failure(settings) if is_freetds else None) or failure from None
+    except CauseUnknown as failure:
+        raise (await tls_diagnosis.failure(settings) if is_freetds else None) or failure from None
     try:  # it has come online meanwhile
         return await _open(settings)
     except (DatabaseClosed, LoginRefused):
-        raise failures.not_permitted(settings) from None
+        raise legacy_errors.not_permitted(settings) from None
 
 
 async def _open(settings: LegacySettings) -> Connection:
@@ -58,5 +58,5 @@ async def _explain(settings: LegacySettings, refusal: LegacyError) -> None:
             await master.close()
     except LegacyError:
         raise refusal from None
-    if cause := failures.closed(states, settings):
+    if cause := legacy_errors.closed(states, settings):
         raise cause

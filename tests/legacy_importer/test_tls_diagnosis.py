@@ -4,7 +4,7 @@ import asyncio
 import struct
 
 import pytest
-from legacy_importer import handshake
+from legacy_importer import tls_diagnosis
 from legacy_importer.settings import LegacySettings
 
 
@@ -39,4 +39,4 @@ async def test_a_server_of_another_kind_tells_nothing_of_tls(answer: bytes) -> N
             mssql_timeout=20,
         )
 
-        assert await handshake.failure(settings) is None
+        assert await tls_diagnosis.failure(settings) is None

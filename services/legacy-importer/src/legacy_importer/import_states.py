@@ -20,7 +20,7 @@ _REMEMBERED = 1000  # more imports than one transaction of the relay, which may 
 log = logs.get(__name__)
 
 
-class Recent:
+class RecentIds:
     """A set of the ids that were added last."""
 
     def __init__(self, most: int = _REMEMBERED) -> None:
@@ -51,7 +51,7 @@ class ImportStates:
         self._consumer: AIOKafkaConsumer | None = None
         self._reading = asyncio.Lock()
         self._latest: UUID | None = None
-        self._known, self._ended = Recent(), Recent()
+        self._known, self._ended = RecentIds(), RecentIds()
         self._works_for: UUID | None = None
 
     async def is_alive(self, import_id: UUID) -> bool:
@@ -71,7 +71,7 @@ class ImportStates:
         async with self._reading:
             consumer = await self._started()
             await consumer.seek_to_beginning(_PARTITION)
-            self._latest, self._known = None, Recent()
+            self._latest, self._known = None, RecentIds()
             await self._read_on(consumer)
 
     async def _read_on(self, consumer: AIOKafkaConsumer) -> None:

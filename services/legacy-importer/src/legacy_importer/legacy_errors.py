@@ -21,11 +21,11 @@ class LegacyUnavailable(LegacyError):
     """It does not answer, or not now: a further attempt may succeed."""
 
 
-class LegacyUnfit(LegacyError):
+class LegacyMisconfigured(LegacyError):
     """Login, table or columns are not as the settings say: no attempt will succeed."""
 
 
-class LegacyUnreadable(LegacyError):
+class UnreadableValue(LegacyError):
     """A value of a row makes the statement fail: it will fail again, but not for other rows."""
 
 
@@ -33,11 +33,11 @@ class DatabaseClosed(LegacyUnavailable):
     """The login is good, but the database cannot be opened. Why, the server only tells who asks in `master`."""
 
 
-class Unexplained(LegacyUnavailable):
+class CauseUnknown(LegacyUnavailable):
     """The driver names no cause that we know."""
 
 
-class LoginRefused(LegacyUnfit):
+class LoginRefused(LegacyMisconfigured):
     """FreeTDS shows the last error of a login alone: it may be DatabaseClosed."""
 
 
@@ -158,30 +158,30 @@ def understood(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
     numbers = {int(number) for number in re.findall(r"\((\d+)\)(?: \(SQL\w+\)|; \[|$)", text)}
     where = address(settings)
     if state in ("01000", "IM002", "IM003") and "[Driver Manager]" in text:
-        return LegacyUnfit(f"the ODBC driver cannot be loaded ({state}): {_DRIVER}")
+        return LegacyMisconfigured(f"the ODBC driver cannot be loaded ({state}): {_DRIVER}")
     for number in numbers & _OUTAGES.keys():
         return LegacyUnavailable(f"{where} {_numbered(_OUTAGES[number], number)}")
     for number in numbers & _UNFIT.keys():
-        return LegacyUnfit(f"{where}: {_numbered(_UNFIT[number], number)}")
+        return LegacyMisconfigured(f"{where}: {_numbered(_UNFIT[number], number)}")
     if numbers & _DATABASE_CLOSED:
         return DatabaseClosed(f"{where} cannot open the database {settings.vaptekesync_db} at present (error 4060)")
     if numbers & _LOGIN_REFUSED or state == "28000":
         return LoginRefused(f"{where} {_LOGIN}")
     if numbers & _OF_A_VALUE or state.startswith("22"):
-        return LegacyUnreadable(f"{where}: a value makes the statement fail (SQLSTATE {state}{_listed(numbers)})")
+        return UnreadableValue(f"{where}: a value makes the statement fail (SQLSTATE {state}{_listed(numbers)})")
     if numbers - {0} and not state.startswith(_OF_THE_CONNECTION):
-        return Unexplained(f"{where} answered with an error of its own (SQLSTATE {state}{_listed(numbers)}): {_ASK}")
-    return no_tls(text, settings) or Unexplained(
+        return CauseUnknown(f"{where} answered with an error of its own (SQLSTATE {state}{_listed(numbers)}): {_ASK}")
+    return no_tls(text, settings) or CauseUnknown(
         f"{where} cannot be reached or broke off (SQLSTATE {state}{_listed(numbers)}), "
         f"see SQL Server's error log{_hint(settings)}"
     )
 
 
-def no_tls(text: str, settings: LegacySettings) -> LegacyUnfit | None:
+def no_tls(text: str, settings: LegacySettings) -> LegacyMisconfigured | None:
     """What a text of a driver or of OpenSSL says about TLS, if it is about that."""
     for part, said in _TLS.items():
         if re.search(part, text.casefold()):
-            return LegacyUnfit(f"{address(settings)} {said}")
+            return LegacyMisconfigured(f"{address(settings)} {said}")
     return None
 
 
@@ -189,7 +189,7 @@ def closed(states: Sequence[Sequence[Any]], settings: LegacySettings) -> LegacyE
     """What `sys.databases` says of the database: why it cannot be opened, or None when it can."""
     where, name = address(settings), settings.vaptekesync_db
     if not states:
-        return LegacyUnfit(f"{where} has no database {name} that this login may see (VAPTEKESYNC_DB)")
+        return LegacyMisconfigured(f"{where} has no database {name} that this login may see (VAPTEKESYNC_DB)")
     [[state, access]] = states
     if state != "ONLINE":
         return LegacyUnavailable(f"{where} has the database {name} in the state {state}")
@@ -198,8 +198,8 @@ def closed(states: Sequence[Sequence[Any]], settings: LegacySettings) -> LegacyE
     return None
 
 
-def not_permitted(settings: LegacySettings) -> LegacyUnfit:
-    return LegacyUnfit(
+def not_permitted(settings: LegacySettings) -> LegacyMisconfigured:
+    return LegacyMisconfigured(
         f"{address(settings)} does not let this login into the database {settings.vaptekesync_db}: "
         "create a user for it there, or check VAPTEKESYNC_USER and VAPTEKESYNC_DB"
     )

@@ -8,8 +8,8 @@ import ssl
 import struct
 from contextlib import suppress
 
-from legacy_importer import failures
-from legacy_importer.failures import LegacyUnfit
+from legacy_importer import legacy_errors
+from legacy_importer.legacy_errors import LegacyMisconfigured
 from legacy_importer.settings import LegacySettings
 
 _PRELOGIN, _END_OF_MESSAGE, _HEADER = 18, 1, 8
@@ -22,7 +22,7 @@ class NotTds(Exception):
     """The answer is not of SQL Server's protocol."""
 
 
-async def failure(settings: LegacySettings) -> LegacyUnfit | None:
+async def failure(settings: LegacySettings) -> LegacyMisconfigured | None:
     """What is wrong with the server's TLS, if that can be seen within the deadline."""
     if settings.vaptekesync_encrypt == "no":
         return None
@@ -30,7 +30,7 @@ async def failure(settings: LegacySettings) -> LegacyUnfit | None:
         async with asyncio.timeout(settings.mssql_timeout):
             reader, writer = await asyncio.open_connection(settings.vaptekesync_host, settings.vaptekesync_port)
             try:
-                return failures.no_tls(await _seen(reader, writer, settings), settings)
+                return legacy_errors.no_tls(await _seen(reader, writer, settings), settings)
             finally:
                 writer.close()
     return None
