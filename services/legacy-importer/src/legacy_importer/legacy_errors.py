@@ -137,7 +137,7 @@ _TLS = {
     f"the authority that signed it, {_TRUST}",
     r"legacy sigalg|unsupported protocol|protocol version|no protocols available|wrong ssl version|version too low"
     r"|handshake failure|no shared cipher|legacy renegotiation|inappropriate fallback": "offers only TLS that is too "
-    'old for this system (1.0 or 1.1): update SQL Server, or see "Connecting to vAptekeSync" in deploy/README.md',
+    'old for this system (1.0 or 1.1): update SQL Server, or see "Certificates" in docs/vaptekesync.md',
     r"invalid value specified for connection string": "cannot be connected to: the driver does not take a value of "
     "VAPTEKESYNC_ODBC_OPTIONS",
     r"openssl library could not be loaded": "cannot be connected to: the driver finds no OpenSSL; install libssl",
