@@ -10,9 +10,10 @@ from pathlib import Path
 import containers
 import pytest
 import servers
-from vapteke_local import kafka, leftovers, postgres, processes
-from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Postgres
+from vapteke_local.machine import cleanup, processes
+from vapteke_local.servers import kafka, postgres
+from vapteke_local.servers.kafka import Kafka
+from vapteke_local.servers.postgres import Postgres
 
 _TESTS = Path(__file__).parent
 _LONG = {"e2e", "faults", "local", "test_schema.py"}
@@ -24,8 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # of pytest's own, which it keeps for a while
     exits = ExitStack()
     config.add_cleanup(exits.close)
-    tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(leftovers.folder("vapteke-tests-")))
-    exits.callback(leftovers.kill_started)  # what a test started and could not end
+    tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(cleanup.folder("vapteke-tests-")))
+    exits.callback(cleanup.kill_started)  # what a test started and could not end
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

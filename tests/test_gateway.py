@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from gateways import Gateway, gateway, needs_nginx
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.process import lifecycle, request_limits
 
 pytestmark = needs_nginx
@@ -39,7 +39,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     monkeypatch.setattr(request_limits, "BODY_SECONDS", SLOW_SECONDS)
-    port, away = places.free_port(), places.free_port()
+    port, away = ports.free_port(), ports.free_port()
     async with lifecycle.served(app, "127.0.0.1", port), gateway(tmp_path, port, away, PAGE) as running:
         yield running
 

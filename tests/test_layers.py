@@ -1,9 +1,11 @@
 """Who may import whom: doors know subjects, subjects know tables, services know nothing of each other."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,10 @@ LAYERS = {
 # packages of vapteke_shared: each may import those before it; what lies beside them may import all
 ROOMS = ["contract", "process", "postgres", "messaging", "http"]
 SHARED = ROOT / "shared/src/vapteke_shared"
+# the same of vapteke_local, and of its stand-in for vAptekeSync
+LOCAL_ROOMS = ["machine", "people", "servers", "vaptekesync", "stack", "demo", "cli"]
+STAND_IN_ROOMS = ["types", "table", "protocol", "sql", "server"]
+LOCAL = ROOT / "deploy/local/src/vapteke_local"
 
 
 def sources() -> Iterator[tuple[str, Path]]:
@@ -94,6 +100,53 @@ def test_the_importer_needs_neither_fastapi_nor_postgres_nor_tokens() -> None:
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert loaded.stdout == "[]\n"
+
+
+def test_every_folder_of_the_local_stack_is_a_room() -> None:
+    assert {path.parent.name for path in LOCAL.glob("*/__init__.py")} == set(LOCAL_ROOMS)
+    assert {path.parent.name for path in LOCAL.glob("vaptekesync/*/__init__.py")} == set(STAND_IN_ROOMS)
+
+
+@pytest.mark.parametrize("room", LOCAL_ROOMS)
+def test_a_room_of_the_local_stack_imports_only_those_before_it(room: str) -> None:
+    assert _rooms_imported(LOCAL / room, "vapteke_local.") <= {*LOCAL_ROOMS[: LOCAL_ROOMS.index(room) + 1]}
+
+
+@pytest.mark.parametrize("room", STAND_IN_ROOMS)
+def test_a_room_of_the_stand_in_imports_only_those_before_it(room: str) -> None:
+    imported_rooms = _rooms_imported(LOCAL / "vaptekesync" / room, "vapteke_local.vaptekesync.")
+
+    assert imported_rooms <= {*STAND_IN_ROOMS[: STAND_IN_ROOMS.index(room) + 1]}
+
+
+def test_no_modules_of_the_local_stack_import_each_other_in_a_circle() -> None:
+    modules = {_module_name(path): path for path in LOCAL.rglob("*.py")}
+    graph = {
+        name: {each if each in modules else each.rpartition(".")[0] for each in imported(path)} & modules.keys()
+        for name, path in modules.items()
+    }
+
+    order = list(TopologicalSorter(graph).static_order())
+
+    assert set(order) == set(modules)
+
+
+def test_the_stand_in_needs_the_standard_library_alone() -> None:
+    program = "import vapteke_local.vaptekesync.__main__"
+    env = {**os.environ, "PYTHONPATH": str(LOCAL.parent)}
+
+    ended = subprocess.run([sys.executable, "-S", "-c", program], env=env, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def _rooms_imported(folder: Path, package: str) -> set[str]:
+    names = {name for path in folder.rglob("*.py") for name in imported(path)}
+    return {name.removeprefix(package).split(".")[0] for name in names if name.startswith(package)}
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(LOCAL.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 def _below(package: str, module: str) -> set[str]:

@@ -14,7 +14,7 @@ import customers_api.models
 import databases
 import favorites_api.models
 import pytest
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import database, migrations
 from vapteke_shared.postgres.tables import Schema
 from vapteke_shared.process.health import STARTING, Health

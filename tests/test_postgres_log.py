@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from vapteke_local import postgres_binaries
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers import postgres_binaries
+from vapteke_local.servers.postgres import Postgres
 
 ROLES = Path(__file__).parent.parent / "deploy/postgres/roles.sql"
 PASSWORDS = {"customers_owner": "owner", "customers_app": "app", "favorites_owner": "owner", "favorites_app": "app"}

@@ -12,7 +12,7 @@ import favorites_api.models
 import pytest
 from running_service import running_service
 from tokens_for import bearer
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres.tables import Schema
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"

@@ -11,7 +11,7 @@ import figures
 import rest
 import stages
 import typer
-from vapteke_local import processes
+from vapteke_local.machine import processes
 from vapteke_shared.process import logs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)

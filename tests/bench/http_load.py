@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import uvloop
-from vapteke_local.names import MALE
+from vapteke_local.people.names import MALE
 
 CONNECTIONS = 8
 PATH = "/rest/v1/customers/"

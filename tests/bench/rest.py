@@ -27,11 +27,12 @@ from figures import Figure
 from http_load import CREATE, LIST, ONE, PAGE, PAGES, PATH, Load
 from rich.console import Console
 from rich.table import Table
-from vapteke_local import leftovers, pieces, places, processes, services, tokens
-from vapteke_local.names import FEMALE, MALE, SURNAMES
-from vapteke_local.pieces import Database
-from vapteke_local.processes import Process, Program
-from vapteke_local.services import Surroundings
+from vapteke_local.machine import cleanup, data_folder, ports, processes
+from vapteke_local.machine.processes import Process, Program
+from vapteke_local.people.names import FEMALE, MALE, SURNAMES
+from vapteke_local.stack import bearer_tokens, dependencies, services
+from vapteke_local.stack.dependencies import Database
+from vapteke_local.stack.services import Surroundings
 
 SERVICE, OURS, AGAIN = "customers-api", "ours", "again"
 RIVALS = BAREST, BARE, IDIOM = "barest", "bare", "idiom"
@@ -81,7 +82,7 @@ Rounds = Mapping[str, Sequence[Round]]
 
 async def measure(size: Size) -> list[Figure]:
     """Show the figures, and return them."""
-    with leftovers.folder("vapteke-bench-") as folder:
+    with cleanup.folder("vapteke-bench-") as folder:
         async with AsyncExitStack() as stack:
             servers, token = await _started(stack, folder, size)
             await _compare(servers, token, size)
@@ -93,14 +94,14 @@ async def measure(size: Size) -> list[Figure]:
 
 async def _started(stack: AsyncExitStack, folder: Path, size: Size) -> tuple[Servers, str]:
     """The servers, ready, and a token."""
-    postgres = pieces.own_postgres(folder, None, lambda _: None, lambda _: None)
+    postgres = dependencies.own_postgres(folder, None, lambda _: None, lambda _: None)
     database = await stack.enter_async_context(postgres)
-    key = places.kept_secret(folder, "SECRET_KEY")
+    key = data_folder.kept_secret(folder, "SECRET_KEY")
     around = Surroundings(common={**database.env, "SECRET_KEY": key}, database=database, data=folder)
     [migrate] = [program for program in services.commands(around) if program.name == f"{SERVICE} migrate"]
     await processes.run(migrate)
     await _fill(database, size.customers)
-    ours, ports = services.serving(around, SERVICE), {name: places.free_port() for name in RIVALS}
+    ours, ports = services.serving(around, SERVICE), {name: ports.free_port() for name in RIVALS}
     rivals = [_rival(around, name, port) for name, port in ports.items()]
     started = await stack.enter_async_context(processes.running([ours.program, *rivals]))
     await processes.until_ready(started[0], ours.ready)
@@ -108,7 +109,7 @@ async def _started(stack: AsyncExitStack, folder: Path, size: Size) -> tuple[Ser
         await processes.until_ready(process, partial(processes.listening, port))
     served = [int(ours.url.rsplit(":", 1)[1]), *ports.values()]
     servers = dict(zip((OURS, *RIVALS), zip(served, started, strict=True), strict=True))
-    return servers, tokens.issue(key, "bench", ["all"])
+    return servers, bearer_tokens.issue(key, "bench", ["all"])
 
 
 def _rival(around: Surroundings, name: str, port: int) -> Program:

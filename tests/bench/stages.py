@@ -32,9 +32,11 @@ from legacy_importer.settings import Genders, LegacySettings
 from legacy_importer.translate import Context, LegacyRow
 from rich.console import Console
 from rich.table import Table
-from vapteke_local import kafka, leftovers, people, postgres, vaptekesync
-from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Postgres
+from vapteke_local import people, vaptekesync
+from vapteke_local.machine import cleanup
+from vapteke_local.servers import kafka, postgres
+from vapteke_local.servers.kafka import Kafka
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import PlanStarted
@@ -53,7 +55,7 @@ Prepare = Callable[[], Awaitable[Stage]]
 
 async def measure(rows: int, runs: int) -> list[Figure]:
     """Show the figures, and return them."""
-    with leftovers.folder("vapteke-bench-") as folder, _legacy_settings(rows) as legacy_settings:
+    with cleanup.folder("vapteke-bench-") as folder, _legacy_settings(rows) as legacy_settings:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(postgres.serve(folder / "postgres"))
             broker = await stack.enter_async_context(kafka.serve(folder / "kafka"))

@@ -14,7 +14,7 @@ from customers_api.models import SCHEMA
 from customers_api.settings import ServeSettings, WorkSettings
 from legacy_events import start_import
 from tokens_for import SECRET_KEY, bearer
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import database
 from vapteke_shared.process.health import Health
 

@@ -11,7 +11,7 @@ from customers_api.models import SCHEMA
 from gateways import NGINX, gateway
 from running_service import running_service
 from tokens_for import bearer
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 
 pytestmark = [needs_browser, pytest.mark.timeout(300)]
 SCRIPT = """

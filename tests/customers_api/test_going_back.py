@@ -11,7 +11,7 @@ from customers_api.app import forget_places
 from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from legacy_events import Attempt, counts, end_import, start_import
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead

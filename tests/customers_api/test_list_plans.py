@@ -22,7 +22,7 @@ from legacy_importer import translate
 from legacy_importer.settings import Genders
 from legacy_importer.translate import Context, LegacyRow
 from vapteke_local import people
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import database
 from vapteke_shared.process.health import Health
 

@@ -7,7 +7,7 @@ import asyncpg
 import databases
 import pytest
 from customers_api.models import SCHEMA
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import migrations
 from vapteke_shared.process.settings import PostgresOwnerSettings
 

@@ -12,7 +12,7 @@ from customers_api.models import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
 from told import told
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract.events.customers import (
     CustomerCreated,
     CustomerDeleted,

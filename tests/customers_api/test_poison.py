@@ -12,7 +12,7 @@ from aiokafka.admin import NewTopic
 from customers_api.consumer import ImportConsumers
 from customers_api.settings import WorkSettings
 from legacy_events import Attempt
-from vapteke_local import kafka as kafka_servers
+from vapteke_local.servers import kafka as kafka_servers
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.messaging import kafka

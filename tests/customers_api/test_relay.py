@@ -19,7 +19,7 @@ from customers_api.relay import Relay
 from customers_api.settings import WorkSettings
 from prometheus_client import REGISTRY
 from relays import TOPIC, Reader, Running, cut_off_leader, empty, say
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.contract import limits, topics
 from vapteke_shared.messaging import create_topics, kafka
 from vapteke_shared.messaging.batches import Batches

@@ -16,9 +16,9 @@ from customers_api.models import SCHEMA
 from customers_api.outbox_head import BATCH_ROWS
 from customers_api.settings import WorkSettings
 from relays import Reader, RelayProcess, Writers, cut_off_leader, empty, leading, relay_processes, say
-from vapteke_local import kafka, postgres
-from vapteke_local.kafka import Kafka
-from vapteke_local.processes import Process
+from vapteke_local.machine.processes import Process
+from vapteke_local.servers import kafka, postgres
+from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
 from vapteke_shared.postgres import database

@@ -13,7 +13,7 @@ from customers_api.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, record, records, start_import
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events.imports import Failed
 from vapteke_shared.process.health import Health

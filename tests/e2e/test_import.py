@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from running_stack import RunningStack, running_stack, verdict
 from vapteke_local import people, vaptekesync
-from vapteke_local.vaptekesync.server import Server
-from vapteke_local.vaptekesync.table import CUSTOMERS
+from vapteke_local.vaptekesync import CUSTOMERS, Server
 
 SEED, COUNT = 5, 3_000
 TIMEOUT, SLEEP, ATTEMPTS = 2, 1, 2

@@ -17,7 +17,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 from favorites_api.models import SCHEMA
 from running_stack import START_SECONDS, RunningStack, running_stack, verdict
-from vapteke_local import people, places, vaptekesync
+from vapteke_local import people, vaptekesync
+from vapteke_local.machine import ports
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging import kafka
 from vapteke_shared.postgres import database
@@ -130,7 +131,7 @@ class Broken:
 
     async def until_not_ready(self, faults: Variables) -> None:
         """Until /health/ready names these."""
-        ports = {name: str(places.free_port()) for name in ("HTTP_PORT", "METRICS_PORT")}
+        ports = {name: str(ports.free_port()) for name in ("HTTP_PORT", "METRICS_PORT")}
         url = f"http://127.0.0.1:{ports['METRICS_PORT']}/health/ready"
         found: Variables = {}
         deadline = time.monotonic() + START_SECONDS

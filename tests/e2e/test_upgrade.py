@@ -17,9 +17,9 @@ import pytest
 from customers_topic import rebuilt, unlike
 from releases import Releases, client, releases
 from running_stack import ENDED, START_SECONDS
-from vapteke_local import leftovers, people, vaptekesync
-from vapteke_local.vaptekesync import control
-from vapteke_local.vaptekesync.server import Server
+from vapteke_local import people, vaptekesync
+from vapteke_local.machine import cleanup
+from vapteke_local.vaptekesync import Server, control
 from vapteke_shared.contract import topics
 
 EARLIER = "0d48d9b"
@@ -233,7 +233,7 @@ async def upgrade(request: pytest.FixtureRequest) -> AsyncIterator[Upgrade]:
     rows = [tuple(person) for person in people.generate(SEED, form.customers)]
     people_there = SEED, form.customers
     settings = {"IMPORT_RANGE_ROWS": str(form.rows_per_range), "IMPORT_RANGES_IN_FLIGHT": "4"}
-    with leftovers.folder("vapteke-tests-") as folder:
+    with cleanup.folder("vapteke-tests-") as folder:
         async with (
             vaptekesync.serve(rows) as legacy,
             releases(EARLIER, folder, legacy, people_there, **settings) as both,

@@ -22,9 +22,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import AIOKafkaConnection
 from saboteur import Main, Saboteur
 from tokens_for import SECRET_KEY
-from vapteke_local import places
-from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Postgres
+from vapteke_local.machine import ports
+from vapteke_local.servers.kafka import Kafka
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.http import application
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
@@ -92,7 +92,7 @@ def main_of(around: Around, process: str, metrics_port: int) -> Main:
         "liveness_seconds": SILENT_SECONDS,
         "kafka_bootstrap_servers": around.kafka.bootstrap,
         "secret_key": SECRET_KEY,
-        "http_port": places.free_port(),
+        "http_port": ports.free_port(),
         **{f"vaptekesync_{name}": "none" for name in ("host", "db", "user", "password")},
         **(around.favorites if service == "favorites-api" else around.customers),
     }
@@ -129,7 +129,7 @@ class Running(NamedTuple):
 @asynccontextmanager
 async def running(saboteur: Saboteur, around: Around, process: str) -> AsyncIterator[Running]:
     """Once all its loops are there and none complains."""
-    port, stopping = places.free_port(), asyncio.Event()
+    port, stopping = ports.free_port(), asyncio.Event()
     owner = f"{process} at {port}"
     main = saboteur.started(owner, main_of(around, process, port), stopping)
     url = f"http://127.0.0.1:{port}/health/live"

@@ -18,8 +18,9 @@ from running_service import running_service
 from running_stack import RunningStack, running_stack
 from tokens_for import bearer
 from two_postgres import Address, Pair
-from vapteke_local import people, postgres, vaptekesync
-from vapteke_local.postgres import DATABASE, Role
+from vapteke_local import people, vaptekesync
+from vapteke_local.servers import postgres
+from vapteke_local.servers.postgres import DATABASE, Role
 
 SEED, COUNT = 10, 20_000
 PROCESSES = (

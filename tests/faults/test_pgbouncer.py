@@ -12,7 +12,7 @@ import pytest
 from customers_api.models import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import database, migrations
 from vapteke_shared.process.connections import Unfit
 from vapteke_shared.process.health import STARTING, Health

@@ -17,8 +17,9 @@ import pytest
 from load import Load
 from running_stack import RunningStack, running_stack, verdict
 from tokens_for import SECRET_KEY
-from vapteke_local import people, places, processes, vaptekesync
-from vapteke_local.vaptekesync.server import Server
+from vapteke_local import people, vaptekesync
+from vapteke_local.machine import ports, processes
+from vapteke_local.vaptekesync import Server
 
 SEED, COUNT = 9, 20_000
 PROCESSES = (
@@ -200,7 +201,7 @@ async def test_the_importer_does_not_wait_for_a_legacy_that_is_silent(
 @pytest.mark.parametrize("there", ["who is silent", *long_forms("nobody")])
 async def test_a_stop_during_the_start_ends_promptly(there: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1] if there == "who is silent" else places.free_port()
+        port = silent.getsockname()[1] if there == "who is silent" else ports.free_port()
         programs = await asyncio.gather(*(started(name.removesuffix(" 1"), port) for name in PROCESSES))
         await asyncio.sleep(1)  # so that they already ask in vain
         for program in programs:
@@ -215,7 +216,7 @@ async def started(name: str, port: int) -> asyncio.subprocess.Process:
     """A process that lives, and whose Kafka, Postgres and vAptekeSync are at this port."""
     service, _, command = name.partition(" ")
     around = {"HOST": "127.0.0.1", "PORT": str(port), "DB": "none", "USER": "none", "PASSWORD": "none"}
-    metrics = places.free_port()
+    metrics = ports.free_port()
     process = await asyncio.create_subprocess_exec(
         *(Path(sys.executable).parent / service, command or "work"),
         env={
@@ -223,7 +224,7 @@ async def started(name: str, port: int) -> asyncio.subprocess.Process:
             **{f"{piece}_{key}": value for piece in ("POSTGRES", "VAPTEKESYNC") for key, value in around.items()},
             "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
             "SECRET_KEY": SECRET_KEY,
-            "HTTP_PORT": str(places.free_port()),
+            "HTTP_PORT": str(ports.free_port()),
             "METRICS_PORT": str(metrics),
         },
         stdout=asyncio.subprocess.DEVNULL,

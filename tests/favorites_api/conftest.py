@@ -9,7 +9,7 @@ import pytest
 from favorites_api.app import create_app
 from favorites_api.models import SCHEMA
 from tokens_for import SECRET_KEY, bearer
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import database
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import ServeSettings, WorkSettings

@@ -17,7 +17,7 @@ from favorites_api import deleted_customers, favorites
 from favorites_api.consumer import CustomersConsumer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.customers import (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import asyncpg
 from favorites_api import deleted_customers, favorites
 from favorites_api.deleted_customers import CustomerState
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 
 TRUE = (
     "SELECT count(*) FROM favorites"

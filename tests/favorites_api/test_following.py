@@ -12,8 +12,8 @@ from favorites_api.consumer import CustomersConsumer
 from favorites_api.models import SCHEMA
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.kafka import Kafka
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging import create_topics, stored_offsets
 from vapteke_shared.messaging.create_topics import TopicsSettings

@@ -15,7 +15,7 @@ import pytest
 from explaining import COSTS, Explaining, rows_read, scanned, used
 from favorites_api import favorites
 from favorites_api.models import SCHEMA
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.http.lists.pagination import Page
 from vapteke_shared.postgres import database
 from vapteke_shared.process.settings import PostgresSettings

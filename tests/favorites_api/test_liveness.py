@@ -8,7 +8,7 @@ from uuid import uuid4
 import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.messaging.batch_consumers import BatchConsumer, Records
 from vapteke_shared.messaging.partitions import Cluster, Partition

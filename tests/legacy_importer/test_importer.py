@@ -20,7 +20,7 @@ from legacy_importer.importer import Importer, Stopping
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_local.vaptekesync import CUSTOMERS, Encryption, Server
 from vapteke_shared.contract import limits, topics
 from vapteke_shared.contract.events import codec, legacy_customers

@@ -16,8 +16,8 @@ from legacy_importer.import_states import RecentIds
 from legacy_importer.importer import Importer
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
-from vapteke_local import kafka
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers import kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_local.vaptekesync import Server
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec

@@ -17,7 +17,7 @@ from legacy_importer.settings import Genders
 from legacy_importer.translate import Context, LegacyRow, UnreadableRow, Unusable
 from vapteke_local import people
 from vapteke_local.people import Expected
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract.events import codec, legacy_customers
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.process import lifecycle
 
 _NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -29,7 +29,7 @@ class Page:
     """Served from 127.0.0.1 and, as another origin, from localhost."""
 
     def __init__(self) -> None:
-        self.port = places.free_port()
+        self.port = ports.free_port()
         self.origin, self.other_origin = f"http://127.0.0.1:{self.port}", f"http://localhost:{self.port}"
         self._script, self._reported = "", asyncio.Event()
         self._result: Any = None

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from vapteke_local import postgres
-from vapteke_local.postgres import Postgres, Role
+from vapteke_local.servers import postgres
+from vapteke_local.servers.postgres import Postgres, Role
 from vapteke_shared.postgres import migrations
 from vapteke_shared.postgres.tables import Schema
 from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from vapteke_local import places
+from vapteke_local.machine import ports
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "gateway" / "nginx.conf"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -29,7 +29,7 @@ class Gateway:
 @asynccontextmanager
 async def gateway(folder: Path, customers: int, favorites: int, page: str = "") -> AsyncIterator[Gateway]:
     """`customers` and `favorites` are ports of 127.0.0.1; `page` is an origin whose pages may read refusals."""
-    port = places.free_port()
+    port = ports.free_port()
     folder.chmod(0o755)
     configuration = folder / "nginx.conf"
     configuration.write_text(_adapted(folder, port, customers, favorites, page))

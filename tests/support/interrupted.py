@@ -1,10 +1,10 @@
-"""What tests/local/test_leftovers.py starts and ends: a Postgres, a whole stack, and a shell that never ends."""
+"""What tests/local/machine/test_cleanup.py starts and ends: a Postgres, a whole stack, and a shell that never ends."""
 
 import asyncio
 
 from running_stack import running_stack
 from vapteke_local import vaptekesync
-from vapteke_local.postgres import Postgres
+from vapteke_local.servers.postgres import Postgres
 
 
 async def test_that_never_ends(postgres_server: Postgres) -> None:

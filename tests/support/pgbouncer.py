@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from vapteke_local import places, processes
-from vapteke_local.postgres import Postgres
-from vapteke_local.processes import Program
+from vapteke_local.machine import files, ports, processes
+from vapteke_local.machine.processes import Program
+from vapteke_local.servers.postgres import Postgres
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 MISSING = "pgbouncer is not installed: apt-get install pgbouncer"
@@ -19,8 +19,8 @@ MISSING = "pgbouncer is not installed: apt-get install pgbouncer"
 async def serve(folder: Path, server: Postgres, pool_mode: str, users: dict[str, str]) -> AsyncIterator[int]:
     """Its port; `users` are names and passwords."""
     assert PROGRAM is not None, MISSING
-    port = places.free_port()
-    places.made(folder).chmod(0o755)
+    port = ports.free_port()
+    files.made(folder).chmod(0o755)
     logins, settings = folder / "users.txt", folder / "pgbouncer.ini"
     logins.write_text("".join(f'"{name}" "{password}"\n' for name, password in users.items()))
     settings.write_text(

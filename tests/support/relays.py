@@ -22,7 +22,7 @@ from customers_api.outbox import Message
 from customers_api.relay import Relay
 from customers_api.settings import WorkSettings
 from running_stack import START_SECONDS
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.contract import topics
 
 TOPIC = topics.CUSTOMERS.name
@@ -49,7 +49,7 @@ class RelayProcess:
     """A relay in a process of its own; started again after `kill` by `start`."""
 
     def __init__(self, settings: WorkSettings) -> None:
-        self._port = places.free_port()
+        self._port = ports.free_port()
         self._environment = {
             "POSTGRES_HOST": ",".join(settings.postgres_host),
             "POSTGRES_PORT": ",".join(map(str, settings.postgres_port)),

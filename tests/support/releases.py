@@ -17,12 +17,13 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from running_stack import START_SECONDS, place_of
-from vapteke_local import pieces, places, processes, services
-from vapteke_local.kafka import client_options
-from vapteke_local.pieces import Legacy
-from vapteke_local.processes import Process, Program
-from vapteke_local.services import Service, Surroundings
-from vapteke_local.vaptekesync.server import Server
+from vapteke_local.machine import files, ports, processes
+from vapteke_local.machine.processes import Process, Program
+from vapteke_local.servers.kafka import client_options
+from vapteke_local.stack import dependencies, services
+from vapteke_local.stack.dependencies import Legacy
+from vapteke_local.stack.services import Service, Surroundings
+from vapteke_local.vaptekesync import Server
 from vapteke_shared.contract.topics import Topic
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def checked_out(commit: str, folder: Path) -> Path:
     archive = subprocess.run(["git", "archive", commit, *SOURCES], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
         pytest.skip(f"the commit {commit} cannot be had from the history: {archive.stderr.decode().strip()}")
-    subprocess.run(["tar", "-x", "-C", places.made(folder)], input=archive.stdout, check=True)
+    subprocess.run(["tar", "-x", "-C", files.made(folder)], input=archive.stdout, check=True)
     return folder
 
 
@@ -174,11 +175,11 @@ async def _earlier_legacy(folder: Path, sources: Path, seed: int, count: int) ->
     """A process of the earlier release."""
     legacy = Legacy(
         host="127.0.0.1",
-        port=places.free_port(),
+        port=ports.free_port(),
         database="vAptekeSync",
         user="vaptekesync_user",
         password=SECRET_KEY.replace(" ", "-"),
-        control_port=places.free_port(),
+        control_port=ports.free_port(),
     )
     place = ("--host", legacy.host, "--port", str(legacy.port), "--control-port", str(legacy.control_port))
     people = ("--customers", str(count), "--seed", str(seed))
@@ -209,12 +210,12 @@ async def releases(
     """
     sources = checked_out(commit, folder / "sources")
     async with AsyncExitStack() as exits:
-        database = await exits.enter_async_context(pieces.own_postgres(folder, None, _nothing, _nothing))
-        brokers = await exits.enter_async_context(pieces.own_kafka(folder, 1, None, _nothing, _nothing))
+        database = await exits.enter_async_context(dependencies.own_postgres(folder, None, _nothing, _nothing))
+        brokers = await exits.enter_async_context(dependencies.own_kafka(folder, 1, None, _nothing, _nothing))
         earlier = await exits.enter_async_context(_earlier_legacy(folder, sources, *rows))
         common = {**database.env, **brokers.env, "SECRET_KEY": SECRET_KEY, **variables}
         old, new = (
-            Surroundings(common={**common, **where}, database=database, data=places.made(folder / name))
+            Surroundings(common={**common, **where}, database=database, data=files.made(folder / name))
             for name, where in (("old", earlier.env), ("new", place_of(legacy)))
         )
         both = Releases(Release("old", old, sources), Release("new", new), database.dsn, brokers.env, earlier)

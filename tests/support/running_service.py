@@ -12,8 +12,8 @@ import databases
 import httpx
 from running_stack import START_SECONDS
 from tokens_for import SECRET_KEY
-from vapteke_local import places
-from vapteke_local.postgres import Postgres
+from vapteke_local.machine import ports
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres.tables import Schema
 
 
@@ -22,12 +22,12 @@ async def running_service(
     server: Postgres, schema: Schema, database: str, output: Path = Path(os.devnull), **variables: str
 ) -> AsyncIterator[str]:
     """Its base URL, once it is ready; what it says goes to the file `output`."""
-    port = places.free_port()
+    port = ports.free_port()
     environment = {
         **{name.upper(): str(value) for name, value in databases.place(server, schema, database).items()},
         "SECRET_KEY": SECRET_KEY,
         "HTTP_PORT": str(port),
-        "METRICS_PORT": str(places.free_port()),
+        "METRICS_PORT": str(ports.free_port()),
         **variables,
     }
     with output.open("wb") as sink:

@@ -17,7 +17,7 @@ import containers
 import httpx
 from containers import SqlServer
 from testcontainers.core.container import DockerContainer
-from vapteke_local.vaptekesync.server import Server
+from vapteke_local.vaptekesync import Server
 
 VAPTEKE = Path(sys.executable).parent / "vapteke"
 # A process that starts takes 2 to 3 s of CPU time: a stack, or several commands at once, much longer on a busy machine.

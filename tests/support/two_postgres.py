@@ -10,9 +10,10 @@ from pathlib import Path
 
 import asyncpg
 import psutil
-from vapteke_local import places, postgres, postgres_binaries, processes
-from vapteke_local.postgres import Postgres
-from vapteke_local.processes import Program
+from vapteke_local.machine import files, processes
+from vapteke_local.machine.processes import Program
+from vapteke_local.servers import postgres, postgres_binaries
+from vapteke_local.servers.postgres import Postgres
 
 
 class Address:
@@ -148,9 +149,9 @@ async def _keep_what_a_standby_lacks(primary: Postgres) -> None:
 
 
 async def _copy(primary: Postgres, folder: Path) -> None:
-    places.made(folder).chmod(0o711)
+    files.made(folder).chmod(0o711)
     user = "nobody" if os.geteuid() == 0 else None
-    cluster = places.made(folder / "cluster")
+    cluster = files.made(folder / "cluster")
     cluster.chmod(0o700)
     if user:
         shutil.chown(cluster, user)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from tokens_for import SECRET_KEY, SETTINGS, bearer, header
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.http import problems
 from vapteke_shared.http.access import auth, callers, tokens
 from vapteke_shared.http.access.tokens import LEEWAY_SECONDS, TokenRefused, Verifier
@@ -243,7 +243,7 @@ async def test_over_the_wire_a_web_socket_is_a_request_like_others() -> None:
     """uvicorn's own refusal logs the path with its query, which may name a person."""
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-    port = places.free_port()
+    port = ports.free_port()
 
     async with lifecycle.served(service(), "127.0.0.1", port), httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/things/", headers=upgrade | key)

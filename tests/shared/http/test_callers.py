@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokens_for import SECRET_KEY, SETTINGS
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.http import problems
 from vapteke_shared.http.access import auth, callers
 from vapteke_shared.process import lifecycle
@@ -111,7 +111,7 @@ async def _where(request: Request) -> str:
 @pytest.mark.parametrize(("proxies", "seen"), [("", "127.0.0.1"), ("127.0.0.0/8", "192.0.2.7")])
 async def test_over_the_wire_the_setting_alone_decides(proxies: str, seen: str) -> None:
     """uvicorn by itself believes whoever calls from the same machine."""
-    port = places.free_port()
+    port = ports.free_port()
 
     async with lifecycle.served(service(trusted_proxies=proxies), "127.0.0.1", port), httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/where", headers={"X-Forwarded-For": "192.0.2.7"})

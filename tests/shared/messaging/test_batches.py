@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.messaging.batches import Batches
 from vapteke_shared.messaging.partitions import Partition
 

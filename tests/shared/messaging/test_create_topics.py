@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging import acls, create_topics, kafka
 from vapteke_shared.messaging.create_topics import TopicsSettings

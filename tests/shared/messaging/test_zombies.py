@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faststream import AckPolicy
-from vapteke_local.kafka import Kafka
+from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.messaging.consumers import Consumer
 from vapteke_shared.process import health
 from vapteke_shared.process.health import Health

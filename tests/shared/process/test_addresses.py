@@ -13,9 +13,9 @@ from favorites_api.models import SCHEMA
 from ipv6 import forwarded, needs_ipv6
 from legacy_importer import legacy_errors
 from legacy_importer.settings import LegacySettings
-from vapteke_local import places
-from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Postgres
+from vapteke_local.machine import ports
+from vapteke_local.servers.kafka import Kafka
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.messaging import kafka
 from vapteke_shared.postgres import database
 from vapteke_shared.process import addresses, health, lifecycle
@@ -42,7 +42,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     ],
 )
 async def test_a_service_listens_where_it_is_told_to_and_sees_who_calls(host: str, callers: dict[str, str]) -> None:
-    port = places.free_port()
+    port = ports.free_port()
     async with lifecycle.served(app, host, port), httpx.AsyncClient(trust_env=False) as client:
         seen = {asked: (await client.get(f"http://{asked}:{port}/")).text for asked in callers}
 
@@ -62,7 +62,7 @@ def test_a_taken_port_is_named_with_its_address() -> None:
 
 @pytest.mark.parametrize("host", ["::", "::1", "[::1]", "127.0.0.1", "127.0.0.2"])
 async def test_the_health_check_asks_where_the_metrics_are(host: str) -> None:
-    port = places.free_port()
+    port = ports.free_port()
     async with lifecycle.served(health.create_app(health.Health()), addresses.bare(host), port):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "vapteke_shared.healthcheck"),
@@ -79,7 +79,7 @@ async def test_kafka_is_reached_over_ipv6(kafka_server: Kafka) -> None:
 
 
 async def test_a_kafka_that_is_away_is_named_with_its_address() -> None:
-    address = f"[::1]:{places.free_port()}"
+    address = f"[::1]:{ports.free_port()}"
 
     with pytest.raises(Unavailable) as told:
         await kafka.cluster(KafkaSettings(kafka_bootstrap_servers=[address]), [])
@@ -103,7 +103,7 @@ async def test_postgres_is_reached_over_ipv6(postgres_server: Postgres, host: st
 
 
 async def test_a_postgres_that_is_away_is_named_with_its_address(postgres_server: Postgres) -> None:
-    port = places.free_port()
+    port = ports.free_port()
     given = databases.place(postgres_server, SCHEMA, "away") | {"postgres_host": "::1", "postgres_port": port}
     async with database.create_pool(PostgresSettings(**given), SCHEMA, 1) as pool:
         with pytest.raises((Unavailable, asyncpg.PostgresError)) as told:

@@ -9,9 +9,9 @@ import databases
 import pytest
 from favorites_api.models import SCHEMA
 from pydantic import SecretStr
-from vapteke_local import places
-from vapteke_local.kafka import Kafka
-from vapteke_local.postgres import Postgres
+from vapteke_local.machine import ports
+from vapteke_local.servers.kafka import Kafka
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.messaging import kafka
 from vapteke_shared.postgres import database, sessions
 from vapteke_shared.process.connections import Unavailable, Unfit
@@ -44,7 +44,7 @@ async def test_a_kafka_that_speaks_less_is_told(kafka_server: Kafka, given: dict
 
 
 async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
-    address = f"127.0.0.1:{places.free_port()}"
+    address = f"127.0.0.1:{ports.free_port()}"
 
     with pytest.raises(Unavailable) as told:
         await kafka.cluster(KafkaSettings(kafka_bootstrap_servers=[address]), [])
@@ -118,7 +118,7 @@ async def test_a_postgres_without_tls_serves_who_does_not_ask_for_it(postgres_se
 
 
 async def test_hosts_with_one_fault_are_told_once() -> None:
-    port = places.free_port()
+    port = ports.free_port()
     access = {"postgres_user": "anybody", "postgres_password": "none", "postgres_db": "any"}
     settings = PostgresSettings(postgres_host="127.0.0.1,127.0.0.1", postgres_port=str(port), **access)
 
@@ -132,7 +132,7 @@ async def test_hosts_with_one_fault_are_told_once() -> None:
 
 async def test_of_several_hosts_each_is_told(postgres_server: Postgres) -> None:
     await databases.made(postgres_server, SCHEMA, "several_told")
-    closed, port = places.free_port(), postgres_server.port
+    closed, port = ports.free_port(), postgres_server.port
     given: dict[str, Any] = {"postgres_host": "127.0.0.1,127.0.0.1", "postgres_port": f"{closed},{port}"}
     settings = PostgresSettings(**databases.place(postgres_server, SCHEMA, "several_told") | given)
     refused = settings.model_copy(update={"postgres_password": SecretStr("s3cret")})

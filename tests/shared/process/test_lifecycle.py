@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from load import Load
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.process import health, lifecycle
 
 CLIENTS_IDLE_SECONDS = 5  # httpx keeps an idle connection for so long, and uvicorn would by default
@@ -33,7 +33,7 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_an_idle_connection_is_left_to_the_caller_to_close() -> None:
-    port = places.free_port()
+    port = ports.free_port()
     async with lifecycle.served(app, "127.0.0.1", port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST)
@@ -164,7 +164,7 @@ def test_a_process_that_hangs_ends_itself_and_says_why_if_it_can(how: str) -> No
 
 
 async def test_the_health_check_tells_what_is_wrong() -> None:
-    port, state = places.free_port(), health.Health("postgres")
+    port, state = ports.free_port(), health.Health("postgres")
     state.ill("postgres", "Postgres does not\nanswer")
     async with lifecycle.served(health.create_app(state), "127.0.0.1", port):
         ill = await checked(port)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.process import cancellation, health, loops
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.lifecycle import pause
@@ -146,7 +146,7 @@ lifecycle.run(MetricsSettings, main)
 def test_a_process_without_one_of_its_loops_ends_with_one_line() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "METRICS_PORT": str(places.free_port())},
+        env={**os.environ, "METRICS_PORT": str(ports.free_port())},
         capture_output=True,
         text=True,
         timeout=60,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from running_stack import START_SECONDS
 from structlog.testing import capture_logs
-from vapteke_local import places
+from vapteke_local.machine import ports
 from vapteke_shared.process.health import STARTING, WAITS, Health
 from vapteke_shared.process.logs import KafkaNoise
 
@@ -114,7 +114,7 @@ async def working(program: str, kafka_port: int, file: Path) -> AsyncIterator[No
     with file.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).parent / program, "work"),
-            env={**os.environ, **variables, "METRICS_PORT": str(places.free_port())},
+            env={**os.environ, **variables, "METRICS_PORT": str(ports.free_port())},
             stdout=output,
         )
     try:

@@ -3,14 +3,15 @@
 It answers the importer's own statements (listed in `statements`) from rows in memory, and misbehaves on command.
 """
 
-from vapteke_local.vaptekesync.backend import Stats
-from vapteke_local.vaptekesync.controls import control
-from vapteke_local.vaptekesync.encryption import Encryption
-from vapteke_local.vaptekesync.faults import Fault, Faults
-from vapteke_local.vaptekesync.rows import BadValue, DuplicateKey, NoSuchRow, Rows
-from vapteke_local.vaptekesync.server import Server, serve
-from vapteke_local.vaptekesync.sqltypes import SqlType
-from vapteke_local.vaptekesync.table import CUSTOMERS, Column, Constraint, Table, UnknownColumn
+from vapteke_local.vaptekesync.protocol.encryption import Encryption
+from vapteke_local.vaptekesync.server.control_client import control
+from vapteke_local.vaptekesync.server.faults import Fault, Faults
+from vapteke_local.vaptekesync.server.server import Server
+from vapteke_local.vaptekesync.server.start import serve
+from vapteke_local.vaptekesync.server.state import Stats
+from vapteke_local.vaptekesync.table.definition import CUSTOMERS, Column, Constraint, Table, UnknownColumn
+from vapteke_local.vaptekesync.table.rows import BadValue, DuplicateKey, NoSuchRow, Rows
+from vapteke_local.vaptekesync.types.definitions import SqlType
 
 __all__ = [
     "CUSTOMERS",

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from vapteke_local import people
-from vapteke_local.vaptekesync.server import serve
+from vapteke_local.vaptekesync.server.start import serve
 
 log = logging.getLogger("vaptekesync")
 

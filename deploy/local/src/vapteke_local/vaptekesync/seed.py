@@ -18,7 +18,7 @@ from pydantic import Field
 from vapteke_shared.process.settings import Secret, load
 
 from vapteke_local import people
-from vapteke_local.vaptekesync.table import CUSTOMERS, Table
+from vapteke_local.vaptekesync.table.definition import CUSTOMERS, Table
 
 _ROWS = 5_000  # in one statement
 _WAIT_SECONDS = 120

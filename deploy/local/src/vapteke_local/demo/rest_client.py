@@ -1,0 +1,29 @@
+"""Calls to the REST services, as their clients make them. An answer that the contract does not allow is a failure."""
+
+from typing import Any
+
+import httpx
+
+from vapteke_local.machine.processes import StackFailure
+
+
+class UnexpectedAnswer(StackFailure):
+    """A service did not answer as its contract says."""
+
+
+def client(base_url: str, token: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=30, trust_env=False)
+
+
+async def call(client: httpx.AsyncClient, method: str, path: str, *expected: int, **options: Any) -> Any:
+    """Returns the answer's JSON. `expected` are the allowed status codes, by default 200. Raises UnexpectedAnswer."""
+    try:
+        answer = await client.request(method, path, **options)
+    except httpx.TransportError as error:
+        raise UnexpectedAnswer(f"{method} {client.base_url}{path}: {type(error).__name__}") from error
+    if answer.status_code not in (expected or (200,)):
+        raise UnexpectedAnswer(
+            f"{method} {path}: status {answer.status_code}, expected {expected or 200}: {answer.text[:500]}"
+        )
+    return answer.json()

@@ -1,0 +1,52 @@
+"""The tables that the demo prints."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.table import Table
+
+from vapteke_local.demo.imports import Job, Timeline
+
+
+def stages(job: Job, timeline: Timeline) -> Table:
+    """Times by the demo's own clock, from the call to the verdict; last, the whole by the job's clock."""
+    table = Table("stage", "seconds", "rows/s", title="Where the time went", title_justify="left")
+    rows = job["read"]
+    for name, seconds in timeline.stages():
+        table.add_row(name, f"{seconds:.2f}", f"{rows / seconds:,.0f}" if name == "running" else "")
+    table.add_row("endpoint to verdict", f"{timeline.total:.2f}", f"{rows / timeline.total:,.0f}")
+    if job["started_at"] and job["finished_at"]:
+        seconds = (
+            datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])
+        ).total_seconds()
+        table.add_row("the job's own clock, from its start", f"{seconds:.2f}", f"{rows / seconds:,.0f}")
+    return table
+
+
+def customers(page: Mapping[str, Any]) -> Table:
+    columns = ("id", "phone", "firstname", "lastname", "email", "birthday")
+    table = Table(*columns, title=f"The first of {page['count']:,} customers (made up)", title_justify="left")
+    for item in page["items"]:
+        phone = item["phone"]
+        shown = {**item, "phone": f"+{phone['code']} {phone['number']}" if phone else None}
+        table.add_row(*("" if shown[name] is None else str(shown[name]) for name in columns))
+    return table
+
+
+def memory(pids: Mapping[str, int]) -> Table:
+    table = Table("process", "peak memory, MiB", title="Memory", title_justify="left")
+    for name, pid in sorted(pids.items()):
+        table.add_row(name, f"{peak_memory(pid) / 2**20:,.0f}")
+    return table
+
+
+def peak_memory(pid: int) -> int:
+    """The peak of resident bytes so far; on systems that do not report it, the current value."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return int(psutil.Process(pid).memory_info().rss)
+    [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024

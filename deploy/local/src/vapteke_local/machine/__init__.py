@@ -1,0 +1,1 @@
+"""This machine: child processes, clean-up after a kill, free ports, files and data folders."""

@@ -1,0 +1,12 @@
+"""The cities of made-up people: a table of 65,536 slots, one of which a 16-bit draw picks."""
+
+from vapteke_local.people.random_draws import SLOTS, UNUSABLE, per_mille
+
+
+def city_ids() -> list[int | None]:
+    slots: list[int | None] = [-1 - turn for turn in range(UNUSABLE["city_id"])]
+    slots += [None] * per_mille(300)
+    return slots + [turn % 201 for turn in range(SLOTS - len(slots))]
+
+
+CITY_IDS = city_ids()

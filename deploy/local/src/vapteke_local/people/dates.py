@@ -1,0 +1,41 @@
+"""The birthdays and last logins of made-up people: tables of 65,536 slots, one of which a 16-bit draw picks.
+
+The first slots of a table hold values that the column cannot take.
+"""
+
+from datetime import date, datetime, time, timedelta
+
+from vapteke_local.people.random_draws import SLOTS, UNUSABLE, Draws, per_mille
+
+TICKS_A_DAY = 24 * 60 * 60 * 300
+FIRST_DAY = date(2012, 1, 1)
+DAYS = 13 * 365
+
+
+def birthdays() -> list[date | None]:
+    slots: list[date | None] = [date(2090, 1, 1) + timedelta(days=997 * turn) for turn in range(per_mille(3))]
+    # What SQL Server makes of an empty text.
+    slots += [date(1900, 1, 1)] * 8
+    slots += [date(1899, 12, 31) - timedelta(days=700 * turn) for turn in range(UNUSABLE["birthday"] - len(slots))]
+    slots += [date(1900, 1, 2)] * 8 + [None] * per_mille(500)
+    return slots + [date(1921, 1, 1) + timedelta(days=day) for day in range(SLOTS - len(slots))]
+
+
+def days() -> list[date | None]:
+    slots: list[date | None] = [None] * per_mille(200)
+    return slots + [FIRST_DAY + timedelta(days=turn % DAYS) for turn in range(SLOTS - len(slots))]
+
+
+def instant(tick: int) -> datetime:
+    """The tick-th 1/300 s since the first day, in the whole milliseconds that SQL Server shows for it."""
+    return datetime.combine(FIRST_DAY, time()) + timedelta(milliseconds=(tick * 10 + 1) // 3)
+
+
+BIRTHDAYS = birthdays()
+LAST_DAYS = days()
+LAST_TIMES = [instant(slot * 395).time() for slot in range(SLOTS)]
+
+
+def last_auth_at(draws: Draws) -> datetime | None:
+    day = LAST_DAYS[draws.day]
+    return None if day is None else datetime.combine(day, LAST_TIMES[draws.time])

@@ -1,0 +1,153 @@
+"""Phones of made-up people, as people type them.
+
+Nobody's number is hit: the Russian area codes are ones that no operator holds, the foreign ones no real plan has.
+The last seven digits belong to one row of the table alone, so two rows never share a number by accident.
+"""
+
+from typing import NamedTuple
+
+from vapteke_local.people.random_draws import Draws, per_mille
+
+SUBSCRIBERS = 10_000_000
+
+NO_PHONE = per_mille(6)
+UNREADABLE = NO_PHONE + per_mille(6)
+# Draws below this one have no usable phone.
+OVERLONG = UNREADABLE + per_mille(1)
+
+
+class Plan(NamedTuple):
+    """Numbers with one beginning; each of its 64 spellings has gaps for 3, 2 and 2 digits."""
+
+    digits: str
+    spellings: list[str]
+
+
+# Spelling and how many of 64 numbers are written so.
+MOBILE = {
+    "8{area}%s%s%s": 18,
+    "+7{area}%s%s%s": 8,
+    "7{area}%s%s%s": 7,
+    "+7 ({area}) %s-%s-%s": 7,
+    "{area}%s%s%s": 4,
+    "8-{area}-%s-%s-%s": 2,
+    "8 ({area}) %s-%s-%s": 2,
+    "8 {area} %s %s %s": 1,
+    "8.{area}.%s.%s.%s": 1,
+    "+7({area})%s%s%s": 1,
+    "8({area})%s-%s-%s": 1,
+    "7 {area} %s-%s-%s": 1,
+    "{area}-%s-%s-%s": 1,
+    "7{area}%s%s%s.0": 1,
+    "'7{area}%s%s%s": 1,
+    '="7{area}%s%s%s"': 1,
+    "tel:+7{area}%s%s%s": 1,
+    "+7 8 {area} %s %s %s": 1,
+    "+7 +7 {area} %s %s %s": 1,
+    "007 {area} %s %s %s": 1,
+    "8 10 7 {area} %s %s %s": 1,
+    "+7\u00a0{area}\u00a0%s\u2013%s\u2013%s": 1,
+    "+7 {area}\u00ad%s%s%s;": 1,
+}
+# A domestic number that is no mobile: its ten digits do not begin with 9, so it is never written without 7 or 8.
+LANDLINE = {
+    "8{area}%s%s%s": 24,
+    "+7 ({area}) %s-%s-%s": 20,
+    "7{area}%s%s%s": 12,
+    "8 ({area}) %s-%s-%s": 8,
+}
+FOREIGN = {
+    "+{code}{area}%s%s%s": 24,
+    "{code}{area}%s%s%s": 24,
+    "+{code} ({area}) %s-%s-%s": 8,
+    "+{code} {area} %s %s %s": 4,
+    "{code}.{area}.%s.%s.%s": 2,
+    "+{code}-{area}-%s-%s-%s": 2,
+}
+
+MOBILE_AREAS = ["907", "935", "972", "973", "974", "975", "976", "979"]
+# Calling code and area, and how many of 512 numbers are there. None has eleven digits that begin with 8: those are
+# read as Russian.
+ABROAD = {
+    "375 19": 4,
+    "380 19": 3,
+    "998 19": 3,
+    "996 19": 1,
+    "65 19": 1,
+    "1 155": 1,
+    "501 1": 1,
+    "86 19012": 1,
+    "49 019012": 1,
+}
+# A city in Russia, and Kazakhstan, which shares the calling code.
+DOMESTIC = {"7 305": 5, "7 739": 5}
+
+
+def plan(beginning: str, spellings: dict[str, int]) -> Plan:
+    code, area = beginning.split()
+    filled = [spelling.format(code=code, area=area) for spelling, times in spellings.items() for _ in range(times)]
+    return Plan(code + area, filled)
+
+
+def plans() -> list[Plan]:
+    rare = [plan(beginning, FOREIGN) for beginning, times in ABROAD.items() for _ in range(times)]
+    rare += [plan(beginning, LANDLINE) for beginning, times in DOMESTIC.items() for _ in range(times)]
+    mobile = [plan(f"7 {area}", MOBILE) for area in MOBILE_AREAS]
+    return rare + [mobile[place % len(mobile)] for place in range(512 - len(rare))]
+
+
+PLANS = plans()
+
+NO_PHONES = [None, None, None, "", "", " ", "   "]
+
+UNREADABLE_PHONES = [
+    "907{own:.6}O",
+    "8907{own:.6}З",
+    "8907{own} Ольга",
+    "8907{own} доб. 12",
+    "+7 (907) {own:.3}-XX-XX",
+    "8907{own}, 8935{own}",
+    "8907{own}; +7935{own}",
+    "+7 (907) {own} (12)",
+    "8_907_{own}",
+    "#907{own}",
+    "нет",
+    "Не помнит",
+    "звонить мужу",
+    "тел. 8907{own}",
+    "-",
+    "+7",
+    "{own}",
+    "8907{own:.6}",
+    "{own:.3}-{own:.2}-11 {own:.3}-{own:.2}-12",
+    "8907{own}{own:.5}",
+    "+7 (907) {own} {own:.6}",
+    "0907{own}",
+    "00007907{own}",
+    "210907{own}",
+    "+969 19 {own}",
+    "00000000000",
+]
+
+OVERLONG_PHONES = [
+    "8907{own}" * 6,
+    "8907{own} звонить только после шести вечера, спросить хозяйку, по выходным не беспокоить",
+    "+7 (907) {own}, " * 5,
+    "0" * 64 + "{own}",
+]
+
+
+def own_digits(seed: int, row: int) -> str:
+    """Seven digits; the factor has no divisor in common with 10, so no other row below SUBSCRIBERS has them."""
+    return f"{(row * 6_180_339 + seed * 7_919) % SUBSCRIBERS:07d}"
+
+
+def spell(plan: Plan, own: str, draws: Draws) -> str:
+    return plan.spellings[draws.spelling & 63] % (own[:3], own[3:5], own[5:])
+
+
+def unusable_phone(own: str, draws: Draws) -> str | None:
+    if draws.phone < NO_PHONE:
+        return NO_PHONES[draws.spelling % len(NO_PHONES)]
+    texts = UNREADABLE_PHONES if draws.phone < UNREADABLE else OVERLONG_PHONES
+    return texts[draws.spelling % len(texts)].format(own=own)

@@ -1,0 +1,42 @@
+"""Phones that two or three made-up people share, and which of them keeps the phone."""
+
+import random
+from datetime import datetime
+from typing import NamedTuple
+
+from vapteke_local.people.dates import DAYS, TICKS_A_DAY, instant
+from vapteke_local.people.phones import PLANS, Plan
+
+
+class SharedPhone(NamedTuple):
+    owner_row: int
+    winner_row: int
+    plan: Plan
+    last_auth_at: datetime | None
+
+
+# Two stretches of rows, mirrored around the middle of the table, have one shared phone between them.
+STRETCH = 100
+
+
+def shared_phones(seed: int, count: int) -> dict[int, SharedPhone]:
+    source = random.Random(seed + (1 << 40))
+    stretches = count // STRETCH
+    shared: dict[int, SharedPhone] = {}
+    for low in range(stretches // 2):
+        starts = (low * STRETCH, (stretches - 1 - low) * STRETCH)
+        shared.update(share_phone(starts, source.getrandbits(64)))
+    return shared
+
+
+def share_phone(starts: tuple[int, int], bits: int) -> dict[int, SharedPhone]:
+    """Two rows, of the same stretch or not; three in one case of eight."""
+    members = [starts[bits & 1] + (bits >> 8) % 30, starts[bits >> 1 & 1] + 30 + (bits >> 16) % 35]
+    if bits >> 3 & 7 == 0:
+        members.append(starts[bits >> 2 & 1] + 65 + (bits >> 24) % 35)
+    tick = (bits >> 12) % (DAYS * TICKS_A_DAY)
+    choice = (None, None, instant(tick), instant(tick), instant(tick + 1), instant(tick // 2))
+    seen = {row: choice[(bits >> 32 + 8 * place) % len(choice)] for place, row in enumerate(members)}
+    winner = max(members, key=lambda row: (seen[row] or datetime.min, row))
+    plan = PLANS[(bits >> 40) % len(PLANS)]
+    return {row: SharedPhone(members[0], winner, plan, seen[row]) for row in members}

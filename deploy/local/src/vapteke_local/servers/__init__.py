@@ -1,0 +1,1 @@
+"""Postgres and Apache Kafka without Docker: their binaries, their certificates, how they start."""

@@ -1,0 +1,40 @@
+"""Tokens for development: for what the stack itself asks for, for its tests, and for a person with curl."""
+
+import os
+from collections.abc import Collection
+from datetime import timedelta
+
+from vapteke_shared.http.access import tokens
+from vapteke_shared.process.settings import AuthSettings, load
+
+from vapteke_local.machine.processes import StackFailure
+
+duration = tokens.duration
+AUDIENCES, NO_SCOPE, SCOPE_HELP = tokens.AUDIENCES, tokens.NO_SCOPE, tokens.SCOPE_HELP
+STACK_TTL = timedelta(days=30)
+
+
+class Misconfigured(StackFailure):
+    """The services would refuse to start."""
+
+
+def key_from_environment() -> str | None:
+    return os.environ.get("SECRET_KEY") or None
+
+
+def issue(
+    secret_key: str,
+    subject: str,
+    scopes: Collection[str],
+    ttl: timedelta = STACK_TTL,
+    audiences: Collection[str] = AUDIENCES,
+) -> str:
+    """For services with this key in this environment.
+
+    Raises Misconfigured; ValueError: no such scope or audience.
+    """
+    try:
+        settings = load(AuthSettings, secret_key=secret_key, auth_enabled=True)
+    except SystemExit as ended:
+        raise Misconfigured(str(ended)) from None
+    return tokens.issue(settings, subject, scopes, ttl, audiences)

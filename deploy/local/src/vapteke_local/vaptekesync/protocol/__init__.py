@@ -1,0 +1,1 @@
+"""The wire protocol (MS-TDS): packets, login, calls, and the tokens of an answer."""

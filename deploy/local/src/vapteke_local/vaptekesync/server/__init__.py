@@ -1,0 +1,1 @@
+"""The running stand-in: sockets, sessions, faults on command and the control port."""

@@ -1,0 +1,34 @@
+"""Messages between one client and the server, before and after the login."""
+
+from __future__ import annotations
+
+from vapteke_local.vaptekesync.protocol import packets
+from vapteke_local.vaptekesync.protocol.packets import Connection, Message, Reply
+from vapteke_local.vaptekesync.server.interruptions import Silenced
+from vapteke_local.vaptekesync.server.state import ServerState
+from vapteke_local.vaptekesync.types.field_reader import Malformed
+
+
+class Exchange:
+    def __init__(self, connection: Connection, state: ServerState) -> None:
+        self.connection = connection
+        self.state = state
+
+    async def next_message(self) -> Message:
+        """Raises Silenced when a fault says that no message is answered."""
+        message = await self.connection.messages.get()
+        if self.state.faults.take("message"):
+            raise Silenced
+        return message
+
+    async def expect(self, kind: int) -> bytes:
+        """The payload of the next message. Raises Malformed when it is of another type."""
+        message = await self.next_message()
+        if message.kind != kind:
+            raise Malformed(f"a message of type {message.kind}, expected type {kind}")
+        return message.payload
+
+    def send(self, data: bytes, kind: int = packets.ANSWER) -> None:
+        reply = Reply(self.connection, kind)
+        reply.write(data)
+        reply.finish()

@@ -1,0 +1,1 @@
+"""The SQL statements that the stand-in answers."""

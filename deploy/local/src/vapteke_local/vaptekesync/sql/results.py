@@ -1,0 +1,48 @@
+"""The result of a statement: its metadata, its rows, and the error that may follow them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from vapteke_local.vaptekesync.protocol import token_stream
+from vapteke_local.vaptekesync.protocol.token_stream import SqlError
+from vapteke_local.vaptekesync.sql.database import Database
+from vapteke_local.vaptekesync.sql.parameters import Parameters
+from vapteke_local.vaptekesync.table.definition import Table
+from vapteke_local.vaptekesync.table.projections import ROW
+from vapteke_local.vaptekesync.types import encoding, type_info
+from vapteke_local.vaptekesync.types.definitions import COLLATIONS, SqlType
+
+Heading = tuple[str, SqlType]
+"""Name and type of a column in a result."""
+
+
+def unchanged(rows: Sequence[bytes]) -> Sequence[bytes]:
+    return rows
+
+
+class Result(NamedTuple):
+    """`metadata` is a COLMETADATA token; `show` turns a part of `rows` into ROW tokens. Empty for `done`."""
+
+    metadata: bytes = b""
+    rows: Sequence[bytes] = ()
+    show: Callable[[Sequence[bytes]], Sequence[bytes]] = unchanged
+    failure: SqlError | None = None
+    """Follows the rows in place of a normal end."""
+
+
+Run = Callable[[Parameters, Database], Result]
+"""Runs a statement that was recognised."""
+
+
+def metadata(headings: list[Heading], collation: bytes) -> bytes:
+    return token_stream.columns([(name, type_info.describe(kind, collation)) for name, kind in headings])
+
+
+def of_values(headings: list[Heading], values: list[tuple[Any, ...]], table: Table | None = None) -> Result:
+    """A result whose rows are encoded here. Texts have the table's collation, without a table the Cyrillic one."""
+    collation, codepage = COLLATIONS[table.collation if table else "Cyrillic_General_CI_AS"]
+    encoders = [encoding.encoder(kind, codepage) for _, kind in headings]
+    rows = [ROW + b"".join(encode(v) for encode, v in zip(encoders, row, strict=True)) for row in values]
+    return Result(metadata(headings, collation), rows)

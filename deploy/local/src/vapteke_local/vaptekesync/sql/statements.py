@@ -1,0 +1,81 @@
+"""The statements that the stand-in answers: the importer's own, and no others.
+
+| name        | statement                                                                                        |
+|-------------|--------------------------------------------------------------------------------------------------|
+| ping        | SELECT 1                                                                                         |
+| clock       | SELECT SYSUTCDATETIME()                                                                          |
+| databases   | SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?                            |
+| columns     | SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ?|
+|             | AND TABLE_NAME = ?                                                                               |
+| indexes     | SELECT i.name, c.name FROM sys.indexes AS i JOIN sys.index_columns AS k ON k.object_id =         |
+|             | i.object_id AND k.index_id = i.index_id JOIN sys.columns AS c ON c.object_id = k.object_id AND   |
+|             | c.column_id = k.column_id WHERE i.object_id = OBJECT_ID(?) AND i.is_unique = 1 AND               |
+|             | i.has_filter = 0 AND i.is_disabled = 0 AND i.is_hypothetical = 0 AND k.key_ordinal > 0           |
+| type        | SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID(?)                                 |
+| synonym     | SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID(?)                         |
+| key counts  | SELECT COUNT_BIG(*), COUNT_BIG([ID]), COUNT_BIG(DISTINCT [ID]) FROM [dbo].[Customers]            |
+| boundaries  | SELECT k, n FROM (SELECT [ID] AS k, ROW_NUMBER() OVER (ORDER BY [ID]) AS n, LEAD([ID]) OVER      |
+|             | (ORDER BY [ID]) AS following FROM [dbo].[Customers]) AS numbered WHERE n % 10000 = 0 OR          |
+|             | following IS NULL ORDER BY k                                                                     |
+| range       | SELECT [ID], CAST([Phone] AS nvarchar(4000)), … FROM [dbo].[Customers] WHERE [ID] > ? AND        |
+|             | [ID] <= ? ORDER BY [ID]; or with [ID] <= ? alone                                                 |
+
+These may vary: white space, the case of words, brackets around names, comments, a closing semicolon, the aliases, the
+step of `boundaries`, and the select list of `range`: any of the table's columns in any order, each plain or CAST AS
+nvarchar(n or max), a datetimeoffset also CONVERT(nvarchar(n), [column], 126). A `?` may be a parameter or a literal.
+The ORDER BY and the bounds are on the table's key.
+
+What drivers send on their own (SET, USE, BEGIN, COMMIT, ROLLBACK, the question which types exist) is accepted and does
+nothing: `done`. Everything else is error 102.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vapteke_local.vaptekesync.sql import syntax, system_queries, table_queries
+from vapteke_local.vaptekesync.sql.errors import not_listed
+from vapteke_local.vaptekesync.sql.results import Result, Run
+from vapteke_local.vaptekesync.sql.syntax import Mismatch, Token
+
+SENT_BY_DRIVERS = re.compile(
+    r"""\s*(?:(?: SET\s(?:(?!\bSELECT\b)[^;])+? | USE\s+\S+
+        | sp_datatype_info\w*\s+[-\d,\s]+
+        | (?:IF\s+@@TRANCOUNT\s*>\s*0\s+)?(?:BEGIN|COMMIT|ROLLBACK)(?:\s+TRAN\w*)? )\s*(?:;|$)\s*)+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+class Statement(NamedTuple):
+    name: str
+    run: Run
+
+
+RECOGNISERS: dict[str, Callable[[list[Token]], Run]] = {
+    "ping": system_queries.ping,
+    "clock": system_queries.clock,
+    "databases": system_queries.databases,
+    "columns": system_queries.columns,
+    "indexes": system_queries.indexes,
+    "type": system_queries.object_type,
+    "synonym": system_queries.synonym,
+    "key counts": table_queries.key_counts,
+    "boundaries": table_queries.boundaries,
+    "range": table_queries.key_range,
+}
+
+
+def compile_sql(sql: str) -> Statement:
+    """Raises SqlError 102 for a statement that is not listed."""
+    given = syntax.tokens(sql)
+    if not given or SENT_BY_DRIVERS.fullmatch(sql):
+        return Statement("done", lambda _parameters, _database: Result())
+    farthest = 0
+    for name, recognise in RECOGNISERS.items():
+        try:
+            return Statement(name, recognise(given))
+        except Mismatch as mismatch:
+            farthest = max(farthest, mismatch.position)
+    raise not_listed(given[farthest].text if farthest < len(given) else given[-1].text)

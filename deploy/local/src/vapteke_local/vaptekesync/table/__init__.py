@@ -1,0 +1,1 @@
+"""The one table: its definition, its rows, and changes of both while the server runs."""

@@ -1,0 +1,85 @@
+"""Changes of the rows while the server runs, and the journal that lets them survive a restart.
+
+A change is a JSON object; values may be strings as a person types them, dates in ISO 8601, `NULL` or null for null:
+
+    {"do": "set", "id": 5, "values": {"Phone": "+7 902 516-31-11"}}
+    {"do": "add", "values": {"ID": 6, "Phone": null}}
+    {"do": "remove", "id": 5}
+    {"do": "table", "table": {…}, "names": {"ClientID": "ID"}}
+
+`table` replaces the definition (the form of `table.to_json`); rows keep the columns of the same name, or of the old
+name that `names` gives, and lose the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vapteke_local.vaptekesync.table import definition
+from vapteke_local.vaptekesync.table.definition import Column, UnknownColumn
+from vapteke_local.vaptekesync.table.rows import BadValue, Rows
+from vapteke_local.vaptekesync.types import conversion, definitions
+
+Change = dict[str, Any]
+# What a change that makes no sense raises; NoSuchRow is a LookupError, BadValue and DuplicateKey are ValueErrors.
+REFUSED = (ValueError, LookupError, UnknownColumn)
+
+
+def make(rows: Rows, change: Change) -> Rows:
+    """The rows after the change: the same object, or another one under another definition. Raises REFUSED."""
+    try:
+        action = ACTIONS[change["do"]]
+    except KeyError:
+        raise ValueError(f"`do` is one of {', '.join(ACTIONS)}") from None
+    try:
+        return action(rows, change)
+    except KeyError as missing:
+        raise ValueError(f"{change['do']} wants {missing}") from None
+
+
+def _set(rows: Rows, change: Change) -> Rows:
+    rows.change(key(rows, change), _values(rows, change))
+    return rows
+
+
+def _add(rows: Rows, change: Change) -> Rows:
+    rows.add(_values(rows, change))
+    return rows
+
+
+def _remove(rows: Rows, change: Change) -> Rows:
+    rows.remove(key(rows, change))
+    return rows
+
+
+def _table(rows: Rows, change: Change) -> Rows:
+    return rows.under(definition.from_json(change["table"]), change.get("names", {}))
+
+
+ACTIONS: dict[str, Callable[[Rows, Change], Rows]] = {"set": _set, "add": _add, "remove": _remove, "table": _table}
+
+
+def key(rows: Rows, change: Change) -> Any:
+    """The row that a change is about."""
+    return _value(rows.table.column(rows.table.key), change["id"])
+
+
+def _values(rows: Rows, change: Change) -> dict[str, Any]:
+    values: Mapping[str, Any] = change["values"]
+    return {name: _value(rows.table.column(name), value) for name, value in values.items()}
+
+
+def _value(column: Column, value: Any) -> Any:
+    try:
+        return conversion.from_text(column.type, value)
+    except (ValueError, TypeError):
+        raise BadValue(f"column {column.name}: not a {column.type}; {_hint(column)}") from None
+
+
+def _hint(column: Column) -> str:
+    if column.type.name == "date":
+        return "write 2001-12-31"
+    if column.type.name.startswith("datetime"):
+        return "write 2001-12-31T23:59:58.123, without a time zone"
+    return "write a whole number" if column.type.name in definitions.INTEGERS else "write 0 or 1"

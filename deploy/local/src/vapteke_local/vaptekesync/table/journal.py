@@ -1,0 +1,43 @@
+"""The journal of changes, by which they survive a restart."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from vapteke_local.vaptekesync.table.changes import Change, make
+from vapteke_local.vaptekesync.table.rows import Rows
+
+
+class Journal:
+    """A file of changes, one JSON object a line; without a path it remembers nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: io.BufferedRandom | None = None
+
+    def replay(self, rows: Rows) -> Rows:
+        """Opens the file. A line that a killed server left unfinished was never answered: it is cut off."""
+        if self._path is None:
+            return rows
+        self._path.touch()
+        self._file = self._path.open("r+b")
+        whole = self._file.read().rpartition(b"\n")[0]
+        for line in whole.splitlines():
+            rows = make(rows, json.loads(line))
+        self._file.truncate(len(whole) + 1 if whole else 0)
+        self._file.seek(0, io.SEEK_END)
+        return rows
+
+    def make(self, rows: Rows, change: Change) -> Rows:
+        """Makes the change and writes it down. Raises REFUSED; then nothing is written."""
+        changed = make(rows, change)
+        if self._file is not None:
+            self._file.write(json.dumps(change, default=str, ensure_ascii=False).encode() + b"\n")
+            self._file.flush()
+        return changed
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,217 @@
+"""The table's rows, kept as the bytes that travel.
+
+Every row is held once, as the ROW token of `SELECT *` with each varchar cast to nvarchar: the list that the importer
+reads, so its ranges are slices of a list. Other select lists are cut out of those bytes, row by row, when they are
+first read, and remembered.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
+from typing import Any
+
+from vapteke_local.vaptekesync.table import projections
+from vapteke_local.vaptekesync.table.definition import Table
+from vapteke_local.vaptekesync.table.projections import ROW, Item, Projection
+from vapteke_local.vaptekesync.types import decoding, encoding, texts
+from vapteke_local.vaptekesync.types.definitions import SqlType
+from vapteke_local.vaptekesync.types.encoding import Encoder
+from vapteke_local.vaptekesync.types.field_reader import FieldReader
+
+CHUNK = 20_000
+
+
+class BadValue(ValueError):
+    """A column cannot hold the value. The text names the column, never the value."""
+
+
+class NoSuchRow(LookupError):
+    """No row has that key."""
+
+
+class DuplicateKey(ValueError):
+    """The key is unique and taken."""
+
+
+class Rows:
+    """Rows without a key (NULL) come first in order, and no range holds them."""
+
+    def __init__(self, table: Table, rows: Iterable[Sequence[Any]] = ()) -> None:
+        self.table = table
+        self._infos = projections.stored_infos(table)
+        self._encoders = [_encoder(column.type, table.codepage) for column in table.columns]
+        self._projections: dict[tuple[Item, ...], Projection | None] = {}
+        self._keys: list[Any] = []
+        self._rows: list[bytes] = []
+        self._keyless: list[bytes] = []
+        self._load(rows)
+
+    def __len__(self) -> int:
+        return len(self._keyless) + len(self._rows)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return (self._values(row) for row in (*self._keyless, *self._rows))
+
+    def range(self, above: Any, up_to: Any) -> list[bytes]:
+        """Stored rows with above < key <= up_to, in order of the key; None for no lower bound."""
+        return self._rows[self._places(above, up_to)]
+
+    def keys(self, above: Any, up_to: Any) -> list[Any]:
+        """Those of `range`."""
+        return self._keys[self._places(above, up_to)]
+
+    def _places(self, above: Any, up_to: Any) -> slice:
+        return slice(0 if above is None else bisect_right(self._keys, above), bisect_right(self._keys, up_to))
+
+    def boundaries(self, step: int) -> list[tuple[Any, int]]:
+        """(key, number) of every step-th row in order, and of the row that no key follows."""
+        keys = [None] * len(self._keyless) + self._keys
+        if not keys:
+            return []
+        ends = [(keys[number - 1], number) for number in range(step, len(keys) + 1, step)]
+        # LEAD is NULL before a NULL key too: SQL Server would name each of those rows.
+        ends += [(None, number) for number in range(1, len(self._keyless)) if number % step]
+        if len(keys) % step:
+            ends.append((keys[-1], len(keys)))
+        return sorted(ends, key=lambda end: end[1])
+
+    def show(self, items: tuple[Item, ...], rows: Sequence[bytes]) -> Sequence[bytes]:
+        """Stored rows as a select list shows them."""
+        if items not in self._projections:
+            cutter = projections.cutter(self.table, items)
+            self._projections[items] = None if cutter is None else Projection(cutter)
+        projection = self._projections[items]
+        return rows if projection is None else [projection[row] for row in rows]
+
+    def get(self, key: Any) -> dict[str, Any]:
+        row = self._rows[self._find(key)]
+        return {column.name: value for column, value in zip(self.table.columns, self._values(row), strict=True)}
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """A column that is not named is NULL. Raises BadValue, DuplicateKey, UnknownColumn."""
+        cells = [None] * len(self.table.columns)
+        self._insert(self._changed(cells, values))
+
+    def change(self, key: Any, values: Mapping[str, Any]) -> None:
+        """Columns that are not named stay. Raises NoSuchRow, BadValue, UnknownColumn."""
+        place = self._find(key)
+        row = self._changed(self._values(self._rows[place]), values)
+        if row[self.table.key_position] != key:
+            raise BadValue(f"column {self.table.key}: a key is not changed; remove the row and add another")
+        encoded = self._encode(row)
+        self._forget(self._rows[place])
+        self._rows[place] = encoded
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Change the row with that key; add it when there is none."""
+        key = self._changed([None] * len(self.table.columns), values)[self.table.key_position]
+        if key is not None and key in self:
+            self.change(key, values)
+        else:
+            self.add(values)
+
+    def remove(self, key: Any) -> None:
+        place = self._find(key)
+        self._forget(self._rows[place])
+        del self._rows[place], self._keys[place]
+
+    def __contains__(self, key: Any) -> bool:
+        place = bisect_left(self._keys, key)
+        return place < len(self._keys) and bool(self._keys[place] == key)
+
+    def under(self, table: Table, names: Mapping[str, str]) -> Rows:
+        """These rows in another definition: columns keep their name, or had the name here that `names` gives."""
+        sources = [self.table.positions.get(names.get(column.name, column.name).casefold()) for column in table.columns]
+        return Rows(table, ([None if s is None else row[s] for s in sources] for row in self))
+
+    def _load(self, rows: Iterable[Sequence[Any]]) -> None:
+        pending = iter(rows)
+        while chunk := list(islice(pending, CHUNK)):
+            self._load_chunk(chunk)
+        if any(before > after for before, after in pairwise(self._keys)):
+            order = sorted(range(len(self._keys)), key=self._keys.__getitem__)
+            self._keys = [self._keys[place] for place in order]
+            self._rows = [self._rows[place] for place in order]
+        if self.table.key_is_unique and any(before == after for before, after in pairwise(self._keys)):
+            raise DuplicateKey(f"two rows with one key {self.table.key}")
+
+    def _load_chunk(self, chunk: list[Sequence[Any]]) -> None:
+        columns = list(zip(*chunk, strict=True))
+        if len(columns) != len(self.table.columns):
+            raise ValueError(f"rows of {len(columns)} values for a table of {len(self.table.columns)} columns")
+        cells = [self._encode_column(position, values) for position, values in enumerate(columns)]
+        encoded = map(b"".join, zip([ROW] * len(chunk), *cells, strict=True))
+        keys = columns[self.table.key_position]
+        if None not in keys:
+            self._keys += keys
+            self._rows += encoded
+            return
+        for key, row in zip(keys, encoded, strict=True):
+            self._append(key, row)
+
+    def _append(self, key: Any, row: bytes) -> None:
+        if key is None:
+            self._keyless.append(row)
+        else:
+            self._keys.append(key)
+            self._rows.append(row)
+
+    def _encode_column(self, position: int, values: Sequence[Any]) -> list[bytes]:
+        column = self.table.columns[position]
+        try:
+            if not column.nullable and None in values:
+                raise ValueError("does not allow NULL")
+            return _encode_all(self._encoders[position], values)
+        except (ValueError, TypeError, AttributeError) as error:
+            reason = error if isinstance(error, ValueError) else f"a value that is no {column.type}"
+            raise BadValue(f"column {column.name}: {reason}") from None
+
+    def _encode(self, row: Sequence[Any]) -> bytes:
+        return ROW + b"".join(self._encode_column(position, (value,))[0] for position, value in enumerate(row))
+
+    def _insert(self, row: Sequence[Any]) -> None:
+        encoded, key = self._encode(row), row[self.table.key_position]
+        if key is None:
+            self._keyless.append(encoded)
+            return
+        place = bisect_right(self._keys, key)
+        if self.table.key_is_unique and place and self._keys[place - 1] == key:
+            raise DuplicateKey(f"a row with {self.table.key} {key} is there")
+        self._keys.insert(place, key)
+        self._rows.insert(place, encoded)
+
+    def _find(self, key: Any) -> int:
+        if key not in self:
+            raise NoSuchRow(f"no row with {self.table.key} {key}")
+        return bisect_left(self._keys, key)
+
+    def _changed(self, row: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
+        changed = list(row)
+        for name, value in values.items():
+            changed[self.table.position(name)] = value
+        return changed
+
+    def _forget(self, row: bytes) -> None:
+        for projection in filter(None, self._projections.values()):
+            projection.pop(row, None)
+
+    def _values(self, row: bytes) -> tuple[Any, ...]:
+        fields = FieldReader(row, len(ROW))
+        return tuple(decoding.read_value(info, fields) for info in self._infos)
+
+
+def _encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
+    """Names, dates, cities repeat: each different value is encoded once."""
+    different = set(values)
+    if len(different) * 2 > len(values):
+        return list(map(encode, values))
+    cells = {value: encode(value) for value in different}
+    return list(map(cells.__getitem__, values))
+
+
+def _encoder(sql_type: SqlType, codepage: str) -> Encoder:
+    if sql_type.is_text:
+        return texts.stored_encoder(sql_type, codepage)
+    return encoding.encoder(sql_type, codepage)

@@ -1,0 +1,1 @@
+"""SQL Server's types: their definitions, and their values on the wire."""

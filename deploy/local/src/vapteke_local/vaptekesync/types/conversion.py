@@ -1,0 +1,64 @@
+"""Values from what a person types, and values as the text that SQL Server's CAST makes of them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from vapteke_local.vaptekesync.types.definitions import DECIMALS, FLOATS, INTEGERS, MONEYS, SqlType
+
+
+def from_text(sql_type: SqlType, value: Any) -> Any:
+    """A typed text as a value of the type. Dates are in ISO 8601, `NULL` means null."""
+    if value is None or value == "NULL":
+        return None
+    if sql_type.is_text:
+        return str(value)
+    if sql_type.name in INTEGERS:
+        return int(value)
+    if sql_type.name == "bit":
+        return _bit_from_text(str(value))
+    if sql_type.name == "date":
+        return date.fromisoformat(str(value))
+    if sql_type.name in FLOATS:
+        return float(value)
+    if sql_type.name in DECIMALS or sql_type.name in MONEYS:
+        return Decimal(str(value))
+    if sql_type.name == "datetimeoffset":
+        return datetime.fromisoformat(str(value))
+    return _without_zone(datetime.fromisoformat(str(value)))
+
+
+def _bit_from_text(text: str) -> bool:
+    known = {"1": True, "true": True, "0": False, "false": False}
+    if text.lower() not in known:
+        raise ValueError("a bit is 0, 1, true or false")
+    return known[text.lower()]
+
+
+def _without_zone(value: datetime) -> datetime:
+    if value.tzinfo is not None:
+        raise ValueError("the column has no time zone: write the instant without one")
+    return value
+
+
+def to_text(sql_type: SqlType, value: Any) -> str:
+    """CAST(value AS nvarchar) in SQL Server's default style of each type."""
+    if sql_type.name == "bit":
+        return str(int(value))
+    if sql_type.name == "datetime":
+        hour = value.hour % 12 or 12
+        return f"{value:%b} {value.day:2d} {value.year} {hour:2d}:{value:%M%p}"
+    if sql_type.name == "datetime2":
+        fraction = f".{value.microsecond:06d}0"[: sql_type.size + 1] if sql_type.size else ""
+        return f"{value:%Y-%m-%d %H:%M:%S}{fraction}"
+    if sql_type.name == "datetimeoffset":
+        return _datetimeoffset_text(value)
+    return str(value)
+
+
+def _datetimeoffset_text(value: datetime) -> str:
+    """CONVERT(nvarchar(40), value, 126)."""
+    text = value.isoformat(timespec="microseconds")
+    return f"{text[:26]}0{text[26:]}"

@@ -1,0 +1,144 @@
+"""`vapteke token`: what it prints, and what it does not take."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from tokens_for import SECRET_KEY, SETTINGS
+from vapteke_local.stack import bearer_tokens
+from vapteke_shared.contract.scopes import SCOPES
+from vapteke_shared.http.access.tokens import AUDIENCES, LEEWAY_SECONDS, NO_SCOPE, Verifier
+
+VAPTEKE = Path(sys.executable).parent / "vapteke"
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    """What a running stack says of itself."""
+    file = tmp_path / "ready.json"
+    file.write_text(json.dumps({"secret_key": SECRET_KEY}))
+    return file
+
+
+def token(ready: Path | None, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    others = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
+    command: list[str | Path] = [VAPTEKE, "token", *(["--ready", ready] if ready else []), *options]
+    return subprocess.run(command, env={**others, **variables}, capture_output=True, text=True, check=False)
+
+
+def test_it_is_made_with_the_running_stacks_key_and_may_do_what_it_is_asked_for(ready: Path) -> None:
+    printed = token(ready, "--scope", "all").stdout
+
+    principal = Verifier(SETTINGS, "customers-api").principal(printed.strip().encode())
+    assert printed == printed.strip() + "\n"
+    assert (principal.subject, set(principal.scopes)) == ("developer", set(SCOPES))
+    assert 0.9 < (principal.expires_at - LEEWAY_SECONDS - time.time()) / (12 * 3600) <= 1
+
+
+def test_it_is_made_as_it_is_asked_for(ready: Path) -> None:
+    options = ["--scope", "customers:read", "--scope", "imports:run", "--ttl", "30d", "--subject", "curl"]
+
+    principal = Verifier(SETTINGS, "customers-api").principal(token(ready, *options).stdout.strip().encode())
+
+    assert (principal.subject, set(principal.scopes)) == ("curl", {"customers:read", "imports:run"})
+    assert 0.9 < (principal.expires_at - time.time()) / (30 * 86_400) < 1.1
+
+
+def test_a_key_of_the_environment_needs_no_stack() -> None:
+    printed = token(None, SECRET_KEY=SECRET_KEY).stdout
+
+    assert Verifier(SETTINGS, "customers-api").principal(printed.strip().encode()).subject == "developer"
+
+
+def test_a_stack_that_is_named_goes_before_the_environment(ready: Path) -> None:
+    printed = token(ready, SECRET_KEY="a key of another service altogether").stdout
+
+    assert Verifier(SETTINGS, "customers-api").principal(printed.strip().encode()).subject == "developer"
+
+
+@pytest.mark.parametrize("service", ["customers-api", "favorites-api"])
+def test_a_service_prints_one_too(service: str) -> None:
+    command = [VAPTEKE.with_name(service), "token", "--subject", "report", "--scope", "customers:read", "--ttl", "30d"]
+
+    printed = subprocess.run(command, env={**os.environ, "SECRET_KEY": SECRET_KEY}, capture_output=True, check=True)
+
+    principal = Verifier(SETTINGS, service).principal(printed.stdout.strip())
+    assert (principal.subject, set(principal.scopes)) == ("report", {"customers:read"})
+
+
+@pytest.mark.parametrize("program", ["vapteke", "customers-api", "favorites-api"])
+def test_without_a_scope_it_may_do_nothing_and_says_so(program: str) -> None:
+    command = [VAPTEKE.with_name(program), "token", "--subject", "report", "--audience", "customers-api"]
+    environment = {**os.environ, "SECRET_KEY": SECRET_KEY}
+
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert Verifier(SETTINGS, "customers-api").principal(printed.stdout.strip().encode()).scopes == frozenset()
+    assert printed.stderr == f"{NO_SCOPE}\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "options", "audiences"),
+    [
+        ("customers-api", [], {"customers-api"}),
+        ("favorites-api", [], {"favorites-api"}),
+        ("customers-api", ["--audience", "customers-api", "--audience", "favorites-api"], set(AUDIENCES)),
+    ],
+)
+def test_it_is_for_the_service_that_prints_it_or_for_those_that_are_named(
+    service: str, options: list[str], audiences: set[str]
+) -> None:
+    command = [VAPTEKE.with_name(service), "token", "--subject", "report", "--scope", "customers:read", *options]
+    environment = {**os.environ, "SECRET_KEY": SECRET_KEY}
+
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    claims = jwt.decode(printed.stdout.strip(), options={"verify_signature": False})
+    assert (set(claims["aud"]), printed.stderr) == (audiences, "")
+
+
+def test_without_a_key_and_a_stack_it_says_so(tmp_path: Path) -> None:
+    ended = token(tmp_path / "nothing.json")
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"no stack is described in {tmp_path / 'nothing.json'}: is `vapteke up` running?\n"
+
+
+def test_a_short_key_is_named_and_not_told() -> None:
+    ended = token(None, SECRET_KEY="s3cret-v4lue")
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "configuration: SECRET_KEY: needs at least 32 bytes\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--scope", "customers"], "customers:read"),
+        (["--audience", "customers"], "customers-api"),
+        (["--ttl", "soon"], "30d"),
+    ],
+)
+def test_what_it_does_not_understand_is_answered_with_what_it_does(ready: Path, options: list[str], told: str) -> None:
+    ended = token(ready, *options)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert told in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000), ("007", 7)]
+)
+def test_times_are_read(text: str, seconds: int) -> None:
+    assert bearer_tokens.duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0h", "-1", "1.5h", "1w", "h", "1 h", "1h30m", "٣h", "9999999999"])
+def test_other_times_are_not(text: str) -> None:
+    with pytest.raises(ValueError, match="such as"):
+        bearer_tokens.duration(text)
