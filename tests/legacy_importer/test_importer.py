@@ -411,7 +411,7 @@ async def test_a_column_gone_after_the_plan_fails_the_range_at_once(serve: Serve
 
         assert server.stats.connections_accepted == 1
     assert isinstance(failed, Failed)
-    assert "a column is missing (error 207)" in failed.error
+    assert "a column does not exist (error 207)" in failed.error
 
 
 async def test_a_text_too_long_for_the_contract_is_cut(serve: Serve, do: Import) -> None:
@@ -506,4 +506,4 @@ async def test_no_attempt_leaves_a_connection_behind(
         server.set_fault("silent", rows=5_500, times=2)
         await do(server, all_rows(uuid4()))
 
-        await eventually(lambda: server.stats.connections_open == 0 and connection.given_up._value.get() == 0)
+        await eventually(lambda: server.stats.connections_open == 0 and connection.abandoned._value.get() == 0)

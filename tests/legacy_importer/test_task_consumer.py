@@ -343,7 +343,7 @@ async def test_an_import_whose_states_are_lost_fails_and_says_why(
 
     answers = [event for event in await answers_of(own_kafka, import_id) if isinstance(event, Failed)]
     assert [(answer.chunk, answer.number) for answer in answers] == [(None, 1), (0, 2)]
-    assert all(f"{topics.IMPORT_STATE.name} does not name this import" in answer.error for answer in answers)
+    assert all(f"{topics.IMPORT_STATE.name} no longer names this import" in answer.error for answer in answers)
 
 
 async def test_a_task_waits_for_a_state_that_comes_late(
@@ -417,7 +417,7 @@ async def test_an_importer_logs_how_an_import_ended_that_it_worked_for(
         (
             codec.encode(PlanStarted(import_id=UUID(int=7))),
             [("ce_type", PlanStarted.type.encode())],
-            "not for this topic: vapteke.import.plan_started",
+            "this event does not belong to this topic: vapteke.import.plan_started",
         ),
     ],
 )

@@ -39,4 +39,4 @@ async def test_a_server_of_another_kind_tells_nothing_of_tls(answer: bytes) -> N
             mssql_timeout=20,
         )
 
-        assert await tls_diagnosis.failure(settings) is None
+        assert await tls_diagnosis.tls_error(settings) is None

@@ -15,17 +15,19 @@ from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import LegacySettings, WorkSettings
 
-cli = typer.Typer(no_args_is_help=True, help="Reads vAptekeSync and publishes it.", pretty_exceptions_enable=False)
+cli = typer.Typer(
+    no_args_is_help=True, help="Reads vAptekeSync and publishes its customers.", pretty_exceptions_enable=False
+)
 
 
 @cli.command()
 def work() -> None:
-    """Take tasks from Kafka until the end."""
+    """Do the import tasks that Kafka hands out, until SIGTERM or SIGINT."""
     lifecycle.run(WorkSettings, working)
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
-    """The process `work`, until `stopping`."""
+    """Run the process `work` until `stopping` is set."""
     health, publisher = Health("kafka"), Publisher(settings)
     consumer = TaskConsumer(settings, Importer(settings, publisher, stopping), health)
     try:
@@ -36,7 +38,7 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
 
 @cli.command()
 def check() -> None:
-    """Connect to vAptekeSync, compare its table with the settings, and count its rows; nothing is published."""
+    """Connect to vAptekeSync, compare its table with the settings and count its rows. Publishes nothing."""
     settings = load(LegacySettings)
     logs.configure("ERROR")
     try:
@@ -45,7 +47,7 @@ def check() -> None:
         raise SystemExit(f"legacy-importer check: {error}") from None
     for warning in warnings:
         typer.echo(f"legacy-importer check: warning: {warning}", err=True)
-    typer.echo(f"vAptekeSync answers, the table fits the settings, rows: {rows}")
+    typer.echo(f"vAptekeSync answers, and its table fits the settings; rows: {rows}")
 
 
 async def _check(settings: LegacySettings) -> tuple[list[str], int]:

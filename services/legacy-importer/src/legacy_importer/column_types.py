@@ -1,4 +1,4 @@
-"""The columns that are read: which types of SQL Server fit a field, and how a SELECT shows them."""
+"""Which SQL Server types each field can be read from, and how a SELECT converts them."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,9 +12,9 @@ _TEXTS: Final = ("char", "varchar", "nchar", "nvarchar", "text", "ntext")
 _DATES: Final = ("date", "smalldatetime", "datetime", "datetime2", "datetimeoffset")
 _EXACT: Final = ("decimal", "numeric", "money")
 _NUMBERS: Final = (*INTEGERS, *_EXACT, "smallmoney", "float", "real")
-_FITTING: Final[Mapping[str, tuple[str, ...]]] = {
+_ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "id": INTEGERS,
-    "phone": (*_TEXTS, "bigint", *_EXACT, "float"),  # the others hold no eleven digits
+    "phone": (*_TEXTS, "bigint", *_EXACT, "float"),  # the other types cannot hold eleven digits
     "firstname": _TEXTS,
     "lastname": _TEXTS,
     "email": _TEXTS,
@@ -26,34 +26,34 @@ _FITTING: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 async def types(connection: Connection, settings: LegacySettings) -> dict[str, str]:
-    """The type of each column of the legacy table, both in lower case."""
+    """The type of each column of the legacy table; names and types are in lower case."""
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
     rows = await connection.fetch(COLUMNS, *names)
     return {column.casefold(): kind.casefold() for column, kind, _ in rows}
 
 
-def judge(types: Mapping[str, str], settings: LegacySettings) -> None:
-    """Raises LegacyMisconfigured with every column whose type does not fit its field, and the types that do."""
+def check(types: Mapping[str, str], settings: LegacySettings) -> None:
+    """Raises LegacyMisconfigured, which names every column with the wrong type and the types that its field allows."""
     faults = [
-        f"column {column} is of type {types[column.casefold()]}; {field} can be read from {', '.join(_FITTING[field])}"
+        f"column {column} is of type {types[column.casefold()]}; {field} can be read from {', '.join(_ALLOWED[field])}"
         for field, column in settings.vaptekesync_columns.model_dump().items()
-        if types.get(column.casefold(), _FITTING[field][0]) not in _FITTING[field]
+        if types.get(column.casefold(), _ALLOWED[field][0]) not in _ALLOWED[field]
     ]
     if faults:
         table = f"{settings.vaptekesync_schema}.{settings.vaptekesync_table}"
         raise LegacyMisconfigured(f"table {table} does not fit VAPTEKESYNC_COLUMNS: {'. '.join(faults)}")
 
 
-def selected(types: Mapping[str, str], settings: LegacySettings) -> str:
-    """The select list of a range, in the order of LegacyRow."""
+def select_list(types: Mapping[str, str], settings: LegacySettings) -> str:
+    """The select list for a range, in the order of LegacyRow."""
     columns = settings.vaptekesync_columns.model_dump().values()
-    return ", ".join(_shown(quoted(column), types.get(column.casefold(), "")) for column in columns)
+    return ", ".join(_converted(quoted(column), types.get(column.casefold(), "")) for column in columns)
 
 
-def _shown(column: str, kind: str) -> str:
-    if kind in _TEXTS:  # a CP1251 varchar would arrive as question marks
+def _converted(column: str, kind: str) -> str:
+    if kind in _TEXTS:  # without it, a CP1251 varchar would arrive as question marks
         return f"CAST({column} AS nvarchar(4000))"
-    if kind == "datetimeoffset":  # pyodbc has no such type
+    if kind == "datetimeoffset":  # pyodbc does not support this type
         return f"CONVERT(nvarchar(40), {column}, 126)"
     return column
 

@@ -1,4 +1,4 @@
-"""What the ODBC driver is told: where vAptekeSync is, who we are, and whom it may trust."""
+"""Builds the ODBC connection string: the address of vAptekeSync, our login, and the certificates to trust."""
 
 import os
 from functools import cache
@@ -9,12 +9,12 @@ from legacy_importer import odbc_driver, odbc_options
 from legacy_importer.legacy_errors import LegacyMisconfigured
 from legacy_importer.settings import LegacySettings
 
-_NOWHERE = "/nowhere"  # where no certificates are
+_NOWHERE = "/nowhere"  # a folder without certificates
 _SECTION = "vAptekeSync"
 
 
 def build(settings: LegacySettings) -> str:
-    """What has no keyword is put where the driver looks for it: the environment, a file. Raises LegacyMisconfigured."""
+    """Settings without a keyword go into environment variables or a file. Raises LegacyMisconfigured."""
     is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     own, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
     values = {
@@ -44,10 +44,11 @@ def _braced(value: str) -> str:
 
 
 def _braced_for_freetds(value: str) -> str:
-    """It knows no doubled brace. Raises LegacyMisconfigured."""
+    """FreeTDS cannot escape a brace by doubling it. Raises LegacyMisconfigured."""
     if "};" in value:
         raise LegacyMisconfigured(
-            "FreeTDS cannot be given a user, password or database with `};` in it (VAPTEKESYNC_DRIVER)"
+            "FreeTDS does not support a user, password or database that contains `};`: use Microsoft's driver "
+            "(VAPTEKESYNC_DRIVER)"
         )
     return "{" + value + "}"
 
@@ -60,13 +61,17 @@ def _microsoft(settings: LegacySettings) -> dict[str, str]:
         "SERVER": f"{settings.vaptekesync_host},{settings.vaptekesync_port}",
         "Encrypt": settings.vaptekesync_encrypt,
         "TrustServerCertificate": "yes" if settings.vaptekesync_trust_server_certificate else "no",
-        "ConnectRetryCount": "0",  # the attempts are ours to count
+        "ConnectRetryCount": "0",  # the importer counts the attempts itself
         **({"HostNameInCertificate": name} if name else {}),
     }
 
 
 def _trust_only(authority: str) -> None:
-    """The driver has no keyword for it, but asks OpenSSL, and that the environment. Kafka's context is made before."""
+    """Make OpenSSL trust one authority alone.
+
+    The driver has no keyword for it, but OpenSSL reads the environment. This process has created its TLS context for
+    Kafka before.
+    """
     os.environ |= {"SSL_CERT_FILE": authority, "SSL_CERT_DIR": _NOWHERE}
 
 
@@ -82,7 +87,7 @@ def _freetds(settings: LegacySettings) -> dict[str, str]:
 
 
 def _freetds_verifying(settings: LegacySettings) -> str:
-    """Only a section of its own configuration file makes FreeTDS verify certificates; the section's name."""
+    """Write the configuration file that makes FreeTDS verify certificates. Returns the name of its section."""
     file = Path(_folder().name, "freetds.conf")
     file.write_text(
         f"[{_SECTION}]\n"
@@ -97,5 +102,5 @@ def _freetds_verifying(settings: LegacySettings) -> str:
 
 @cache
 def _folder() -> TemporaryDirectory[str]:
-    """It goes with the process."""
+    """It is deleted when the process ends."""
     return TemporaryDirectory(prefix="legacy-importer-")

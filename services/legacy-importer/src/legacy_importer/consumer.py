@@ -1,4 +1,4 @@
-"""The Kafka door: tasks are taken one at a time, and committed once they are done."""
+"""Takes import tasks from Kafka one at a time, and commits each one's offset when it is done."""
 
 import time
 from contextlib import suppress
@@ -20,7 +20,7 @@ from vapteke_shared.process.health import Health
 from vapteke_shared.process.lifecycle import CutShort, limited, pause
 
 from legacy_importer.import_states import ImportStates, RecentIds
-from legacy_importer.importer import Importer, Stopping, Task
+from legacy_importer.importer import Importer, ShuttingDown, Task
 from legacy_importer.settings import WorkSettings
 
 _USED = (
@@ -32,8 +32,8 @@ _USED = (
 )
 _TOPICS = [topic.name for topic in _USED]
 _GROUP = "legacy-importer"
-_STATES_LOST = (
-    f"{topics.IMPORT_STATE.name} does not name this import any more: the topic was emptied, or deleted and created "
+_STATE_MISSING = (
+    f"{topics.IMPORT_STATE.name} no longer names this import: the topic was emptied, or deleted and created "
     "again; start another import"
 )
 
@@ -41,16 +41,16 @@ log = logs.get(__name__)
 
 
 class TaskConsumer(Consumer):
-    """A work queue shared by all importers: a crash leaves its task to be done again."""
+    """All importers share the topic as a work queue: when one crashes, another does its task again."""
 
-    states_seconds = 60.0  # for a state to come to an empty topic; the relay looks for a missing one more often
+    states_seconds = 60.0  # how long to wait for a state in an empty topic; the relay restores a missing one sooner
 
     def __init__(self, settings: WorkSettings, importer: Importer, health: Health) -> None:
         super().__init__(settings, health, "kafka", _TOPICS)
         self._importer = importer
         self._states = ImportStates(settings)
         self._skipped = RecentIds()
-        self._lost: UUID | None = None
+        self._without_state: UUID | None = None
         self._subscriber = self._broker.subscriber(
             topics.IMPORT_TASKS.name,
             group_id=_GROUP,
@@ -65,7 +65,7 @@ class TaskConsumer(Consumer):
         self._subscriber(self._handle)
 
     async def _handle(self, record: Any) -> None:
-        """Never raises, and commits in order: a task that was not done, and all after it, stay uncommitted."""
+        """Never raises. Commits in order: when a task is not done, it and all later ones stay uncommitted."""
         if self._importer.stopping:
             return
         self._in_hand = True
@@ -75,24 +75,25 @@ class TaskConsumer(Consumer):
             self._in_hand = False
 
     async def _take(self, record: Any) -> None:
+        """Do the task of a record, or send the record to the dead-letter topic; then commit its offset."""
         try:
             task = _task(record)
         except EventInvalid as error:
-            done = await self._buried(dead_letters.letter(record, str(error)))
+            done = await self._dead_letter(dead_letters.letter(record, str(error)))
         else:
-            done = await self._done(task)
+            done = await self._do(task)
         if not done:
             return
         try:
             async with limited(self._stopping, 1):
                 await self._consumer.commit()
-        except (KafkaError, CutShort) as error:  # it will be done again, under a new attempt
-            log.warning("the task's offset was not committed", error=type(error).__name__)
+        except (KafkaError, CutShort) as error:  # the task is done again, under a new attempt id
+            log.warning("the offset of a finished task was not committed", error=type(error).__name__)
 
-    async def _buried(self, letter: Letter) -> bool:
+    async def _dead_letter(self, letter: Letter) -> bool:
         try:
-            await self._importer.bury(letter)
-        except Stopping:
+            await self._importer.send_to_dead_letters(letter)
+        except ShuttingDown:
             return False
         dead_letters.tell(letter)
         return True
@@ -107,54 +108,62 @@ class TaskConsumer(Consumer):
             await self._states.close()
 
     async def _is_over(self, task: Task) -> bool:
-        """A task without a number comes from a release that says no states: it is done."""
-        if task.number is None or await self._is_alive(task.import_id):
-            self._states.works_for(task.import_id)
+        """Whether the task's import has ended. A task without a number is done: its release writes no states."""
+        if task.number is None or await self._is_active(task.import_id):
+            self._states.report_end_of(task.import_id)
             return False
         if self._states.is_empty:
-            self._lost = task.import_id
-            await self._importer.give_up(task, _STATES_LOST)
+            self._without_state = task.import_id
+            await self._importer.reject(task, _STATE_MISSING)
         elif self._skipped.add(task.import_id):
-            log.info("tasks of an import that is not alive are skipped", import_id=str(task.import_id))
+            log.info("skipping tasks of an import that is not active", import_id=str(task.import_id))
         return True
 
-    async def _is_alive(self, import_id: UUID) -> bool:
-        """The state that allows a task was sent before it, or waits in the outbox for a topic that is there again."""
+    async def _is_active(self, import_id: UUID) -> bool:
+        """Wait for the state of the task's import while the topic is empty.
+
+        A state is sent before its tasks. After the topic was recreated, it waits in the outbox of customers-api.
+        """
         deadline = time.monotonic() + self.states_seconds
-        while not (alive := await self._states.is_alive(import_id)) and self._states.is_empty:
-            if import_id == self._lost or time.monotonic() > deadline:
+        while not (active := await self._states.is_active(import_id)) and self._states.is_empty:
+            if import_id == self._without_state or time.monotonic() > deadline:
                 break
             await pause(self._stopping, 1)
             if self._stopping.is_set():
-                raise Stopping
-        return alive
+                raise ShuttingDown
+        return active
 
-    async def _done(self, task: Task) -> bool:
+    async def _do(self, task: Task) -> bool:
+        """Retry until the task is done. Returns False when the process shuts down first."""
         seconds = 1.0
         while not self._stopping.is_set():
             try:
                 if not await self._is_over(task):
                     await self._importer.do(task)
                 return True
-            except Stopping:
+            except ShuttingDown:
                 return False
             except Exception as error:  # a bug: the task must not be lost
                 reraise_cancellation()
-                log.error("a task waits", task=type(task).__name__, error=type(error).__name__)
+                log.error(
+                    "a task failed unexpectedly and will be retried",
+                    task=type(task).__name__,
+                    error=type(error).__name__,
+                )
             await pause(self._stopping, seconds)
             seconds = min(seconds * 2, 60)
         return False
 
 
 def _task(record: Any) -> Task:
-    """Raises EventInvalid."""
+    """Decode a task. Raises EventInvalid."""
     event = codec.decode(record.value, record.headers)
     if not isinstance(event, PlanRequested | RangeRequested):
-        raise EventInvalid(f"not for this topic: {event.type}")
+        raise EventInvalid(f"this event does not belong to this topic: {event.type}")
     return event
 
 
 def _longest_task_ms(settings: WorkSettings) -> int:
-    """A range with all its attempts must fit between two polls, or Kafka gives it to another importer meanwhile."""
+    """Time for all attempts at a range; without a poll for longer, Kafka gives the task to another importer."""
     attempt = 2 * settings.mssql_timeout + settings.mssql_retries_sleep
     return int(1000 * (attempt * (settings.mssql_retries_count + 1) + 600))

@@ -1,4 +1,4 @@
-"""Which import is alive, as customers-api says it on `vapteke.import.state.v1`: tasks of others cost nothing."""
+"""Which import is active, read from `vapteke.import.state.v1`. Tasks of any other import are skipped without work."""
 
 import asyncio
 from uuid import UUID
@@ -15,13 +15,13 @@ from vapteke_shared.process.settings import KafkaSettings
 _PARTITION = TopicPartition(topics.IMPORT_STATE.name, 0)
 _WAIT_MS = 50
 _PAGE_RECORDS = 500
-_REMEMBERED = 1000  # more imports than one transaction of the relay, which may come twice, can name
+_REMEMBERED = 1000  # the relay may send a transaction twice; one never names as many imports as this
 
 log = logs.get(__name__)
 
 
 class RecentIds:
-    """A set of the ids that were added last."""
+    """A set that keeps the ids added last and forgets older ones."""
 
     def __init__(self, most: int = _REMEMBERED) -> None:
         self._most = most
@@ -31,7 +31,7 @@ class RecentIds:
         return import_id in self._ids
 
     def add(self, import_id: UUID) -> bool:
-        """Whether it is new."""
+        """Add an id. Returns whether it is new."""
         is_new = import_id not in self._ids
         self._ids[import_id] = None
         if len(self._ids) > self._most:
@@ -40,10 +40,11 @@ class RecentIds:
 
 
 class ImportStates:
-    """Reads the topic from its beginning, outside of any group.
+    """Reads the topic from its beginning, without a consumer group.
 
-    A state is written in the Kafka transaction of the first task that it allows, and before it. Whoever has the task
-    finds the state, if need be uncommitted: what an aborted transaction says is true as well.
+    customers-api writes a state in the same Kafka transaction as the first task that depends on it, before that task.
+    So an importer that has the task always finds the state. It reads uncommitted records too: a state is true even when
+    its transaction is aborted.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -52,32 +53,33 @@ class ImportStates:
         self._reading = asyncio.Lock()
         self._latest: UUID | None = None
         self._known, self._ended = RecentIds(), RecentIds()
-        self._works_for: UUID | None = None
+        self._reported: UUID | None = None
 
-    async def is_alive(self, import_id: UUID) -> bool:
-        """Raises KafkaError and OSError."""
+    async def is_active(self, import_id: UUID) -> bool:
+        """Whether the import may still run: it is the latest one and has not ended. Raises KafkaError and OSError."""
         await self.catch_up()
-        if import_id != self._latest and import_id not in self._ended:  # the topic may have been made anew
-            await self._read_anew()
+        if import_id != self._latest and import_id not in self._ended:  # the topic may have been recreated
+            await self._read_again()
         return import_id == self._latest and import_id not in self._ended
 
     async def catch_up(self) -> None:
-        """Read to the present end. Raises KafkaError and OSError."""
+        """Read up to the current end of the topic. Raises KafkaError and OSError."""
         async with self._reading:
-            await self._read_on(await self._started())
+            await self._read_to_end(await self._started())
 
-    async def _read_anew(self) -> None:
-        """A topic that was deleted and created again has other records at the places that we have passed."""
+    async def _read_again(self) -> None:
+        """Read from the beginning: a recreated topic has other records at the offsets that we have passed."""
         async with self._reading:
             consumer = await self._started()
             await consumer.seek_to_beginning(_PARTITION)
             self._latest, self._known = None, RecentIds()
-            await self._read_on(consumer)
+            await self._read_to_end(consumer)
 
-    async def _read_on(self, consumer: AIOKafkaConsumer) -> None:
-        """Fetches only while there is something to read.
+    async def _read_to_end(self, consumer: AIOKafkaConsumer) -> None:
+        """Fetch only while records are left to read.
 
-        Kafka answers a connection in order: a fetch that waits for records would delay the next call of `end_offsets`.
+        Kafka answers the requests of a connection in order: a fetch that waits for records would delay the next
+        `end_offsets`.
         """
         end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
         consumer.resume(_PARTITION)
@@ -91,12 +93,12 @@ class ImportStates:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the topic has named no import when it was last read."""
+        """Whether the topic named no import when it was last read."""
         return self._latest is None
 
-    def works_for(self, import_id: UUID) -> None:
-        """From now on, how this import ends is worth a line in our log."""
-        self._works_for = import_id
+    def report_end_of(self, import_id: UUID) -> None:
+        """Log how this import ends."""
+        self._reported = import_id
 
     async def close(self) -> None:
         if self._consumer is not None:
@@ -121,21 +123,21 @@ class ImportStates:
         try:
             event = codec.decode(value, headers)
         except EventInvalid as error:
-            log.error("a state cannot be understood", why=str(error))
+            log.error("an import state cannot be decoded", reason=str(error))
             return
         if isinstance(event, ImportState):
             self._learn(event)
 
     def _learn(self, state: ImportState) -> None:
-        if self._known.add(state.import_id):  # a state may be written twice: the first counts for the order
+        if self._known.add(state.import_id):  # a state may come twice: the first one sets the order
             self._latest = state.import_id
         if state.status in ("requested", "running"):
             return
-        if self._ended.add(state.import_id) and state.import_id == self._works_for:
-            _tell(state)
+        if self._ended.add(state.import_id) and state.import_id == self._reported:
+            _log_end(state)
 
 
-def _tell(state: ImportState) -> None:
-    tell = log.error if state.status == "failed" else log.info
+def _log_end(state: ImportState) -> None:
+    write = log.error if state.status == "failed" else log.info
     fields = {} if state.error is None else {"error": state.error}
-    tell(f"import {state.status}", import_id=str(state.import_id), read=state.read, **fields)
+    write(f"import {state.status}", import_id=str(state.import_id), read=state.read, **fields)

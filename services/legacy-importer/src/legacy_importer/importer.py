@@ -1,4 +1,4 @@
-"""The importer's two tasks: plan an import, and read a key range and publish its rows (design, section 4)."""
+"""Does the importer's two tasks: plan an import, and publish the rows of a key range (docs/design.md, section 4)."""
 
 import asyncio
 import time
@@ -40,97 +40,100 @@ T = TypeVar("T")
 Task = PlanRequested | RangeRequested
 
 log = logs.get(__name__)
-rows_published = Counter("legacy_importer_rows", "Rows published, those of lost attempts too")
+rows_published = Counter("legacy_importer_rows", "Rows published, including those of failed attempts")
 range_seconds = Histogram("legacy_importer_range_seconds", "Time to read and publish one key range")
-attempts_failed = Counter("legacy_importer_failed_attempts", "Attempts at vAptekeSync that failed")
+attempts_failed = Counter("legacy_importer_failed_attempts", "Attempts to read vAptekeSync that failed")
 
 
-class Stopping(Exception):
-    """The process stops: the task in hand is left to the next importer."""
+class ShuttingDown(Exception):
+    """The process shuts down: another importer does the current task."""
 
 
 class Importer:
-    """Does tasks, one at a time. Each ends with an event on the progress topic; only then is its offset committed."""
+    """Does one task at a time. Each ends with an event on the progress topic, before its offset is committed."""
 
     def __init__(self, settings: WorkSettings, publisher: Publisher, stopping: asyncio.Event) -> None:
         self._settings, self._publisher, self._stopping = settings, publisher, stopping
         self._zone = ZoneInfo(settings.vaptekesync_timezone)
         self._genders = translate.spellings({"M": settings.vaptekesync_genders.M, "F": settings.vaptekesync_genders.F})
-        self._doomed: tuple[UUID, str] | None = None
+        self._failed: tuple[UUID, str] | None = None
 
     @property
     def stopping(self) -> bool:
         return self._stopping.is_set()
 
     async def do(self, task: Event) -> None:
-        """Safe to repeat. Raises Stopping, at most a few seconds after the process was told to stop."""
+        """Do the task. Safe to repeat. Raises ShuttingDown, at most a few seconds after the shutdown begins."""
         try:
             async with limited(self._stopping, _LAST_SECONDS):
                 await self._do(task)
         except CutShort:
-            raise Stopping from None
+            raise ShuttingDown from None
 
-    async def give_up(self, task: Task, why: str) -> None:
-        """Fail the task untried; customers-api ignores that of an import that has ended. Raises Stopping."""
-        log.error("a task is given up", import_id=str(task.import_id), error=why)
+    async def reject(self, task: Task, why: str) -> None:
+        """Fail the task without an attempt. Raises ShuttingDown.
+
+        customers-api ignores this when the import has already ended.
+        """
+        log.error("a task was rejected", import_id=str(task.import_id), error=why)
         await self._report(_failed(task, task.chunk if isinstance(task, RangeRequested) else None, why))
 
-    async def bury(self, letter: Letter) -> None:
-        """With Kafka away, try again for as long as it takes. Raises Stopping."""
-        await self._published(lambda: self._publisher.send_letter(letter))
+    async def send_to_dead_letters(self, letter: Letter) -> None:
+        """Retries for as long as Kafka is down. Raises ShuttingDown."""
+        await self._with_kafka(lambda: self._publisher.send_letter(letter))
 
     async def _do(self, task: Event) -> None:
         match task:
             case PlanRequested():
                 await self._report(PlanStarted(import_id=task.import_id, number=task.number))
                 await self._finish(task, None, lambda: self._plan(task))
-            case RangeRequested() if self._doomed and self._doomed[0] == task.import_id:
-                # one range has used up its attempts: the import has failed, and the others need not try theirs
-                await self._report(_failed(task, task.chunk, self._doomed[1]))
+            case RangeRequested() if self._failed and self._failed[0] == task.import_id:
+                # one range has used up its attempts, so the import has failed: the other ranges need no attempt
+                await self._report(_failed(task, task.chunk, self._failed[1]))
             case RangeRequested():
                 await self._finish(task, task.chunk, lambda: self._read(task))
 
     async def _finish(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[ImportEvent]]) -> None:
         try:
-            result = await self._attempted(task, chunk, work)
+            result = await self._with_attempts(task, chunk, work)
         except LegacyError as error:
             cause = str(error)[: limits.ERROR_CHARACTERS]
-            self._doomed = (task.import_id, cause)
-            log.error("a task has failed", import_id=str(task.import_id), chunk=chunk, error=cause)
+            self._failed = (task.import_id, cause)
+            log.error("a task failed", import_id=str(task.import_id), chunk=chunk, error=cause)
             result = _failed(task, chunk, cause)
         await self._report(result)
 
-    async def _attempted(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[T]]) -> T:
-        """Try as often as the settings allow; what cannot heal is not tried again. Raises LegacyError."""
+    async def _with_attempts(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[T]]) -> T:
+        """Make as many attempts as the settings allow, but none after a permanent error. Raises LegacyError."""
         attempts = 1 + self._settings.mssql_retries_count
         for attempt in range(1, attempts + 1):
             try:
-                return await self._published(work)
+                return await self._with_kafka(work)
             except LegacyUnavailable as error:
                 attempts_failed.inc()
-                log.warning("an attempt has failed", attempt=attempt, of=attempts, error=str(error))
+                log.warning("an attempt failed", attempt=attempt, of=attempts, error=str(error))
                 if attempt == attempts:
                     raise LegacyError(f"{error}; attempts: {attempts}") from None
                 await self._report(_attempt_failed(task, chunk, attempt, self._settings, error))
             await self._pause(self._settings.mssql_retries_sleep)
         raise AssertionError("there is at least one attempt")
 
-    async def _published(self, work: Callable[[], Awaitable[T]]) -> T:
-        """With Kafka away, try again for as long as it takes, each time from the start: an outage is no bad data."""
+    async def _with_kafka(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the work from its start for as long as Kafka is down: an outage never fails a task."""
         while True:
             try:
                 return await work()
             except PublishFailed as error:
-                log.warning("publishing has failed; the task starts anew", error=str(error))
+                log.warning("publishing failed; starting the task again", error=str(error))
                 await self._pause(1)
 
     async def _pause(self, seconds: float) -> None:
         await pause(self._stopping, seconds)
         if self.stopping:
-            raise Stopping
+            raise ShuttingDown
 
     async def _report(self, event: ImportEvent) -> None:
-        await self._published(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))
+        await self._with_kafka(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))
 
     async def _plan(self, task: PlanRequested) -> Planned:
         async with connect(self._settings) as connection:
@@ -147,11 +150,11 @@ class Importer:
             source_at=source_at,
             importer_at=importer_at,
         )
-        _refuse_too_many(planned, task.rows_per_range)
+        _check_plan_size(planned, task.rows_per_range)
         return planned
 
     async def _read(self, task: RangeRequested) -> RangePublished:
-        """One attempt: every row of the range under a fresh attempt id, all of them acknowledged."""
+        """Publish every row of the range under a new attempt id, and wait until Kafka has acknowledged all."""
         started, attempt = time.monotonic(), uuid4()
         batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name)
         async with connect(self._settings) as connection:
@@ -178,7 +181,7 @@ class Importer:
         page: Iterable[LegacyRow | UnreadableRow],
         context: Context,
     ) -> None:
-        context = context._replace(now=datetime.now(UTC))  # reading a range takes a while
+        context = context._replace(now=datetime.now(UTC))  # reading a range takes some time
         for row in page:
             await add(str(row.id), translate.to_event(row, context), context.read_at)
 
@@ -186,13 +189,13 @@ class Importer:
         return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
 
 
-def _refuse_too_many(plan: Planned, rows_per_range: int) -> None:
-    """customers-api ignores a plan of more ranges, and Kafka takes no larger record. Raises LegacyError."""
+def _check_plan_size(plan: Planned, rows_per_range: int) -> None:
+    """customers-api ignores a plan with too many ranges, and Kafka rejects too large a record. Raises LegacyError."""
     ranges = len(plan.upper_bounds)
     if ranges > limits.RANGES_PER_PLAN or len(codec.encode(plan)) > limits.RECORD_BYTES:
         raise LegacyError(
             f"the table has {plan.row_count} rows, in {ranges} ranges of {rows_per_range}: more ranges than a plan "
-            "can name; raise IMPORT_RANGE_ROWS, a setting of customers-api"
+            "can hold; raise IMPORT_RANGE_ROWS, a setting of customers-api"
         )
 
 

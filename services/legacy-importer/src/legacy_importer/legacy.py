@@ -1,4 +1,4 @@
-"""The statements that read vAptekeSync: plain T-SQL of SQL Server 2012 that locks and writes nothing."""
+"""The SQL that reads vAptekeSync: plain T-SQL for SQL Server 2012 and later that takes no locks and writes nothing."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -14,21 +14,21 @@ from legacy_importer.legacy_errors import LegacyMisconfigured, UnreadableValue
 from legacy_importer.settings import LegacySettings
 from legacy_importer.translate import LegacyRow, UnreadableRow
 
-_MOST_STATEMENTS = 2_000
-"""That may be spent on finding a range's unreadable rows: of 10,000 some 140 far apart, or 900 side by side."""
+_MAX_STATEMENTS = 2_000
+"""For finding the unreadable rows of a range: enough for about 140 scattered rows in 10,000, or 900 adjacent ones."""
 
 log = logs.get(__name__)
 
 
 class Plan(NamedTuple):
-    """How many rows there are, and the upper bounds of the key ranges, ascending."""
+    """The number of rows, and the upper bounds of the key ranges in ascending order."""
 
     row_count: int
     upper_bounds: list[int]
 
 
 async def plan(connection: Connection, settings: LegacySettings, rows_per_range: int) -> Plan:
-    """Cut the table into ranges of so many rows, in one scan of the key's index."""
+    """Divide the table into key ranges of `rows_per_range` rows, in one scan of the key's index."""
     key, table = quoted(settings.vaptekesync_columns.id), _table(settings)
     rows = await connection.fetch(
         f"SELECT k, n FROM (SELECT {key} AS k, ROW_NUMBER() OVER (ORDER BY {key}) AS n, "
@@ -39,7 +39,7 @@ async def plan(connection: Connection, settings: LegacySettings, rows_per_range:
 
 
 class KeyCounts(NamedTuple):
-    """How many rows there are, how many of them have a key, and how many different keys."""
+    """The number of rows, of rows with a key, and of different keys."""
 
     rows: int
     with_key: int
@@ -55,14 +55,14 @@ async def count_keys(connection: Connection, settings: LegacySettings) -> KeyCou
 
 
 async def try_to_read(connection: Connection, settings: LegacySettings) -> None:
-    """Read no row, but every column. Raises LegacyError."""
-    async with aclosing((await _range(connection, settings)).pages(0, 0)) as pages:
+    """Select every column but no row, to find out whether reading is possible. Raises LegacyError."""
+    async with aclosing((await _selection(connection, settings)).pages(0, 0)) as pages:
         async for _ in pages:
             raise AssertionError("no key is above 0 and at most 0")
 
 
 async def clock(connection: Connection) -> datetime:
-    """The server's own time: what is read after it is at least as new."""
+    """The server's own time, in UTC. Rows that are read afterwards are at least as new."""
     [[now]] = await connection.fetch("SELECT SYSUTCDATETIME()")
     return now.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
@@ -70,56 +70,60 @@ async def clock(connection: Connection) -> datetime:
 async def read_range(
     connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
 ) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
-    """The rows with `after_id` < key <= `upto_id` in pages, in the order of the key. Raises LegacyError."""
-    read = await _range(connection, settings)
+    """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key. Raises LegacyError."""
+    selection = await _selection(connection, settings)
     try:
-        async with aclosing(read.pages(after_id, upto_id)) as pages:
+        async with aclosing(selection.pages(after_id, upto_id)) as pages:
             async for page in pages:
                 after_id = page[-1][0]
                 yield map(LegacyRow._make, page)
         return
     except UnreadableValue as error:
-        log.warning("a range holds a row that cannot be selected", upto_id=upto_id, error=str(error))
-    async with aclosing(read.halved(after_id, upto_id)) as parts:
+        log.warning("a range contains a row that cannot be selected", upto_id=upto_id, error=str(error))
+    async with aclosing(selection.pages_around_unreadable_rows(after_id, upto_id)) as parts:
         async for part in parts:
             yield part
 
 
-async def _range(connection: Connection, settings: LegacySettings) -> "_Range":
-    return _Range(connection, settings, column_types.selected(await column_types.types(connection, settings), settings))
+async def _selection(connection: Connection, settings: LegacySettings) -> "_Selection":
+    return _Selection(
+        connection, settings, column_types.select_list(await column_types.types(connection, settings), settings)
+    )
 
 
-class _Range:
-    """Reads rows of the table by their keys."""
+class _Selection:
+    """Selects rows of the table by key."""
 
-    def __init__(self, connection: Connection, settings: LegacySettings, shown: str) -> None:
-        self._connection, self._shown = connection, shown
+    def __init__(self, connection: Connection, settings: LegacySettings, select_list: str) -> None:
+        self._connection, self._select_list = connection, select_list
         self._key, self._table = quoted(settings.vaptekesync_columns.id), _table(settings)
 
     async def pages(self, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
         try:
-            async with aclosing(self._select(self._shown, after_id, upto_id)) as pages:
+            async with aclosing(self._select(self._select_list, after_id, upto_id)) as pages:
                 async for page in pages:
                     after_id = page[-1][0]
                     yield page
             return
-        except UnicodeDecodeError:  # half a surrogate pair: the driver drops a whole page for it
-            await self._connection.accept_half_characters()
-        async with aclosing(self._select(self._shown, after_id, upto_id)) as pages:
+        except UnicodeDecodeError:  # an unpaired surrogate: the driver drops the whole page for it
+            await self._connection.accept_unpaired_surrogates()
+        async with aclosing(self._select(self._select_list, after_id, upto_id)) as pages:
             async for page in pages:
                 yield page
 
-    async def halved(self, after_id: int | None, upto_id: int) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
-        """As `pages`, with each row that makes its SELECT fail by its key alone: found by halving the keys."""
+    async def pages_around_unreadable_rows(
+        self, after_id: int | None, upto_id: int
+    ) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
+        """Like `pages`, but yields an UnreadableRow for each row that makes its SELECT fail. Finds those by halving."""
         keys = await self._keys(after_id, upto_id)
-        waiting, statements = [(0, len(keys))] if keys else [], 0
-        while waiting:
-            start, end = waiting.pop()
+        pending, statements = [(0, len(keys))] if keys else [], 0
+        while pending:
+            start, end = pending.pop()
             statements += 1
-            if statements > _MOST_STATEMENTS:
+            if statements > _MAX_STATEMENTS:
                 raise LegacyMisconfigured(
-                    f"too many rows of {self._table} cannot be selected up to key {upto_id}: see what the columns of "
-                    "VAPTEKESYNC_COLUMNS are computed from"
+                    f"too many rows of {self._table} up to key {upto_id} cannot be selected: check how the columns of "
+                    "VAPTEKESYNC_COLUMNS are computed"
                 )
             try:
                 rows = await self._rows(keys[start - 1] if start else after_id, keys[end - 1])
@@ -128,7 +132,7 @@ class _Range:
                     yield [UnreadableRow(keys[start])]
                 else:
                     middle = (start + end) // 2
-                    waiting += [(middle, end), (start, middle)]
+                    pending += [(middle, end), (start, middle)]
             else:
                 yield map(LegacyRow._make, rows)
 
@@ -140,16 +144,16 @@ class _Range:
         async with aclosing(self._select(self._key, after_id, upto_id)) as pages:
             return [row[0] async for page in pages for row in page]
 
-    def _select(self, shown: str, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
+    def _select(self, columns: str, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
         bounds = f"{self._key} <= ?" if after_id is None else f"{self._key} > ? AND {self._key} <= ?"
         parameters = (upto_id,) if after_id is None else (after_id, upto_id)
         return self._connection.pages(
-            f"SELECT {shown} FROM {self._table} WHERE {bounds} ORDER BY {self._key}", *parameters
+            f"SELECT {columns} FROM {self._table} WHERE {bounds} ORDER BY {self._key}", *parameters
         )
 
 
 def table_name(settings: LegacySettings) -> str:
-    """As OBJECT_ID wants it."""
+    """The quoted schema and table, in the form that OBJECT_ID expects."""
     return _table(settings)
 
 

@@ -1,4 +1,4 @@
-"""A session with vAptekeSync: its connection opened, or the cause why not found out."""
+"""Connects to vAptekeSync and logs in. When that fails, finds out why."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,16 +13,16 @@ _STATE = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
 
 @asynccontextmanager
 async def connect(settings: LegacySettings) -> AsyncIterator[Connection]:
-    """Raises LegacyError."""
-    connection = await _opened(settings)
+    """A connection to vAptekeSync for the length of the block. Raises LegacyError."""
+    connection = await _open_or_explain(settings)
     try:
         yield connection
     finally:
         await connection.close()
 
 
-async def _opened(settings: LegacySettings) -> Connection:
-    """What the drivers do not tell of a failure is asked for."""
+async def _open_or_explain(settings: LegacySettings) -> Connection:
+    """Open a connection. When the driver does not report the cause of a failure, find it out."""
     is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     try:
         return await _open(settings)
@@ -30,12 +30,12 @@ async def _opened(settings: LegacySettings) -> Connection:
         if isinstance(refusal, LoginRefused) and not is_freetds:
             raise
         await _explain(settings, refusal)
-    except CauseUnknown as failure:
-        raise (await tls_diagnosis.failure(settings) if is_freetds else None) or failure from None
-    try:  # it has come online meanwhile
+    except CauseUnknown as error:
+        raise (await tls_diagnosis.tls_error(settings) if is_freetds else None) or error from None
+    try:  # the database is open to others, or has come online meanwhile
         return await _open(settings)
     except (DatabaseClosed, LoginRefused):
-        raise legacy_errors.not_permitted(settings) from None
+        raise legacy_errors.no_user_in_database(settings) from None
 
 
 async def _open(settings: LegacySettings) -> Connection:
@@ -49,7 +49,7 @@ async def _open(settings: LegacySettings) -> Connection:
 
 
 async def _explain(settings: LegacySettings, refusal: LegacyError) -> None:
-    """Every login may enter `master`, and see there how the databases are. Raises why this one is closed, if it is."""
+    """Ask `master`, which every login may open, for the state of the database. Raises the cause when it is closed."""
     try:
         master = await _open(settings.model_copy(update={"vaptekesync_db": "master"}))
         try:
@@ -58,5 +58,5 @@ async def _explain(settings: LegacySettings, refusal: LegacyError) -> None:
             await master.close()
     except LegacyError:
         raise refusal from None
-    if cause := legacy_errors.closed(states, settings):
+    if cause := legacy_errors.database_closed(states, settings):
         raise cause

@@ -1,4 +1,4 @@
-"""Which ODBC driver is meant: Microsoft's in its wheel, one by path, or one by the name it is installed under."""
+"""Finds the ODBC driver: Microsoft's in its wheel, one by its path, or one by the name in odbcinst.ini."""
 
 import configparser
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @cache
 def is_freetds(driver: str) -> bool:
-    """FreeTDS has keywords of its own. It may be installed under any name, but its library says who it is."""
+    """Whether the driver is FreeTDS, whose keywords differ. Any name can stand for it, so its library file is read."""
     library = Path(_installed_as(driver) or driver)
     if library.is_file():
         return b"FreeTDS" in library.read_bytes()
@@ -19,9 +19,9 @@ def is_freetds(driver: str) -> bool:
 
 
 def _installed_as(name: str) -> str:
-    """The library of a name in odbcinst.ini."""
+    """The path of the driver that odbcinst.ini lists under this name, or an empty text."""
     installed = configparser.ConfigParser(strict=False, interpolation=None)
-    with suppress(configparser.Error, UnicodeDecodeError, RuntimeError):  # the last one: there is no home directory
+    with suppress(configparser.Error, UnicodeDecodeError, RuntimeError):  # RuntimeError: there is no home directory
         system = Path(os.environ.get("ODBCSYSINI", "/etc"), os.environ.get("ODBCINSTINI", "odbcinst.ini"))
         installed.read([system, Path.home() / ".odbcinst.ini"])
     sections = {section.casefold(): section for section in installed.sections()}
@@ -30,11 +30,11 @@ def _installed_as(name: str) -> str:
 
 
 def microsoft() -> Path | None:
-    """The driver in Microsoft's wheel, if it has a build for this platform."""
+    """The path of the driver in Microsoft's wheel, or None without a build for this platform."""
     spec = find_spec("mssql_python_odbc")
-    places = spec.submodule_search_locations if spec else None
-    for place in places or ():
-        for driver in sorted(Path(place, "libs").glob(_DRIVERS.get(platform.system(), "-"))):
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        for driver in sorted(Path(folder, "libs").glob(_DRIVERS.get(platform.system(), "-"))):
             if platform.system() != "Linux" or driver.match(f"*/{_distribution()}/{platform.machine()}/lib/*"):
                 return driver
     return None
@@ -44,7 +44,7 @@ _DRIVERS = {"Linux": "linux/*/*/lib/libmsodbcsql-18*.so*", "Darwin": "macos/*/li
 
 
 def _distribution() -> str:
-    """The wheel's folder for this distribution."""
+    """The name of the wheel's folder for this Linux distribution."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:

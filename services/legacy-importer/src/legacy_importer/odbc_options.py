@@ -1,7 +1,7 @@
-"""Extra keywords of the connection string (`VAPTEKESYNC_ODBC_OPTIONS`), such as MultiSubnetFailover=Yes.
+"""Reads the extra keywords of the connection string (`VAPTEKESYNC_ODBC_OPTIONS`), such as MultiSubnetFailover=Yes.
 
-They may tune a connection. What decides where it goes, as whom, and whom it trusts has variables of its own: an option
-that could set it as well is refused.
+They may tune a connection. The server, the login and the trusted certificates have variables of their own, so an option
+that could change one of these is rejected.
 """
 
 import re
@@ -9,10 +9,10 @@ import re
 _OPTION = re.compile(r"\s*([A-Za-z][A-Za-z0-9_ -]*?)\s*=\s*([^={};\s][^={};]*?)\s*", re.ASCII)
 # Keywords of Microsoft's drivers, FreeTDS and the driver manager, without case, spaces, underscores and hyphens.
 _FORBIDDEN = re.compile(
-    # parts that no harmless keyword has
+    # parts that occur in no harmless keyword
     r".*(user|uid|pwd|pass|login|server|driver|dsn|encrypt|trust|certificate|hostnamein|authentication|keystore|secret"
     r"|token|spn|failoverpartner|database|attachdb|integrated|logfile|dump|realm|ntlm|kerberos|cafile|crlfile|tls|ssl).*"
-    # whole keywords: parts of them are in harmless ones too
+    # whole keywords, because harmless ones contain parts of them
     r"|addr|address|networkaddress|net|network|networklibrary|host|port|instance|clientkey|catalog|initialcatalog"
     r"|savefile|protocol|tdsversion|clientcharset|autotranslate|regional|concatnullyieldsnull|ansinpw|quotedid|textsize"
 )
@@ -20,7 +20,7 @@ OWN_VARIABLES = "user, password, server, database, driver, encryption and trust 
 
 
 def parse(options: str) -> dict[str, str]:
-    """Raises ValueError with a text that repeats nothing of the options."""
+    """The options by keyword. Raises ValueError, whose text repeats nothing of the options."""
     parsed: dict[str, str] = {}
     for option in options.strip().removesuffix(";").split(";") if options.strip() else ():
         found = _OPTION.fullmatch(option)
@@ -36,6 +36,6 @@ def parse(options: str) -> dict[str, str]:
 
 
 def checked(options: str) -> str:
-    """Raises ValueError."""
+    """The options unchanged, when they are valid. Raises ValueError."""
     parse(options)
     return options

@@ -1,4 +1,7 @@
-"""Is anybody at the port? The drivers take as long over a refusal as over a silence, and name neither."""
+"""Checks that a server listens at the port.
+
+The drivers wait equally long for a refused connection and for a silent server, and report neither.
+"""
 
 import asyncio
 import errno
@@ -8,12 +11,12 @@ from typing import Any
 from legacy_importer.legacy_errors import LegacyError, LegacyMisconfigured, LegacyUnavailable, address, no_answer
 from legacy_importer.settings import LegacySettings
 
-_known: set[str] = set()
-"""Host names that this process has found once: one that is not found later is an outage of the name service."""
+_resolved_hosts: set[str] = set()
+"""Host names that this process has resolved: when one of them fails later, the name service has an outage."""
 
 
 async def check(settings: LegacySettings) -> None:
-    """Connect and hang up. Raises LegacyError, at the latest after the deadline of the settings."""
+    """Connect and close again. Raises LegacyError, after MSSQL_TIMEOUT seconds at the latest."""
     host = settings.vaptekesync_host.removeprefix("tcp:").partition("\\")[0]
     try:
         async with asyncio.timeout(settings.mssql_timeout):
@@ -23,12 +26,12 @@ async def check(settings: LegacySettings) -> None:
     except socket.gaierror as error:
         raise _not_found(settings, error) from None
     except OSError as error:
-        raise LegacyUnavailable(f"{address(settings)} {_said(error)}") from None
-    _known.add(settings.vaptekesync_host)
+        raise LegacyUnavailable(f"{address(settings)} {_reason(error)}") from None
+    _resolved_hosts.add(settings.vaptekesync_host)
 
 
 async def _any_address(host: str, port: int) -> None:
-    """All at once: of a cluster's addresses one alone may answer. Raises OSError of the last one."""
+    """Try all addresses at once, because only one address of a cluster may answer. Raises the last OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     attempts = [asyncio.create_task(_connect(family, address)) for family, _, _, _, address in found]
     try:
@@ -51,13 +54,13 @@ async def _connect(family: int, address: Any) -> None:
 
 
 def _not_found(settings: LegacySettings, error: socket.gaierror) -> LegacyError:
-    is_outage = error.errno == socket.EAI_AGAIN or settings.vaptekesync_host in _known
+    is_outage = error.errno == socket.EAI_AGAIN or settings.vaptekesync_host in _resolved_hosts
     kind = LegacyUnavailable if is_outage else LegacyMisconfigured
-    return kind(f"{address(settings)} is not found: the host name is not known here, check VAPTEKESYNC_HOST")
+    return kind(f"{address(settings)} is not found: the host name cannot be resolved, check VAPTEKESYNC_HOST")
 
 
-def _said(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     if error.errno == errno.ECONNREFUSED:
         return "refused the connection: nothing listens there, check VAPTEKESYNC_PORT and that SQL Server runs"
     name = errno.errorcode.get(error.errno or 0, "unknown")
-    return f"cannot be reached ({name}): check VAPTEKESYNC_HOST, the network and the firewalls between"
+    return f"cannot be reached ({name}): check VAPTEKESYNC_HOST, the network and its firewalls"

@@ -1,6 +1,7 @@
-"""Publishing to Kafka: an idempotent producer, batches per partition, acknowledgements that are waited for.
+"""Publishes to Kafka with an idempotent producer, in batches per partition, and waits for the acknowledgements.
 
-A send that fails or is in doubt ends the attempt, and the producer with it: nothing is sent again under that attempt.
+When a send fails, or its outcome is unknown, the attempt ends and the producer is closed: nothing is sent again under
+that attempt id.
 """
 
 import asyncio
@@ -23,11 +24,11 @@ _ACK_SECONDS = 60
 
 
 class PublishFailed(Exception):
-    """Kafka did not take it, or its answer is in doubt; the text holds no values."""
+    """Kafka did not accept a record, or the outcome is unknown. The text holds no values."""
 
 
 class Publisher:
-    """Holds one producer, made anew after a failure."""
+    """Holds one producer, and creates a new one after a failure."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -51,7 +52,7 @@ class Publisher:
             raise await self.failed(error) from None
 
     async def batch(self, topic: str) -> "Batch":
-        """A batch for one attempt. Raises PublishFailed."""
+        """Begin the batch of one attempt. Raises PublishFailed."""
         return Batch(self, Batches(await self._started(), _ACK_SECONDS), topic)
 
     async def close(self) -> None:
@@ -79,19 +80,20 @@ class Publisher:
         return self._producer
 
     async def failed(self, error: BaseException) -> PublishFailed:
+        """Close the producer. Returns the error to raise."""
         await self.close()
         return PublishFailed(connections.told(error))
 
 
 class Batch:
-    """The events of one attempt. `add` them, then wait until they are `acknowledged`."""
+    """The events of one attempt. Call `add` for each, then wait for `acknowledged`."""
 
     def __init__(self, publisher: Publisher, batches: Batches, topic: str) -> None:
         self._publisher, self._batches, self._topic = publisher, batches, topic
         self.count = 0
 
     async def add(self, key: str, event: Event, at: datetime) -> None:
-        """Raises PublishFailed."""
+        """Add one event; it may be sent later. Raises PublishFailed."""
         headers = codec.headers(event, SOURCE, key, at)
         try:
             await self._batches.add(self._topic, key.encode(), codec.encode(event), headers)
@@ -100,9 +102,9 @@ class Batch:
         self.count += 1
 
     async def acknowledged(self) -> dict[int, int]:
-        """The last offset of each partition that got events, once Kafka has all of them. Raises PublishFailed."""
+        """Wait until Kafka has all events. Returns the last offset by partition. Raises PublishFailed."""
         try:
             offsets = await self._batches.acknowledged()
         except (KafkaError, TimeoutError) as error:
             raise await self._publisher.failed(error) from None
-        return {place.partition: offset for place, offset in offsets.items()}
+        return {each.partition: offset for each, offset in offsets.items()}

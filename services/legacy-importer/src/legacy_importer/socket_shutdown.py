@@ -1,6 +1,6 @@
-"""Cutting a TCP connection under a driver that waits on it for ever and has no call to stop it.
+"""Shuts down the TCP connection of an ODBC driver that hangs.
 
-A shut socket wakes whoever reads from it; a driver that is only asked to cancel waits for the server's word on that.
+The driver may wait for ever, and even its cancel call waits for the server. Shutting down the socket wakes it.
 """
 
 import os
@@ -14,16 +14,16 @@ from typing import Any
 _OPEN_FILES = Path("/dev/fd")
 
 
-def connected_to(port: int) -> set[Any]:
+def addresses_connected_to(port: int) -> set[Any]:
     """The local addresses of this process's TCP connections to that port."""
     return {address for address, _ in _connections(port)}
 
 
-def cut(port: int, spared: set[Any]) -> None:
-    """Shut this process's connections to that port, but for those from the spared local addresses."""
+def shut_down(port: int, spared: set[Any]) -> None:
+    """Shut down this process's connections to that port, except those with a spared local address."""
     for address, connection in _connections(port):
         if address not in spared:
-            with suppress(OSError):  # it has ended meanwhile
+            with suppress(OSError):  # it has closed meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -31,17 +31,17 @@ def _connections(port: int) -> Iterator[tuple[Any, socket.socket]]:
     for connection in _sockets():
         with connection:
             try:
-                is_meant = (
+                is_match = (
                     connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getpeername()[1] == port
                 )
-            except OSError:  # it listens, or is not connected yet
+            except OSError:  # it is listening, or not connected yet
                 continue
-            if is_meant:
+            if is_match:
                 yield connection.getsockname(), connection
 
 
 def _sockets() -> Iterator[socket.socket]:
-    """Duplicates: the number of a file that another thread closes may belong to a new one a moment later."""
+    """Duplicates of all open sockets: another thread may close a file, and its number be reused at once."""
     numbers = [int(file.name) for file in _OPEN_FILES.iterdir()] if _OPEN_FILES.is_dir() else []
     for number in numbers:
         with suppress(OSError):  # closed meanwhile

@@ -1,4 +1,4 @@
-"""Does the legacy table fit the mapping of the settings?"""
+"""Checks that the legacy table fits the settings."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,9 +11,9 @@ from legacy_importer.settings import LegacySettings
 
 
 async def check(connection: Connection, settings: LegacySettings) -> list[str]:
-    """Compare the table with the mapping of the settings; warnings for operators.
+    """Compare the table with the settings. Returns warnings for operators.
 
-    Raises LegacyMisconfigured with a text that names what is wrong.
+    Raises LegacyMisconfigured, which names everything that is wrong with the columns.
     """
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
     table = ".".join(names)
@@ -29,16 +29,16 @@ async def check(connection: Connection, settings: LegacySettings) -> list[str]:
     key = settings.vaptekesync_columns.id
     kind, nullable = found[key.casefold()]
     if kind.casefold() not in INTEGERS:
-        raise LegacyMisconfigured(f"key {key} of {table} is of type {kind}; one of {', '.join(INTEGERS)} is needed")
-    column_types.judge({name: kind.casefold() for name, (kind, _) in found.items()}, settings)
+        raise LegacyMisconfigured(f"key {key} of {table} is of type {kind}; it must be one of {', '.join(INTEGERS)}")
+    column_types.check({name: kind.casefold() for name, (kind, _) in found.items()}, settings)
     return await _check_key(connection, settings, may_be_null=nullable.casefold() == "yes")
 
 
 async def _no_table(connection: Connection, settings: LegacySettings, table: str) -> LegacyMisconfigured:
     for (target,) in await connection.fetch(_SYNONYM, legacy.table_name(settings)):
         return LegacyMisconfigured(
-            f"{table} is a synonym: set VAPTEKESYNC_SCHEMA and VAPTEKESYNC_TABLE to what it stands for, {target}, "
-            "or to a view of it when that is in another database"
+            f"{table} is a synonym: set VAPTEKESYNC_SCHEMA and VAPTEKESYNC_TABLE to the table it stands for, {target}, "
+            "or to a view of that table if it is in another database"
         )
     return LegacyMisconfigured(
         f"table {table} does not exist, or the user may not read it: "
@@ -53,12 +53,12 @@ async def _check_key(connection: Connection, settings: LegacySettings, *, may_be
         return []
     if [tuple(row) for row in await connection.fetch(_TYPE, name)] == [("VIEW",)]:
         await _count_keys(connection, settings, table)
-        return [f"{table} is a view: its key {key} was checked by counting, which holds for that moment alone"]
+        return [f"{table} is a view: its key {key} was checked by counting rows, which is valid for that moment only"]
     if may_be_null:
-        raise LegacyMisconfigured(f"key {key} of {table} may be null")
+        raise LegacyMisconfigured(f"key {key} of {table} is nullable: make the column NOT NULL")
     raise LegacyMisconfigured(
-        f"key {key} of {table} is not unique: it has no primary key, unique constraint or unique index of its own "
-        "(one with a filter, or disabled, does not count)"
+        f"key {key} of {table} is not unique: it needs a primary key, unique constraint or unique index of its own "
+        "(a filtered or disabled index does not count)"
     )
 
 

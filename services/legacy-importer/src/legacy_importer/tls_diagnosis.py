@@ -1,6 +1,6 @@
-"""Why FreeTDS gets no TLS connection: it does not say, so a handshake of our own is looked at. No login is sent.
+"""Finds out why FreeTDS cannot open a TLS connection, with a handshake of our own that sends no login.
 
-Another kind of server may listen at the port: whatever it answers must not end in an error of ours.
+FreeTDS does not report the cause. Another kind of server may listen at the port, so no answer may raise an error here.
 """
 
 import asyncio
@@ -14,30 +14,30 @@ from legacy_importer.settings import LegacySettings
 
 _PRELOGIN, _END_OF_MESSAGE, _HEADER = 18, 1, 8
 _ENCRYPTION, _ON, _NOT_SUPPORTED, _END = 1, 1, 2, 0xFF
-# Option, offset and length of the version and of the encryption that we want, then both.
+# Option, offset and length of the version and of the requested encryption, then the values of both.
 _HELLO = struct.pack(">BHHBHHB", 0, 11, 6, _ENCRYPTION, 17, 1, _END) + bytes(6) + bytes((_ON,))
 
 
 class NotTds(Exception):
-    """The answer is not of SQL Server's protocol."""
+    """The answer does not follow SQL Server's protocol."""
 
 
-async def failure(settings: LegacySettings) -> LegacyMisconfigured | None:
-    """What is wrong with the server's TLS, if that can be seen within the deadline."""
+async def tls_error(settings: LegacySettings) -> LegacyMisconfigured | None:
+    """The error of the server's TLS, or None when none shows within the deadline."""
     if settings.vaptekesync_encrypt == "no":
         return None
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, NotTds):
         async with asyncio.timeout(settings.mssql_timeout):
             reader, writer = await asyncio.open_connection(settings.vaptekesync_host, settings.vaptekesync_port)
             try:
-                return legacy_errors.no_tls(await _seen(reader, writer, settings), settings)
+                return legacy_errors.from_tls_text(await _handshake(reader, writer, settings), settings)
             finally:
                 writer.close()
     return None
 
 
-async def _seen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, settings: LegacySettings) -> str:
-    """What OpenSSL says about the handshake; nothing when it succeeds."""
+async def _handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, settings: LegacySettings) -> str:
+    """Try a handshake. Returns OpenSSL's error text, which is empty on success."""
     _send(writer, _HELLO)
     if _encryption(await _receive(reader)) == _NOT_SUPPORTED:
         return "no TLS here"
@@ -56,7 +56,7 @@ async def _seen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sett
 
 
 def _context(settings: LegacySettings) -> ssl.SSLContext:
-    """As tolerant of old TLS as FreeTDS, so that it is the certificate that is judged."""
+    """Accepts old TLS versions as FreeTDS does, so that only the certificate is judged."""
     context = ssl.create_default_context(cafile=settings.vaptekesync_sslrootcert)
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -72,7 +72,7 @@ def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def _receive(reader: asyncio.StreamReader) -> bytes:
-    """One message."""
+    """Read one message. Raises NotTds."""
     message = b""
     while True:
         _, status, size, _ = struct.unpack(">BBHI", await reader.readexactly(_HEADER))
@@ -84,14 +84,14 @@ async def _receive(reader: asyncio.StreamReader) -> bytes:
 
 
 def _encryption(answer: bytes) -> int:
-    """Raises NotTds."""
-    place = 0
+    """The encryption option of a prelogin answer. Raises NotTds."""
+    position = 0
     try:
-        while answer[place] != _END:
-            option, offset, _ = struct.unpack_from(">BHH", answer, place)
+        while answer[position] != _END:
+            option, offset, _ = struct.unpack_from(">BHH", answer, position)
             if option == _ENCRYPTION:
                 return int(answer[offset])
-            place += 5
+            position += 5
     except (IndexError, struct.error):
         raise NotTds from None
     return _NOT_SUPPORTED

@@ -1,8 +1,8 @@
-"""From a legacy row to an event: pure, no I/O and no clock.
+"""Translates a legacy row into an event, without I/O and without a clock.
 
-The rules are the contract's: phones are parsed by the phone rule, texts are cleaned, empty is null. A value that cannot
-be used makes its field null and is named with a reason, which never holds the value; only a row without a usable phone,
-or one that could not be read, is rejected.
+The rules are those of docs/contract.md: phones follow the phone rule, texts are cleaned, and an empty text is null. A
+value that cannot be used makes its field null, and the event names the field with a reason that never holds the value.
+Only a row without a usable phone, or a row that could not be read, is rejected.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from vapteke_shared.contract.events.legacy_customers import (
 from vapteke_shared.contract.limits import CLOCK_TOLERANCE, FIRST_BIRTHDAY, INT64_MAX
 
 _PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), date(1900, 1, 1)))
-"""What an empty date becomes: in SQL Server's types, and in the programs that write to it."""
+"""Dates that stand for an empty one, in SQL Server's types and in programs that write to it."""
 _LAST_PLACEHOLDER_YEAR = max(_PLACEHOLDERS).year
 
 Gender = Literal["M", "F"]
@@ -33,7 +33,7 @@ Number = int | float | Decimal
 
 
 class LegacyRow(NamedTuple):
-    """A row as the driver gives it, in the order of the SELECT."""
+    """A row as the driver returns it, in the order of the SELECT."""
 
     id: int
     phone: str | Number | None
@@ -47,13 +47,13 @@ class LegacyRow(NamedTuple):
 
 
 class UnreadableRow(NamedTuple):
-    """A row of which the server shows the key alone: a value of it makes every SELECT fail."""
+    """A row with a value that makes every SELECT fail; only its key can be read."""
 
     id: int
 
 
 class Context(NamedTuple):
-    """What a range's rows have in common."""
+    """What all rows of a key range have in common."""
 
     import_id: UUID
     chunk: int
@@ -62,16 +62,16 @@ class Context(NamedTuple):
     zone: ZoneInfo
     genders: Mapping[str, Gender]
     number: int | None = None
-    """That of the range's hand-out."""
+    """The dispatch number of the range."""
     now: datetime | None = None
-    """By this machine's clock, when the rows were read; without it, `read_at` stands in."""
+    """When the rows were read, by this machine's clock; None: use `read_at`."""
 
     def by_our_clock(self) -> datetime:
         return self.now or self.read_at
 
 
 class Unusable(ValueError):
-    """A value that cannot be used; the reason is a word for machines."""
+    """A value that cannot be used. The reason is a code, such as `too_long`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -79,7 +79,7 @@ class Unusable(ValueError):
 
 
 def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomerRead | LegacyCustomerRejected:
-    """The event of one row: read, or rejected with the reason."""
+    """Translate one row: into its customer, or into a rejection with the reason."""
     if isinstance(row, UnreadableRow):
         return _rejected(row.id, context, "row", UNREADABLE)
     try:
@@ -120,13 +120,14 @@ def _rejected(legacy_id: int, context: Context, field: Field, reason: str) -> Le
 
 
 def _phone(value: str | Number | None) -> phones.Phone:
-    """Raises PhoneInvalid and Unusable."""
+    """Parse a phone from a text or a number. Raises PhoneInvalid and Unusable."""
     if value is None or isinstance(value, str):
         return phones.parse(value or "")
     return phones.parse(str(_count(value)))
 
 
 def name(text: str, _: Context) -> str | None:
+    """A cleaned first or last name. Raises Unusable, as do all readers of a field."""
     text = _text(text)
     if len(text) > limits.NAME_CHARACTERS:
         raise Unusable("too_long")
@@ -134,6 +135,7 @@ def name(text: str, _: Context) -> str | None:
 
 
 def email(text: str, _: Context) -> str | None:
+    """A cleaned e-mail address."""
     if texts.is_plain_email(text):
         return text
     text = _text(text)
@@ -148,7 +150,7 @@ def email(text: str, _: Context) -> str | None:
 
 
 def birthday(value: date | datetime | str, context: Context) -> date | None:
-    """A date, or an ISO 8601 text of one; the time of a datetime is dropped."""
+    """A date, from a date or an ISO 8601 text. The time of a datetime is dropped."""
     dated = _dated(value)
     if dated is None:
         return None
@@ -168,8 +170,8 @@ def _today(now: datetime, zone: ZoneInfo) -> date:
 
 
 def gender(value: str | Number, context: Context) -> Gender | None:
-    """M or F by the spellings of the settings, as `spellings` gives them."""
-    if isinstance(value, bool):  # of a bit column
+    """M or F, by the spellings in `context.genders`."""
+    if isinstance(value, bool):  # from a bit column
         value = int(value)
     text = _spelling(value if isinstance(value, str) else str(_whole(value)))
     if not text:
@@ -180,11 +182,12 @@ def gender(value: str | Number, context: Context) -> Gender | None:
 
 
 def city(value: Number, _: Context) -> int:
-    """A whole number of any numeric type, from 0 to the greatest bigint."""
+    """A whole number from 0 to the largest bigint, from any numeric type."""
     return _count(value)
 
 
 def _count(value: Number) -> int:
+    """A whole number from 0 to the largest bigint. Raises Unusable."""
     number = value if type(value) is int else _whole(value)
     if number < 0:
         raise Unusable("negative")
@@ -194,6 +197,7 @@ def _count(value: Number) -> int:
 
 
 def _whole(value: Number) -> int:
+    """A whole number of any sign. Raises Unusable."""
     if isinstance(value, bool) or not isinstance(value, Number):
         raise Unusable("not_a_number")
     if isinstance(value, int):
@@ -201,7 +205,7 @@ def _whole(value: Number) -> int:
     number = Decimal(value)
     if not number.is_finite():
         raise Unusable("not_a_number")
-    if abs(number) > INT64_MAX:  # before it is made an integer, which takes long for a huge one
+    if abs(number) > INT64_MAX:  # checked first, because converting a huge number to an integer is slow
         raise Unusable("too_big")
     if number != number.to_integral_value():
         raise Unusable("not_whole")
@@ -209,7 +213,7 @@ def _whole(value: Number) -> int:
 
 
 def last_auth_at(value: datetime | date | str, context: Context) -> datetime | None:
-    """As `instant`, but neither a date that stands for none nor an instant in the future."""
+    """Like `instant`, but rejects placeholder dates and instants in the future."""
     dated = _dated(value)
     if dated is None:
         return None
@@ -222,7 +226,7 @@ def last_auth_at(value: datetime | date | str, context: Context) -> datetime | N
 
 
 def instant(dated: datetime | date, zone: ZoneInfo) -> datetime:
-    """The legacy server's local time, in UTC, to the millisecond."""
+    """Convert the legacy server's local time to UTC, in milliseconds. Raises Unusable."""
     local = dated if isinstance(dated, datetime) else datetime(dated.year, dated.month, dated.day)
     try:
         moment = local.replace(
@@ -230,13 +234,13 @@ def instant(dated: datetime | date, zone: ZoneInfo) -> datetime:
         ).astimezone(UTC)
     except OverflowError:
         raise Unusable("out_of_range") from None
-    if moment.year in (MINYEAR, MAXYEAR):  # asyncpg takes their ends for infinity
+    if moment.year in (MINYEAR, MAXYEAR):  # asyncpg reads the ends of these years as infinity
         raise Unusable("out_of_range")
     return moment
 
 
 def _dated(value: object) -> date | None:
-    """A date or datetime as it is, or read from an ISO 8601 text; an empty one is null."""
+    """A date or datetime, parsed if it is an ISO 8601 text; None for an empty text. Raises Unusable."""
     if isinstance(value, str):
         value = value.strip()
         if not value:
@@ -251,7 +255,7 @@ def _dated(value: object) -> date | None:
 
 
 def _text(text: str) -> str:
-    """Cleaned; what UTF-8 and Postgres cannot keep is unusable."""
+    """Clean a text. Raises Unusable for characters that UTF-8 or Postgres cannot store."""
     if texts.is_plain(text):
         return text.strip()
     if "\0" in text:
@@ -263,16 +267,16 @@ def _text(text: str) -> str:
     return texts.cleaned(text)
 
 
-@lru_cache(maxsize=64)  # a few spellings make up the whole column
+@lru_cache(maxsize=64)  # the whole column consists of a few spellings
 def _spelling(text: str) -> str:
     return texts.cleaned(text).casefold()
 
 
 def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
-    """Gender by spelling, ready for `Context.genders`."""
-    return {_spelling(one): letter for letter, spelled in genders.items() for one in spelled}
+    """Invert the spellings of the settings, for `Context.genders`."""
+    return {_spelling(text): gender for gender, spelled in genders.items() for text in spelled}
 
 
 _READERS: tuple[Callable[[Any, Context], Any], ...] = (name, name, email, birthday, gender, city, last_auth_at)
 _FIELDS = LegacyRow._fields[2:]
-"""Those after the key and the phone, each with its reader."""
+"""The fields after key and phone; each has the reader at the same index."""
