@@ -78,7 +78,7 @@ variable in `/run/secrets` (the file's name is the variable's, in lower case). T
 A missing or invalid value ends the start with one line that names the variable and never shows its value:
 
 ```
-configuration: POSTGRES_HOST: Field required; SECRET_KEY: needs at least 32 bytes
+configuration: POSTGRES_HOST: Field required; SECRET_KEY: must have at least 32 bytes
 ```
 
 The code that reads the settings: `shared/src/vapteke_shared/process/settings.py` and `settings.py` of each service.

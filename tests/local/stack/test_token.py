@@ -113,7 +113,7 @@ def test_a_short_key_is_named_and_not_told() -> None:
     ended = token(None, SECRET_KEY="s3cret-v4lue")
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "configuration: SECRET_KEY: needs at least 32 bytes\n"
+    assert ended.stderr == "configuration: SECRET_KEY: must have at least 32 bytes\n"
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def test_a_short_key_is_told_in_one_line_before_anything_starts(folder: Path) ->
         code = up.wait(120)
 
     assert code == 1
-    assert (folder / "output").read_text() == "configuration: SECRET_KEY: needs at least 32 bytes\n"
+    assert (folder / "output").read_text() == "configuration: SECRET_KEY: must have at least 32 bytes\n"
     assert list((folder / "tmp").iterdir()) == []
 
 

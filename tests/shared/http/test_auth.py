@@ -339,7 +339,7 @@ def test_the_document_shows_the_scopes() -> None:
 
 
 MISSING = "is missing: make one with `openssl rand -base64 48`, the same for all services"
-SHORT = "needs at least 32 bytes"
+SHORT = "must have at least 32 bytes"
 
 
 @pytest.mark.parametrize(

@@ -142,4 +142,4 @@ def test_a_short_previous_key_ends_the_start_and_is_not_told(monkeypatch: pytest
     with pytest.raises(SystemExit) as ended:
         load(AuthSettings, _env_file=None)
 
-    assert ended.value.code == "configuration: SECRET_KEY_PREVIOUS: needs at least 32 bytes"
+    assert ended.value.code == "configuration: SECRET_KEY_PREVIOUS: must have at least 32 bytes"

@@ -248,8 +248,8 @@ def test_login_and_authority_are_taken(environment: Environment, authority: str)
     ("content", "fault"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("", "is no PEM file of certificates"),
-        (SECRET, "is no PEM file of certificates"),
+        ("", "is not a PEM file of certificates"),
+        (SECRET, "is not a PEM file of certificates"),
     ],
     ids=["missing", "empty", "rubbish"],
 )
@@ -298,8 +298,8 @@ def test_postgres_may_have_several_hosts(
 @pytest.mark.parametrize(
     ("host", "port", "text"),
     [
-        ("a,b,c", "1,2", "POSTGRES_PORT: needs one port, or as many as POSTGRES_HOST has hosts"),
-        ("a", "1,2", "POSTGRES_PORT: needs one port, or as many as POSTGRES_HOST has hosts"),
+        ("a,b,c", "1,2", "POSTGRES_PORT: must be one port, or as many ports as POSTGRES_HOST has hosts"),
+        ("a", "1,2", "POSTGRES_PORT: must be one port, or as many ports as POSTGRES_HOST has hosts"),
         (",", "1", "POSTGRES_HOST: "),
     ],
 )

@@ -1,4 +1,4 @@
-"""Hosts and ports, IPv6 among them: how they are written, read and listened on."""
+"""Hosts and ports, IPv6 included: format them, parse them and listen on them."""
 
 import re
 import socket
@@ -15,21 +15,21 @@ def written(host: str, port: int) -> str:
 
 
 def bare(host: str) -> str:
-    """An IPv6 address may be given in brackets; sockets and drivers want none."""
+    """The host without the brackets of an IPv6 address: sockets and drivers do not accept them."""
     return host.removeprefix("[").removesuffix("]")
 
 
 def host(text: str) -> str:
-    """As `bare`. Raises ValueError for what can never be found: no later moment heals it."""
+    """The bare host. Raises ValueError when the text can never be the name of a host."""
     name = bare(text)
     if not name.isprintable() or any(each.isspace() or each in "\"'" for each in name):
         raise ValueError("has a blank, a quote or an invisible character in it")
     if ":" in name.removeprefix("tcp:") and not _is_ip(name):  # SQL Server's drivers know `tcp:`
-        raise ValueError("is no host name or address: a port has a variable of its own")
+        raise ValueError("is not a host name or address: set the port in its own variable")
     try:
         name.encode("idna")
     except UnicodeError:
-        raise ValueError("is no host name: a part of it between dots is empty or too long") from None
+        raise ValueError("is not a host name: a part between dots is empty or too long") from None
     return name
 
 
@@ -42,10 +42,10 @@ def _is_ip(name: str) -> bool:
 
 
 def broker(address: str) -> str:
-    """Raises ValueError unless it is `host:port`."""
+    """The address itself. Raises ValueError unless it is `host:port`."""
     found = _BROKER.fullmatch(address)
     if found is None:
-        raise ValueError("is not host:port, an IPv6 address in brackets: [::1]:9092")
+        raise ValueError("is not host:port; write an IPv6 address in brackets: [::1]:9092")
     host(found[1])
     if not 0 < int(found[2]) < 65536:
         raise ValueError("has a port that is not between 1 and 65535")
@@ -53,22 +53,23 @@ def broker(address: str) -> str:
 
 
 def parts(address: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[host]:port`. Raises ValueError."""
+    """The host and port in `host:port` or `[host]:port`. Raises ValueError."""
     host, _, port = address.rpartition(":")
     return bare(host), int(port)
 
 
 def unmapped(client: tuple[str, int] | None) -> tuple[str, int] | None:
-    """A socket for both IPv6 and IPv4 shows IPv4 callers as ::ffff:192.0.2.1."""
+    """The client with an IPv4 address as such: a socket for IPv6 and IPv4 shows 192.0.2.1 as ::ffff:192.0.2.1."""
     if client is None or not client[0].startswith(_MAPPED):
         return client
     return client[0].removeprefix(_MAPPED), client[1]
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """`::` serves IPv4 too, a name that has both IPv4 alone. A connection whose peer accepts no data for 30 s ends.
+    """A listening socket. `::` accepts IPv4 too; for a name with addresses of both kinds, only IPv4 is used.
 
-    Raises OSError: the port is taken, or the host is not this machine's.
+    Its connections end when the peer accepts no data for 30 s. Raises OSError when the port is taken or the host is not
+    this machine's.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = min(found, key=lambda each: each[0] is not socket.AF_INET)

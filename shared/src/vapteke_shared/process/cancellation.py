@@ -1,12 +1,13 @@
-"""Cancellation that nobody swallows."""
+"""Makes sure that no `except Exception` swallows the cancellation of a task."""
 
 import asyncio
 
 
 def reraise_cancellation() -> None:
-    """For an `except Exception` that goes on: what it caught may have taken a CancelledError's place.
+    """Raise CancelledError when this task is being cancelled. Call it in every `except Exception` that continues.
 
-    An error raised while a cancellation unwinds replaces it; asyncpg's pool raises such ones when a connection breaks.
+    An error raised while a cancellation unwinds replaces the CancelledError. asyncpg's pool raises such errors when a
+    connection breaks.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,4 +1,4 @@
-"""One JSON object a line on standard output, for our own and for the libraries' log records."""
+"""Logging: one JSON object per line on standard output, for our own log records and those of libraries."""
 
 import logging
 import sys
@@ -12,9 +12,9 @@ _REPEATED_AFTER_SECONDS, _REMEMBERED = 300.0, 100
 
 
 class KafkaNoise(logging.Filter):
-    """Drops what Kafka's client logs at each attempt while a broker is away.
+    """Drops what the Kafka client logs at every attempt while a broker is unavailable.
 
-    That it cannot connect is logged once, with its cause, by whoever waits for Kafka (`Health`, `kafka.patiently`).
+    The code that waits for Kafka (`Health`, `kafka_clients.retry`) logs once that it cannot connect, with the cause.
     Any other text of the client is logged again only after five minutes.
     """
 
@@ -35,7 +35,7 @@ class KafkaNoise(logging.Filter):
 
 
 def configure(level: str) -> None:
-    """Errors are logged by their type, never with a traceback's values: those may be personal data."""
+    """Set up logging for the process. Errors are logged by type, without tracebacks, which may hold personal data."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -67,7 +67,7 @@ def configure(level: str) -> None:
 
 
 def _name_errors(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """An error that is logged with its traceback, or as a value: its type and place stay, its text goes."""
+    """Replace an error in a log record by its type and location. Its text may hold personal data."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

@@ -1,4 +1,4 @@
-"""Endless loops: each has a task of its own with its name, and none ends, hangs or is cancelled unnoticed."""
+"""Endless loops: each runs in its own named task, and the process notices when one ends, hangs or is cancelled."""
 
 import asyncio
 import time
@@ -16,11 +16,11 @@ log = logs.get(__name__)
 
 
 class LoopEnded(Exception):
-    """Loops have ended by themselves: the process is no longer whole, and ends."""
+    """A loop has ended by itself, so the process must end."""
 
 
 class _Pulse(NamedTuple):
-    """Whose heartbeat it is, and where it is felt."""
+    """The task whose heartbeat it is, and the health that watches it."""
 
     task: asyncio.Task[None]
     health: Health
@@ -34,21 +34,21 @@ _pulse: ContextVar[_Pulse] = ContextVar("pulse")
 
 
 def beat(seconds: float = 0) -> None:
-    """The loop lives, and will say so again `seconds` from now, or a little later.
+    """Report that the calling loop is alive; the next heartbeat is due in `seconds`, or a little later.
 
-    `processes.pause` calls it; only a loop with rounds that may follow each other without a pause has to. In a task
-    that was cancelled, and has swallowed it, the cancellation is raised again.
+    `shutdown.pause` calls it, so only a loop that may run several rounds without a pause must call it itself. Raises
+    CancelledError when the task was cancelled and the cancellation was swallowed.
     """
     reraise_cancellation()
     pulse = _pulse.get(None)
-    if pulse is not None and pulse.task is asyncio.current_task():  # its children have its context, not its pulse
+    if pulse is not None and pulse.task is asyncio.current_task():  # not a child task, which inherits the context
         pulse.expect(seconds)
 
 
 async def run(health: Health, stopping: asyncio.Event, silent_seconds: float, loops: Mapping[str, Loop]) -> None:
-    """Run them until `stopping`. When one ends before, or fails, liveness says so, and the others are told to stop.
+    """Run the loops until `stopping` is set. When one ends early or fails, liveness turns red and the others stop.
 
-    Raises LoopEnded then. A loop that has not beaten for `silent_seconds` turns liveness red until it does again.
+    Raises LoopEnded in that case. A loop without a heartbeat for `silent_seconds` turns liveness red until the next.
     """
     tasks = {
         asyncio.create_task(_beating(loop, health, stopping, silent_seconds), name=name) for name, loop in loops.items()
@@ -68,21 +68,21 @@ async def run(health: Health, stopping: asyncio.Event, silent_seconds: float, lo
 
 async def _beating(loop: Loop, health: Health, stopping: asyncio.Event, silent_seconds: float) -> None:
     task = asyncio.current_task()
-    assert task is not None, "it runs in one"
+    assert task is not None, "this coroutine runs in a task"
     _pulse.set(_Pulse(task, health, silent_seconds))
     beat()
     await loop(stopping)
 
 
 def _note(done: Iterable[asyncio.Task[None]], health: Health, stopping: asyncio.Event) -> list[str]:
-    """What is wrong with the end of these."""
+    """Report the loops that ended early or failed, and return what happened to each."""
     faults = []
     for task in done:
         name = task.get_name()
         health.expect(name, None)
         if (fault := _fault(task)) or not stopping.is_set():
             faults.append(f"{name}: {fault or 'it returned'}")
-            log.error("a loop has ended by itself, and the process with it", loop=name, how=fault or "it returned")
+            log.error("a loop has ended by itself; the process ends", loop=name, how=fault or "it returned")
             health.stuck(name, f"the loop has ended: {fault or 'it returned'}")
     if faults:
         stopping.set()

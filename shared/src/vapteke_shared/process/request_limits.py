@@ -1,7 +1,7 @@
-"""Bounds and deadlines for what a caller sends. uvicorn over httptools has none.
+"""Size limits and deadlines for requests as they arrive. uvicorn with httptools has none.
 
-A caller who exceeds one is refused with a problem and disconnected. Until the connection closes, what still arrives is
-discarded: closing with unread data would reset the connection, and the caller would not see the answer.
+A caller who exceeds a limit gets a problem as the response and is disconnected. Data that still arrives is discarded
+until then: closing a connection with unread data would reset it, and the caller would not see the response.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ BODY_SECONDS: Final = 30
 _PIECE_BYTES = 16 * 1024  # parsed before the bounds are checked again
 _LINGER_SECONDS = 2
 
-refusals = Counter("vapteke_refused_requests_total", "Requests refused before the service saw them", ["code"])
+refusals = Counter("vapteke_refused_requests_total", "Requests rejected before they reached the service", ["code"])
 
 
 class Refusal(NamedTuple):
@@ -55,12 +55,12 @@ class Refusal(NamedTuple):
         return b"\r\n".join([*lines, b"", body])
 
 
-_INVALID = Refusal(400, "bad_request", "The request cannot be understood.")
+_INVALID = Refusal(400, "bad_request", "The request is not valid HTTP.")
 _TOO_SLOW = Refusal(408, "request_timeout", "The request did not arrive in time.")
-_BODY_TOO_LARGE = Refusal(413, "body_too_large", f"The body as sent has more than {SENT_BODY_BYTES // 1024} KiB.")
+_BODY_TOO_LARGE = Refusal(413, "body_too_large", f"The body as sent is larger than {SENT_BODY_BYTES // 1024} KiB.")
 _LINE_TOO_LONG = Refusal(414, "uri_too_long", f"The request line is longer than {MAX_LINE_BYTES // 1024} KiB.")
 _HEADERS_TOO_LARGE = Refusal(
-    431, "headers_too_large", f"There are more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES // 1024} KiB of them."
+    431, "headers_too_large", f"There are more than {MAX_HEADERS} headers or more than {MAX_HEADER_BYTES // 1024} KiB."
 )
 _TOO_MANY_CONNECTIONS = Refusal(
     503, "too_many_connections", "The service has too many connections; try again.", ((b"retry-after", b"1"),)
@@ -68,14 +68,14 @@ _TOO_MANY_CONNECTIONS = Refusal(
 
 
 class _Refused(Exception):
-    """Stops the parser."""
+    """Raised to stop the parser."""
 
 
 _DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A connection whose requests are bounded. One whose head arrives at once costs no timer."""
+    """A connection with limits on its requests. A request whose headers arrive in one piece needs no timer."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -97,7 +97,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()
-        for cycle in self._earlier:  # uvicorn tells the last one alone; another's answer would be an error
+        for cycle in self._earlier:  # uvicorn notifies only the last one; a response to another would be an error
             cycle.disconnected = True
             cycle.message_event.set()
         super().connection_lost(exc)
@@ -116,11 +116,11 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._refuse(_INVALID)
 
     def _awaits_head(self) -> bool:
-        """The first one, or one that has begun: its scope has no cycle yet."""
+        """Whether the headers of a request are still arriving: its scope has no cycle yet."""
         return self.cycle is None or self.cycle.scope is not self.scope
 
     def _check(self) -> None:
-        """The first piece may hold the end of the request before this one: allow for it."""
+        """Reject the request when it exceeds a limit. Its first piece may hold the end of the previous request."""
         if self._is_discarding:
             return
         received = self._received - _PIECE_BYTES
@@ -146,7 +146,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._check_whole_head()
         self._earlier = [each for each in (*self._earlier, self.cycle) if each and not each.response_complete]
         HttpToolsProtocol.on_headers_complete(self)
-        self.headers = _DISCARDED  # trailers come the same way: they are no headers
+        self.headers = _DISCARDED  # trailers arrive the same way, but they are not headers
         self._awaits_body = True
 
     def _check_whole_head(self) -> None:
@@ -160,11 +160,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._awaits_body, self._received = False, 0
 
     def send_400_response(self, msg: str) -> None:
-        """The parser has stopped, at nonsense or at our word."""
+        """Called when the parser has stopped: at invalid data, or because of `_Refused`."""
         self._refuse(self._fault)
 
     def _await_nothing(self) -> None:
-        """uvicorn ends its wait for the next request at any data, such as a line break or the rest of a body."""
+        """Restart the keep-alive timer: uvicorn ends it at any data, such as a line break or the rest of a body."""
         self._stop_watching()
         if self.cycle.response_complete and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -172,7 +172,7 @@ class LimitedProtocol(HttpToolsProtocol):
             )
 
     def _watch(self) -> None:
-        """The head has a deadline, and from then on the body."""
+        """Start the deadline of the headers, or of the body once the headers are there."""
         if self._timed is not self._awaits_body:
             self._stop_watching()
             seconds = BODY_SECONDS if self._awaits_body else HEAD_SECONDS
@@ -185,7 +185,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _overdue(self) -> None:
         self._timed = self._timer = None
-        if self.flow.read_paused or self._is_answering_another():  # the wait is for us, not for the caller
+        if self.flow.read_paused or self._is_answering_another():  # the service is slow, not the caller
             self._watch()
         elif not self._awaits_body and not self._received:
             self.transport.close()
@@ -193,11 +193,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(_TOO_SLOW)
 
     def _is_answering_another(self) -> bool:
-        """Whether an earlier request of this connection has no complete answer yet."""
+        """Whether an earlier request of this connection has no complete response yet."""
         return bool(self.pipeline) or not (self._awaits_body or self.cycle is None or self.cycle.response_complete)
 
     def _turn_away(self) -> None:
-        """At once: who is turned away must not use up what the others need."""
+        """Reject the connection at once, so that it uses no resources that other connections need."""
         self._is_discarding = True
         refusals.labels(_TOO_MANY_CONNECTIONS.code).inc()
         self.transport.write(_TOO_MANY_CONNECTIONS.response(self.server_state.default_headers))
@@ -219,7 +219,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._discard_the_rest()
 
     def close(self) -> None:
-        """After an answer that says so; it may have come before the body."""
+        """Close after the response. When the body has not arrived completely, discard the rest of it first."""
         if self._awaits_body:
             self._discard_the_rest()
         else:
@@ -240,8 +240,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class _Closing:
-    """What an answer sees of the transport while its request's body is still arriving: closed with unread data, the
-    connection would be reset, and the answer lost."""
+    """The transport that a response sees while the body of its request is still arriving. Closing a connection with
+    unread data would reset it, and the response would be lost."""
 
     def __init__(self, connection: LimitedProtocol) -> None:
         self.write = connection.transport.write

@@ -1,4 +1,4 @@
-"""Settings from the environment, a `.env` file or a folder of secrets; a wrong one ends the start with one line."""
+"""Settings from the environment, a `.env` file or a secrets folder. An invalid value ends the start with one line."""
 
 import re
 import ssl
@@ -45,7 +45,7 @@ def _with_certificates(path: str) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:
-        raise ValueError("is no PEM file of certificates") from None
+        raise ValueError("is not a PEM file of certificates") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     return path
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_ignore_empty=True,  # Compose passes on what is not set as empty
+        env_ignore_empty=True,  # Compose passes an unset variable as an empty one
         secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
         extra="ignore",
         frozen=True,
@@ -74,7 +74,7 @@ class MetricsSettings(Settings):
     metrics_host: Host = Field("127.0.0.1", description="address of /metrics and the health of workers")
     metrics_port: Port = Field(9100, description="port of /metrics and the health of workers")
     liveness_seconds: float = Field(
-        300, gt=0, description="a background loop that shows no sign of life for so long turns /health/live red"
+        300, gt=0, description="a background loop without a heartbeat for so long turns /health/live red"
     )
 
 
@@ -82,12 +82,12 @@ _ORIGIN = re.compile(r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<
 
 
 def _origin(text: str) -> str:
-    """As a browser sends it, or it would never match."""
+    """The origin itself. Raises ValueError unless it is written as a browser sends it: it would never match."""
     parts = _ORIGIN.fullmatch(text)
     if parts is None or (parts["scheme"], parts["port"]) in (("http", "80"), ("https", "443")):
         raise ValueError(
-            "is no origin such as https://shop.example.org: scheme, host and a port that is not the scheme's own, "
-            "in lower case, without a path or a final slash; name each one, not *"
+            "is not an origin such as https://shop.example.org: use scheme and host in lower case, a port only when it "
+            "is not the scheme's default, no path and no final slash; list each origin, not *"
         )
     return text
 
@@ -99,38 +99,38 @@ class HttpSettings(MetricsSettings):
     http_host: Host = Field("127.0.0.1", description="address of the REST service")
     http_port: Port = Field(8000, description="port of the REST service")
     cors_allowed_origins: Annotated[list[Origin], NoDecode, BeforeValidator(_split)] = Field(
-        [], description="web pages of these origins may call the service: exact, comma-separated; none: no page"
+        [], description="web pages from these origins may call the service: exact, comma-separated; none: no page"
     )
-    docs_enabled: bool = Field(True, description="show the documentation pages, to everybody")
+    docs_enabled: bool = Field(True, description="serve the documentation pages, to everybody")
 
 
 class AuthSettings(Settings):
     auth_enabled: bool = Field(
         True,
-        description="false: no tokens; everybody who can connect has AUTH_ANONYMOUS_SCOPES: for a closed network alone",
+        description="false: no tokens; everybody who can connect has AUTH_ANONYMOUS_SCOPES: for closed networks only",
     )
     auth_anonymous_scopes: Annotated[
         list[Annotated[str, AfterValidator(scopes.known)]], NoDecode, BeforeValidator(_split)
     ] = Field(
         list(scopes.ANONYMOUS),
-        description="with AUTH_ENABLED=false: everybody's scopes, comma-separated; a later release adds none to them",
+        description="with AUTH_ENABLED=false: everybody's scopes, comma-separated; later releases add none to them",
     )
-    auth_issuer: Text = Field("vapteke", description="the claim `iss` that tokens must have")
+    auth_issuer: Text = Field("vapteke", description="the issuer (`iss`) that tokens must have")
     auth_audience: Text = Field(
         "vapteke",
-        description="an audience (`aud`) that every service accepts beside its own name, for older tokens, with a "
-        "warning; `none`: its own name alone",
+        description="an audience (`aud`) that every service accepts besides its own name, for older tokens, with a "
+        "warning; `none`: only its own name",
     )
     trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_split)] = Field(
         [],
-        description="addresses or networks of the proxies whose X-Forwarded-For is believed, comma-separated; none: "
+        description="addresses or networks of the proxies whose X-Forwarded-For is trusted, comma-separated; none: "
         "the caller's address is the peer's",
     )
     secret_key: Annotated[SecretStr | None, Field(validate_default=True)] = Field(
         None, description=f"signs the bearer tokens: at least {_KEY_BYTES} bytes; required unless AUTH_ENABLED=false"
     )
     secret_key_previous: SecretStr | None = Field(
-        None, description="the SECRET_KEY before the present one, while its tokens and cursors are to remain valid"
+        None, description="the previous SECRET_KEY, for as long as its tokens and cursors must stay valid"
     )
 
     @field_validator("secret_key")
@@ -145,7 +145,7 @@ class AuthSettings(Settings):
     @field_validator("secret_key_previous")
     @classmethod
     def _long_enough_or_empty(cls, key: SecretStr | None) -> SecretStr | None:
-        """A secrets folder has an empty file while there is none."""
+        """An empty value counts as none: a secrets folder has an empty file while there is no previous key."""
         if not _bytes_of(key):
             return None
         _refuse_short(key)
@@ -153,25 +153,25 @@ class AuthSettings(Settings):
 
     @property
     def keys(self) -> list[bytes]:
-        """The present key first; none, without SECRET_KEY."""
+        """The current key, then the previous one if there is one. Empty without SECRET_KEY."""
         given = (self.secret_key, self.secret_key_previous)
         return [key.get_secret_value().encode() for key in given if key is not None]
 
 
 def _bytes_of(key: SecretStr | None) -> int:
-    """Of blanks alone, such as an empty file's line break, it is none."""
+    """The key's length in bytes; 0 when it is only blanks, such as the line break of an empty file."""
     text = key.get_secret_value() if key else ""
     return len(text.encode()) if text.strip() else 0
 
 
 def _refuse_short(key: SecretStr | None) -> None:
     if _bytes_of(key) < _KEY_BYTES:
-        raise ValueError(f"needs at least {_KEY_BYTES} bytes")
+        raise ValueError(f"must have at least {_KEY_BYTES} bytes")
 
 
 class KafkaSettings(Settings):
     kafka_bootstrap_servers: Annotated[list[Broker], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
-        description="Kafka's brokers, comma-separated host:port; an IPv6 address in brackets: [::1]:9092"
+        description="Kafka's brokers: host:port, comma-separated; an IPv6 address in brackets: [::1]:9092"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
@@ -181,10 +181,10 @@ class KafkaSettings(Settings):
     )
     kafka_sasl_username: Text | None = Field(None, validate_default=True, description="Kafka: user; required with SASL")
     kafka_sasl_password: Secret | None = Field(
-        None, validate_default=True, description="Kafka: its password; required with SASL"
+        None, validate_default=True, description="Kafka: the user's password; required with SASL"
     )
     kafka_ssl_cafile: Certificates | None = Field(
-        None, description="PEM file of who signs Kafka's certificates; none: whom the system trusts"
+        None, description="PEM file of the authorities that sign Kafka's certificates; none: the system's authorities"
     )
 
     @field_validator("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
@@ -198,47 +198,49 @@ class KafkaSettings(Settings):
 
 class ConsumerSettings(KafkaSettings):
     kafka_group_instance_id: str | None = Field(
-        None, description="this replica's lasting name: a restarted one gets its partitions back at once"
+        None, description="a fixed name of this replica: after a restart it gets its partitions back at once"
     )
 
 
 class PostgresSettings(Settings):
     postgres_host: Annotated[list[Host], NoDecode, BeforeValidator(_several), Field(min_length=1)] = Field(
-        description="Postgres: host; or several, comma-separated, of which the one that takes writes is used"
+        description="Postgres: host; or several, comma-separated: the one that accepts writes is used"
     )
     postgres_port: Annotated[list[Port], NoDecode, BeforeValidator(_several), Field(min_length=1)] = Field(
-        [5432], description="Postgres: port of all hosts; or as many ports as hosts, comma-separated"
+        [5432], description="Postgres: one port for all hosts, or as many ports as hosts, comma-separated"
     )
     postgres_db: Text = Field(description="Postgres: database")
-    postgres_user: Text = Field(description="Postgres: the service's own role, which owns nothing")
-    postgres_password: Secret = Field(description="Postgres: its password")
+    postgres_user: Text = Field(description="Postgres: the service's role, which owns nothing")
+    postgres_password: Secret = Field(description="Postgres: the role's password")
     postgres_sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "prefer", description="TLS to Postgres, as in libpq: disable, prefer, require, verify-ca or verify-full"
     )
     postgres_sslrootcert: Certificates | None = Field(
-        None, description="PEM file of who signs Postgres' certificate; none: with verify-… whom the system trusts"
+        None,
+        description="PEM file of the authorities that sign Postgres' certificate; none: with verify-… the system's "
+        "authorities",
     )
 
     @field_validator("postgres_port")
     @classmethod
     def _one_or_as_many(cls, ports: list[int], others: ValidationInfo) -> list[int]:
         if len(ports) not in (1, len(others.data.get("postgres_host", ports))):
-            raise ValueError("needs one port, or as many as POSTGRES_HOST has hosts")
+            raise ValueError("must be one port, or as many ports as POSTGRES_HOST has hosts")
         return ports
 
     @property
     def postgres_servers(self) -> list[tuple[str, int]]:
-        """Host and port of each."""
+        """The host and port of each server."""
         hosts, ports = self.postgres_host, self.postgres_port
         return list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True))
 
 
 class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):
-    """A REST service: `serve`."""
+    """The settings of the process `serve`, which answers REST requests."""
 
 
 class WorkSettings(MetricsSettings, ConsumerSettings, PostgresSettings):
-    """What consumes events: `work`."""
+    """The settings of the process `work`, which consumes events."""
 
 
 class PostgresOwnerSettings(PostgresSettings):
@@ -250,8 +252,8 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(kind: type[S], **given: Any) -> S:
-    """Read the settings that are not given, or end the process with one line that names each wrong variable and never
-    its value."""
+    """Read the settings that are not given. An invalid value ends the process with one line that names each such
+    variable, but never its value."""
     try:
         return kind(**given)
     except ValidationError as error:
@@ -259,9 +261,9 @@ def load(kind: type[S], **given: Any) -> S:
         raise SystemExit(f"configuration: {'; '.join(faults)}") from None
     except SettingsError as error:  # its text has the field in quotes, and no value
         _, field, _ = str(error).split('"', 2)
-        raise SystemExit(f"configuration: {field.upper()}: is no JSON") from None
+        raise SystemExit(f"configuration: {field.upper()}: is not JSON") from None
 
 
 def _fault(field: str, message: str) -> str:
-    """Pydantic puts its own words before the text of a ValueError."""
+    """One fault in words, without the prefix that pydantic puts before the text of a ValueError."""
     return f"{field.upper()}: {message.removeprefix('Value error, ')}"

@@ -1,6 +1,6 @@
-"""Errors that nobody caught, and those in the libraries' log records: their types and places, never their texts.
+"""Logs uncaught errors, and errors in log records of libraries, by type and location, never by their text.
 
-An error's text may hold a name, a phone or an e-mail address; so may the representation of a task or a call.
+The text of an error may hold a name, a phone or an e-mail address; so may the representation of a task or a call.
 """
 
 import logging
@@ -19,12 +19,12 @@ log = structlog.stdlib.get_logger("uncaught")
 
 
 def install() -> None:
-    """For the main thread, other threads, destructors and warnings. Safe to repeat."""
+    """Log uncaught errors of all threads and destructors, and warnings. Safe to repeat."""
     sys.excepthook = lambda _, error, __: _report("uncaught error", error)
     threading.excepthook = lambda given: _report("uncaught error in a thread", given.exc_value)
     sys.unraisablehook = lambda given: _report("error that could not be raised", given.exc_value)
-    warnings.showwarning = _warn  # type: ignore[assignment]  # it is called by position
-    logging.raiseExceptions = False  # else a record that cannot be written goes to standard error, values included
+    warnings.showwarning = _warn  # type: ignore[assignment]  # Python calls it with positional arguments
+    logging.raiseExceptions = False  # otherwise a record that cannot be written goes to standard error, with its values
 
 
 def name(error: BaseException) -> str:
@@ -34,7 +34,7 @@ def name(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str | None:
-    """Where it was raised; of a group, where its first error was."""
+    """The file, line and function that raised the error, or the first error of a group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     step = error.__traceback__
@@ -47,8 +47,8 @@ def place(error: BaseException) -> str | None:
 
 
 def without_values(record: logging.LogRecord) -> bool:
-    """A filter for log records that changes them and keeps all."""
-    if record.name == "asyncio":  # its texts go on with tasks and calls, arguments included
+    """A logging filter that drops no record, but removes values from its text."""
+    if record.name == "asyncio":  # after the first words its texts show tasks and calls with their arguments
         record.msg, record.args = _WORDS.match(record.getMessage())[0].strip(), ()  # type: ignore[index]
     elif isinstance(record.args, tuple):
         record.args = tuple(name(each) if isinstance(each, BaseException) else each for each in record.args)
@@ -61,4 +61,4 @@ def _report(text: str, error: BaseException | None) -> None:
 
 
 def _warn(_: Warning | str, category: type[Warning], filename: str, lineno: int, *__: Any) -> None:
-    log.warning("a library warns", category=category.__name__, at=f"{Path(filename).name}:{lineno}")
+    log.warning("a library issued a warning", category=category.__name__, at=f"{Path(filename).name}:{lineno}")
