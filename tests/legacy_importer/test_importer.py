@@ -16,7 +16,7 @@ import tls
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from legacy_importer import connection, translate
-from legacy_importer.importer import Importer, Stopping
+from legacy_importer.importer import Importer, ShuttingDown
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import Context, LegacyRow
@@ -466,7 +466,7 @@ async def test_a_stop_between_attempts_leaves_the_task_to_the_next_importer(
             await asyncio.sleep(0.01)
 
         stopping.set()
-        with pytest.raises(Stopping):
+        with pytest.raises(ShuttingDown):
             await asyncio.wait_for(doing, 5)
         await publisher.close()
 
