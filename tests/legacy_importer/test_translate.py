@@ -111,10 +111,10 @@ def reasons_of(event: LegacyCustomerRead | LegacyCustomerRejected) -> dict[legac
     return event.reasons if isinstance(event, LegacyCustomerRejected) else event.unusable or {}
 
 
-def test_every_reason_is_in_the_readme() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_page_for_frontend_developers_has_every_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 
-    assert [reason for reason in sorted(REASONS | {"unreadable"}) if f"`{reason}`" not in readme] == []
+    assert [reason for reason in sorted(REASONS | {"unreadable"}) if f"`{reason}`" not in page] == []
 
 
 def moment(text: str | datetime, zone: str) -> datetime:

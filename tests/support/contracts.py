@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import asyncpg
 import generated_pages
+import generated_sections
 from customers_api import app as customers
 from customers_api.settings import ServeSettings as CustomersSettings
 from fastapi import FastAPI
@@ -35,7 +36,8 @@ def files() -> dict[Path, str]:
     """What stands in each file."""
     services = ROOT / "services"
     documents: dict[Path, Any] = {SCHEMAS / name: schema for name, schema in json_schemas.published().items()}
-    documents |= {services / name / "openapi.json": app.openapi() for name, app in apps().items()}
+    openapi = {services / name / "openapi.json": app.openapi() for name, app in apps().items()}
+    documents |= openapi
     documents |= {services / name / "asyncapi.json": asyncapi.document(name) for name in apps()}
     texts = {path: json.dumps(each, ensure_ascii=False, indent=2) + "\n" for path, each in documents.items()}
     docs = ROOT / "docs"
@@ -43,6 +45,7 @@ def files() -> dict[Path, str]:
         **texts,
         docs / "configuration.md": generated_pages.configuration(),
         docs / "metrics.md": generated_pages.metrics(),
+        **generated_sections.files(openapi.values()),
     }
 
 

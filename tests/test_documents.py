@@ -1,0 +1,157 @@
+"""The documents hold: both languages say the same, links and paths resolve, tables name what the code has."""
+
+import ast
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import contracts
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TRANSLATED = [path.relative_to(ROOT) for path in sorted([ROOT / "README.ru.md", *ROOT.glob("docs/*.ru.md")])]
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
+TOP_LEVEL = {"deploy", "docs", "services", "shared", "tests"}
+CORS_REFUSED = ("400", "cors_refused")
+"""The status is Starlette's; the source has no number beside the code."""
+NOT_WRITTEN_YET = {"docs/operate.ru.md"}
+MADE_LATER = {"deploy/k8s/overlays/dev/secrets"}
+
+
+def test_pages_are_translated() -> None:
+    assert {Path("README.ru.md"), Path("docs/api.ru.md")} <= set(TRANSLATED)
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+def test_a_translation_has_the_same_code_blocks(path: Path) -> None:
+    assert FENCED.findall(read(path)) == FENCED.findall(read(original(path)))
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+def test_a_translation_has_the_same_headings(path: Path) -> None:
+    assert found(r"^#+ ", path) == found(r"^#+ ", original(path))
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+def test_a_translation_has_the_same_figures_and_names_in_its_tables(path: Path) -> None:
+    assert table_rows(path) == table_rows(original(path))
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+def test_a_translation_has_the_same_names_in_its_text(path: Path) -> None:
+    assert sorted(set(names(path))) == sorted(set(names(original(path))))
+
+
+def original(path: Path) -> Path:
+    return path.with_name(path.name.replace(".ru.", "."))
+
+
+def read(path: Path) -> str:
+    return (ROOT / path).read_text()
+
+
+def prose(path: Path) -> str:
+    return FENCED.sub("", read(path))
+
+
+def found(pattern: str, path: Path) -> list[str]:
+    return re.findall(pattern, prose(path), re.MULTILINE)
+
+
+def table_rows(path: Path) -> list[list[str]]:
+    return [sorted(re.findall(r"`[^`]+`|[\d|]", row)) for row in found(r"^\|.*", path)]
+
+
+def names(path: Path) -> list[str]:
+    return IN_BACKTICKS.findall(prose(path))
+
+
+def pages() -> list[Path]:
+    return [path.relative_to(ROOT) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])] + [
+        path.relative_to(ROOT) for path in sorted(ROOT.glob("deploy/**/*.md"))
+    ]
+
+
+@pytest.mark.parametrize("path", pages(), ids=str)
+def test_every_link_of_a_page_leads_somewhere(path: Path) -> None:
+    links = [link for link in LINK.findall(prose(path)) if not link.startswith(("http:", "https:"))]
+
+    assert [link for link in links if not resolves(path, link)] == []
+
+
+def resolves(page: Path, link: str) -> bool:
+    target, _, anchor = link.partition("#")
+    file = ROOT / page.parent / target if target else ROOT / page
+    if os.path.relpath(file, ROOT) in NOT_WRITTEN_YET:
+        return True
+    return file.exists() and (not anchor or anchor in anchors(file))
+
+
+def anchors(file: Path) -> set[str]:
+    """What GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.*)", FENCED.sub("", file.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", pages(), ids=str)
+def test_every_path_that_a_page_names_exists(path: Path) -> None:
+    assert [name for name in paths(path) if not list(ROOT.glob(name.rstrip("/")))] == []
+
+
+def paths(page: Path) -> list[str]:
+    """Names in backticks that begin with a folder of the repository; the arguments of a command are left out."""
+    first_words = [name.split()[0] for name in names(page)]
+    plain = [word.partition("::")[0] for word in first_words if word.split("/")[0] in TOP_LEVEL and "/" in word]
+    return [word for word in plain if not re.search(r"[…<>{}$]", word) and word not in MADE_LATER]
+
+
+def test_the_table_of_problems_is_that_of_the_code() -> None:
+    rows = found(r"^\| (\d{3}) \| `(\w+)` \|", Path("docs/api.md"))
+
+    assert sorted(rows) == sorted(codes() | {CORS_REFUSED})
+    assert len(rows) == len(set(rows))
+
+
+def codes() -> set[tuple[str, str]]:
+    """Status and code of every problem in the source: they are neighbours wherever a problem is made."""
+    sources = [path for folder in ("services", "shared") for path in ROOT.glob(f"{folder}/**/src/**/*.py")]
+    pairs = [pair for path in sources for node in ast.walk(ast.parse(path.read_text())) for pair in problems(node)]
+    return {(str(status), code) for status, code in pairs}
+
+
+def problems(node: ast.AST) -> Iterator[tuple[int, str]]:
+    values = node.args if isinstance(node, ast.Call) else []
+    for left, right in itertools.pairwise(values):
+        match left, right:
+            case ast.Constant(value=int(status)), ast.Constant(value=str(code)) if 400 <= status < 600:
+                yield status, code
+    if isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            match key, value:
+                case ast.Constant(value=int(status)), ast.Tuple(elts=[ast.Constant(value=str(code)), _]):
+                    yield status, code
+
+
+def test_every_call_of_openapi_has_an_example() -> None:
+    """One command of docs/api.md for each operation."""
+    commands = [line for block in FENCED.findall(read(Path("docs/api.md"))) for line in block.splitlines()]
+    calls = [call for app in contracts.apps().values() for call in operations(app.openapi())]
+
+    assert [call for call in calls if not any(is_example(command, *call) for command in commands)] == []
+
+
+def operations(document: dict[str, dict[str, dict[str, object]]]) -> Iterator[tuple[str, str]]:
+    for path, methods in document["paths"].items():
+        yield from ((method.upper(), path) for method in methods)
+
+
+def is_example(command: str, method: str, path: str) -> bool:
+    given = re.search(r"-X (\w+)", command)
+    address = re.sub(r"\$\{?IMPORT\b\}?", "$CUSTOMERS_API/rest/v1/imports/{import_id}/", command)
+    address = address.replace("$ID", "{customer_id}")
+    is_called = re.search(rf'_API{re.escape(path)}(?:["?\s]|$)', address) is not None
+    return is_called and method == (given[1] if given else "GET")
