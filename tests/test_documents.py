@@ -3,7 +3,9 @@
 import ast
 import itertools
 import re
+import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import contracts
@@ -17,11 +19,13 @@ IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 TOP_LEVEL = {"deploy", "docs", "services", "shared", "tests"}
 CORS_REFUSED = ("400", "cors_refused")
 """The status is Starlette's; the source has no number beside the code."""
-MADE_LATER = {"deploy/k8s/overlays/dev/secrets"}
+FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|sql|md|yml|toml|json|conf|lock)")
+ELSEWHERE = {"deploy/k8s/overlays/dev/secrets", "docker-compose.override.yml", "uv.lock"}
+"""Made by a command or by the reader, or not used on purpose."""
 
 
 def test_pages_are_translated() -> None:
-    assert {Path("README.ru.md"), Path("docs/api.ru.md")} <= set(TRANSLATED)
+    assert {Path("README.ru.md"), Path("docs/api.ru.md"), Path("docs/operate.ru.md")} == set(TRANSLATED)
 
 
 @pytest.mark.parametrize("path", TRANSLATED, ids=str)
@@ -98,11 +102,31 @@ def test_every_path_that_a_page_names_exists(path: Path) -> None:
     assert [name for name in paths(path) if not list(ROOT.glob(name.rstrip("/")))] == []
 
 
+@pytest.mark.parametrize("path", pages(), ids=str)
+def test_every_file_that_a_page_names_exists(path: Path) -> None:
+    assert [name for name in words(path) if FILE.fullmatch(name) and not is_a_file(name)] == []
+
+
 def paths(page: Path) -> list[str]:
-    """Names in backticks that begin with a folder of the repository; the arguments of a command are left out."""
-    first_words = [name.split()[0] for name in names(page)]
-    plain = [word.partition("::")[0] for word in first_words if word.split("/")[0] in TOP_LEVEL and "/" in word]
-    return [word for word in plain if not re.search(r"[…<>{}$]", word) and word not in MADE_LATER]
+    """The names that begin with a folder of the repository."""
+    return [word for word in words(page) if word.split("/")[0] in TOP_LEVEL and "/" in word]
+
+
+def words(page: Path) -> list[str]:
+    """What the page has in backticks, without the arguments of a command and without patterns of names."""
+    first_words = [name.split()[0].partition("::")[0] for name in names(page)]
+    return [word for word in first_words if not re.search(r"[…<>{}$]", word) and word not in ELSEWHERE]
+
+
+def is_a_file(name: str) -> bool:
+    """Whether a file of the repository has this name or ends in this path."""
+    return any(f"/{file}".endswith(f"/{name}") for file in tracked())
+
+
+@cache
+def tracked() -> list[str]:
+    shown = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    return shown.split() or [path.relative_to(ROOT).as_posix() for path in ROOT.glob("**/*") if path.is_file()]
 
 
 def test_the_table_of_problems_is_that_of_the_code() -> None:
