@@ -94,8 +94,8 @@ _METRICS = """# Metrics
 
 <!-- `make contracts` writes this page from the code. -->
 
-Every `serve` and `work` process answers `GET /metrics` on `METRICS_HOST` and `METRICS_PORT`, in the format of Prometheus.
-A process shows every metric of its service: one that the process does not use stays at 0 or has no line.
+Every `serve` and `work` answers `GET /metrics` on `METRICS_HOST` and `METRICS_PORT`, in the format of Prometheus.
+A process shows every metric of its service: one that the process does not use stays at 0, or has no line.
 Each process also shows the usual `python_…` and `process_…` metrics, such as `process_resident_memory_bytes`.
 What to watch and when to raise an alert: [operate.md](operate.md#metrics-and-alerts).
 """
