@@ -1,4 +1,4 @@
-"""The texts that an operator looks up are those of the code, and so are the names of metrics and settings."""
+"""The texts that readers look up are those of the code, and so are the names of metrics and settings."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import documents
 import pytest
 from documents import PAGES, ROOT
 
-OPERATE, SERVER = ROOT / "docs/operate.md", ROOT / "docs/vaptekesync.md"
-VALUE = re.compile(r"\(.*?\)|…|[A-Z_]{4,}|\b[NM]\b|\b\d[\d.:]*|: | since ")
+OPERATE, SERVER, API = (ROOT / "docs" / name for name in ("operate.md", "vaptekesync.md", "api.md"))
+VALUE = re.compile(r"(?: for| in)? \d+ s\b[;,]?|\(.*?\)|…|[A-Z_]{4,}|\b[NM]\b|\b\d[\d.:]*|: | since ")
 """What stands in a text for a value that differs from case to case, or parts it from the rest."""
 PYDANTIC = "Field required"
 TABLES = [
@@ -17,6 +17,8 @@ TABLES = [
     (SERVER, "What `check` says about the table", 0),
     (OPERATE, "When a process refuses to start", 0),
     (OPERATE, "Trust an import's verdict", 0),
+    (API, "When it waits", 0),
+    (API, "When it fails", 1),
 ]
 
 

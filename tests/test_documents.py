@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 
 import contracts
+import documents
 import pytest
+from documents import PAGES, ROOT
 
-ROOT = Path(__file__).parent.parent
-TRANSLATED = [path.relative_to(ROOT) for path in sorted([ROOT / "README.ru.md", *ROOT.glob("docs/*.ru.md")])]
-FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+TRANSLATED = [page for page in PAGES if page.name.endswith(".ru.md")]
+API = ROOT / "docs/api.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 TOP_LEVEL = {"deploy", "docs", "services", "shared", "tests"}
 CORS_REFUSED = ("400", "cors_refused")
 """The status is Starlette's; the source has no number beside the code."""
@@ -24,85 +24,70 @@ ELSEWHERE = {"deploy/k8s/overlays/dev/secrets", "docker-compose.override.yml", "
 """Made by a command or by the reader, or not used on purpose."""
 
 
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def quoted(page: Path) -> list[str]:
+    return documents.quoted(documents.prose(page))
+
+
 def test_pages_are_translated() -> None:
-    assert {Path("README.ru.md"), Path("docs/api.ru.md"), Path("docs/operate.ru.md")} == set(TRANSLATED)
+    assert [named(page) for page in TRANSLATED] == ["README.ru.md", "docs/api.ru.md", "docs/operate.ru.md"]
 
 
-@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+@pytest.mark.parametrize("path", TRANSLATED, ids=named)
 def test_a_translation_has_the_same_code_blocks(path: Path) -> None:
-    assert FENCED.findall(read(path)) == FENCED.findall(read(original(path)))
+    assert documents.blocks(path) == documents.blocks(original(path))
 
 
-@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+@pytest.mark.parametrize("path", TRANSLATED, ids=named)
 def test_a_translation_has_the_same_headings(path: Path) -> None:
     assert found(r"^#+ ", path) == found(r"^#+ ", original(path))
 
 
-@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+@pytest.mark.parametrize("path", TRANSLATED, ids=named)
 def test_a_translation_has_the_same_figures_and_names_in_its_tables(path: Path) -> None:
     assert table_rows(path) == table_rows(original(path))
 
 
-@pytest.mark.parametrize("path", TRANSLATED, ids=str)
+@pytest.mark.parametrize("path", TRANSLATED, ids=named)
 def test_a_translation_has_the_same_names_in_its_text(path: Path) -> None:
-    assert sorted(set(names(path))) == sorted(set(names(original(path))))
+    assert set(quoted(path)) == set(quoted(original(path)))
 
 
 def original(path: Path) -> Path:
     return path.with_name(path.name.replace(".ru.", "."))
 
 
-def read(path: Path) -> str:
-    return (ROOT / path).read_text()
-
-
-def prose(path: Path) -> str:
-    return FENCED.sub("", read(path))
-
-
 def found(pattern: str, path: Path) -> list[str]:
-    return re.findall(pattern, prose(path), re.MULTILINE)
+    return re.findall(pattern, documents.prose(path), re.MULTILINE)
 
 
 def table_rows(path: Path) -> list[list[str]]:
+    """The names, figures and column borders of each row."""
     return [sorted(re.findall(r"`[^`]+`|[\d|]", row)) for row in found(r"^\|.*", path)]
 
 
-def names(path: Path) -> list[str]:
-    return IN_BACKTICKS.findall(prose(path))
-
-
-def pages() -> list[Path]:
-    return [path.relative_to(ROOT) for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])] + [
-        path.relative_to(ROOT) for path in sorted(ROOT.glob("deploy/**/*.md"))
-    ]
-
-
-@pytest.mark.parametrize("path", pages(), ids=str)
+@pytest.mark.parametrize("path", PAGES, ids=named)
 def test_every_link_of_a_page_leads_somewhere(path: Path) -> None:
-    links = [link for link in LINK.findall(prose(path)) if not link.startswith(("http:", "https:"))]
+    links = [link for link in LINK.findall(documents.prose(path)) if not link.startswith(("http:", "https:"))]
 
     assert [link for link in links if not resolves(path, link)] == []
 
 
 def resolves(page: Path, link: str) -> bool:
     target, _, anchor = link.partition("#")
-    file = ROOT / page.parent / target if target else ROOT / page
-    return file.exists() and (not anchor or anchor in anchors(file))
+    file = page.parent / target if target else page
+    return file.exists() and (not anchor or anchor in documents.anchors(file))
 
 
-def anchors(file: Path) -> set[str]:
-    """What GitHub makes of the headings."""
-    headings = re.findall(r"^#+ (.*)", FENCED.sub("", file.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("path", pages(), ids=str)
+@pytest.mark.parametrize("path", PAGES, ids=named)
 def test_every_path_that_a_page_names_exists(path: Path) -> None:
     assert [name for name in paths(path) if not list(ROOT.glob(name.rstrip("/")))] == []
 
 
-@pytest.mark.parametrize("path", pages(), ids=str)
+@pytest.mark.parametrize("path", PAGES, ids=named)
 def test_every_file_that_a_page_names_exists(path: Path) -> None:
     assert [name for name in words(path) if FILE.fullmatch(name) and not is_a_file(name)] == []
 
@@ -114,7 +99,7 @@ def paths(page: Path) -> list[str]:
 
 def words(page: Path) -> list[str]:
     """What the page has in backticks, without the arguments of a command and without patterns of names."""
-    first_words = [name.split()[0].partition("::")[0] for name in names(page)]
+    first_words = [name.split()[0].partition("::")[0] for name in quoted(page)]
     return [word for word in first_words if not re.search(r"[…<>{}$]", word) and word not in ELSEWHERE]
 
 
@@ -130,7 +115,7 @@ def tracked() -> list[str]:
 
 
 def test_the_table_of_problems_is_that_of_the_code() -> None:
-    rows = found(r"^\| (\d{3}) \| `(\w+)` \|", Path("docs/api.md"))
+    rows = found(r"^\| (\d{3}) \| `(\w+)` \|", API)
 
     assert sorted(rows) == sorted(codes() | {CORS_REFUSED})
     assert len(rows) == len(set(rows))
@@ -158,7 +143,7 @@ def problems(node: ast.AST) -> Iterator[tuple[int, str]]:
 
 def test_every_call_of_openapi_has_an_example() -> None:
     """One command of docs/api.md for each operation."""
-    commands = [line for block in FENCED.findall(read(Path("docs/api.md"))) for line in block.splitlines()]
+    commands = [line for block in documents.blocks(API) for line in block.splitlines()]
     calls = [call for app in contracts.apps().values() for call in operations(app.openapi())]
 
     assert [call for call in calls if not any(is_example(command, *call) for command in commands)] == []
