@@ -40,7 +40,12 @@ LAYERS = {
         {"consumer"},
         {"cli"},
     ],
-    "favorites_api": [{"models"}, {"schemas", "favorites", "deleted_customers"}, {"endpoints", "consumer"}, {"app"}],
+    "favorites_api": [
+        {"tables"},
+        {"request_models", "response_models", "list_parameters", "favorites", "deleted_customers"},
+        {"endpoints", "consumer"},
+        {"app"},
+    ],
 }
 
 

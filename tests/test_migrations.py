@@ -12,7 +12,7 @@ import alembic.command
 import asyncpg
 import customers_api.models
 import databases
-import favorites_api.models
+import favorites_api.tables
 import pytest
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import database, migrations
@@ -21,7 +21,7 @@ from vapteke_shared.process.health import STARTING, Health
 from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
 
 every_service = pytest.mark.parametrize(
-    "schema", [customers_api.models.SCHEMA, favorites_api.models.SCHEMA], ids=lambda schema: schema.service
+    "schema", [customers_api.models.SCHEMA, favorites_api.tables.SCHEMA], ids=lambda schema: schema.service
 )
 
 
@@ -107,7 +107,7 @@ async def _fault(pool: asyncpg.Pool, schema: Schema) -> str | None:
 
 
 async def test_migrate_waits_while_postgres_starts_up(postgres_server: Postgres) -> None:
-    schema = favorites_api.models.SCHEMA
+    schema = favorites_api.tables.SCHEMA
     empty = await databases.made(postgres_server, schema, "starting_up")
 
     async with starting_up(postgres_server, refusals=2) as (port, refused):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import customers_api.models
 import databases
-import favorites_api.models
+import favorites_api.tables
 import pytest
 from running_service import running_service
 from tokens_for import bearer
@@ -17,7 +17,7 @@ from vapteke_shared.postgres.tables import Schema
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 SUPPORT = Path(__file__).parent / "support"
-SERVICES = (customers_api.models.SCHEMA, favorites_api.models.SCHEMA)
+SERVICES = (customers_api.models.SCHEMA, favorites_api.tables.SCHEMA)
 SHORT = ("--max-examples", "12", "--seed", "1")
 LONG, MINUTE = ("--max-time", "300"), ("--max-time", "60")
 # a stranger's request is refused whatever it holds, and gets nothing to use afterwards

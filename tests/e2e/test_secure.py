@@ -15,7 +15,7 @@ import pytest
 import trustme
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 from running_stack import START_SECONDS, RunningStack, running_stack, verdict
 from vapteke_local import people, vaptekesync
 from vapteke_local.machine import ports

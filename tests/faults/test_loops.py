@@ -13,7 +13,7 @@ import customers_api.models
 import customers_api.settings
 import databases
 import favorites_api.app
-import favorites_api.models
+import favorites_api.tables
 import httpx
 import legacy_importer.cli
 import legacy_importer.settings
@@ -66,7 +66,7 @@ class Around(NamedTuple):
 async def around(postgres_server: Postgres, kafka_server: Kafka) -> Around:
     await create_topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     found = []
-    for schema in (customers_api.models.SCHEMA, favorites_api.models.SCHEMA):
+    for schema in (customers_api.models.SCHEMA, favorites_api.tables.SCHEMA):
         name = await databases.migrated(postgres_server, schema, f"{schema.name}_loops")
         found.append(databases.place(postgres_server, schema, name))
     return Around(*found, kafka_server)

@@ -7,7 +7,7 @@ import databases
 import httpx
 import pytest
 from favorites_api.app import create_app
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 from tokens_for import SECRET_KEY, bearer
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import database

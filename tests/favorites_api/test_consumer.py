@@ -375,7 +375,7 @@ async def test_what_cannot_be_understood_is_passed_over_and_its_neighbours_are_a
     assert await hidden(pool) == {1_000 + n for n in range(len(values))}
     assert [line.pop("reason") for line in logged].count("ValidationError") > 20
     origins = [f"{TOPIC}/0/{2 * n}" for n in range(len(values))]
-    line = {"event": "a record cannot be understood", "log_level": "error"}
+    line = {"event": "skipped a record that cannot be decoded", "log_level": "error"}
     assert logged == [{**line, "origin": origin} for origin in origins]
     assert counted() - before == len(values)
 

@@ -46,7 +46,7 @@ async def test_nobody_ever_sees_a_wrong_count(pool: asyncpg.Pool) -> None:
             deleted_at = datetime.now(UTC) if version % 2 else None
             async with pool.acquire() as connection:
                 states = [CustomerState(user, version, deleted_at, ["deleted_at"]) for user in (1, 2, 404)]
-                await deleted_customers.follow(connection, states)
+                await deleted_customers.apply(connection, states)
 
     async def read() -> int:
         looked = 0

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 from favorites_api.consumer import CustomersConsumer
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from vapteke_local.servers.kafka import Kafka

@@ -14,7 +14,7 @@ import explaining
 import pytest
 from explaining import COSTS, Explaining, rows_read, scanned, used
 from favorites_api import favorites
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.http.lists.pagination import Page
 from vapteke_shared.postgres import database
@@ -176,7 +176,7 @@ async def test_nothing_else_reads_the_whole_table(connection: Explaining, mode: 
     for items in ([1], list(range(1, 1001))):
         added = await favorites.add(connection, user, items)
         seen["added", len(items)] = scanned(connection)
-        await favorites.held(connection, user, items)
+        await favorites.find_items(connection, user, items)
         seen["held", len(items)] = scanned(connection)
         await favorites.delete(connection, [row["id"] for row in added])
         seen["deleted", len(items)] = scanned(connection)

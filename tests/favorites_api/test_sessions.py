@@ -8,7 +8,7 @@ import httpx
 import pytest
 import sessions
 from favorites_api import endpoints
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 from vapteke_shared.process.settings import WorkSettings
 
 URL = "/rest/v1/favorites/"

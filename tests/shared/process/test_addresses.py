@@ -9,7 +9,7 @@ import asyncpg
 import databases
 import httpx
 import pytest
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 from ipv6 import forwarded, needs_ipv6
 from legacy_importer import legacy_errors
 from legacy_importer.settings import LegacySettings

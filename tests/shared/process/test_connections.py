@@ -7,7 +7,7 @@ from typing import Any
 
 import databases
 import pytest
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 from pydantic import SecretStr
 from vapteke_local.machine import ports
 from vapteke_local.servers.kafka import Kafka

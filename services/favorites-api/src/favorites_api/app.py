@@ -1,4 +1,4 @@
-"""The processes of favorites-api and its command line."""
+"""The processes and the command line of favorites-api."""
 
 import asyncio
 
@@ -17,17 +17,17 @@ from vapteke_shared.process.settings import ServeSettings, WorkSettings
 
 from favorites_api import deleted_customers, endpoints, favorites
 from favorites_api.consumer import CustomersConsumer
-from favorites_api.models import SCHEMA
+from favorites_api.tables import SCHEMA
 
-_TAGS = [{"name": "favorites", "description": "Items that customers have marked. Those of deleted ones are hidden."}]
-_TIDY_SECONDS = 5
-_WAIT_SECONDS = 10  # for a connection, and for giving it back
+_TAGS = [{"name": "favorites", "description": "Items that customers have marked. Deleted customers have none."}]
+_MAINTENANCE_SECONDS = 5
+_WAIT_SECONDS = 10  # for a connection of the pool
 
 log = logs.get("favorites-api")
 
 
 def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
-    """The REST service; the pool and the health are the caller's."""
+    """Create the REST app. The caller owns the pool and the health."""
     return application.create_app(
         settings,
         pool,
@@ -40,7 +40,8 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
 
 
 _AFTER_RESET = (
-    "next, unless it was run since Kafka is new: `customers-api events republish`, which tells of all customers again"
+    "next, unless it has run since Kafka was replaced: `customers-api events republish`, "
+    "which sends all customers again"
 )
 cli = commands.create(
     SCHEMA, "Favorites of customers.", ServeSettings, create_app, stored_offsets.reset, after_reset=_AFTER_RESET
@@ -49,12 +50,12 @@ cli = commands.create(
 
 @cli.command()
 def work() -> None:
-    """Follows the customers: the favorites of deleted ones are hidden, those of restored ones shown."""
+    """Hide the favorites of deleted customers, and show those of restored ones again."""
     lifecycle.run(WorkSettings, working)
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
-    """The process `work`, until `stopping`."""
+    """Run the process `work` until `stopping` is set."""
     state = Health("postgres", topics.CUSTOMERS.name)
     async with pool_shutdown.closing(database.create_pool(settings, SCHEMA, 4), stopping) as pool:
         await lifecycle.work(
@@ -63,13 +64,13 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
             stopping,
             {
                 "watch": lambda s: database.watch(pool, SCHEMA, state, s),
-                "tidy": lambda s: _tidy(pool, s),
+                "tidy": lambda s: _maintain(pool, s),
                 "customers": CustomersConsumer(settings, pool, state).run,
             },
         )
 
 
-async def _tidy(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+async def _maintain(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
     while not stopping.is_set():
         try:
             async with pool.acquire(timeout=_WAIT_SECONDS) as connection:
@@ -77,5 +78,5 @@ async def _tidy(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
                 await deleted_customers.erase_favorites(connection)
         except Exception as error:
             reraise_cancellation()
-            log.warning("the favorites are not tidied", error=type(unless_a_bug(error)).__name__)
-        await lifecycle.pause(stopping, _TIDY_SECONDS)
+            log.warning("the maintenance of favorites failed", error=type(unless_a_bug(error)).__name__)
+        await lifecycle.pause(stopping, _MAINTENANCE_SECONDS)

@@ -1,4 +1,4 @@
-"""The Kafka door: customers as they are after each change."""
+"""Consumes the topic of customers and applies deletions and restorations."""
 
 from collections.abc import MutableMapping, Sequence
 
@@ -22,7 +22,7 @@ _decode = msgspec.json.Decoder(CustomerState).decode
 _decode_id = msgspec.json.Decoder(CustomerId).decode
 
 log = logs.get(__name__)
-passed_over = Counter("vapteke_passed_over_records", "Records that could not be understood", ["topic"])
+skipped_records = Counter("vapteke_passed_over_records", "Records skipped because they could not be decoded", ["topic"])
 
 
 class CustomersConsumer:
@@ -45,20 +45,23 @@ class CustomersConsumer:
     async def apply(
         self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: MutableMapping[Partition, int]
     ) -> None:
-        """Apply a batch, each record once. Raises on outages only: what cannot be understood is passed over."""
+        """Apply a batch, each record once. Raises on outages only: a record that cannot be decoded is skipped."""
         async with (
             self._pool.acquire() as connection,
             stored_offsets.stored_with(connection, records, cluster, reached) as is_new,
         ):
-            read = [(record, _state(record)) for record in records if is_new(record)]
-            await deleted_customers.follow(connection, [each for _, each in read if isinstance(each, CustomerState)])
-        for record, fault in read:
-            if isinstance(fault, Exception):
-                _pass_over(record, type(fault).__name__)
+            decoded = [(record, _state(record)) for record in records if is_new(record)]
+            await deleted_customers.apply(connection, [each for _, each in decoded if isinstance(each, CustomerState)])
+        for record, error in decoded:
+            if isinstance(error, Exception):
+                _report_skipped(record, type(error).__name__)
 
 
 def _state(record: ConsumerRecord) -> CustomerState | Exception:
-    """Whatever the event's type: the state says it all. A null value erases the person that the key names."""
+    """Decode a record of any type: every event holds the whole state. A null value erases the customer in the key.
+
+    Returns the error when the record cannot be decoded.
+    """
     try:
         if record.value is None:
             return deleted_customers.erased(_decode_id(record.key or b""))
@@ -67,8 +70,8 @@ def _state(record: ConsumerRecord) -> CustomerState | Exception:
         return error
 
 
-def _pass_over(record: ConsumerRecord, reason: str) -> None:
-    """Once that is committed. The record stays in the topic until the customer's next event: docs/kafka.md."""
-    passed_over.labels(record.topic).inc()
+def _report_skipped(record: ConsumerRecord, reason: str) -> None:
+    """Runs after the commit. The record stays in the topic until the customer's next event (docs/kafka.md)."""
+    skipped_records.labels(record.topic).inc()
     origin = f"{record.topic}/{record.partition}/{record.offset}"
-    log.error("a record cannot be understood", origin=origin, reason=reason)
+    log.error("skipped a record that cannot be decoded", origin=origin, reason=reason)

@@ -1,6 +1,6 @@
-"""Favorites, as the REST door reads and writes them. No call shows or changes those of a deleted customer.
+"""Reads and writes favorites. Those of a deleted customer are hidden: nothing shows or changes them.
 
-What is hidden follows from `deleted_customers` at each reading, so no write has to wait for a customer's deletion.
+Every statement looks into `deleted_customers`, so a customer's deletion need not touch the favorites themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,33 +15,33 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.database import Statement, tried_again
 
 
-class CustomerGone(ProblemError):
+class CustomerDeleted(ProblemError):
     def __init__(self) -> None:
         super().__init__(404, "customer_not_found", "The customer is deleted.")
 
 
 @tried_again
 async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """The favorites of these items, each once, in the order of the items; `created` tells which are new.
+    """Add all items or none. Returns one row per item, ordered by item; `created` marks new favorites.
 
-    All or none: what another adds at the same time undoes the statement, and is found by the next try. A user never
-    heard of is accepted. Raises CustomerGone.
+    If another request adds one of the items at the same time, the statement fails and is retried, and then finds that
+    favorite. An unknown customer is accepted. Raises CustomerDeleted.
     """
     rows = await connection.fetch(_ADD, user_id, sorted(set(item_ids)))
     if any(row["hidden"] for row in rows):
-        raise CustomerGone
+        raise CustomerDeleted
     return rows  # type: ignore[no-any-return]
 
 
 @tried_again
 async def delete(connection: asyncpg.Connection, ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """Those that were there and are not hidden."""
+    """Delete favorites. Returns those that existed and were not hidden."""
     return await connection.fetch(_DELETE, ids)  # type: ignore[no-any-return]
 
 
-async def held(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> set[int]:
-    """Which of these items the user has."""
-    return {row["item_id"] for row in await connection.fetch(_HELD, user_id, item_ids)}
+async def find_items(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> set[int]:
+    """The items among these that are favorites of the customer."""
+    return {row["item_id"] for row in await connection.fetch(_FIND_ITEMS, user_id, item_ids)}
 
 
 async def page(
@@ -53,19 +53,19 @@ async def page(
     offset: int = 0,
     counted: bool = True,
 ) -> Page:
-    """The favorites behind the id `after` that meet all the filters, in the order of ids: one statement, one truth."""
+    """The favorites with ids above `after` that match all filters, ordered by id. Page and count are one statement."""
     query = _query(filters, limit + 1, after, offset, counted)
     return await pagination.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def fold_counts(connection: asyncpg.Connection) -> None:
-    """Add up the rows of favorite_counts when they are many; at any moment their sum is the same."""
+    """Merge the rows of favorite_counts into one when there are many. Their sum never changes."""
     await connection.execute(_FOLD_COUNTS)
 
 
 _HIDDEN: Final = "EXISTS (SELECT FROM deleted_customers d WHERE d.customer_id = {} AND d.deleted_at IS NOT NULL)"
 
-# No ON CONFLICT: it burns an id for each that is there, and hides from whom a new one came.
+# Without ON CONFLICT, which uses up an id for every existing favorite and does not show which rows are new.
 _ADD = f"""
 WITH asked AS (SELECT item_id, {_HIDDEN.format("$1")} AS hidden FROM unnest($2::bigint[]) AS given (item_id)),
 known AS (SELECT id, item_id, created_at FROM favorites WHERE user_id = $1 AND item_id = ANY($2)),
@@ -87,11 +87,11 @@ WITH doomed AS (
 DELETE FROM favorites WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING id, user_id
 """
 
-_HELD = f"SELECT item_id FROM favorites WHERE user_id = $1 AND item_id = ANY($2) AND NOT {_HIDDEN.format('$1')}"
+_FIND_ITEMS = f"SELECT item_id FROM favorites WHERE user_id = $1 AND item_id = ANY($2) AND NOT {_HIDDEN.format('$1')}"
 
 _FOLD_COUNTS = pagination.fold("favorite_counts", "favorites")
 
-# To the millisecond, as instants are shown.
+# Responses show instants in milliseconds.
 _MILLISECOND = "interval '1 millisecond'"
 _CONDITIONS: Final = {
     "id": "f.id = ANY (CAST(:id AS bigint[]))",
@@ -109,7 +109,7 @@ CROSS JOIN LATERAL (SELECT count(*) AS favorites FROM favorites f WHERE f.user_i
 WHERE d.deleted_at IS NOT NULL
 """
 
-# Each item's favorites lie in the index in the order of ids: of a popular one, its first are enough for a page.
+# The index holds each item's favorites in the order of ids, so the first ones of each item are enough for a page.
 _BY_ITEM = f"""
 SELECT f.* FROM unnest(CAST(:item_id AS bigint[])) AS asked (item_id)
 CROSS JOIN LATERAL (
@@ -120,7 +120,7 @@ CROSS JOIN LATERAL (
 ORDER BY f.id LIMIT {{limit}}
 """
 _FEW_ITEMS: Final = 20
-"""A page of each is read: of a thousand items that were a million rows."""
+"""Above this many items _BY_ITEM is not used: it reads a whole page for each of them."""
 
 
 def _query(filters: Mapping[str, Any], limit: int, after: int, offset: int, counted: bool) -> tuple[Any, ...]:
@@ -130,8 +130,9 @@ def _query(filters: Mapping[str, Any], limit: int, after: int, offset: int, coun
 
 @lru_cache(512)
 def _page(filters: frozenset[str], limit: int, by_item: bool, counted: bool) -> Statement:
-    """With a filter, Postgres must not know the limit: it would hope to find so few soon, and go by the ids through
-    the whole table to those that match and lie last. Without one it must: it takes an unknown limit for a tenth.
+    """With a filter, the limit is hidden from the planner: otherwise it scans the table by id, expecting to find enough
+    matches soon, and reads everything when they come last. Without a filter the planner must see the limit: it takes an
+    unknown one for a tenth of the table.
     """
     conditions = [condition for name, condition in _CONDITIONS.items() if name in filters]
     matching = " AND ".join([*conditions, f"NOT {_HIDDEN.format('f.user_id')}"])

@@ -14,11 +14,11 @@ class Table(SQLModel):
     metadata: ClassVar[MetaData] = SCHEMA.metadata
 
 
-class Favorite(Table, table=True):
+class FavoriteRow(Table, table=True):
     """An item that a customer has marked. `created_at` is null in old records."""
 
     __tablename__ = "favorites"
-    # What is included lets the index alone answer and count: else a popular item's count takes ten times as long.
+    # The included columns allow index-only scans, which count a popular item's favorites ten times as fast.
     __table_args__ = (
         Index("favorites_user_id_key", "user_id", "item_id", unique=True, postgresql_include=["id", "created_at"]),
         Index("favorites_item_id_idx", "item_id", "id", postgresql_include=["user_id", "created_at"]),
@@ -34,7 +34,7 @@ class Favorite(Table, table=True):
 
 
 class FavoriteCount(Table, table=True):
-    """By how much statements have changed the number of favorites, the hidden among them: the sum of all rows."""
+    """Changes of the number of favorites, a row for each statement. Their sum includes hidden favorites."""
 
     __tablename__ = "favorite_counts"
 
@@ -43,10 +43,10 @@ class FavoriteCount(Table, table=True):
 
 
 class DeletedCustomer(Table, table=True):
-    """A customer that has been deleted at some time. `deleted_at` is null once it is restored."""
+    """A customer that has ever been deleted. `deleted_at` is null after a restoration."""
 
     __tablename__ = "deleted_customers"
-    # who was erased
+    # erased customers
     __table_args__ = (
         Index("deleted_customers_erased_idx", "customer_id", postgresql_where=text("version = 9223372036854775807")),
     )

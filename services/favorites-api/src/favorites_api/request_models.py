@@ -1,0 +1,39 @@
+"""The bodies of requests (docs/contract.md, section Favorites)."""
+
+from typing import Annotated
+
+from pydantic import Field
+from vapteke_shared.http.body_models import Asked
+from vapteke_shared.http.field_types import Id
+
+UserId = Annotated[Id, Field(description="the customer's id", examples=[14722])]
+ItemId = Annotated[Id, Field(description="the item's id", examples=[12])]
+
+
+class NewFavorite(Asked):
+    """A favorite to add."""
+
+    user_id: UserId
+    item_id: ItemId
+
+
+class NewFavorites(Asked):
+    """Favorites of one customer to add."""
+
+    user_id: UserId
+    item_ids: list[ItemId] = Field(
+        min_length=1, max_length=1000, description="the items; a repeated one counts once", examples=[[10, 12]]
+    )
+
+
+class FavoriteCheck(Asked):
+    """A customer, and the items to check."""
+
+    user_id: UserId
+    item_ids: list[ItemId] = Field(max_length=500, description="the items to check", examples=[[10, 11, 12]])
+
+
+class FavoriteIds(Asked):
+    """Favorites to delete."""
+
+    id: list[Id] = Field(max_length=1000, description="the favorites' ids", examples=[[1, 2, 3]])
