@@ -12,7 +12,7 @@ import servers
 TESTS = Path(__file__).parent
 WITHOUT_SERVER = "tests/shared/contract/test_texts.py"
 WITH_POSTGRES, WITH_KAFKA, WITH_NGINX = (
-    "tests/customers_api/test_outbox.py",
+    "tests/customers_api/outbox/test_messages.py",
     "tests/shared/messaging/test_batches.py",
     "tests/test_gateway.py",
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import alembic.command
 import asyncpg
-import customers_api.models
+import customers_api.tables
 import databases
 import favorites_api.tables
 import pytest
@@ -21,7 +21,7 @@ from vapteke_shared.process.health import STARTING, Health
 from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
 
 every_service = pytest.mark.parametrize(
-    "schema", [customers_api.models.SCHEMA, favorites_api.tables.SCHEMA], ids=lambda schema: schema.service
+    "schema", [customers_api.tables.SCHEMA, favorites_api.tables.SCHEMA], ids=lambda schema: schema.service
 )
 
 

@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import databases
 from aiokafka import AIOKafkaProducer, ConsumerRecord
-from customers_api import legacy_customers, relay
-from customers_api.consumer import ImportConsumers
-from customers_api.models import SCHEMA
-from customers_api.outbox_head import Head
+from customers_api.imports import legacy_customers
+from customers_api.imports.consumers import ImportConsumers
+from customers_api.outbox import relay
+from customers_api.outbox.oldest_rows import OldestRows
 from customers_api.settings import WorkSettings
+from customers_api.tables import SCHEMA
 from figures import Figure
 from legacy_events import CLUSTER, end_import, records, start_import
 from legacy_importer import legacy, translate
@@ -177,10 +178,10 @@ class Imports:
 async def _relay(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> int:
     count = 0
     async with pool.acquire() as connection:
-        head = Head(connection)
-        while rows := await head.read():
+        oldest_rows = OldestRows(connection)
+        while rows := await oldest_rows.read():
             await relay.publish(producer, rows)
-            await head.delete(rows)
+            await oldest_rows.delete(rows)
             count += len(rows)
     return count
 

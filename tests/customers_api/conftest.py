@@ -7,11 +7,11 @@ import asyncpg
 import databases
 import httpx
 import pytest
-from customers_api import legacy_customers
 from customers_api.app import create_app
-from customers_api.consumer import ImportConsumers
-from customers_api.models import SCHEMA
+from customers_api.imports import legacy_customers
+from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import ServeSettings, WorkSettings
+from customers_api.tables import SCHEMA
 from legacy_events import start_import
 from tokens_for import SECRET_KEY, bearer
 from vapteke_local.servers.postgres import Postgres

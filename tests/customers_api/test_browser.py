@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browsers import Page, needs_browser, served_page
-from customers_api.models import SCHEMA
+from customers_api.tables import SCHEMA
 from gateways import NGINX, gateway
 from running_service import running_service
 from tokens_for import bearer

@@ -6,7 +6,7 @@ import alembic.command
 import asyncpg
 import databases
 import pytest
-from customers_api.models import SCHEMA
+from customers_api.tables import SCHEMA
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import migrations
 from vapteke_shared.process.settings import PostgresOwnerSettings

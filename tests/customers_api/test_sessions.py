@@ -7,12 +7,14 @@ import asyncpg
 import httpx
 import pytest
 import sessions
-from customers_api import api, api_imports, api_lists
-from customers_api.models import SCHEMA
+from customers_api.customers import endpoints as customer_endpoints
+from customers_api.customers import list_endpoints
+from customers_api.imports import endpoints as import_endpoints
 from customers_api.settings import WorkSettings
+from customers_api.tables import SCHEMA
 
 CUSTOMERS, IMPORTS = "/rest/v1/customers/", "/rest/v1/imports/"
-ROUTERS = (api.router, api_lists.router, api_imports.router)
+ROUTERS = (customer_endpoints.router, list_endpoints.router, import_endpoints.router)
 PERSON = {"phone": "50110556645", "firstname": "Виктор"}
 FILTERS = "?firstname=в&include_deleted=true&updated_since=2024-01-01&id=1&birthday_from=1980-01-01&limit=1"
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import customers_api.app
-import customers_api.models
 import customers_api.settings
+import customers_api.tables
 import databases
 import favorites_api.app
 import favorites_api.tables
@@ -66,7 +66,7 @@ class Around(NamedTuple):
 async def around(postgres_server: Postgres, kafka_server: Kafka) -> Around:
     await create_topics.create(TopicsSettings(kafka_bootstrap_servers=kafka_server.bootstrap))
     found = []
-    for schema in (customers_api.models.SCHEMA, favorites_api.tables.SCHEMA):
+    for schema in (customers_api.tables.SCHEMA, favorites_api.tables.SCHEMA):
         name = await databases.migrated(postgres_server, schema, f"{schema.name}_loops")
         found.append(databases.place(postgres_server, schema, name))
     return Around(*found, kafka_server)

@@ -12,7 +12,7 @@ import databases
 import psutil
 import pytest
 import two_postgres
-from customers_api.models import SCHEMA
+from customers_api.tables import SCHEMA
 from patching import CUSTOMERS, Clients, patching
 from running_service import running_service
 from running_stack import RunningStack, running_stack

@@ -9,7 +9,7 @@ import databases
 import httpx
 import pgbouncer
 import pytest
-from customers_api.models import SCHEMA
+from customers_api.tables import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
 from vapteke_local.servers.postgres import Postgres

@@ -19,9 +19,10 @@ import asyncpg
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
-from customers_api import customers, sweeper
-from customers_api.consumer import ImportConsumers
-from customers_api.customers import CustomerNotFound, PhoneTaken
+from customers_api.customers import writes
+from customers_api.customers.writes import CustomerNotFound, PhoneTaken
+from customers_api.imports import sweeper
+from customers_api.imports.consumers import ImportConsumers
 from legacy_events import CLUSTER, Attempt, record, start_import
 from rules import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared.contract import topics
@@ -112,7 +113,7 @@ class History:
         phone, fields = self._draw.choice(PHONES), self._some_fields()
         async with self._pool.acquire() as connection:
             try:
-                made = await customers.create(connection, phone, fields)
+                made = await writes.create(connection, phone, fields)
             except PhoneTaken:
                 with pytest.raises(Taken):
                     self.model.check_free(phone)
@@ -122,19 +123,19 @@ class History:
 
     async def _update(self) -> None:
         fields = self._some_fields()
-        await self._same(lambda c, who: customers.update(c, who, fields), lambda who: self.model.update(who, fields))
+        await self._same(lambda c, who: writes.update(c, who, fields), lambda who: self.model.update(who, fields))
 
     async def _change_phone(self) -> None:
         phone = self._draw.choice(PHONES)
         await self._same(
-            lambda c, who: customers.change_phone(c, who, phone), lambda who: self.model.change_phone(who, phone)
+            lambda c, who: writes.change_phone(c, who, phone), lambda who: self.model.change_phone(who, phone)
         )
 
     async def _delete(self) -> None:
-        await self._same(customers.delete, self.model.delete)
+        await self._same(writes.delete, self.model.delete)
 
     async def _restore(self) -> None:
-        await self._same(customers.restore, self.model.restore)
+        await self._same(writes.restore, self.model.restore)
 
     def _some_fields(self) -> dict[str, Any]:
         names = self._draw.sample([*FIELDS, "last_auth_at"], self._draw.randrange(1, 4))

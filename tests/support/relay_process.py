@@ -2,10 +2,10 @@
 
 import asyncio
 
-from customers_api import relay
-from customers_api.models import SCHEMA
-from customers_api.relay import Relay
+from customers_api.outbox import relay
+from customers_api.outbox.relay import Relay
 from customers_api.settings import WorkSettings
+from customers_api.tables import SCHEMA
 from vapteke_shared.postgres import database
 from vapteke_shared.process import lifecycle
 from vapteke_shared.process.health import Health

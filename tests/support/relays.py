@@ -17,9 +17,9 @@ import asyncpg
 import httpx
 import psutil
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from customers_api import outbox
-from customers_api.outbox import Message
-from customers_api.relay import Relay
+from customers_api.outbox import messages
+from customers_api.outbox.messages import Message
+from customers_api.outbox.relay import Relay
 from customers_api.settings import WorkSettings
 from running_stack import START_SECONDS
 from vapteke_local.machine import ports
@@ -115,8 +115,8 @@ async def relay_processes(settings: WorkSettings, count: int = 1) -> AsyncIterat
 async def say(pool: asyncpg.Pool, *keys: str, topic: str = TOPIC) -> None:
     """One transaction; the value of a message is its place."""
     async with pool.acquire() as connection, connection.transaction():
-        messages = [Message(key, {"ce_type": "test"}, str(place).encode()) for place, key in enumerate(keys)]
-        await outbox.add(connection, topic, messages)
+        written = [Message(key, {"ce_type": "test"}, str(place).encode()) for place, key in enumerate(keys)]
+        await messages.add(connection, topic, written)
 
 
 async def empty(pool: asyncpg.Pool, seconds: float = 30) -> None:
@@ -181,15 +181,15 @@ class Writers:
 
     async def _transaction(self, chosen: Sequence[str], rolls_back: bool, seconds: float) -> None:
         after = dict(self.written)
-        messages = []
+        written = []
         for key in chosen:
             number = after.get(key, 0)
-            messages.append(Message(key, {"ce_type": "test"}, str(number).encode()))
+            written.append(Message(key, {"ce_type": "test"}, str(number).encode()))
             after[key] = number + 1
         async with self._pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            await outbox.add(connection, TOPIC, messages)
+            await messages.add(connection, TOPIC, written)
             await asyncio.sleep(seconds)
             if rolls_back:
                 await transaction.rollback()

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from customers_api import api, api_lists
+from customers_api.customers import endpoints, list_endpoints
 from fastapi import APIRouter, FastAPI, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -117,7 +117,7 @@ def test_what_asks_for_more_takes_the_whole_road(endpoint: object) -> None:
 
 
 def test_what_is_read_most_is_quick() -> None:
-    routes = [*api.router.routes, *api_lists.router.routes]
+    routes = [*endpoints.router.routes, *list_endpoints.router.routes]
 
     quick = {route.name for route in routes if isinstance(route, QuickRoute) and route.is_quick}
     assert {"get_customer", "list_customers"} <= quick

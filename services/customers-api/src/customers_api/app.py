@@ -18,12 +18,16 @@ from vapteke_shared.process import connections, lifecycle, logs
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import PostgresSettings, load
 
-from customers_api import api, api_imports, api_lists, imports, legacy_customers, relay, republish, reread_customers
-from customers_api.consumer import ImportConsumers
-from customers_api.models import SCHEMA
-from customers_api.relay import Relay
+from customers_api.customers import endpoints as customer_endpoints
+from customers_api.customers import list_endpoints, republish
+from customers_api.imports import endpoints as import_endpoints
+from customers_api.imports import legacy_customers, reread_customers, writes
+from customers_api.imports.consumers import ImportConsumers
+from customers_api.imports.sweeper import Sweeper
+from customers_api.outbox import relay
+from customers_api.outbox.relay import Relay
 from customers_api.settings import ServeSettings, WorkSettings
-from customers_api.sweeper import Sweeper
+from customers_api.tables import SCHEMA
 
 _TAGS = [
     {
@@ -49,7 +53,7 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         service=topics.CUSTOMERS_API,
         summary="Registered customers of the pharmacy chain, and their import from vAptekeSync",
         tags=_TAGS,
-        routers=(api.router, api_lists.router, api_imports.router),
+        routers=(customer_endpoints.router, list_endpoints.router, import_endpoints.router),
     )
 
 
@@ -57,8 +61,8 @@ async def forget_places(connection: asyncpg.Connection) -> Callable[[], None] | 
     """Start the topics from the beginning, and fail the import that is alive: its events are lost."""
     await stored_offsets.reset(connection)
     await republish.forget(connection)
-    failed = await imports.fail(connection, _REPLACED)
-    return None if failed is None else partial(imports.tell_verdict, failed)
+    failed = await writes.fail(connection, _REPLACED)
+    return None if failed is None else partial(writes.tell_verdict, failed)
 
 
 cli = commands.create(

@@ -1,0 +1,204 @@
+"""The REST door to one customer (contract, section Customers)."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import Body, Header, Path, Request, Response
+from pydantic import Discriminator, Tag
+from vapteke_shared.contract.limits import INT64_MAX
+from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.audit import records
+from vapteke_shared.http.lists.query_parameters import Digits
+from vapteke_shared.http.problems import ProblemError
+
+from customers_api.customers import etags, path_convertor, response_models, writes
+from customers_api.customers.request_models import NewCustomer, PhoneChange, ProfileChange
+from customers_api.customers.response_models import Done
+from customers_api.customers.writes import PhoneTaken, Shown
+
+router = application.router("customers")
+
+_PATH = f"/rest/v1/customers/{path_convertor.CUSTOMER_ID}/"
+_READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
+_ETAG = openapi.headers(ETag="the customer's version")
+_PHONE_TAKEN = openapi.extended(
+    openapi.problems(phone_taken=409),
+    customer_id={"type": "integer", "description": "who has the phone", "examples": [14722]},
+)
+_SHOWN: dict[str, Any] = {"model": response_models.Customer, "headers": _ETAG, "description": "The customer"}
+
+CustomerId = Annotated[int, Path(ge=1, le=INT64_MAX, description="the customer's id", examples=[14722]), Digits]
+IfMatch = Annotated[
+    str | None, Header(description="only if the customer's `ETag` is this one; `*`: any", examples=['"3"'])
+]
+IfNoneMatch = Annotated[str | None, Header(description="304 if the customer's `ETag` is this one", examples=['"3"'])]
+
+
+def _kind(body: Any) -> str | None:
+    """Which of the two PATCH forms this is; none when it is both."""
+    fields = body if isinstance(body, dict) else {}
+    if "phone" not in fields:
+        return "(profile)"
+    return "(phone)" if len(fields) == 1 else None
+
+
+_BOTH = "The phone is changed alone: send it without other fields, and those in a call of their own"
+Change = Annotated[
+    Annotated[ProfileChange, Tag("(profile)")] | Annotated[PhoneChange, Tag("(phone)")],
+    Discriminator(_kind, custom_error_type="phone_not_alone", custom_error_message=_BOTH),
+    Body(description="a profile change, or a phone and nothing else"),
+]
+
+
+@router.post(
+    "/rest/v1/customers/",
+    summary="Create a customer",
+    status_code=201,
+    dependencies=_WRITE,
+    responses={
+        201: _SHOWN | {"headers": _ETAG | openapi.headers(Location="the customer's path")},
+        **_PHONE_TAKEN,
+    },
+)
+async def create_customer(request: Request, body: NewCustomer) -> Response:
+    """Only the phone is required. The phone of a deleted customer is free; `customer_id` of a 409 is who has it."""
+    async with _on_record(request, "customers.create") as connection:
+        customer = await writes.create(connection, body.phone, body.model_dump(exclude={"phone"}))
+    records.record(request, "customers.create", [customer["id"]])
+    return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
+
+
+@router.get(
+    _PATH,
+    summary="Read a customer",
+    dependencies=_READ,
+    responses={
+        200: _SHOWN,
+        304: {"description": "The customer is as `If-None-Match` says", "headers": _ETAG},
+        **openapi.problems(customer_not_found=404),
+    },
+)
+async def get_customer(request: Request, customer_id: CustomerId, if_none_match: IfNoneMatch = None) -> Response:
+    """The customer, if not deleted."""
+    async with _on_record(request, "customers.read", customer_id) as connection:
+        customer = await writes.get(connection, customer_id)
+    records.record(request, "customers.read", [customer_id])
+    if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
+        return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
+    return _answer(customer)
+
+
+@router.patch(
+    _PATH,
+    summary="Change a customer's profile, or its phone",
+    dependencies=_WRITE,
+    responses={
+        200: {
+            "model": response_models.Customer | Done,
+            "headers": _ETAG,
+            "description": "The customer; of a phone change, that it is done",
+        },
+        **openapi.problems(customer_not_found=404, version_mismatch=412),
+        **_PHONE_TAKEN,
+    },
+)
+async def change_customer(
+    request: Request, customer_id: CustomerId, body: Change, if_match: IfMatch = None
+) -> Response:
+    """Absent fields stay, `null` clears one. What is equal already is not written. A phone is changed alone.
+
+    The answer of a profile change shows the whole customer: who may write may read the customer that it writes.
+    """
+    if isinstance(body, PhoneChange):
+        return await _change_phone(request, customer_id, body.phone, if_match)
+    async with _on_record(request, "customers.update", customer_id) as connection:
+        customer = await writes.update(connection, customer_id, body.model_dump(exclude_unset=True), if_match)
+    records.record(request, "customers.update", [customer_id])
+    records.record(request, "customers.read", [customer_id])
+    return _answer(customer)
+
+
+@router.patch(
+    _PATH + "phone/",
+    summary="Change a customer's phone",
+    dependencies=_WRITE,
+    responses={
+        200: {"model": Done, "headers": _ETAG, "description": "It is done"},
+        **openapi.problems(customer_not_found=404, version_mismatch=412),
+        **_PHONE_TAKEN,
+    },
+)
+async def change_phone(
+    request: Request, customer_id: CustomerId, body: PhoneChange, if_match: IfMatch = None
+) -> Response:
+    """The old phone is free then; `customer_id` of a 409 is who has the new one."""
+    return await _change_phone(request, customer_id, body.phone, if_match)
+
+
+@router.delete(
+    _PATH,
+    summary="Delete a customer",
+    dependencies=_WRITE,
+    responses={
+        200: {"model": Done, "description": "It is done"},
+        **openapi.problems(customer_not_found=404, version_mismatch=412),
+    },
+)
+async def delete_customer(request: Request, customer_id: CustomerId, if_match: IfMatch = None) -> Response:
+    """The customer is kept and can be restored; its phone is free for others."""
+    async with _on_record(request, "customers.delete", customer_id) as connection:
+        written = await writes.delete(connection, customer_id, if_match)
+    records.record(request, "customers.delete", written.ids)
+    return _done("The customer has been deleted.")
+
+
+@router.post(
+    _PATH + "restore/",
+    summary="Restore a deleted customer",
+    dependencies=_WRITE,
+    responses={200: _SHOWN, **openapi.problems(customer_not_found=404), **_PHONE_TAKEN},
+)
+async def restore_customer(request: Request, customer_id: CustomerId) -> Response:
+    """Of a customer that is not deleted: nothing changes.
+
+    A phone that the API gave must still be free (409 else, `customer_id` is who has it); one from an import goes to
+    whom the import's rule gives it, so the customer may come back without.
+    """
+    async with _on_record(request, "customers.restore", customer_id) as connection:
+        customer, ids = await writes.restore(connection, customer_id)
+    records.record(request, "customers.restore", ids)
+    records.record(request, "customers.read", [customer_id])
+    return _answer(customer)
+
+
+async def _change_phone(request: Request, customer_id: int, phone: str, if_match: str | None) -> Response:
+    async with _on_record(request, "customers.phone_change", customer_id) as connection:
+        written = await writes.change_phone(connection, customer_id, phone, if_match)
+    records.record(request, "customers.phone_change", written.ids)
+    return _done("The phone has been changed.", {"ETag": etags.of(written.version)})
+
+
+@asynccontextmanager
+async def _on_record(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
+    """A connection. A refusal is on record too: it tells whether the customer is there, or who has the phone."""
+    try:
+        async with application.connection(request) as connection:
+            yield connection
+    except PhoneTaken as taken:
+        records.record(request, "customers.phone_taken", [taken.holder_id, *ids])
+        raise
+    except ProblemError as refusal:
+        records.record(request, action, ids, refused=refusal.code)
+        raise
+
+
+def _answer(customer: Shown, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    tagged = {"ETag": etags.of(customer["version"]), **(headers or {})}
+    return json_answers.json_response(writes.shown(customer), status, tagged)
+
+
+def _done(message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return json_answers.json_response({"success": True, "message": message}, headers=headers)

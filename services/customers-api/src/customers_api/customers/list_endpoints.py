@@ -1,0 +1,123 @@
+"""The REST door to many customers at once (contract, section Customers)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import Body, Request, Response
+from pydantic import Discriminator, Tag
+from vapteke_shared.contract import phones
+from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.audit import records
+from vapteke_shared.http.lists import pagination, query_parameters
+
+from customers_api.customers import queries, writes
+from customers_api.customers.list_parameters import CustomerQuery
+from customers_api.customers.request_models import LookupByIds, LookupByPhones
+from customers_api.customers.response_models import CustomerList, CustomersFound
+
+router = application.router("customers")
+
+_PATH = "/rest/v1/customers/"
+_READ = [auth.needs("customers:read")]
+_SHOWN = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
+
+
+@router.get(
+    _PATH,
+    summary="List customers",
+    dependencies=_READ,
+    responses={
+        200: {
+            "model": CustomerList,
+            "description": "The page",
+            "headers": openapi.headers(
+                Link=pagination.LINK,
+                Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` to go on with when "
+                "this list has been read",
+            ),
+        }
+    },
+    openapi_extra=query_parameters.parameters(CustomerQuery),
+)
+async def list_customers(request: Request) -> Response:
+    """Customers that are not deleted, in the order of their ids; `count` is exact.
+
+    `Link` leads through all of them: each page costs the same, however deep, which `offset` does not.
+
+    To follow changes: read the whole list once with `include_deleted=true`, then ask again and again with
+    `updated_since` too, the `Updated-Until` of the time before. Nothing is lost so; what changed just before it comes
+    twice.
+    """
+    query = query_parameters.read(request, CustomerQuery)
+    filters, place = query.filters(), pagination.place(request, query)
+    followed = not filters.keys().isdisjoint(("updated_since", "include_deleted"))
+    async with application.connection(request) as connection:
+        if followed and query.cursor is None:
+            place = place._replace(until=await queries.seen_until(connection))
+        page = await queries.page(
+            connection, filters, query.limit, after=place.after, offset=query.offset, counted=query.count
+        )
+    records.record(request, "customers.list", _asked_and_found(query.id or (), page.rows))
+    headers = {"Updated-Until": json_answers.instant(place.until)} if followed else {}
+    shown = [name for parameter, name in _SHOWN.items() if parameter in filters]
+    return pagination.answer(request, query, page, [_item(row, shown) for row in page.rows], place, headers)
+
+
+def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
+    phone_id = row["phone_id"]
+    item = {
+        "id": row["id"],
+        "phone": {"id": phone_id, "code": row["code"], "number": row["number"]} if phone_id else None,
+        "firstname": row["firstname"],
+        "lastname": row["lastname"],
+        "email": row["email"],
+        "birthday": row["birthday"],
+    }
+    for name in instants:
+        item[name] = json_answers.instant(row[name])
+    return item
+
+
+def _kind(body: Any) -> str | None:
+    """Which of the two lookups this is; none when it is neither or both."""
+    fields = body if isinstance(body, dict) else {}
+    if ("phones" in fields) == ("ids" in fields):
+        return None
+    return "(phones)" if "phones" in fields else "(ids)"
+
+
+Lookup = Annotated[
+    Annotated[LookupByPhones, Tag("(phones)")] | Annotated[LookupByIds, Tag("(ids)")],
+    Discriminator(_kind, custom_error_type="phones_or_ids", custom_error_message="Give either phones or ids"),
+    Body(description="up to 1,000 phones, or as many ids"),
+]
+
+
+@router.post(
+    _PATH + "lookup/",
+    summary="Look up customers by phones or ids",
+    dependencies=_READ,
+    responses={200: {"model": CustomersFound, "description": "Who is there"}},
+)
+async def look_up_customers(request: Request, body: Lookup) -> Response:
+    """Those that are not deleted. The phones travel in the body, as addresses end up in logs."""
+    asked: dict[Any, Any]  # as it was given, to what the customer is found by
+    async with application.connection(request) as connection:
+        if isinstance(body, LookupByPhones):
+            asked = {given: phones.parse(given).digits for given in body.phones}
+            rows = await queries.find_by_phones(connection, list(set(asked.values())))
+            found = {row["phone"] for row in rows}
+        else:
+            asked = {customer_id: customer_id for customer_id in body.ids}
+            rows = await queries.find_by_ids(connection, list(asked))
+            found = {row["id"] for row in rows}
+    records.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
+    missing = [given for given, known_as in asked.items() if known_as not in found]
+    return json_answers.json_response({"items": [writes.shown(row) for row in rows], "missing": missing})
+
+
+def _asked_and_found(asked: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:
+    """Who is not found has been read, too: the answer tells that there is no such customer, or that it is deleted."""
+    return sorted({*asked, *(row["id"] for row in rows)})

@@ -1,0 +1,104 @@
+"""Who holds a phone (design, section 5): decided anew by whatever changes a claim, in that change's transaction.
+
+These are the statements for the change of one customer; an import decides for a whole batch (`legacy_customers`).
+"""
+
+from collections.abc import Collection
+
+import asyncpg
+from vapteke_shared.postgres.database import Overtaken
+
+from customers_api.customers.customer_events import Change
+
+
+async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | None = None) -> asyncpg.Record | None:
+    """Lock the phones concerned, then the customers who hold or name one, each in the order of ids.
+
+    Concerned are the phone held, the one that the legacy row names, and `wanted`. Returns the customer's columns and
+    `named_phone_id` as they are behind the locks, or None when there is no such customer. Raises Overtaken when the
+    customer's phones have changed meanwhile.
+    """
+    await connection.execute(_QUEUE, customer_id)
+    before = await connection.fetchrow(_CUSTOMER, customer_id)
+    if before is None:
+        return None
+    concerned = list({*phones_of(before), *([wanted] if wanted else [])})
+    await connection.execute(_LOCK_PHONES, concerned)
+    await connection.execute(_LOCK_CUSTOMERS, customer_id, concerned)
+    after = await connection.fetchrow(_CUSTOMER, customer_id)
+    if phones_of(after) != phones_of(before):
+        raise Overtaken
+    return after
+
+
+def phones_of(customer: asyncpg.Record) -> set[int]:
+    return {customer["phone_id"], customer["named_phone_id"]} - {None}
+
+
+async def holder_of(connection: asyncpg.Connection, phone_id: int) -> int | None:
+    """The living customer with this phone."""
+    return await connection.fetchval(_HOLDER, phone_id)  # type: ignore[no-any-return]
+
+
+async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], changing: int) -> list[Change]:
+    """Give each of these locked phones to its owner, losers first; what that changes for others than `changing`.
+
+    The customer `changing` gets its version and its event from the change that asks.
+    """
+    decided = await connection.fetch(_OWNERS, list(phone_ids))
+    moved = [row for row in decided if row["owner_id"] != row["holder_id"]]
+    losers = [row["holder_id"] for row in moved if row["holder_id"] is not None]
+    gains = [row for row in moved if row["owner_id"] is not None]
+    if losers:
+        await connection.execute(_LOSE, losers, changing)
+    if gains:
+        await connection.execute(_GAIN, [g["phone_id"] for g in gains], [g["owner_id"] for g in gains], changing)
+    others = {*losers, *(gain["owner_id"] for gain in gains)} - {changing}
+    return [Change(customer_id, "phone_changed", ["phone"]) for customer_id in sorted(others)]
+
+
+# Who changes one customer's phone waits here, not behind the locks: there each commit would overtake all the others.
+_QUEUE = "SELECT pg_advisory_xact_lock(hashtextextended('customers.phone of ' || $1::bigint, 0))"
+
+_CUSTOMER = """
+SELECT c.*, m.phone_id AS named_phone_id
+FROM customers c LEFT JOIN legacy_customers m ON m.customer_id = c.id WHERE c.id = $1
+"""
+
+_LOCK_PHONES = "SELECT FROM phones WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
+
+_LOCK_CUSTOMERS = """
+SELECT FROM customers WHERE id IN (
+    SELECT $1::bigint
+    UNION SELECT id FROM customers WHERE phone_id = ANY($2) AND deleted_at IS NULL
+    UNION SELECT customer_id FROM legacy_customers WHERE phone_id = ANY($2)
+) ORDER BY id FOR NO KEY UPDATE
+"""
+
+_HOLDER = "SELECT id FROM customers WHERE phone_id = $1 AND deleted_at IS NULL"
+
+# The living customer to whom the API gave it; else the greatest claimant among the living who hold no API-given phone.
+_OWNERS = """
+SELECT wanted.phone_id, holder.id AS holder_id, CASE WHEN holder.phone_from = 'api' THEN holder.id ELSE (
+    SELECT c.id FROM legacy_customers m JOIN customers c ON c.id = m.customer_id
+    WHERE m.phone_id = wanted.phone_id AND c.deleted_at IS NULL AND c.phone_from IS DISTINCT FROM 'api'
+    ORDER BY m.last_auth_at DESC NULLS LAST, m.legacy_id DESC LIMIT 1
+) END AS owner_id
+FROM unnest($1::bigint[]) AS wanted (phone_id)
+LEFT JOIN customers holder ON holder.phone_id = wanted.phone_id AND holder.deleted_at IS NULL
+"""
+
+_LOSE = """
+UPDATE customers SET
+    phone_id = NULL, phone_from = NULL,
+    version = version + (id <> $2)::int, updated_at = statement_timestamp()
+WHERE id = ANY($1)
+"""
+
+_GAIN = """
+UPDATE customers c SET
+    phone_id = g.phone_id, phone_from = 'import',
+    version = version + (id <> $3)::int, updated_at = statement_timestamp()
+FROM unnest($1::bigint[], $2::bigint[]) AS g (phone_id, customer_id)
+WHERE c.id = g.customer_id
+"""

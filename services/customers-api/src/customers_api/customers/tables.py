@@ -1,0 +1,120 @@
+"""Customers, their phones and first names.
+
+Personal columns are nullable, so that a person can be erased and the row stay.
+"""
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    Index,
+    Text,
+    literal_column,
+    text,
+)
+from sqlmodel import Field
+from vapteke_shared.postgres.tables import INSTANT, NOW, identity
+
+from customers_api.schema import SCHEMA, Table
+
+_LIVING = text("deleted_at IS NULL")
+
+
+def _by_folded(name: str, column: str, **options: Any) -> Index:
+    """Without case, and in the order of the code points, so that a prefix is a range."""
+    folded = literal_column(f"{SCHEMA.name}.folded({column})", Text()).label("folded")
+    return Index(name, folded, postgresql_ops={"folded": "text_pattern_ops"}, **options)
+
+
+class Phone(Table, table=True):
+    """One row per number, for ever. `digits` is code and number together."""
+
+    __tablename__ = "phones"
+
+    id: int = Field(sa_column=identity())
+    code: str = Field(sa_type=Text)
+    number: str = Field(sa_type=Text)
+    digits: str = Field(sa_column=Column(Text, Computed("code || number", persisted=True), unique=True))
+
+
+class Firstname(Table, table=True):
+    __tablename__ = "firstnames"
+    __table_args__ = (
+        # by prefix; what it includes lets the index alone answer
+        _by_folded("firstnames_folded_idx", "name", postgresql_include=["name", "id"]),
+    )
+
+    id: int = Field(sa_column=identity())
+    name: str = Field(sa_type=Text, unique=True)
+
+
+class Customer(Table, table=True):
+    """A registered customer. `phone_from` says who gave the phone: `api` or `import`."""
+
+    __tablename__ = "customers"
+    __table_args__ = (
+        # one phone, one living customer
+        Index("customers_living_phone_key", "phone_id", unique=True, postgresql_where=_LIVING),
+        Index("customers_living_id_idx", "id", postgresql_where=_LIVING),
+        Index("customers_phoneless_idx", "id", postgresql_where=text("deleted_at IS NULL AND phone_id IS NULL")),
+        # the filters of the list; with deleted_at the index alone can count, with and without the deleted
+        _by_folded("customers_email_idx", "email"),
+        _by_folded("customers_lastname_idx", "lastname"),
+        Index("customers_firstname_id_idx", "firstname_id", "deleted_at"),
+        Index("customers_city_id_idx", "city_id", "deleted_at"),
+        Index("customers_birthday_idx", "birthday", "gender", "deleted_at"),
+        Index("customers_deleted_phone_id_idx", "phone_id", postgresql_where=text("deleted_at IS NOT NULL")),
+        # every update changes it: a btree would end HOT updates, the first and last instant of each page do not
+        Index(
+            "customers_updated_at_idx", "updated_at", postgresql_using="brin", postgresql_with={"pages_per_range": 1}
+        ),
+        CheckConstraint("phone_from IN ('api', 'import')", name="phone_from"),
+        CheckConstraint("gender IN ('M', 'F')", name="gender"),
+        CheckConstraint("city_id >= 0", name="city_id"),
+        # room for HOT updates: the import updates no indexed column but the phone
+        {"postgresql_with": {"fillfactor": 85}},
+    )
+
+    id: int = Field(sa_column=identity())
+    phone_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.phones.id")
+    phone_from: str | None = Field(None, sa_type=Text)
+    firstname_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.firstnames.id")
+    lastname: str | None = Field(None, sa_type=Text)
+    email: str | None = Field(None, sa_type=Text)
+    birthday: date | None = Field(None, sa_type=Date)
+    gender: str | None = Field(None, sa_type=Text)
+    city_id: int | None = Field(None, sa_type=BigInteger)
+    last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
+    version: int = Field(1, sa_type=BigInteger)
+    created_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    updated_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    deleted_at: datetime | None = Field(None, sa_type=INSTANT)
+
+
+class CustomerCount(Table, table=True):
+    """By how much the numbers of customers changed, row by row; their sums are the numbers. Triggers write it."""
+
+    __tablename__ = "customer_counts"
+
+    id: int = Field(sa_column=identity())
+    living: int = Field(sa_type=BigInteger)
+    deleted: int = Field(sa_type=BigInteger)
+
+
+class Republication(Table, table=True):
+    """A run of `events republish`: customers up to `upto_id` are sent again, and are sent up to `last_id`."""
+
+    __tablename__ = "republications"
+
+    id: int = Field(sa_column=identity())
+    started_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    finished_at: datetime | None = Field(None, sa_type=INSTANT)
+    upto_id: int = Field(sa_type=BigInteger)
+    last_id: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    sent: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    total: int = Field(sa_type=BigInteger)

@@ -1,0 +1,1 @@
+"""Imports from vAptekeSync: jobs, what the importers report, applying legacy customers, the verdict."""

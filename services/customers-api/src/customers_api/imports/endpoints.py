@@ -1,0 +1,176 @@
+"""The REST door to imports, as jobs (contract, section Import)."""
+
+from uuid import UUID
+
+import asyncpg
+from fastapi import Request, Response
+from vapteke_shared.http import application, middleware, openapi
+from vapteke_shared.http.access import auth
+from vapteke_shared.http.audit import records
+from vapteke_shared.http.lists import query_parameters
+from vapteke_shared.http.problems import ProblemError
+
+from customers_api.imports import queries, waiting_for, writes
+from customers_api.imports.fields import ImportId
+from customers_api.imports.list_parameters import ImportQuery, RejectionQuery
+from customers_api.imports.queries import Rows
+from customers_api.imports.response_models import (
+    Import,
+    ImportList,
+    ImportStarted,
+    Rejection,
+    RejectionList,
+    StartedImport,
+)
+
+router = application.router("imports")
+
+
+@router.get(
+    "/grpc/v1/service/import_customers/",
+    status_code=202,
+    summary="Load the registered customers from vAptekeSync",
+    dependencies=[auth.needs("imports:run"), middleware.NOT_BY_HEAD],
+    responses={
+        202: {
+            "description": "The import that has been requested, or the one that is running",
+            "headers": openapi.headers(Cache_Control="`no-store`"),
+        }
+    },
+)
+async def import_customers(request: Request, response: Response) -> ImportStarted:
+    """Starts an import, or joins the one that is running: repeating the call does no harm.
+
+    `HEAD` is not answered (405): it must start nothing.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    job, new = await _request_import(request)
+    message = "The import has been requested." if new else "An import is running already: this is it."
+    data = StartedImport(import_id=job["id"], status=job["status"], url=_url(job["id"]))
+    return ImportStarted(message=message, data=data)
+
+
+@router.post(
+    "/rest/v1/imports/",
+    status_code=202,
+    summary="Start an import",
+    dependencies=[auth.needs("imports:run")],
+    responses={202: {"description": "The job", "headers": openapi.headers(Location="the job's path")}},
+)
+async def start_import(request: Request, response: Response) -> Import:
+    """Starts an import, or joins the one that is running; `Location` is the job."""
+    job, _ = await _request_import(request)
+    response.headers["Location"] = _url(job["id"])
+    return await get_import(request, job["id"])
+
+
+@router.get(
+    "/rest/v1/imports/",
+    summary="List imports",
+    dependencies=[auth.needs("imports:read")],
+    response_description="The page",
+    openapi_extra=query_parameters.parameters(ImportQuery),
+)
+async def list_imports(request: Request) -> ImportList:
+    """The latest first."""
+    asked = query_parameters.read(request, ImportQuery)
+    async with application.connection(request) as connection:
+        rows, count = await queries.history(connection, asked.filters(), asked.limit, asked.offset)
+    return ImportList(items=[_import(row) for row in rows], count=count)
+
+
+@router.get(
+    "/rest/v1/imports/{import_id}/",
+    summary="One import",
+    dependencies=[auth.needs("imports:read")],
+    response_description="The job",
+    responses=openapi.problems(import_not_found=404),
+)
+async def get_import(request: Request, import_id: ImportId) -> Import:
+    """The job: status, counts, and how long it will take."""
+    async with application.connection(request) as connection:
+        row = await queries.find(connection, import_id)
+    if row is None:
+        raise _no_import()
+    return _import(row)
+
+
+@router.get(
+    "/rest/v1/imports/{import_id}/rejections/",
+    summary="What was rejected or repaired",
+    dependencies=[auth.needs("imports:read")],
+    response_description="The page",
+    responses=openapi.problems(import_not_found=404),
+    openapi_extra=query_parameters.parameters(RejectionQuery),
+)
+async def list_rejections(request: Request, import_id: ImportId) -> RejectionList:
+    """In the order of the legacy ids. Of an import that is long past they are gone: `IMPORTS_KEPT`."""
+    asked = query_parameters.read(request, RejectionQuery)
+    async with application.connection(request) as connection:
+        if await queries.find(connection, import_id) is None:
+            raise _no_import()
+        rows, count = await queries.rejections(connection, import_id, asked.filters(), asked.limit, asked.offset)
+    _record_rejections(request, import_id, asked, rows)
+    return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
+
+
+@router.post(
+    "/rest/v1/imports/{import_id}/cancel/",
+    status_code=202,
+    summary="Cancel an import",
+    dependencies=[auth.needs("imports:run")],
+    response_description="The job",
+    responses=openapi.problems(import_not_found=404, import_ended=409),
+)
+async def cancel_import(request: Request, import_id: ImportId) -> Import:
+    """No more ranges are asked for; those that are in flight are still read, applied and counted, then the job is
+    `cancelled`, or `completed` when they were the last. What was applied stays. Cancelling again does no harm.
+    """
+    async with application.connection(request) as connection, connection.transaction():
+        await writes.cancel(connection, import_id)
+    records.record(request, "imports.cancel", [str(import_id)])
+    return await get_import(request, import_id)
+
+
+async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
+    """Whom it will change is not known yet: on record is the import."""
+    async with application.connection(request) as connection, connection.transaction():
+        job, new = await writes.request(connection, request.app.state.settings.import_range_rows)
+    records.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
+    return job, new
+
+
+def _record_rejections(request: Request, import_id: UUID, asked: RejectionQuery, rows: Rows) -> None:
+    """Whose rows they are and who holds a phone that they name; `legacy_ids` are theirs in vAptekeSync."""
+    found = {row[name] for row in rows for name in ("customer_id", "other_customer_id")} - {None}
+    legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
+    ids, legacy_ids = sorted(found.union(asked.customer_id or ())), sorted(legacy.union(asked.legacy_id or ()))
+    records.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
+
+
+def _no_import() -> ProblemError:
+    return ProblemError(404, "import_not_found", "There is no such import.")
+
+
+def _url(import_id: UUID) -> str:
+    return f"/rest/v1/imports/{import_id}/"
+
+
+def _import(row: asyncpg.Record) -> Import:
+    read = sum(row[name] for name in ("created", "updated", "unchanged", "skipped", "rejected"))
+    rate = read / row["seconds"] if row["seconds"] else None
+    planned, running = row["planned_rows"], row["finished_at"] is None
+    return Import(
+        **row,
+        waiting_for=waiting_for.told(row),
+        read=read,
+        percent=_percent(row["status"], read, planned),
+        rows_per_second=round(rate, 1) if rate is not None else None,
+        seconds_left=round(max(planned - read, 0) / rate, 1) if running and rate and planned is not None else None,
+    )
+
+
+def _percent(status: str, read: int, planned: int | None) -> float | None:
+    if status == "completed":
+        return 100.0
+    return None if planned is None else round(min(100 * read / max(planned, 1), 100.0), 1)

@@ -1,0 +1,10 @@
+"""Types of the fields and parameters of imports."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+ImportId = Annotated[UUID, Field(description="the import's id", examples=["0c0f3b1e-7d0a-4c58-9a3b-2f8f6f0f4d11"])]
+Status = Literal["requested", "planning", "running", "completed", "failed", "cancelled"]
+Kind = Literal["row", "field", "phone_conflict"]

@@ -1,0 +1,97 @@
+"""Imports as they are watched: jobs, and what each rejected or repaired."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import text
+from vapteke_shared.postgres.database import Statement
+
+from customers_api.imports import waiting_for
+from customers_api.imports.tables import ALIVE
+
+Rows = Sequence[asyncpg.Record]
+
+
+async def find(connection: asyncpg.Connection, import_id: UUID) -> asyncpg.Record | None:
+    return await connection.fetchrow(_JOBS + " WHERE i.id = $1", import_id)
+
+
+async def find_alive(connection: asyncpg.Connection) -> asyncpg.Record | None:
+    return await connection.fetchrow(_JOBS + " WHERE i.status = ANY($1)", ALIVE)
+
+
+async def history(
+    connection: asyncpg.Connection, filters: Mapping[str, Any], limit: int, offset: int
+) -> tuple[Rows, int]:
+    """The latest first, and how many meet the filters."""
+    where = _where(_OF_JOBS, filters)
+    page = f"{_JOBS} WHERE {where} ORDER BY i.requested_at DESC, i.id LIMIT :limit OFFSET :offset"
+    return await _page(connection, page, f"SELECT count(*) FROM imports i WHERE {where}", filters, limit, offset)
+
+
+async def rejections(
+    connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
+) -> tuple[Rows, int]:
+    """Those of the winning attempts, and the phone conflicts, by legacy id; and how many meet the filters."""
+    counted = f"{_COUNTED_REJECTIONS} AND {_where(_OF_REJECTIONS, filters)}"
+    page = f"SELECT r.* {counted} ORDER BY r.legacy_id, r.id LIMIT :limit OFFSET :offset"
+    given = {**filters, "import_id": import_id}
+    return await _page(connection, page, f"SELECT count(*) {counted}", given, limit, offset)
+
+
+async def _page(
+    connection: asyncpg.Connection, page: str, count: str, given: Mapping[str, Any], limit: int, offset: int
+) -> tuple[Rows, int]:
+    rows = await connection.fetch(*Statement(text(page))(**given, limit=limit, offset=offset))
+    return rows, await connection.fetchval(*Statement(text(count))(**given))
+
+
+def _where(conditions: Mapping[str, str], filters: Mapping[str, Any]) -> str:
+    return " AND ".join(conditions[name] for name in filters) or "true"
+
+
+_OF_JOBS: Final = {
+    "status": "i.status = ANY (CAST(:status AS text[]))",
+    "requested_from": "i.requested_at >= :requested_from",
+    "requested_to": "i.requested_at < CAST(:requested_to AS timestamptz) + interval '1 millisecond'",
+}
+_OF_REJECTIONS: Final = {
+    "kind": "r.kind = :kind",
+    "field": "r.field = :field",
+    "reason": "r.reason = :reason",
+    "legacy_id": "r.legacy_id = ANY (CAST(:legacy_id AS bigint[]))",
+    "customer_id": "r.customer_id = ANY (CAST(:customer_id AS bigint[]))",
+}
+
+# While an import lives, its counts are those of the attempts that have won so far.
+_JOBS = f"""
+SELECT
+    i.id, i.status, i.planned_rows, i.error, i.warnings, i.requested_at, i.started_at, i.finished_at,
+    coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
+    coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
+    coalesce(live.rejected, i.rejected) AS rejected, coalesce(live.repaired, i.repaired) AS repaired,
+    extract(epoch FROM coalesce(i.finished_at, now()) - i.started_at)::float AS seconds,
+{waiting_for.COLUMNS}
+FROM imports i
+{waiting_for.JOIN}
+LEFT JOIN LATERAL (
+    SELECT
+        sum(n.created)::bigint AS created, sum(n.updated)::bigint AS updated, sum(n.unchanged)::bigint AS unchanged,
+        sum(n.skipped)::bigint AS skipped, sum(n.rejected)::bigint AS rejected,
+        CASE WHEN i.finished_at IS NULL THEN (
+            SELECT count(DISTINCT r.legacy_id) FROM import_rejections r JOIN import_chunks w
+            ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
+            WHERE r.import_id = i.id AND r.kind = 'field'
+        ) END AS repaired
+    FROM import_chunks c JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
+    WHERE c.import_id = i.id AND i.finished_at IS NULL
+) AS live ON true
+"""
+
+_COUNTED_REJECTIONS = """
+FROM import_rejections r
+LEFT JOIN import_chunks c ON (c.import_id, c.chunk, c.attempt) = (r.import_id, r.chunk, r.attempt)
+WHERE r.import_id = :import_id AND (r.attempt IS NULL OR c.chunk IS NOT NULL)
+"""

@@ -1,0 +1,180 @@
+"""Imports: jobs, key ranges, counts, rejections, and the mirror of the legacy rows."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Date,
+    Float,
+    Index,
+    Integer,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+from vapteke_shared.postgres.tables import INSTANT, NOW, identity
+
+from customers_api.schema import Table
+
+ALIVE = ("requested", "planning", "running")
+_ALIVE_SQL = "status IN ('requested', 'planning', 'running')"
+_ZERO = {"server_default": text("0")}
+
+
+class LegacyCustomer(Table, table=True):
+    """The mirror: each legacy row as it was last applied, and the customer it belongs to. Only imports write it.
+
+    `number` and `read_at` are those of the reading that it reflects: `number` is null in rows that were written before
+    hand-outs had numbers. `changed_in` and `changed_as` remember the import that last wrote the row and how it counted
+    it.
+    """
+
+    __tablename__ = "legacy_customers"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 85}},)
+
+    legacy_id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    customer_id: int = Field(sa_type=BigInteger, foreign_key="customers.customers.id", unique=True)
+    phone_id: int | None = Field(sa_type=BigInteger, foreign_key="customers.phones.id", index=True)
+    firstname: str | None = Field(None, sa_type=Text)
+    lastname: str | None = Field(None, sa_type=Text)
+    email: str | None = Field(None, sa_type=Text)
+    birthday: date | None = Field(None, sa_type=Date)
+    gender: str | None = Field(None, sa_type=Text)
+    city_id: int | None = Field(None, sa_type=BigInteger)
+    last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
+    read_at: datetime = Field(sa_type=INSTANT)
+    number: int | None = Field(None, sa_type=BigInteger)
+    changed_in: UUID
+    changed_as: str = Field(sa_type=Text)
+
+
+class Import(Table, table=True):
+    """One run of the import, as a job. The counts are final once `finished_at` is set.
+
+    `plan_number` is the number of the plan's hand-out. `source_ahead_seconds` is by how much vAptekeSync's clock was
+    ahead of the importer's at the plan.
+    """
+
+    __tablename__ = "imports"
+    __table_args__ = (
+        # at most one import is alive
+        Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_ALIVE_SQL)),
+        CheckConstraint(
+            "status IN ('requested', 'planning', 'running', 'completed', 'failed', 'cancelled')", name="status"
+        ),
+        Index("imports_requested_at_idx", text("requested_at DESC"), "id"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    status: str = Field(sa_type=Text)
+    planned_rows: int | None = Field(None, sa_type=BigInteger)
+    read: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    created: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    updated: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    unchanged: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    skipped: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    rejected: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    repaired: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    error: str | None = Field(None, sa_type=Text)
+    warnings: list[str] = Field(sa_type=ARRAY(Text), sa_column_kwargs={"server_default": text("'{}'")})
+    plan_number: int | None = Field(None, sa_type=BigInteger)
+    source_ahead_seconds: float | None = Field(None, sa_type=Float)
+    attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
+    requested_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
+    started_at: datetime | None = Field(None, sa_type=INSTANT)
+    cancelled_at: datetime | None = Field(None, sa_type=INSTANT)
+    finished_at: datetime | None = Field(None, sa_type=INSTANT)
+
+
+class ImportChunk(Table, table=True):
+    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won.
+
+    `number` is that of its hand-out, from the sequence `hand_out_numbers`.
+    """
+
+    __tablename__ = "import_chunks"
+    __table_args__ = (CheckConstraint("status IN ('planned', 'requested', 'published', 'failed')", name="status"),)
+
+    import_id: UUID = Field(primary_key=True, foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    after_id: int | None = Field(None, sa_type=BigInteger)
+    upto_id: int = Field(sa_type=BigInteger)
+    number: int | None = Field(None, sa_type=BigInteger)
+    status: str = Field(sa_type=Text)
+    attempt: UUID | None = None
+    event_count: int | None = Field(None, sa_type=BigInteger)
+    last_offsets: dict[str, int] | None = Field(None, sa_type=JSONB)
+    attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
+    moved_at: datetime | None = Field(None, sa_type=INSTANT)
+
+
+class ImportCount(Table, table=True):
+    """How the events of one attempt at a range were counted, by the partition they came in."""
+
+    __tablename__ = "import_counts"
+
+    import_id: UUID = Field(primary_key=True, foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    attempt: UUID = Field(primary_key=True)
+    partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    created: int = Field(sa_type=BigInteger)
+    updated: int = Field(sa_type=BigInteger)
+    unchanged: int = Field(sa_type=BigInteger)
+    skipped: int = Field(sa_type=BigInteger)
+    rejected: int = Field(sa_type=BigInteger)
+
+
+class ImportReading(Table, table=True):
+    """Which rows an attempt has read, batch by batch, until the import ends."""
+
+    __tablename__ = "import_readings"
+    __table_args__ = (Index("import_readings_import_id_chunk_idx", "import_id", "chunk"),)
+
+    id: int = Field(sa_column=identity())
+    import_id: UUID = Field(foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int = Field(sa_type=Integer)
+    attempt: UUID
+    read_at: datetime = Field(sa_type=INSTANT)
+    legacy_ids: list[int] = Field(sa_type=ARRAY(BigInteger))
+
+
+class ImportRejection(Table, table=True):
+    """What was rejected or repaired, and why; never the value. `attempt` is null for a phone_conflict."""
+
+    __tablename__ = "import_rejections"
+    __table_args__ = (
+        Index("import_rejections_import_id_chunk_idx", "import_id", "chunk", "attempt"),
+        CheckConstraint("kind IN ('row', 'field', 'phone_conflict')", name="kind"),
+    )
+
+    id: int = Field(sa_column=identity())
+    import_id: UUID = Field(foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int | None = Field(None, sa_type=Integer)
+    attempt: UUID | None = None
+    legacy_id: int = Field(sa_type=BigInteger)
+    kind: str = Field(sa_type=Text)
+    field: str = Field(sa_type=Text)
+    reason: str = Field(sa_type=Text)
+    customer_id: int | None = Field(None, sa_type=BigInteger)
+    other_customer_id: int | None = Field(None, sa_type=BigInteger)
+    other_legacy_id: int | None = Field(None, sa_type=BigInteger)
+
+
+class CustomerReread(Table, table=True):
+    """The one row: after the completed import `import_id`, texts of customers up to `last_id` are read again, by this
+    version of the rule and if they changed after `since`. Without `last_id` all are; without `since`, whenever.
+    """
+
+    __tablename__ = "customer_rereads"
+
+    id: int = Field(sa_column=identity())
+    import_id: UUID | None = None
+    last_id: int | None = Field(None, sa_type=BigInteger)
+    rule_version: int | None = Field(None, sa_type=Integer)
+    begun_at: datetime | None = Field(None, sa_type=INSTANT)
+    since: datetime | None = Field(None, sa_type=INSTANT)

@@ -1,0 +1,1 @@
+"""The outbox: messages for Kafka that a transaction writes, and the relay that sends them."""

@@ -1,0 +1,190 @@
+"""The relay: sends the outbox to Kafka, in order, one relay at a time (design, section 6)."""
+
+import asyncio
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+from aiokafka import AIOKafkaProducer, errors
+from prometheus_client import Counter, Gauge
+from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging.batches import Batches
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.process import logs, loops
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.lifecycle import pause
+from vapteke_shared.process.settings import KafkaSettings
+
+from customers_api import leader
+from customers_api.outbox.oldest_rows import BATCH_ROWS, OldestRows
+
+_PARTITION_BYTES = 1_000_000  # what cannot be compressed still fits a broker's default of 1 MiB
+_POLL_SECONDS = 0.2
+_KAFKA_SECONDS = 10  # aiokafka itself would try for ever
+_TRANSACTION_MS = 30_000
+_MISSING_SECONDS, _REFUSED_SECONDS = 2, 30
+_MEASURED_SHARE = 0.02
+_MEASURE_SECONDS = 10
+_REFUSALS = (
+    errors.MessageSizeTooLargeError,
+    errors.RecordListTooLargeError,
+    errors.CorruptRecordException,
+    errors.InvalidTopicError,
+    errors.PolicyViolationError,
+    errors.TopicAuthorizationFailedError,
+)
+
+log = logs.get(__name__)
+rows_waiting = Gauge("vapteke_outbox_rows", "Rows of the outbox that wait for the relay")
+oldest_waits = Gauge("vapteke_outbox_oldest_seconds", "Age of the outbox's oldest row")
+sent = Counter("vapteke_outbox_sent", "Rows of the outbox that were sent")
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class TopicsRefuse(Exception):
+    """Topics that do not take what they were sent, each with Kafka's reason."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(str(reasons))
+        self.reasons = reasons
+
+
+class Held(NamedTuple):
+    """Why the rows of a topic wait, and until when, by the monotonic clock."""
+
+    reason: str
+    until: float
+
+
+class Relay:
+    """Sends the outbox in Kafka transactions, in the order of the ids; of all processes, one.
+
+    Its producer is started before it reads, on the connection that holds the lock, and starting it fences those before:
+    a relay that has lost the lock and still lives cannot commit what it has read. A batch whose commit is in doubt is
+    sent again: consumers recognise what they have seen. A topic that is missing or refuses what it is sent is held:
+    its rows wait, those of the others go on.
+    """
+
+    def __init__(self, settings: KafkaSettings, pool: asyncpg.Pool, health: Health) -> None:
+        self._settings, self._pool, self._health = settings, pool, health
+        self._held: dict[str, Held] = {}
+        self._known: set[str] = set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        await leader.lead(self._pool, self._health, "outbox", self._lead, stopping)
+
+    async def _lead(self, connection: asyncpg.Connection, stopping: asyncio.Event) -> None:
+        self._known.clear()
+        producer = create_producer(self._settings)
+        try:
+            async with asyncio.timeout(_KAFKA_SECONDS):
+                await kafka.start(producer, self._settings)
+            oldest_rows = OldestRows(connection)
+            while not stopping.is_set():
+                count = await self._send_batch(oldest_rows, producer)
+                self._say()
+                loops.beat()  # a long backlog leaves no time for a pause
+                if count < BATCH_ROWS:
+                    await pause(stopping, _POLL_SECONDS)
+        finally:
+            await kafka.stop_producer(producer, seconds=1)  # nothing is on its way that should still arrive
+
+    async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> int:
+        """No transaction of Postgres is open while Kafka is spoken to."""
+        rows = await oldest_rows.read(self._holding())
+        if not rows or await self._hold_missing({row["topic"] for row in rows}):
+            return 0
+        try:
+            await publish(producer, rows)
+        except TopicsRefuse as error:
+            self._hold(error.reasons, _REFUSED_SECONDS)
+            raise
+        await oldest_rows.delete(rows)
+        sent.inc(len(rows))
+        return len(rows)
+
+    async def _hold_missing(self, topics: set[str]) -> bool:
+        """Whether one of these topics is not there; asked once for each while this relay leads."""
+        if topics <= self._known:
+            return False
+        missing = await kafka.missing(self._settings, topics)
+        self._known |= topics - missing
+        self._hold(dict.fromkeys(missing, "is missing; `vapteke-topics` creates it"), _MISSING_SECONDS)
+        return bool(missing)
+
+    def _hold(self, reasons: Mapping[str, str], seconds: float) -> None:
+        for topic, reason in reasons.items():
+            self._held[topic] = Held(reason, time.monotonic() + seconds)
+            log.warning("the rows of a topic wait", topic=topic, reason=reason)
+
+    def _holding(self) -> list[str]:
+        return [topic for topic, held in self._held.items() if held.until > time.monotonic()]
+
+    def _say(self) -> None:
+        holding = self._holding()
+        if holding:
+            self._health.ill("outbox", "; ".join(f"{topic}: {self._held[topic].reason}" for topic in holding))
+        else:
+            self._health.well("outbox")
+
+
+def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
+    """Its start aborts what a predecessor has not committed, and lets it commit nothing more."""
+    return AIOKafkaProducer(
+        **kafka.client_options(settings),
+        transactional_id="customers-api-outbox",
+        transaction_timeout_ms=_TRANSACTION_MS,
+        compression_type="zstd",
+        max_batch_size=_PARTITION_BYTES,
+    )
+
+
+async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) -> None:
+    """Send rows in one transaction, those of a key in their order. Raises TopicsRefuse, KafkaError, TimeoutError.
+
+    What fails is left to the next producer's start, which aborts it: aborting here would wait for Kafka.
+    """
+    batches = Batches(producer, _KAFKA_SECONDS)
+    async with asyncio.timeout(_KAFKA_SECONDS):
+        await producer.begin_transaction()
+        for row in rows:
+            await batches.add(row["topic"], row["key"].encode(), row["value"], _headers(row))
+        try:
+            await batches.acknowledged()
+        except _REFUSALS:
+            raise TopicsRefuse(batches.refused()) from None
+        await producer.commit_transaction()
+
+
+def _headers(row: asyncpg.Record) -> list[tuple[str, bytes]]:
+    return [(name, str(content).encode()) for name, content in _decode(row["headers"]).items()]
+
+
+async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+    """Keep the gauges true, whoever leads and with Kafka away; NaN while Postgres does not say.
+
+    It counts for a fiftieth of the time at most: a backlog of millions is counted less often.
+    """
+    while not stopping.is_set():
+        started = time.monotonic()
+        try:
+            async with pool.acquire(timeout=_MEASURE_SECONDS) as connection:
+                count, age = await connection.fetchrow(_WAITING, timeout=_MEASURE_SECONDS)
+        except Exception as error:
+            reraise_cancellation()
+            unless_a_bug(error)
+            count, age = math.nan, math.nan
+        rows_waiting.set(count)
+        oldest_waits.set(age)
+        await pause(stopping, max(1, (time.monotonic() - started) / _MEASURED_SHARE))
+
+
+_WAITING = """
+SELECT count(*), greatest(0, extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1)))::float
+FROM outbox
+"""

@@ -1,0 +1,33 @@
+"""The outbox."""
+
+from datetime import datetime
+
+from sqlalchemy import LargeBinary, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+from vapteke_shared.postgres.tables import INSTANT, NOW, identity
+
+from customers_api.schema import Table
+
+
+class Outbox(Table, table=True):
+    """Events and tasks that the relay has yet to send, in the order of `id`."""
+
+    __tablename__ = "outbox"
+    # vacuumed by the rows that have passed, at full speed: how many wait says nothing about it
+    __table_args__ = (
+        {
+            "postgresql_with": {
+                "autovacuum_vacuum_scale_factor": 0,
+                "autovacuum_vacuum_threshold": 1000,
+                "autovacuum_vacuum_cost_delay": 0,
+            }
+        },
+    )
+
+    id: int = Field(sa_column=identity())
+    topic: str = Field(sa_type=Text)
+    key: str = Field(sa_type=Text)
+    headers: dict[str, str] = Field(sa_type=JSONB)
+    value: bytes | None = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)

@@ -1,0 +1,14 @@
+"""Every table of customers-api: importing this module makes SCHEMA complete."""
+
+from vapteke_shared.postgres.tables import StoredOffset
+
+from customers_api.customers import tables as customers
+from customers_api.imports import tables as imports
+from customers_api.outbox import tables as outbox
+from customers_api.schema import SCHEMA, Table
+
+__all__ = ["SCHEMA", "ConsumedOffset", "customers", "imports", "outbox"]
+
+
+class ConsumedOffset(Table, StoredOffset, table=True):
+    __tablename__ = "consumed_offsets"
