@@ -1,5 +1,7 @@
-"""deploy/bootstrap: what it reads from the lock, and what it tells a person without root."""
+"""The set-up: when make and deploy/bootstrap repeat it, what they read, and what they ask of a person without root."""
 
+import os
+import shutil
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -23,14 +25,88 @@ uvicorn==0.54.0 \\
 """
 
 
-@pytest.fixture(scope="module")
-def bootstrap() -> ModuleType:
-    loader = SourceFileLoader("bootstrap", str(ROOT / "deploy/bootstrap"))
+SETTING_UP, DEMO = "python3 deploy/bootstrap", "exec .venv/bin/vapteke demo --customers 78553"
+
+
+def loaded(root: Path) -> ModuleType:
+    loader = SourceFileLoader("bootstrap", str(root / "deploy/bootstrap"))
     spec = spec_from_loader("bootstrap", loader)
     assert spec
     module = module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> ModuleType:
+    return loaded(ROOT)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree that is set up: the files that the set-up depends on, and a virtual environment of one file."""
+    root = tmp_path / "our tree"
+    services = [f"services/{path.parent.name}" for path in ROOT.glob("services/*/pyproject.toml")]
+    projects = [f"{member}/pyproject.toml" for member in ("shared", "deploy/local", *services)]
+    for file in ("Makefile", "requirements.lock", "deploy/bootstrap", *projects):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, root / file)
+        os.utime(root / file, (1_000_000, 1_000_000))
+    (root / ".venv/bin").mkdir(parents=True)
+    (root / ".venv/bin/python").symlink_to(sys.executable)
+    made = loaded(root)
+    made.mark_done(made.COMPLETE, 2_000_000)
+    made.mark_done(made.COMPLETE_FOR_TESTS, 2_000_000)
+    return root
+
+
+def planned(root: Path, target: str) -> list[str]:
+    """What make would run."""
+    command = ["make", "--dry-run", target, "PYTHON=python3"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_a_tree_that_is_set_up_and_unchanged_needs_no_set_up(tree: Path) -> None:
+    assert planned(tree, "demo") == [DEMO]
+    assert loaded(tree).is_done(tree / ".venv/complete")
+
+
+@pytest.mark.parametrize("changed", ["requirements.lock", "deploy/bootstrap", "shared/pyproject.toml"])
+def test_a_changed_file_repeats_the_set_up(tree: Path, changed: str) -> None:
+    os.utime(tree / changed, (3_000_000, 3_000_000))
+
+    assert planned(tree, "demo") == [SETTING_UP, DEMO]
+    assert planned(tree, "prove")[:2] == [SETTING_UP, f"{SETTING_UP} test"]
+    assert not loaded(tree).is_done(tree / ".venv/complete")
+
+
+@pytest.mark.parametrize("lost", [".venv/complete", ".venv/bin/python"])
+def test_an_interrupted_or_damaged_set_up_is_repeated(tree: Path, lost: str) -> None:
+    (tree / lost).unlink()
+
+    assert planned(tree, "demo") == [SETTING_UP, DEMO]
+    assert not loaded(tree).is_done(tree / ".venv/complete")
+
+
+def test_a_python_that_is_gone_repeats_the_set_up(tree: Path) -> None:
+    (tree / ".venv/bin/python").unlink()
+    (tree / ".venv/bin/python").symlink_to("/no/such/python")
+
+    assert planned(tree, "demo") == [SETTING_UP, DEMO]
+
+
+def test_a_moved_tree_repeats_the_set_up(tree: Path) -> None:
+    moved = tree.rename(tree.with_name("moved"))
+
+    assert planned(moved, "demo") == [SETTING_UP, DEMO]
+    assert not loaded(moved).is_done(moved / ".venv/complete")
+
+
+def test_what_only_the_tests_need_is_set_up_after_the_rest(tree: Path) -> None:
+    (tree / ".venv/complete-for-tests").unlink()
+
+    assert planned(tree, "prove")[0] == f"{SETTING_UP} test"
+    assert planned(tree, "demo") == [DEMO]
 
 
 def test_the_block_of_a_package_ends_with_its_last_hash(bootstrap: ModuleType) -> None:
