@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import contracts
 import documents
 import pytest
 from documents import PAGES, ROOT
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.customers import CustomerEvent, CustomerPhoneChanged
 
 TRANSLATED = [page for page in PAGES if page.name.endswith(".ru.md")]
 API = ROOT / "docs/api.md"
@@ -139,6 +142,32 @@ def problems(node: ast.AST) -> Iterator[tuple[int, str]]:
             match key, value:
                 case ast.Constant(value=int(status)), ast.Tuple(elts=[ast.Constant(value=str(code)), _]):
                     yield status, code
+
+
+def test_every_make_target_is_explained_to_contributors() -> None:
+    targets = re.findall(r"^([a-z]+):[^#\n]*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    rows = documents.table_rows(ROOT / "CONTRIBUTING.md", "Commands")[2:]
+
+    assert {row[0] for row in rows} == {f"`make {target}`" for target in targets}
+
+
+def test_the_example_of_an_event_is_one() -> None:
+    page = (ROOT / "docs/events.md").read_text()
+    [record] = re.findall(r"^topic .*?(?=^```)", page, re.MULTILINE | re.DOTALL)
+    headers = [(name, value.encode()) for name, value in re.findall(r"(ce_\w+|content-type): (.*)", record)]
+    value = record[record.index("{") :].encode()
+
+    event = codec.decode(value, headers)
+
+    assert isinstance(event, CustomerPhoneChanged)
+    assert {name for name, _ in headers} == {name for name, _ in codec.headers(event, "customers-api", str(event.id))}
+    assert set(json.loads(value)) == set(event.__struct_fields__)
+
+
+def test_every_field_of_a_customers_event_is_explained() -> None:
+    rows = documents.table_rows(ROOT / "docs/events.md", "One record")[2:]
+
+    assert [name for row in rows for name in documents.quoted(row[0])] == list(CustomerEvent.__struct_fields__)
 
 
 def test_every_call_of_openapi_has_an_example() -> None:
