@@ -91,7 +91,7 @@ async def test_a_service_is_not_ready_on_an_older_schema(postgres_server: Postgr
             await asyncio.to_thread(change, config, step)
             faults.append(await _fault(pool, schema))
 
-    assert faults == [f"the schema is older than the service: `{schema.service} migrate` mends it", None]
+    assert faults == [f"the schema is older than the service: run `{schema.service} migrate`", None]
 
 
 async def _fault(pool: asyncpg.Pool, schema: Schema) -> str | None:

@@ -31,7 +31,7 @@ UNTRUSTED = ": its certificate is not trusted (unable to get local issuer certif
 OTHER_NAME = (
     ": its certificate is for another name (Hostname mismatch, certificate is not valid for 'localhost'): check"
 )
-NO_LOGIN = " refuses the login: check"
+NO_LOGIN = " rejects the login: check"
 WRONG = "wr0ng-s3cret"
 pytestmark = [
     pytest.mark.timeout(600),
@@ -148,7 +148,7 @@ class Broken:
     [
         ({"KAFKA_SSL_CAFILE": "{stranger}"}, f"{UNTRUSTED} KAFKA_SSL_CAFILE"),
         ({"KAFKA_BOOTSTRAP_SERVERS": "localhost:{kafka_port}"}, f"{OTHER_NAME} KAFKA_BOOTSTRAP_SERVERS"),
-        ({"KAFKA_SASL_MECHANISM": "PLAIN"}, " does not know PLAIN: check KAFKA_SASL_MECHANISM"),
+        ({"KAFKA_SASL_MECHANISM": "PLAIN"}, " does not support PLAIN: check KAFKA_SASL_MECHANISM"),
     ],
     ids=["authority", "name", "mechanism"],
 )
@@ -172,7 +172,7 @@ async def test_a_kafka_that_does_not_fit_is_told(
         ({"POSTGRES_HOST": "localhost"}, f"{OTHER_NAME} POSTGRES_HOST"),
         (
             {"POSTGRES_SSLMODE": "disable"},
-            " does not let this user in so: check POSTGRES_SSLMODE, POSTGRES_USER and POSTGRES_DB, or its pg_hba.conf",
+            " does not let this user in: check POSTGRES_SSLMODE, POSTGRES_USER and POSTGRES_DB, or its pg_hba.conf",
         ),
     ],
     ids=["authority", "unknown to the system", "authority though only required", "name", "no TLS"],

@@ -45,7 +45,7 @@ async def test_a_mode_without_sessions_is_refused_by_name(
         behind = empty.model_copy(update={"postgres_port": [port]})
         text = (
             f"Postgres at 127.0.0.1:{port} is a pgbouncer in transaction or statement mode, which keeps no session:"
-            " set pool_mode = session for this database and user, or name Postgres itself"
+            " set pool_mode = session for this database and user, or use Postgres directly"
         )
 
         with pytest.raises(SystemExit) as refused:

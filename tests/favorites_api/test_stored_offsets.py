@@ -145,6 +145,6 @@ async def test_a_record_that_unpacks_to_too_much_is_passed_over_by_name(
         await reader.has_read({b"after"})
 
         assert reader.read == {
-            f"offsets 0 to 0 are left out: unpacked they have more than {MAX_BYTES} bytes".encode(),
+            f"offsets 0 to 0 are skipped: decompressed they have more than {MAX_BYTES} bytes".encode(),
             b"after",
         }

@@ -1,4 +1,4 @@
-"""The commands that every service with a database has: `serve`, `migrate`, `token` and `offsets reset`."""
+"""The commands of every service with a database: `serve`, `migrate`, `token` and `offsets reset`."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,31 +26,33 @@ def create(
     *,
     after_reset: str,
 ) -> typer.Typer:
-    """The command line, to which the service adds its own `work`; `forget` is what `offsets reset` does, and
-    `after_reset` what an operator should do next."""
+    """The command line, to which the service adds its own `work`.
+
+    `forget` is what `offsets reset` does; `after_reset` is a text that says what an operator should do next.
+    """
     cli = typer.Typer(no_args_is_help=True, help=help, pretty_exceptions_enable=False)
     offsets = typer.Typer(no_args_is_help=True, help="The Kafka offsets that are stored in Postgres.")
     cli.add_typer(offsets, name="offsets")
 
     @cli.command()
     def serve() -> None:
-        """The REST service."""
+        """Run the REST service."""
         lifecycle.run(settings, lambda given, stopping: application.serve(given, schema, create_app, stopping))
 
     @cli.command()
     def migrate() -> None:
-        """Bring the schema up to date, as its owner; safe to repeat, and when two run at once."""
+        """Bring the schema up to date, as its owner. Safe to repeat, and safe when two run at the same time."""
         migrations.main(schema)
 
     @cli.command()
     def token(
-        subject: Annotated[str, typer.Option(help="Who asks, for the audit log.")],
+        subject: Annotated[str, typer.Option(help="Who uses the token, for the audit log.")],
         scope: Annotated[list[str] | None, typer.Option(help=tokens.SCOPE_HELP)] = None,
         audience: Annotated[
             list[str] | None,
-            typer.Option(help=f"Which service takes it, repeatable: {', '.join(tokens.AUDIENCES)}. Default: this one."),
+            typer.Option(help=f"A service it is for, repeatable: {', '.join(tokens.AUDIENCES)}. Default: this one."),
         ] = None,
-        ttl: Annotated[str, typer.Option(help="How long it holds: seconds, or such as 15m, 12h, 30d.")] = "12h",
+        ttl: Annotated[str, typer.Option(help="How long it is valid: seconds, or 15m, 12h, 30d and the like.")] = "12h",
     ) -> None:
         """Print a bearer token, signed with SECRET_KEY."""
         try:

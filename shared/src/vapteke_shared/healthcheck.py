@@ -1,6 +1,6 @@
-"""`python -m vapteke_shared.healthcheck`: is the process of this container ready? Exit code 0, or 1 with the reason.
+"""`python -m vapteke_shared.healthcheck`: exits with 0 when the container's process is ready, else with 1 and why.
 
-Only the standard library and one module that needs no more: this starts every few seconds.
+It imports only the standard library and one small module, because it starts every few seconds.
 """
 
 import os
@@ -29,7 +29,7 @@ def _asked(port: int) -> tuple[int, str]:
 
 
 def _host(listened_on: str | None) -> str:
-    """Where the metrics are asked for when they are served there; every address of the machine includes its own."""
+    """The address to ask when the process listens on `listened_on`; loopback when it listens on all addresses."""
     host = addresses.bare((listened_on or "127.0.0.1").strip())
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 

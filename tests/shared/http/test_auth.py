@@ -106,8 +106,8 @@ async def test_without_a_token_one_is_asked_for(client: httpx.AsyncClient, heade
     assert answer.headers["www-authenticate"] == CHALLENGE
 
 
-NOT_OURS = "The token is not one of ours."
-ELSEWHERE = "The token is of another issuer, or not for the audience customers-api."
+NOT_OURS = "The token is malformed, or its signature is invalid."
+ELSEWHERE = "The token has another issuer, or is not for the audience customers-api."
 EXPIRED = "The token has expired."
 NOT_YET = "The token is not valid yet."
 LACKS = "The token lacks one of the claims exp, iat, iss, aud, sub."
@@ -133,9 +133,9 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "no aud": (lambda: signed(aud=None), LACKS),
     "no iss": (lambda: signed(iss=None), LACKS),
     "expiry that is no number": (lambda: signed(exp="tomorrow"), NOT_OURS),
-    "no name": (lambda: signed(sub=" "), "The claim sub names nobody."),
-    "a name of two lines": (lambda: signed(sub="tester\nadmin"), "The claim sub names nobody."),
-    "scopes in a list": (lambda: signed(scope=["customers:read"]), "The claim scope is not a text of words."),
+    "no name": (lambda: signed(sub=" "), "The claim sub is empty or not printable."),
+    "a name of two lines": (lambda: signed(sub="tester\nadmin"), "The claim sub is empty or not printable."),
+    "scopes in a list": (lambda: signed(scope=["customers:read"]), "The claim scope is not a string."),
     "too long": (lambda: signed(note="x" * 4000), "The token is too long."),
     "claims that are no object": (lambda: jwt.PyJWS().encode(b"[]", SECRET_KEY, "HS256"), NOT_OURS),
     "garbage": (lambda: "a.b.c", NOT_OURS),

@@ -90,7 +90,7 @@ async def test_a_preflight_that_is_refused_is_a_problem(asked: dict[str, str], f
 
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     assert answer.json()["code"] == "cors_refused"
-    assert answer.json()["detail"] == f"This preflight is refused: Disallowed CORS {fault}."
+    assert answer.json()["detail"] == f"The preflight is rejected: Disallowed CORS {fault}."
     assert answer.json()["instance"] == CUSTOMERS
     assert "Origin" in answer.headers["vary"]
     assert int(answer.headers["content-length"]) == len(answer.content)

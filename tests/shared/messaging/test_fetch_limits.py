@@ -53,7 +53,7 @@ def test_a_batch_that_unpacks_to_too_much_becomes_one_record_that_says_so(codec:
 
     found = read(bounded(small + batch(codec, [bytes(MAX_BYTES)] * 2, base_offset=1) + after))
 
-    text = f"offsets 1 to 2 are left out: unpacked they have more than {MAX_BYTES} bytes"
+    text = f"offsets 1 to 2 are skipped: decompressed they have more than {MAX_BYTES} bytes"
     assert found == [(0, b"small"), (2, text.encode()), (3, b"after")]
 
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_unpacked_at_all_becomes_a_record_too(codec: int) -> None
     [(offset, value)] = read(bounded(rubbish))
 
     assert offset == 0
-    assert b"are left out" in value
+    assert b"are skipped" in value
 
 
 def test_a_batch_broken_on_its_way_is_not_left_out() -> None:
@@ -99,7 +99,7 @@ def test_a_second_member_of_gzip_is_counted() -> None:
     one = batch(GZIP, [b"value"])
     two = _signed(one + one[61:])
 
-    assert b"are left out" in read(bounded(two))[0][1]
+    assert b"are skipped" in read(bounded(two))[0][1]
 
 
 def test_a_part_of_a_batch_at_the_end_stays() -> None:

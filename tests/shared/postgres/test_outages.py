@@ -45,8 +45,8 @@ OUTAGES = [
     socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
     ssl.SSLError("decryption failed or bad record mac"),
     Unavailable("Postgres at db:5432 does not answer"),
-    Unfit("Postgres at db:5432 refuses the login"),
-    ReadOnly("Postgres at db:5432 takes no writes"),
+    Unfit("Postgres at db:5432 rejects the login"),
+    ReadOnly("Postgres at db:5432 accepts no writes"),
 ]
 BUGS = [
     asyncpg.PostgresSyntaxError("syntax error"),

@@ -25,11 +25,11 @@ LOGIN = {"kafka_sasl_mechanism": "PLAIN", "kafka_sasl_username": "somebody", "ka
     [
         (
             {"kafka_security_protocol": "SSL"},
-            " breaks off the connection: does it speak SSL? Check KAFKA_SECURITY_PROTOCOL",
+            " closes the connection, as if it did not use SSL: check KAFKA_SECURITY_PROTOCOL",
         ),
         (
             {"kafka_security_protocol": "SASL_PLAINTEXT", **LOGIN},
-            " wants no login: check KAFKA_SECURITY_PROTOCOL and the port",
+            " does not expect a login: check KAFKA_SECURITY_PROTOCOL and the port",
         ),
     ],
     ids=["TLS", "login"],
@@ -58,10 +58,10 @@ async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "text"),
     [
-        ({"postgres_sslmode": "require"}, Unfit, "speaks no TLS: check POSTGRES_SSLMODE"),
-        ({"postgres_sslmode": "verify-full"}, Unfit, "speaks no TLS: check POSTGRES_SSLMODE"),
+        ({"postgres_sslmode": "require"}, Unfit, "does not support TLS: check POSTGRES_SSLMODE"),
+        ({"postgres_sslmode": "verify-full"}, Unfit, "does not support TLS: check POSTGRES_SSLMODE"),
         ({"postgres_db": "nowhere"}, Unfit, "has no such database: check POSTGRES_DB"),
-        ({"postgres_password": "s3cret"}, Unfit, "refuses the login: check POSTGRES_USER and POSTGRES_PASSWORD"),
+        ({"postgres_password": "s3cret"}, Unfit, "rejects the login: check POSTGRES_USER and POSTGRES_PASSWORD"),
         (
             {"postgres_host": "nowhere.invalid"},
             Unavailable,
@@ -146,5 +146,5 @@ async def test_of_several_hosts_each_is_told(postgres_server: Postgres) -> None:
     assert not isinstance(told.value, Unfit)  # the host that is closed may come back, and take the password
     assert set(str(told.value).split("; ")) == {
         f"Postgres at 127.0.0.1:{closed} cannot be reached (Connection refused): check POSTGRES_HOST and POSTGRES_PORT",
-        f"Postgres at 127.0.0.1:{port} refuses the login: check POSTGRES_USER and POSTGRES_PASSWORD",
+        f"Postgres at 127.0.0.1:{port} rejects the login: check POSTGRES_USER and POSTGRES_PASSWORD",
     }

@@ -91,7 +91,7 @@ async def test_a_worker_logs_once_that_kafka_is_away(program: str, tmp_path: Pat
     logged: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines()]
     causes = [each["cause"] for each in logged if "Kafka" in each.get("cause", "")]
     assert len(causes) == 1, causes
-    assert f"Kafka at 127.0.0.1:{port} breaks off the connection" in causes[0]
+    assert f"Kafka at 127.0.0.1:{port} closes the connection" in causes[0]
     assert [each for each in logged if each["logger"].startswith(("aiokafka", "faststream"))] == []
 
 

@@ -90,7 +90,7 @@ async def _republish(rate: int, from_start: bool) -> None:
     except republish.AlreadyRuns:
         raise SystemExit("customers are being republished already, by another process") from None
     except Exception as error:
-        text = connections.told(unless_a_bug(error), "Postgres does not take it")
+        text = connections.told(unless_a_bug(error), "Postgres rejects the command")
         raise SystemExit(f"{text}; the same command goes on where it was") from None
     typer.echo(f"{sent:,} customers are in the outbox; `customers-api work` sends them")
 

@@ -1,1 +1,1 @@
-"""REST services: the application, errors, bodies, access, lists and the audit."""
+"""REST services: the application, errors, bodies, access, lists and the audit log."""

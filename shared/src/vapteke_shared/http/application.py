@@ -1,4 +1,4 @@
-"""A REST service: the app that every service of ours is, its routers, and its process."""
+"""A REST service: the FastAPI app that all our services share, its routers, and the process `serve`."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -35,7 +35,10 @@ def create_app(
     tags: Sequence[dict[str, Any]],
     routers: Sequence[APIRouter],
 ) -> FastAPI:
-    """The pool and the health are the caller's."""
+    """The app with our errors, health, documentation pages and authentication. The caller owns `pool` and `state`.
+
+    Raises Unprotected when a route neither requires a scope nor is public.
+    """
     app = _App(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
     app.state.settings, app.state.pool, app.state.health = settings, pool, state
     problems.install(app, database.CONFLICTS)
@@ -48,13 +51,13 @@ def create_app(
     if not settings.auth_enabled:
         state.warnings["auth"] = auth.OFF
         app.answer_headers.append((b"auth-enabled", b"false"))
-    app.openapi()  # made now: two first readers would make it at once
+    app.openapi()  # generated now: the first two readers would otherwise generate it at the same time
     app.add_middleware(SlashAdded)
     return app
 
 
 class _App(FastAPI):
-    """Has an edge around all of it."""
+    """A FastAPI app with our middleware outside everything else."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -66,20 +69,20 @@ class _App(FastAPI):
 
 
 def router(tag: str) -> APIRouter:
-    """Its routes go to the app's own: an included router is searched twice in every request."""
+    """A router whose routes `create_app` adds to the app directly: an included router is searched twice per request."""
     return APIRouter(tags=[tag], route_class=QuickRoute, generate_unique_id_function=openapi.operation_id)
 
 
 def connection(request: Request) -> PoolAcquireContext:
-    """For `async with`, around the queries alone: neither a body still to come nor a slow reader must hold one.
+    """A connection from the pool, for `async with` around the queries only: a slow caller must not hold a connection.
 
-    Raises TimeoutError when all stay in use: who waits longer is better told to come back.
+    Raises TimeoutError when all connections stay in use: a caller who waits longer had better try again.
     """
     return request.app.state.pool.acquire(timeout=_WAIT_SECONDS)
 
 
 class SlashAdded:
-    """Every path of the contract answers with and without its trailing slash."""
+    """Adds the trailing slash that a caller left out: every path works with and without it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -96,7 +99,7 @@ async def serve(
     create: Callable[[Any, asyncpg.Pool, Health], FastAPI],
     stopping: asyncio.Event,
 ) -> None:
-    """The process `serve`, until `stopping`."""
+    """Run the process `serve` until `stopping` is set."""
     listener = lifecycle.listen(settings.http_host, settings.http_port)
     state = Health("postgres")
     options: dict[str, Any] = {"reset": database.left_as_it_is, "command_timeout": _REQUEST_SECONDS}

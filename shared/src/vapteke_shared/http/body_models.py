@@ -1,4 +1,4 @@
-"""What the bodies of requests and answers are made of; they hold exactly the keys of the contract."""
+"""The base classes of request and response models. A body has exactly the keys of docs/contract.md."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -23,7 +23,7 @@ Instant = Annotated[
 
 
 def without_defaults(schema: dict[str, Any]) -> None:
-    """An absent field is not the same as null."""
+    """Remove the defaults from a JSON schema: an absent field is not the same as null."""
     for field in schema.get("properties", {}).values():
         field.pop("default", None)
 
@@ -33,14 +33,14 @@ class Answer(BaseModel):
 
 
 class Asked(BaseModel):
-    """A body: strict types, no unknown fields."""
+    """A request body: strict types, no unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=without_defaults)
 
     @model_validator(mode="wrap")
     @classmethod
     def _known(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        """Thousands of unknown fields are one fault: pydantic would make one of each."""
+        """Report any number of unknown fields as one fault: pydantic would report thousands."""
         unknown = given.keys() - cls.model_fields.keys() if isinstance(given, dict) else ()
         if len(unknown) < 2:
             return validate(given)

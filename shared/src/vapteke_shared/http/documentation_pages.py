@@ -1,4 +1,4 @@
-"""Documentation pages of a service, whole: nothing is loaded from elsewhere, and the browser is told so."""
+"""The documentation pages of a service. They load nothing from elsewhere, and a browser policy enforces that."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,14 +25,14 @@ _FILES: Final[Mapping[str, Path]] = {
     "/redoc/page.css": _PAGES / "redoc.css",
     "/redoc/redoc.standalone.js": _BUNDLES / "redoc" / "redoc.standalone.js",
     "/redoc/logo-mini.svg": _BUNDLES / "redoc" / "logo-mini.svg",
-    "/redoc//logo-mini.svg": _BUNDLES / "redoc" / "logo-mini.svg",  # as the bundle puts it together
+    "/redoc//logo-mini.svg": _BUNDLES / "redoc" / "logo-mini.svg",  # the bundle builds this path
 }
 _TOPICS: Final = ("/asyncapi.json", "/asyncapi/", "/asyncapi/page.css")
 
 PATHS: Final = frozenset({*_FILES, *_TOPICS, "/docs", "/redoc", "/asyncapi", "/openapi.json"})
-"""Every path that `install` may add, to be public: none of them tells anything of a person."""
+"""Every path that `install` may add. All are public: none contains personal data."""
 
-# ReDoc writes two style elements: an empty one, which it fills by script, and that of its scroll bars
+# ReDoc writes two style elements: an empty one, which it fills by script, and one for its scroll bars
 _REDOC_STYLES = (
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
 )
@@ -43,7 +43,7 @@ _POLICY: Final = "; ".join(
         f"style-src 'self' {_REDOC_STYLES}",
         "img-src 'self' data:",
         "connect-src 'self'",
-        "worker-src blob:",  # ReDoc searches in one
+        "worker-src blob:",  # ReDoc searches in a worker
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -53,7 +53,7 @@ _HEADERS: Final = {"Content-Security-Policy": _POLICY}
 
 
 def install(app: FastAPI, enabled: bool, asyncapi: Mapping[str, Any]) -> None:
-    """Add the pages, and that of the service's topics; the app is made with `openapi_url=None`."""
+    """Add the pages of the REST API and of the topics. Create the app with `openapi_url=None`."""
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     if not enabled:
         return
@@ -77,5 +77,5 @@ def _file(file: Path, _: Request) -> Response:
 
 
 def _with_slash(request: Request) -> Response:
-    """Relative, as the pages' own references are: they hold behind any prefix that a gateway puts before them."""
+    """Redirect to a relative path, which stays right behind any prefix that a gateway adds."""
     return RedirectResponse(request.url.path.rpartition("/")[2] + "/")

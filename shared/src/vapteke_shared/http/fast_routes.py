@@ -1,4 +1,4 @@
-"""Routes that are asked often: what they take from a request is worked out once, not anew each time."""
+"""Routes for frequent requests: how to read their parameters is worked out once, not at every request."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,10 +19,10 @@ _PLAIN: Final = {str, int, bool, date, datetime, UUID, NoneType}
 
 
 class QuickRoute(BodyRoute):
-    """Goes past FastAPI's solver where an endpoint takes the request, path parameters and headers, and no more.
+    """Bypasses FastAPI's dependency solver when an endpoint takes only the request, path parameters and headers.
 
-    The solver takes longer than the query behind such an endpoint. What is not simply right, such as a value that does
-    not validate, goes to it all the same: no answer differs.
+    The solver takes longer than the query of such an endpoint. Unusual requests, such as one with an invalid value,
+    still go through the solver, so every response is the same.
     """
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
@@ -53,7 +53,7 @@ class _NotSimplyRight(Exception):
 
 
 def _is_simple(dependant: Dependant) -> bool:
-    """Whether it asks for scopes, path parameters and optional headers of plain types, and for nothing else."""
+    """Whether the endpoint takes only scopes, path parameters and optional headers of plain types."""
     fields = [*dependant.path_params, *dependant.header_params]
     rest = replace(dependant, path_params=[], header_params=[], dependencies=[])
     simple = Dependant(call=rest.call, path=rest.path, scope=rest.scope, request_param_name="request")
@@ -72,7 +72,7 @@ def _is_plain(annotation: Any) -> bool:
 
 
 def _read(fields: Mapping[Any, Any], given: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """What was given of these fields, validated. Raises _NotSimplyRight."""
+    """The validated values of these fields. Raises _NotSimplyRight."""
     values = {}
     for key, value in given:
         if field := fields.get(key):

@@ -1,4 +1,4 @@
-"""What the fields of requests have in common: strict types, bounds that the database has too, clear refusals."""
+"""Field types for requests: strict, with the same bounds as the database, and with clear error texts."""
 
 import re
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
@@ -15,7 +15,7 @@ _INSTANT = re.compile(
 
 
 def refusal(kind: str, text: str) -> PydanticCustomError:
-    """To be raised by a validator; the text says what is expected and holds no value."""
+    """The error that a validator raises. `text` says what is expected and must not contain the value."""
     return PydanticCustomError(kind, text)
 
 
@@ -26,7 +26,7 @@ def a_text(value: object) -> object:
 
 
 def _whole(value: object) -> object:
-    """To JSON, 1.0 is the integer 1; a boolean is none."""
+    """JSON's 1.0 as the integer 1; a boolean is not an integer."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -35,12 +35,12 @@ def _instant_text(value: object) -> object:
         return a_text(value)
     parts = _INSTANT.fullmatch(value)
     if parts is None:
-        raise refusal("not_an_instant", "An instant is written YYYY-MM-DDThh:mm:ss, with an offset or in UTC")
+        raise refusal("not_an_instant", "Write an instant as YYYY-MM-DDThh:mm:ss, with an offset or in UTC")
     return f"{value}:00" if parts["hours"] and not parts["minutes"] else value
 
 
 def _to_utc(at: datetime) -> datetime:
-    """To the millisecond. The first and last year are left out: an offset leads out of them, and out of Postgres."""
+    """The instant in UTC, to the millisecond. Years 1 and 9999 are invalid: an offset may lead outside all years."""
     if at.year in (MINYEAR, MAXYEAR):
         raise refusal("out_of_range", "The instant's year is out of range")
     zoned = at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
-"""What holds for every answer of a REST service, whatever made it: HEAD, CORS, and headers for caches and browsers.
+"""Middleware for every response of a REST service: HEAD, CORS, and headers for caches and browsers.
 
-This stands outside Starlette's own error handling, so that a 500 has these headers too.
+It runs outside Starlette's error handling, so that a 500 has these headers too.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ _IS_HEAD: Final = "vapteke.is_head"
 
 
 def around(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
-    """The app with `headers` on every answer; scripts of pages from `origins` may call it."""
+    """The app with `headers` on every response; scripts on pages from `origins` may call it."""
     if origins:
         app = Cors(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED)
     return Completed(app, headers)
 
 
 class Cors(CORSMiddleware):
-    """Preflights that are refused are answered with a problem, as every other error is."""
+    """CORS whose rejected preflights are problems, like every other error."""
 
     def preflight_response(self, request_headers: Any) -> Response:
         answer = super().preflight_response(request_headers)
@@ -39,21 +39,21 @@ class Cors(CORSMiddleware):
 
 
 class _Refused(Response):
-    """What Starlette says in plain text, as a problem."""
+    """Turns Starlette's plain-text response into a problem."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__(answer.body, answer.status_code)
         self._kept = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = f"This preflight is refused: {bytes(self.body).decode()}."
+        detail = f"The preflight is rejected: {bytes(self.body).decode()}."
         await problems.answer(Request(scope), self.status_code, "cors_refused", detail, self._kept)(
             scope, receive, send
         )
 
 
 class Completed:
-    """HEAD is GET without its body. No cache keeps an answer that does not allow it."""
+    """Answers HEAD as GET without the body, and forbids caches to store responses that do not allow it."""
 
     def __init__(self, app: ASGIApp, headers: Headers) -> None:
         self._app, self._headers = app, headers
@@ -87,11 +87,11 @@ def _refuse_head(request: Request) -> None:
 
 
 NOT_BY_HEAD: Final = Depends(_refuse_head)
-"""A dependency of a route whose GET starts something: crawlers, monitors and link checkers send HEAD because it is safe
-by HTTP."""
+"""A dependency for a route whose GET starts something. Crawlers, monitors and link checkers send HEAD because HTTP
+defines it as safe."""
 
 
 def answers_head(route: Any) -> bool:
-    """Whether a route that answers GET answers HEAD."""
+    """Whether a route with GET also supports HEAD."""
     dependant = getattr(route, "dependant", None)
     return dependant is None or all(each.call is not _refuse_head for each in dependant.dependencies)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: operations named as their functions, and every problem that each may answer with."""
+"""The OpenAPI document: operations have the names of their functions, and list every problem they may return."""
 
 from typing import Any, Final
 
@@ -11,39 +11,40 @@ from vapteke_shared.http.problems import Problem
 Responses = dict[int | str, dict[str, Any]]
 
 DESCRIPTION: Final = """\
-Every path answers with and without its trailing slash. Instants are shown in UTC to the millisecond, and read with any
-offset; without one they are in UTC. Lists are ordered by id unless they say otherwise; they refuse unknown parameters,
-but ignore `_`. `HEAD` answers as `GET` does, without the body; where `GET` starts something, it is not answered (405).
+Every path works with and without its trailing slash. Responses show instants in UTC to the millisecond; requests may
+use any offset, and an instant without an offset is in UTC. Lists are ordered by id unless they say otherwise. They
+reject unknown parameters, but ignore `_`. `HEAD` works as `GET` without the body; where `GET` starts something, `HEAD`
+is 405.
 
-Errors are RFC 9457 problems: the `code` is stable, the `trace_id` finds the request in the logs, and no text repeats
-personal data. Beyond those of each operation, a path that does not exist is 404 `not_found`, and a method that it does
-not answer 405 `method_not_allowed`.
+Errors are RFC 9457 problems. The `code` is stable, the `trace_id` finds the request in the logs, and no text repeats
+personal data. In addition to the errors of each operation, an unknown path is 404 `not_found`, and a method that the
+path does not support is 405 `method_not_allowed`.
 """
 
 _SCHEMAS: Final = "#/components/schemas/"
 _MEDIA_TYPE: Final = "application/problem+json"
 _MEANINGS: Final = {
-    401: "There is no token, or it is not valid",
+    401: "The token is missing or invalid",
     403: "The token lacks the scope",
-    404: "There is no such thing, or it is deleted",
-    409: "It contradicts what is there",
-    412: "It has changed since: `If-Match` names another version",
+    404: "It does not exist, or it is deleted",
+    409: "It conflicts with the current state",
+    412: "It has changed: `If-Match` names another version",
     413: "The body is too large",
-    415: "The body is no JSON, or has a `Content-Encoding`",
-    422: "The request cannot be understood; `errors` names the fields, 20 at most",
-    500: "A fault of the service; the `trace_id` finds it in the logs",
-    503: "The database does not answer; it may be tried again",
+    415: "The body is not JSON, or has a `Content-Encoding`",
+    422: "The request is invalid; `errors` lists the fields, at most 20",
+    500: "The service failed; the `trace_id` finds the error in the logs",
+    503: "The database does not answer; try again",
 }
 _HEADERS: Final = {
     401: {"WWW-Authenticate": "what kind of token is expected, and what is wrong with this one"},
-    403: {"WWW-Authenticate": "the scope that is missing"},
-    412: {"ETag": "the version that is there"},
+    403: {"WWW-Authenticate": "the missing scope"},
+    412: {"ETag": "the current version"},
     503: {"Retry-After": "seconds"},
 }
 
 
 def problems(**codes: int) -> Responses:
-    """A route's own problems, by the stable `code` of each: `problems(customer_not_found=404, phone_taken=409)`."""
+    """The problems of a route, by their stable `code`: `problems(customer_not_found=404, phone_taken=409)`."""
     statuses: dict[int, list[str]] = {}
     for code, status in codes.items():
         statuses.setdefault(status, []).append(code)
@@ -51,19 +52,19 @@ def problems(**codes: int) -> Responses:
 
 
 def extended(responses: Responses, **members: dict[str, Any]) -> Responses:
-    """The same problems with members of their own; each is given by its schema."""
+    """The same problems with additional members, given by their schemas."""
     more = {"type": "object", "properties": members, "required": list(members)}
     schema = {"allOf": [{"$ref": f"{_SCHEMAS}Problem"}, more]}
     return {status: {**each, "content": {_MEDIA_TYPE: {"schema": schema}}} for status, each in responses.items()}
 
 
 def headers(**descriptions: str) -> dict[str, Any]:
-    """A response's `headers`, all of them texts: `headers(Location="where the customer is")`."""
+    """The `headers` of a response, all of them strings: `headers(Location="the customer's address")`."""
     return {name.replace("_", "-"): _header(text) for name, text in descriptions.items()}
 
 
 def operation_id(route: APIRoute) -> str:
-    """For FastAPI's `generate_unique_id_function`."""
+    """The operation id of a route, for FastAPI's `generate_unique_id_function`."""
     return route.name
 
 
@@ -73,14 +74,15 @@ OPTIONS: Final[dict[str, Any]] = {
     "generate_unique_id_function": operation_id,
     "telemetry": {"tracing": False, "metrics": False, "logs": False},
 }
-"""For `FastAPI(...)` of every service. Its own telemetry is off: spans hold the query, and so phones and names."""
+"""Options for `FastAPI(...)` in every service. FastAPI's telemetry is off: spans contain the query, and so phones and
+names."""
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's own document, with the problems that need no saying at each route. Made once."""
+    """FastAPI's document, with the problems that every route may return. Generated once."""
     if app.openapi_schema is None:
         made = FastAPI.openapi(app)
-        made["servers"] = [{"url": "/", "description": "the service that shows this"}]
+        made["servers"] = [{"url": "/", "description": "the service that serves this document"}]
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
@@ -93,7 +95,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _make_whole(part: Any) -> None:
-    """Bounds of integers as integers: FastAPI makes floats of them, and the greatest int64 is none."""
+    """Turn the bounds of integers back into integers: FastAPI makes floats of them, which cannot hold INT64_MAX."""
     for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
         if key in ("minimum", "maximum") and isinstance(value, float) and value.is_integer():
             part[key] = min(int(value), INT64_MAX)
@@ -108,7 +110,7 @@ def _with_problems(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _everywhere(operation: dict[str, Any]) -> dict[str, Any]:
-    """What any operation of this kind may answer with."""
+    """The problems that any operation of this kind may return."""
     codes = {"internal_error": 500, "database_unavailable": 503, "busy": 503}
     if "security" in operation:
         codes |= {"token_required": 401, "invalid_token": 401, "insufficient_scope": 403}

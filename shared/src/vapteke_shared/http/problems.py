@@ -1,4 +1,4 @@
-"""Errors over HTTP: RFC 9457 `application/problem+json`, everywhere and in one shape."""
+"""HTTP errors: every error of a service becomes an RFC 9457 `application/problem+json` response."""
 
 import random
 import re
@@ -29,31 +29,29 @@ log = logs.get(__name__)
 
 
 class FieldFault(BaseModel):
-    """One field that cannot be understood."""
+    """One invalid field."""
 
     pointer: str = Field(
         description="JSON pointer: where (`query`, `path`, `body`), then the field", examples=["/body/email"]
     )
-    detail: str = Field(description="what is wrong, without the value", examples=["This is no e-mail address"])
+    detail: str = Field(description="what is wrong, without the value", examples=["This is not an e-mail address"])
 
 
 class Problem(BaseModel):
     """RFC 9457 problem details. The texts never repeat personal data."""
 
-    type: str = Field("about:blank", description="a URI of the kind of problem", examples=["about:blank"])
+    type: str = Field("about:blank", description="a URI that identifies the problem type", examples=["about:blank"])
     title: str = Field(description="the status in words", examples=["Unprocessable Entity"])
     status: int = Field(description="the HTTP status", examples=[422])
-    detail: str = Field(
-        description="what happened, for a person", examples=["The request cannot be understood; see errors."]
-    )
-    instance: str = Field(description="the path that was asked for", examples=["/rest/v1/customers/"])
-    code: str = Field(description="what happened, for a program; stable", examples=["invalid_request"])
+    detail: str = Field(description="what happened, for people", examples=["The request is invalid; see errors."])
+    instance: str = Field(description="the path of the request", examples=["/rest/v1/customers/"])
+    code: str = Field(description="what happened, for programs; stable", examples=["invalid_request"])
     trace_id: str = Field(description="finds this request in the logs", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
-    errors: list[FieldFault] | None = Field(None, description="with 422: the fields")
+    errors: list[FieldFault] | None = Field(None, description="the invalid fields, with 422")
 
 
 class ProblemError(Exception):
-    """Raised by a door or a subject, it becomes the answer."""
+    """An error that becomes the response. Endpoints and the modules that they call raise it."""
 
     def __init__(
         self,
@@ -69,7 +67,7 @@ class ProblemError(Exception):
 
 
 def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
-    """Make every error of the app a problem; `conflicts` are those of writers who met, after all tries."""
+    """Make every error of the app a problem. `conflicts` are the errors of concurrent writes, after all retries."""
     for conflict in conflicts:
         app.add_exception_handler(conflict, _on_conflict)
     app.add_exception_handler(ProblemError, _on_problem)
@@ -105,7 +103,7 @@ def answer(
 
 
 def trace_id(request: Request) -> str:
-    """The caller's W3C trace id, or a new one; the same for the answer and the log."""
+    """The caller's W3C trace id, or a new one. The response and the log show the same id."""
     state = request.scope.setdefault("state", {})
     if "trace_id" not in state:
         given = [value for name, value in request.scope["headers"] if name == b"traceparent"]
@@ -119,8 +117,8 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 
 _HTTP = {
     404: ("not_found", "There is nothing at this path."),
-    405: ("method_not_allowed", "This path does not answer this method; Allow names those that it does."),
-    422: ("invalid_request", "The body is no JSON in UTF-8."),
+    405: ("method_not_allowed", "This path does not support this method; the Allow header lists those it supports."),
+    422: ("invalid_request", "The body is not JSON in UTF-8."),
 }
 
 
@@ -131,7 +129,7 @@ async def _on_problem(request: Request, error: Any) -> Response:
 
 
 async def _on_http(request: Request, error: Any) -> Response:
-    status = 422 if error.status_code == 400 else error.status_code  # FastAPI's 400: a body that is no JSON
+    status = 422 if error.status_code == 400 else error.status_code  # FastAPI's 400: the body is not JSON
     code, detail = _HTTP.get(status, ("http_error", HTTPStatus(status).phrase))
     headers = {"Allow": ", ".join(_methods(request))} if status == 405 else error.headers
     if status == 405 and request.method == "OPTIONS":
@@ -140,7 +138,7 @@ async def _on_http(request: Request, error: Any) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """All that the path answers: Starlette names those of one route only."""
+    """All methods that the path supports: Starlette names only those of one route."""
     routes = [context.route for context in iter_route_contexts(request.app.routes)]
     here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     named = {method for route in here for method in getattr(route, "methods", None) or ()}
@@ -152,12 +150,12 @@ async def _on_validation(request: Request, error: Any) -> Response:
     found = error.errors()
     faults = [_field_fault(fault) for fault in found[:_MAX_FAULTS]]
     more = f" There are {len(found) - _MAX_FAULTS} more." if len(found) > _MAX_FAULTS else ""
-    detail = f"The request cannot be understood; see errors.{more}"
+    detail = f"The request is invalid; see errors.{more}"
     return answer(request, 422, "invalid_request", detail, errors=faults)
 
 
 def _field_fault(fault: dict[str, Any]) -> FieldFault:
-    if fault["type"] == "json_invalid":  # FastAPI names the character as if it were a field
+    if fault["type"] == "json_invalid":  # FastAPI puts the number of the character where the field's name would be
         place, character = fault["loc"]
         detail = f"This is not JSON: {fault['ctx']['error']} at character {character}"
         return FieldFault(pointer=f"/{place}", detail=detail)
@@ -165,50 +163,50 @@ def _field_fault(fault: dict[str, Any]) -> FieldFault:
 
 
 def _pointer(place: Sequence[int | str]) -> str:
-    """A JSON pointer (RFC 6901). Pydantic names the branch of a union in the place: ours are in brackets."""
+    """A JSON pointer (RFC 6901). Pydantic adds the branch of a union to the location; ours are in brackets."""
     parts = [_shortened(str(part), _MAX_NAME) for part in place if not str(part).startswith("(")]
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def unknown_fields(names: Collection[str]) -> str:
-    """The text of the one fault for all of them."""
+    """The text of the single fault for all unknown fields."""
     shown = ", ".join(_shortened(name, _MAX_NAME) for name in islice(names, _MAX_FAULTS))
     more = f" and {len(names) - _MAX_FAULTS} more" if len(names) > _MAX_FAULTS else ""
-    return f"There are no fields {shown}{more}"
+    return f"Unknown fields: {shown}{more}"
 
 
 def _shortened(text: str, length: int) -> str:
-    """Of JSON's texts some are no Unicode: half a surrogate pair."""
+    """The text cut to this length. Half a surrogate pair, which JSON may contain but Unicode may not, becomes `?`."""
     text = text[: length + 1].encode(errors="replace").decode()
     return text if len(text) <= length else text[:length] + "…"
 
 
 async def _on_outage(request: Request, error: Exception) -> Response:
-    """Of these kinds some are bugs."""
+    """503 for an outage of Postgres; errors of these types that are not outages are bugs."""
     if not (outages.is_outage(error) or _is_unmigrated(request, error)):
         return await _on_bug(request, error)
-    log.warning("the database is away", trace_id=trace_id(request), error=type(error).__name__)
-    detail = "The database does not answer; nothing was changed unless the request was already done. Try again."
+    log.warning("database unavailable", trace_id=trace_id(request), error=type(error).__name__)
+    detail = "The database does not answer. Nothing was changed, unless the change was already committed. Try again."
     return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
 
 
 def _is_unmigrated(request: Request, error: Exception) -> bool:
-    """A table or column is missing, and the health says that the schema is older than the service."""
+    """Whether a table or column is missing because the schema is older than the service, as the health reports."""
     missing = isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError)
     return missing and "postgres" in request.app.state.health.faults
 
 
 async def _on_conflict(request: Request, error: Exception) -> Response:
-    log.warning("writers met again and again", trace_id=trace_id(request), error=type(error).__name__)
-    detail = "Others are changing the same; nothing was changed. Try again."
+    log.warning("write conflicts remain after all retries", trace_id=trace_id(request), error=type(error).__name__)
+    detail = "Other requests are changing the same data. Nothing was changed. Try again."
     return answer(request, 503, "busy", detail, {"Retry-After": "1"})
 
 
 async def _on_broken_off(request: Request, _: Exception) -> Response:
-    """Nobody is left to read it."""
-    return answer(request, 422, "broken_off", "The body broke off.")
+    """The caller has disconnected, so nobody reads this response."""
+    return answer(request, 422, "broken_off", "The body is incomplete.")
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     log.error("unexpected error", trace_id=trace_id(request), error=type(error).__name__)
-    return answer(request, 500, "internal_error", "Something went wrong; the trace_id finds it in the logs.")
+    return answer(request, 500, "internal_error", "An unexpected error occurred; the trace_id finds it in the logs.")

@@ -1,4 +1,4 @@
-"""What is asked of a request's body before its fields are looked at."""
+"""Checks the body of a request before its fields are read: size, encoding, media type."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,9 +13,9 @@ from vapteke_shared.http.problems import ProblemError
 
 
 class BodyRoute(APIRoute):
-    """A route whose body is small (413 else), and plain and said to be JSON (415 else).
+    """A route that rejects large bodies (413), and bodies that are encoded or not declared as JSON (415).
 
-    FastAPI's own `max_body_size` answers in plain text.
+    FastAPI's own `max_body_size` responds in plain text.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -23,9 +23,9 @@ class BodyRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             for need in self.dependant.dependencies:
-                if isinstance(need.call, auth.Needs):  # before anything is read or judged
+                if isinstance(need.call, auth.Needs):  # before the body is read or checked
                     await need.call(request)
-            if int(request.headers.get("content-length", 0)) > BODY_BYTES:  # not after waiting for what is not read
+            if int(request.headers.get("content-length", 0)) > BODY_BYTES:  # do not wait for the body
                 raise _too_large()
             if _is_encoded(request):
                 raise _encoded()
@@ -52,7 +52,7 @@ def _limited(receive: Receive) -> Receive:
 
 
 def _too_large() -> ProblemError:
-    return ProblemError(413, "body_too_large", f"The body has more than {BODY_BYTES // 1024} KiB.")
+    return ProblemError(413, "body_too_large", f"The body is larger than {BODY_BYTES // 1024} KiB.")
 
 
 def _is_encoded(request: Request) -> bool:
@@ -61,7 +61,7 @@ def _is_encoded(request: Request) -> bool:
 
 
 def _encoded() -> ProblemError:
-    detail = "The body must be sent as it is: without Content-Encoding, or with `identity`."
+    detail = "Send the body without Content-Encoding, or with `identity`."
     return ProblemError(415, "unsupported_media_type", detail, {"Accept-Encoding": "identity"})
 
 

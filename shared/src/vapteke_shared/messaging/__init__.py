@@ -1,1 +1,1 @@
-"""Kafka: clients, consumers with stored offsets, producing in batches, access rights."""
+"""Kafka: clients, consumers with stored offsets, batches to send, topics and access rights."""

@@ -1,4 +1,4 @@
-"""Who may do what in Kafka: for each service exactly what its code does, created by `vapteke-topics --acls`."""
+"""Kafka's access rights: each service may do exactly what its code does. `vapteke-topics --acls` creates them."""
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
@@ -18,12 +18,12 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 _TRANSACTIONS = {"customers-api": "customers-api-outbox"}
 USERS = (*_GROUPS, OPERATOR)
-NO_AUTHORIZER = "Kafka has no authorizer: set authorizer.class.name on its brokers, or leave --acls out"
+NO_AUTHORIZER = "Kafka has no authorizer: set authorizer.class.name on its brokers, or omit --acls"
 _ANY_HOST, _LITERAL, _ALLOW = "*", 3, 3
 
 
 class Resource(IntEnum):
-    """By Kafka's numbers."""
+    """The types of resources, with Kafka's numbers."""
 
     TOPIC = 2
     GROUP = 3
@@ -32,7 +32,7 @@ class Resource(IntEnum):
 
 
 class Operation(IntEnum):
-    """By Kafka's numbers; reading and writing include describing."""
+    """The operations, with Kafka's numbers; reading and writing include describing."""
 
     READ = 3
     WRITE = 4
@@ -41,7 +41,7 @@ class Operation(IntEnum):
 
 
 class Acl(NamedTuple):
-    """`user` is the name of a service, or the operator's."""
+    """One access right; `user` is the name of a service, or `OPERATOR`."""
 
     user: str
     operation: Operation
@@ -50,7 +50,7 @@ class Acl(NamedTuple):
 
 
 class Topic(Protocol):
-    """What is needed of a topic."""
+    """The attributes of a topic that this module uses."""
 
     @property
     def name(self) -> str: ...
@@ -61,7 +61,7 @@ class Topic(Protocol):
 
 
 def needed(topics: Iterable[Topic]) -> list[Acl]:
-    """Groups before topics: who sees its topics begins to work, and must then be able to join its group."""
+    """All access rights, groups before topics: a service that sees its topics starts, and then must join its group."""
     named = list(topics)
     return [*_groups(), *_operator(named), *_topics(named)]
 
@@ -85,7 +85,7 @@ def _topics(topics: Iterable[Topic]) -> Iterable[Acl]:
 
 
 def _operator(topics: Iterable[Topic]) -> Iterable[Acl]:
-    """Reads everything, with a group of its own; changes nothing."""
+    """The operator reads everything, with its own group, and changes nothing."""
     yield Acl(OPERATOR, Operation.READ, Resource.GROUP, OPERATOR)
     yield Acl(OPERATOR, Operation.DESCRIBE, Resource.CLUSTER, "kafka-cluster")
     for topic in topics:
@@ -94,9 +94,9 @@ def _operator(topics: Iterable[Topic]) -> Iterable[Acl]:
 
 
 async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals: Mapping[str, str]) -> int:
-    """Create them all and return how many; safe to repeat, and nothing is taken away. Raises KafkaError or Unfit.
+    """Create all access rights and return their number. Safe to repeat; removes none. Raises KafkaError or Unfit.
 
-    `principals` are Kafka's names of the users, such as User:customers-api.
+    `principals` maps our users to Kafka's names, such as User:customers-api.
     """
     acls = needed(topics)
     for acl in acls:
@@ -113,7 +113,7 @@ async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals
 
 
 def table(topics: Iterable[Topic]) -> str:
-    """For the documents."""
+    """All access rights as a Markdown table."""
     rows = [
         f"| `{a.user}` | {_words(a.operation)} | {_words(a.resource)} | `{a.name}` |" for a in sorted(needed(topics))
     ]

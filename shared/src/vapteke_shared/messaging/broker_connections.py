@@ -23,17 +23,17 @@ def _context(cafile: str | None) -> ssl.SSLContext:
 
 
 def fault(settings: KafkaSettings, address: str, error: BaseException) -> Unavailable:
-    """What a connection to one broker has met."""
+    """The error for operators when a broker at this address cannot be used."""
     where, protocol = f"Kafka at {address}", settings.kafka_security_protocol
     match error:
         case ssl.SSLCertVerificationError():
             return untrusted(where, error, "KAFKA_SSL_CAFILE", "KAFKA_BOOTSTRAP_SERVERS")
         case SaslAuthenticationFailed():
-            return Unfit(f"{where} refuses the login: check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+            return Unfit(f"{where} rejects the login: check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
         case UnsupportedSaslMechanismError():
-            return Unfit(f"{where} does not know {settings.kafka_sasl_mechanism}: check KAFKA_SASL_MECHANISM")
+            return Unfit(f"{where} does not support {settings.kafka_sasl_mechanism}: check KAFKA_SASL_MECHANISM")
         case IllegalSaslStateError():
-            return Unfit(f"{where} wants no login: check KAFKA_SECURITY_PROTOCOL and the port")
+            return Unfit(f"{where} does not expect a login: check KAFKA_SECURITY_PROTOCOL and the port")
         case OSError() if (reason := why_away(error)) is not None:
             return Unavailable(f"{where} {reason}: check KAFKA_BOOTSTRAP_SERVERS")
-    return Unavailable(f"{where} breaks off the connection: does it speak {protocol}? Check KAFKA_SECURITY_PROTOCOL")
+    return Unavailable(f"{where} closes the connection, as if it did not use {protocol}: check KAFKA_SECURITY_PROTOCOL")

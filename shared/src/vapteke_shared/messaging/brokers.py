@@ -1,4 +1,4 @@
-"""FastStream's broker, made from our settings: for consumers, what we send is sent by aiokafka's own producers."""
+"""Creates FastStream's broker from our settings. It only consumes: we send with aiokafka's producers."""
 
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
@@ -11,9 +11,9 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
     return KafkaBroker(
         settings.kafka_bootstrap_servers,
         security=_security(settings),
-        consumer_only=True,  # its producer would want to write, which not every service may
+        consumer_only=True,  # its producer would ask for the right to write, which not every service has
         allow_auto_create_topics=False,
-        metadata_max_age_ms=10_000,  # so soon partitions that were added are read
+        metadata_max_age_ms=10_000,  # how soon new partitions are consumed
         apply_types=False,
         logger=None,
         graceful_timeout=20,

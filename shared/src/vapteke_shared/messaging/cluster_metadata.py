@@ -1,4 +1,4 @@
-"""Kafka's Metadata request in version 10 (Kafka 2.8 and later), which has the topics' ids: aiokafka's stops at 5."""
+"""Kafka's Metadata request in version 10 (Kafka 2.8 and later), which returns topic ids. aiokafka has version 5."""
 
 from collections.abc import Collection
 from io import BytesIO
@@ -18,7 +18,7 @@ from aiokafka.protocol.types import (
 
 _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
-_NO_ID = UUID(int=0)  # the topic is asked for by its name
+_NO_ID = UUID(int=0)  # we ask for topics by name
 
 
 class _Uuid(AbstractType[UUID]):  # type: ignore[misc]
@@ -83,7 +83,7 @@ class _Request(RequestStruct):  # type: ignore[misc]
 
 
 class MetadataRequest(Request[_Request]):  # type: ignore[misc]
-    """Asks for these topics; creates none."""
+    """Asks for these topics, and creates none of them."""
 
     API_KEY = 3
 

@@ -1,4 +1,4 @@
-"""`vapteke-topics`: creates the topics and, on request, what each service may do with them."""
+"""The command `vapteke-topics`: creates the topics and, with `--acls`, the access rights of each service."""
 
 import argparse
 import asyncio
@@ -14,7 +14,7 @@ from vapteke_shared.messaging import acls, kafka
 from vapteke_shared.process import connections, logs
 from vapteke_shared.process.settings import KafkaSettings, load
 
-_LIMIT = {"max.message.bytes": "1048588"}  # Kafka's own default, whatever a broker's is: such a record fits
+_LIMIT = {"max.message.bytes": "1048588"}  # Kafka's default, set for each topic in case a broker has another
 
 
 class TopicsSettings(KafkaSettings):
@@ -22,7 +22,7 @@ class TopicsSettings(KafkaSettings):
 
 
 async def create(settings: TopicsSettings) -> list[str]:
-    """Create the topics that are missing and return their names; safe to repeat. Raises Unavailable or KafkaError."""
+    """Create the missing topics and return their names. Safe to repeat. Raises Unavailable or KafkaError."""
     async with kafka.admin(settings) as admin:
         missing = [topic for topic in topics.ALL if topic.name not in set(await admin.list_topics())]
         await _create(admin, missing, settings.kafka_replication_factor)
@@ -40,42 +40,42 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: in
 
 
 async def create_acls(settings: TopicsSettings, principals: Mapping[str, str]) -> int:
-    """Let each user do what its service needs; returns how many ACLs that takes. Raises Unavailable or KafkaError."""
+    """Create the access rights of all users and return their number. Raises Unavailable or KafkaError."""
     async with kafka.admin(settings) as admin:
         return await acls.create(admin, topics.ALL, principals)
 
 
 def main() -> None:
-    """Create the topics, waiting for Kafka up to a minute."""
+    """Create the topics; wait for Kafka for up to a minute."""
     given = _arguments()
     settings = load(TopicsSettings)
     logs.configure(settings.log_level)
     log = logs.get("vapteke-topics")
     try:
-        if given.acls:  # before the topics: who sees them begins to work
+        if given.acls:  # before the topics: a service starts to work when it sees its topics
             count = asyncio.run(kafka.patiently(lambda: create_acls(settings, given.principals), seconds=60))
-            log.info("acls are there", count=count)
+            log.info("access rights exist", count=count)
         created = asyncio.run(kafka.patiently(lambda: create(settings), seconds=60))
     except (KafkaError, OSError) as error:
         raise SystemExit(f"vapteke-topics: {connections.told(error)}") from None
-    log.info("topics are there", created=created)
+    log.info("topics exist", created=created)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Create the topics that are missing; safe to repeat.")
-    parser.add_argument("--acls", action="store_true", help="and what each user may do: the table in docs/kafka.md")
+    parser = argparse.ArgumentParser(description="Create the topics that are missing. Safe to repeat.")
+    parser.add_argument("--acls", action="store_true", help="also create the access rights listed in docs/kafka.md")
     parser.add_argument(
         "--principal",
         action="append",
         default=[],
         metavar="USER=PRINCIPAL",
-        help=f"Kafka's name of a user: {', '.join(acls.USERS)}; default: User:USER",
+        help=f"Kafka's principal for one of {', '.join(acls.USERS)}; default: User:USER",
     )
     given = parser.parse_args()
     pairs = [text.partition("=") for text in given.principal]
     if unknown := [user for user, _, principal in pairs if user not in acls.USERS or not principal]:
-        parser.error(f"--principal {unknown[0]}: not USER=PRINCIPAL of {', '.join(acls.USERS)}")
+        parser.error(f"--principal {unknown[0]}: expected USER=PRINCIPAL with a USER of {', '.join(acls.USERS)}")
     if given.principal and not given.acls:
-        parser.error("--principal is for the ACLs: add --acls, or leave it out")
+        parser.error("--principal needs --acls: add --acls, or omit --principal")
     given.principals = {user: f"User:{user}" for user in acls.USERS} | {user: name for user, _, name in pairs}
     return given

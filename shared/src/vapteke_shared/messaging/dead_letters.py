@@ -1,4 +1,4 @@
-"""Dead letters: records that could not be understood, kept in the dead topic of their own topic."""
+"""Dead letters: records that could not be understood, kept in the dead-letter topic of their topic."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ dead = Counter("vapteke_dead_records", "Records that could not be understood", [
 
 
 class Letter(NamedTuple):
-    """`topic` is where it goes; the headers say where it was, and why."""
+    """`topic` is the dead-letter topic; the headers name the record's topic, partition and offset, and the reason."""
 
     topic: str
     key: str
@@ -23,7 +23,7 @@ class Letter(NamedTuple):
 
 
 def letter(record: ConsumerRecord, reason: str) -> Letter:
-    """At most 64 KiB of the value are kept. `reason` holds no values."""
+    """The dead letter of a record, with at most DEAD_LETTER_BYTES of its value. `reason` must not contain values."""
     headers = {
         "reason": reason,
         "topic": record.topic,
@@ -36,6 +36,6 @@ def letter(record: ConsumerRecord, reason: str) -> Letter:
 
 
 def tell(written: Letter) -> None:
-    """Count and log a letter, once it is written."""
+    """Count and log a dead letter. Call it once the letter is stored."""
     dead.labels(written.headers["topic"]).inc()
     log.warning("dead letter", topic=written.topic, origin=written.key, reason=written.headers["reason"])

@@ -1,8 +1,8 @@
-"""What a fetch from Kafka may unpack to is bounded: a record of 400 MiB zeros is a few kilobytes on the wire.
+"""Limits the decompressed size of a fetch from Kafka: a record of 400 MiB zeros is a few kilobytes on the wire.
 
-aiokafka unpacks whole batches, and the broker's limits are those of the packed ones. So the bytes of a fetch are looked
-at before aiokafka does: a batch that unpacks to more than MAX_BYTES, or that cannot be unpacked at all, is replaced by
-one record that no consumer can understand, and that says so. Ours are at most 1 MB unpacked.
+aiokafka decompresses whole batches, and the broker's limits apply to compressed ones. So this module checks the bytes
+of a fetch before aiokafka reads them. A batch that decompresses to more than MAX_BYTES, or that cannot be decompressed,
+is replaced by one record that no consumer can understand and whose text says why. Our own records have at most 1 MB.
 """
 
 import struct
@@ -20,10 +20,10 @@ from prometheus_client import Counter
 from vapteke_shared.process import logs
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Of one partition's records in one fetch, unpacked; what is more is left for the next fetch.
+"""The decompressed size of one partition's records in one fetch; further records come with the next fetch.
 
-Python's objects take more: a header of two bytes becomes 72. So a record of headers alone takes 150 MiB, and with it a
-consumer still fits into its container.
+Python objects take more memory: a header of two bytes takes 72. A record full of such headers takes 150 MiB, and a
+consumer with it still fits into its container.
 """
 _PREFIX = struct.Struct(">qiibI")  # base offset, length, leader epoch, magic, CRC
 _REST = struct.Struct(
@@ -35,12 +35,12 @@ _XERIAL, _XERIAL_BYTES = b"\x82SNAPPY\x00", 16
 _NO_CODEC, _CODEC, _TRANSACTIONAL = 0, 0x07, 0x10
 
 log = logs.get(__name__)
-left_out = Counter("vapteke_oversized_batches", "Kafka's batches that were replaced, as they unpack to too much")
+left_out = Counter("vapteke_oversized_batches", "Kafka batches that were replaced because they decompress to too much")
 _room = bytearray(MAX_BYTES)
 
 
 class _Batch(NamedTuple):
-    """A batch of the message format 2, which every Kafka since 0.11 has."""
+    """A batch in message format 2, which every Kafka since 0.11 uses."""
 
     base_offset: int
     leader_epoch: int
@@ -58,7 +58,7 @@ class _Batch(NamedTuple):
 
 
 def bounded(data: bytes) -> bytes:
-    """The batches of a fetch that are at most MAX_BYTES unpacked, without what comes after these."""
+    """The first batches of a fetch whose decompressed size is at most MAX_BYTES together."""
     kept, begin, total = bytearray(), 0, 0
     view = memoryview(data)
     while (end := _end(view, begin)) is not None:
@@ -71,7 +71,7 @@ def bounded(data: bytes) -> bytes:
 
 
 def _end(view: memoryview, begin: int) -> int | None:
-    """None: the rest is a part of a batch, as Kafka cuts a fetch off anywhere."""
+    """Where the batch ends. None when the batch is incomplete: Kafka may cut off a fetch anywhere."""
     if len(view) < begin + _LENGTH_BEGINS:
         return None
     end: int = begin + _LENGTH_COVERS + struct.unpack_from(">i", view, begin + 8)[0]
@@ -79,7 +79,7 @@ def _end(view: memoryview, begin: int) -> int | None:
 
 
 def _looked_at(data: memoryview) -> tuple[memoryview | bytes, int]:
-    """The batch, or what stands for it, and its size unpacked."""
+    """The batch or its replacement, and the decompressed size."""
     base_offset, _, leader_epoch, magic, crc = _PREFIX.unpack_from(data)
     if magic != 2:
         return data, len(data)
@@ -91,14 +91,14 @@ def _looked_at(data: memoryview) -> tuple[memoryview | bytes, int]:
     size = _size(batch)
     if size is not None:
         return data, size
-    if calc_crc32c(bytes(data[_CRC_BEGINS:])) != crc:  # broken on its way: aiokafka says so, and fetches it again
+    if calc_crc32c(bytes(data[_CRC_BEGINS:])) != crc:  # damaged on its way: aiokafka reports it and fetches it again
         return data, len(data)
     marker = _marker(batch)
     return marker, len(marker)
 
 
 def _size(batch: _Batch) -> int | None:
-    """Unpacked; None: more than MAX_BYTES, or it cannot be unpacked."""
+    """The decompressed size. None when it exceeds MAX_BYTES or the batch cannot be decompressed."""
     try:
         size = _SIZES[batch.attributes & _CODEC](batch.packed)
     except (cramjam.DecompressionError, zlib.error, ValueError, KeyError, struct.error):
@@ -109,13 +109,13 @@ def _size(batch: _Batch) -> int | None:
 def _gzip(packed: memoryview) -> int:
     unpacking = zlib.decompressobj(wbits=31)
     size = len(unpacking.decompress(packed, MAX_BYTES + 1))
-    if unpacking.unused_data:  # a second member, which aiokafka would unpack, too
+    if unpacking.unused_data:  # a second gzip member, which aiokafka would decompress as well
         raise ValueError
     return size
 
 
 def _snappy(packed: memoryview) -> int:
-    """Alone, or in the blocks of the Java library, each behind its length."""
+    """The size of a plain snappy block, or of the Java library's blocks, each of which follows its length."""
     if packed[: len(_XERIAL)] != _XERIAL:
         return _snappy_block(packed)
     size, begin = 0, _XERIAL_BYTES
@@ -129,7 +129,7 @@ def _snappy(packed: memoryview) -> int:
 
 
 def _snappy_block(packed: memoryview) -> int:
-    """It begins with its size, and is unpacked only if there is room for it."""
+    """A block begins with its decompressed size, and is decompressed only if that is at most MAX_BYTES."""
     size = int(cramjam.snappy.decompress_raw_len(packed))
     return size if size > MAX_BYTES else int(cramjam.snappy.decompress_raw_into(packed, _room))
 
@@ -143,16 +143,16 @@ _SIZES: dict[int, Callable[[memoryview], int]] = {
 
 
 def _marker(batch: _Batch) -> bytes:
-    """A batch of one record, at the last of its offsets: a text, which is no event of ours, and no null either."""
+    """The replacement of a batch: one record at its last offset, whose text is neither an event nor null."""
     last = batch.base_offset + batch.last_offset_delta
     left_out.inc()
     log.error(
-        "records are left out: unpacked they are too large",
+        "records skipped: they are too large when decompressed",
         offset=batch.base_offset,
         records=batch.records,
         packed_bytes=len(batch.packed),
     )
-    text = f"offsets {batch.base_offset} to {last} are left out: unpacked they have more than {MAX_BYTES} bytes"
+    text = f"offsets {batch.base_offset} to {last} are skipped: decompressed they have more than {MAX_BYTES} bytes"
     is_transactional = int(bool(batch.attributes & _TRANSACTIONAL))
     builder = DefaultRecordBatchBuilder(2, _NO_CODEC, is_transactional, *batch.producer, batch_size=1024)
     builder.append(batch.last_offset_delta, batch.timestamp, None, text.encode(), [])
@@ -163,5 +163,5 @@ def _marker(batch: _Batch) -> bytes:
 
 
 def install() -> None:
-    """Let aiokafka's consumers of this process see bounded fetches alone; safe to repeat."""
+    """Limit the fetches of all aiokafka consumers in this process. Safe to repeat."""
     fetcher.MemoryRecords = lambda data: MemoryRecords(bounded(data) if data else data)

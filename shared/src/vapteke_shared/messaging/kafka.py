@@ -1,4 +1,4 @@
-"""What every Kafka client of ours needs: an admin client, who the cluster is, patience, a stop that returns."""
+"""Kafka clients: their options, starting them with clear errors, the admin client, retries, stopping a producer."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ log = logs.get(__name__)
 
 
 class TopicsMissing(Unavailable):
-    """Topics that `vapteke-topics` creates are not there."""
+    """Topics that `vapteke-topics` creates are missing."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__(f"topics are missing: {', '.join(sorted(names))}; `vapteke-topics` creates them")
@@ -45,7 +45,7 @@ class TopicsForbidden(Unavailable):
 
     def __init__(self, names: Iterable[str]) -> None:
         text = f"topics may not be read or written by this user: {', '.join(sorted(names))}"
-        super().__init__(f"{text}; `vapteke-topics --acls` says so to Kafka")
+        super().__init__(f"{text}; `vapteke-topics --acls` grants the rights")
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _security(settings: KafkaSettings) -> dict[str, Any]:
 
 
 async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaSettings) -> None:
-    """Start it. Raises Unavailable with the reason where aiokafka cannot connect and only logs why; KafkaError."""
+    """Start a client. Raises KafkaError, or Unavailable with the reason for a failed connection."""
     try:
         await client.start()
     except KafkaConnectionError as error:
@@ -72,7 +72,7 @@ async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaS
 
 
 async def _fault(settings: KafkaSettings) -> Unavailable | None:
-    """What the first broker with a fault has against us."""
+    """Why the first broker that fails does so."""
     for address in settings.kafka_bootstrap_servers:
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
@@ -83,7 +83,7 @@ async def _fault(settings: KafkaSettings) -> Unavailable | None:
 
 
 async def _probe(settings: KafkaSettings, address: str) -> None:
-    """What aiokafka does first, with the errors that it hides."""
+    """Connect to one broker as aiokafka does, but raise the errors that aiokafka hides."""
     host, port = addresses.parts(address)
     connection = await create_conn(host, port, **_security(settings))
     try:
@@ -103,7 +103,7 @@ async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
-    """Who this Kafka is, once all of `topics` are there. Raises Unavailable, also as TopicsMissing, or KafkaError."""
+    """The ids of this Kafka and of `topics`. Raises Unavailable, TopicsMissing, TopicsForbidden or KafkaError."""
     async with admin(settings) as client:
         answer = (await client._send_request(MetadataRequest(topics))).to_object()
     if missing := [topic["name"] for topic in answer["topics"] if topic["error_code"] == _UNKNOWN]:
@@ -114,13 +114,13 @@ async def cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
 
 
 async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
-    """Which of `topics` are not there. Raises Unavailable, KafkaError or TimeoutError."""
+    """Those of `topics` that do not exist. Raises Unavailable, KafkaError or TimeoutError."""
     async with asyncio.timeout(_LOOK_SECONDS), admin(settings) as client:
         return set(topics) - set(await client.list_topics())
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Try until it works, the time is over, or no attempt can succeed; Kafka's own errors only."""
+    """Retry Kafka's errors until the attempt succeeds, the time is over, or no attempt can succeed."""
     deadline, known = time.monotonic() + seconds, ""
     while True:
         try:
@@ -134,7 +134,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
 
 
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = 5) -> None:
-    """Stop it, for good and in time: with Kafka gone, its own stop waits for ever (aiokafka #1101)."""
+    """Stop a producer within `seconds`: without Kafka its own stop would wait for ever (aiokafka #1101)."""
     try:
         async with asyncio.timeout(seconds):
             await producer.stop()
@@ -143,11 +143,11 @@ async def stop_producer(producer: AIOKafkaProducer, seconds: float = 5) -> None:
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
-    """Its sender is cancelled and its sockets are closed, whatever they still say."""
+    """Cancel the producer's sender and close its sockets, whatever the result."""
     try:
         async with asyncio.timeout(1):
             await producer._sender.close()
     except Exception as error:
         reraise_cancellation()
-        log.info("a producer was left behind", error=type(error).__name__)
+        log.info("producer did not stop cleanly", error=type(error).__name__)
     await producer.client.close()

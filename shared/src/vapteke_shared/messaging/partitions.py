@@ -1,4 +1,4 @@
-"""What a place in Kafka is told by: the Kafka, and one partition of a topic."""
+"""What identifies an offset: the Kafka cluster and a partition of a topic."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 class Cluster(NamedTuple):
-    """A Kafka: its id, and the ids of the topics in it. A topic that was deleted and created again has another id."""
+    """The ids of a Kafka cluster and of its topics. A topic that is deleted and created again gets another id."""
 
     id: str
     topics: Mapping[str, UUID]

@@ -1,6 +1,7 @@
-"""Stored offsets: a consumer's place in Kafka, kept in the transaction that holds the effect (design, section 6).
+"""Stored offsets: a consumer keeps its offsets in Postgres, in the same transaction as the effect of the records.
 
-Works on a table `consumed_offsets` (topic, partition, next_offset, cluster_id, topic_id) in the search path.
+The table is `consumed_offsets` (topic, partition, next_offset, cluster_id, topic_id) in the search path. See
+docs/design.md, section Stored offsets.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
@@ -16,11 +17,11 @@ log = logs.get(__name__)
 
 
 class KafkaReplaced(Exception):
-    """The stored offsets are of another Kafka, or of a topic made anew: applying would lose or repeat events."""
+    """The stored offsets belong to another Kafka or to a deleted topic: events would be lost or applied twice."""
 
 
 class Ahead(Exception):
-    """Records begin above the stored offset of their partition, and what lies between has not been read."""
+    """The records begin above their partition's stored offset, and the records between were not read."""
 
     def __init__(self, partitions: Collection["Partition"]) -> None:
         super().__init__("the batch begins above the stored offset")
@@ -28,7 +29,7 @@ class Ahead(Exception):
 
 
 class Record(Protocol):
-    """What is needed of a Kafka record."""
+    """The attributes of a Kafka record that this module uses."""
 
     @property
     def topic(self) -> str: ...
@@ -39,16 +40,16 @@ class Record(Protocol):
 
 
 async def lock(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
-    """Lock the partitions' rows for this transaction, made where they are missing, and return the next offsets.
+    """Lock the partitions' rows for this transaction, insert missing ones, and return the next offsets.
 
-    The state that the offsets guard is to be read after this statement. Raises KafkaReplaced.
+    Read the state that the offsets protect only after this statement. Raises KafkaReplaced.
     """
     topics, numbers = [p.topic for p in partitions], [p.partition for p in partitions]
     await connection.execute(_INSERT, topics, numbers, cluster.id, [cluster.topics.get(topic) for topic in topics])
-    return _places(await connection.fetch(_LOCK, topics, numbers), cluster)
+    return _checked(await connection.fetch(_LOCK, topics, numbers), cluster)
 
 
-def _places(rows: Iterable[Mapping[str, Any]], cluster: Cluster) -> dict[Partition, int]:
+def _checked(rows: Iterable[Mapping[str, Any]], cluster: Cluster) -> dict[Partition, int]:
     for row in rows:
         _check_identity(row, cluster)
     return {Partition(row["topic"], row["partition"]): row["next_offset"] for row in rows}
@@ -65,34 +66,34 @@ def _check_identity(row: Mapping[str, Any], cluster: Cluster) -> None:
 async def begin(
     connection: Connection, records: Sequence[Record], cluster: Cluster, reached: Mapping[Partition, int]
 ) -> dict[Partition, int]:
-    """Lock the stored offsets of the records' partitions and return them: records below are done already.
+    """Lock and return the stored offsets of the records' partitions. Records below them are done already.
 
-    `reached` are the offsets up to which everything was read, and done: what is missing between one of them and the
-    records is a gap of Kafka's own (the marker of a transaction; records that were deleted or compacted), and
+    `reached` has the offset of each partition up to which everything was read and is done. Offsets missing between it
+    and the records are Kafka's own gap (the marker of a transaction; records that were deleted or compacted), which is
     accepted. Raises Ahead and KafkaReplaced.
     """
     begins = first(records)
-    places = await lock(connection, begins.keys(), cluster)
-    ahead = {p for p, offset in begins.items() if offset > places[p] and not (p in reached and reached[p] <= places[p])}
+    stored = await lock(connection, begins.keys(), cluster)
+    ahead = {p for p, offset in begins.items() if offset > stored[p] and not (p in reached and reached[p] <= stored[p])}
     if ahead:
         raise Ahead(ahead)
-    return places
+    return stored
 
 
 @asynccontextmanager
 async def stored_with(
     connection: Connection, records: Sequence[Record], cluster: Cluster, reached: MutableMapping[Partition, int]
 ) -> AsyncIterator[Callable[[Record], bool]]:
-    """One transaction for the effect of the records and for their offsets; yields whether a record is yet to be done.
+    """One transaction for the effect of the records and for their offsets. Yields a test whether a record is new.
 
-    Once it is committed, `reached` is advanced: the next part of the same batch begins there. Raises Ahead and
-    KafkaReplaced, as `begin`.
+    After the commit it advances `reached`, where the next part of the same batch begins. Raises Ahead and
+    KafkaReplaced, as `begin` does.
     """
     async with connection.transaction():
-        places = await begin(connection, records, cluster, reached)
+        stored = await begin(connection, records, cluster, reached)
 
         def is_new(record: Record) -> bool:
-            return record.offset >= places[record.topic, record.partition]  # type: ignore[index]
+            return record.offset >= stored[record.topic, record.partition]  # type: ignore[index]
 
         yield is_new
         if fresh := [record for record in records if is_new(record)]:
@@ -101,38 +102,38 @@ async def stored_with(
 
 
 async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
-    """Store the places after the last records of the batch."""
+    """Store the next offsets."""
     await connection.execute(
         _STORE, [p.topic for p in next_offsets], [p.partition for p in next_offsets], list(next_offsets.values())
     )
 
 
 async def stored(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
-    """The next offsets of those partitions that have been consumed. Raises KafkaReplaced.
+    """The stored offsets of the partitions that were consumed before. Raises KafkaReplaced.
 
-    Rows without a topic's id, which an earlier release has left, take the one that is seen first.
+    Rows without a topic id, from an earlier release, get the current id.
     """
     rows = await connection.fetch(_READ, [p.topic for p in partitions], [p.partition for p in partitions])
-    places = _places(rows, cluster)
+    offsets = _checked(rows, cluster)
     if adopted := {row["topic"] for row in rows if row["topic_id"] is None} & cluster.topics.keys():
         await connection.execute(_ADOPT, list(adopted), [cluster.topics[topic] for topic in adopted], cluster.id)
-    return places
+    return offsets
 
 
 async def reset(connection: Connection) -> None:
-    """Start the topics from the beginning."""
+    """Delete the stored offsets: consumers start from the beginning of their topics."""
     await connection.execute("DELETE FROM consumed_offsets")
-    log.info("the places are forgotten")
+    log.info("stored offsets deleted")
 
 
 def after(records: Iterable[Record]) -> dict[Partition, int]:
-    """The next offset of each partition once these records, in order, are done."""
+    """The next offset of each partition after these records, which are in order."""
     last = {(record.topic, record.partition): record.offset for record in records}
     return {Partition(*partition): offset + 1 for partition, offset in last.items()}
 
 
 def first(records: Sequence[Record]) -> dict[Partition, int]:
-    """The offset at which each partition begins in these records."""
+    """The first offset of each partition in these records."""
     first = {(record.topic, record.partition): record.offset for record in reversed(records)}
     return {Partition(*partition): offset for partition, offset in first.items()}
 

@@ -1,1 +1,1 @@
-"""Postgres: sessions, the pool, what counts as an outage, tables and migrations."""
+"""Postgres: sessions, pools, retries, outages, tables and migrations."""

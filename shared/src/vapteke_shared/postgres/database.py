@@ -26,7 +26,7 @@ _CHECK_SECONDS = 1
 _ANSWER_SECONDS = 2
 _SESSION = {
     "jit": "off",  # it costs more than these statements
-    "idle_in_transaction_session_timeout": "60000",  # ms: a frozen process must not keep its locks
+    "idle_in_transaction_session_timeout": "60000",  # ms; a frozen process must not keep its locks
 }
 
 log = logs.get(__name__)
@@ -35,7 +35,7 @@ Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 class Pool(asyncpg.Pool):  # type: ignore[misc]
-    """A pool of sessions with whichever host takes writes."""
+    """A pool of sessions with the host that accepts writes."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self._settings, self._command_timeout = settings, command_timeout
         self._names = {"application_name": schema.service, "timezone": "UTC"}
         self.session: Mapping[str, str] = {"search_path": schema.name, **_SESSION}
-        """What is set in each; not at its start, as a pooler would refuse it there."""
+        """The settings of each session. They are set after its start, where a pooler would reject them."""
         self._sessions = WeakSet[Session]()
         super().__init__(
             **options,
@@ -68,7 +68,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         return session
 
     async def beside(self) -> Session:
-        """One more session, which is not the pool's."""
+        """Open a session that does not belong to the pool."""
         return await sessions.connect(
             self._settings, setup=self._set(), command_timeout=self._command_timeout, server_settings=self._names
         )
@@ -80,7 +80,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         await session.execute(f"SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; {self._set()}")
 
     async def follow(self, server_started_at: datetime) -> None:
-        """Let go of what was open: at once where another server has it, as it comes back where the same does."""
+        """Replace all sessions: those with another server at once, the others when they return to the pool."""
         for session in list(self._sessions):
             if session.server_started_at != server_started_at:
                 session.terminate()
@@ -95,24 +95,24 @@ def create_pool(
     reset: Prepare | None = None,
     command_timeout: float = 60,
 ) -> Pool:
-    """A pool that connects when it is first used, so that Postgres may come later than the service.
+    """A pool that connects when it is first used, so that Postgres may start after the service.
 
-    `reset` is done when a connection comes back; none: a statement that clears its session.
+    `reset` runs when a connection returns to the pool; by default a statement clears the session.
     """
     return Pool(settings, schema, command_timeout, max_size=size, init=init, reset=reset)
 
 
 async def left_as_it_is(_: asyncpg.Connection) -> None:
-    """A `reset` that saves a round trip, for who leaves nothing in a session: no SET, lock, cursor or temporary table.
+    """A `reset` that does nothing and saves a round trip, for code that leaves no SET, lock, cursor or temporary table.
 
-    A transaction that is still open is rolled back all the same.
+    A transaction that is still open is rolled back nevertheless.
     """
 
 
 async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Event) -> None:
-    """Keep the health of `postgres` true: it answers, takes writes, and is migrated as far as this release needs.
+    """Report in the health whether Postgres answers, accepts writes, and has the schema that this release needs.
 
-    The pool follows: to another host or server, and away from one that takes no writes any more.
+    It also moves the pool to another host or server, and away from a server that no longer accepts writes.
     """
     watcher = _Watcher(pool, schema)
     try:
@@ -127,7 +127,7 @@ async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Eve
 
 
 class _Watcher:
-    """Asks on a session of its own: it waits neither for the pool nor for a server that the pool has lost."""
+    """Checks Postgres on its own session, so that it waits neither for the pool nor for a server that is gone."""
 
     def __init__(self, pool: Pool, schema: Schema) -> None:
         self._pool, self._service = pool, schema.service
@@ -157,7 +157,7 @@ class _Watcher:
         return await self._ask(await self._met())
 
     async def _met(self) -> Session:
-        """The session that there is, or a new one: then the pool's are in doubt, too."""
+        """The current session, or a new one; after a new one, the pool's sessions are replaced as well."""
         if self._session is None:
             try:
                 self._session = await self._pool.beside()
@@ -172,31 +172,31 @@ class _Watcher:
         try:
             version = await session.fetchval("SELECT version_num FROM alembic_version", timeout=_ANSWER_SECONDS)
         except asyncpg.UndefinedTableError:
-            return f"the schema is missing: `{self._service} migrate` makes it"
+            return f"the schema is missing: run `{self._service} migrate`"
         if version in self._outdated:
-            return f"the schema is older than the service: `{self._service} migrate` mends it"
+            return f"the schema is older than the service: run `{self._service} migrate`"
         return None
 
 
 Effect = Callable[[asyncpg.Connection], Awaitable[Callable[[], None] | None]]
-"""Done in one transaction; what it returns is called once that is committed."""
+"""Runs in one transaction. The function that it returns is called after the commit."""
 
 
 async def once(schema: Schema, effect: Effect) -> None:
-    """What a command does in one transaction, with the settings of its environment; SystemExit when it cannot."""
+    """Run the effect of a command in one transaction, with settings from the environment. An outage is SystemExit."""
     settings = load(PostgresSettings)
     logs.configure(settings.log_level)
     try:
         async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
-            tell = await effect(connection)
+            report = await effect(connection)
     except Exception as error:
-        raise SystemExit(connections.told(unless_a_bug(error), "Postgres does not take it")) from None
-    if tell is not None:
-        tell()
+        raise SystemExit(connections.told(unless_a_bug(error), "Postgres rejects the command")) from None
+    if report is not None:
+        report()
 
 
 class Statement:
-    """A statement built once by SQLAlchemy, as the text and the order of parameters that asyncpg takes."""
+    """A statement that SQLAlchemy compiles once, to the text and the order of parameters for asyncpg."""
 
     def __init__(self, statement: ClauseElement) -> None:
         compiled = cast(SQLCompiler, statement.compile(dialect=dialect.dialect()))  # type: ignore[no-untyped-call]
@@ -205,7 +205,7 @@ class Statement:
         self._values = dict(compiled.params)
 
     def __call__(self, **values: Any) -> tuple[Any, ...]:
-        """Text and arguments for `connection.fetch(*statement(...))`."""
+        """The text and arguments for `connection.fetch(*statement(...))`."""
         return (self.text, *({**self._values, **values}[name] for name in self._names))
 
 
@@ -215,7 +215,7 @@ _TRIES = 5
 
 
 class Overtaken(Exception):
-    """What was looked at has changed before it was locked."""
+    """Data that was read has changed before it was locked."""
 
 
 CONFLICTS = (
@@ -225,23 +225,23 @@ CONFLICTS = (
     asyncpg.UniqueViolationError,
     asyncpg.InvalidCachedStatementError,  # a migration has changed a table that a prepared statement reads
 )
-"""What two writers at once may meet; the same once more goes well."""
+"""Errors of concurrent writes: the same transaction succeeds when it is tried again."""
 
 
 def tried_again(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Do a whole transaction again when it met another; at the last try, the conflict is raised.
+    """Retry a whole transaction after a conflict with another; the last attempt raises the conflict.
 
-    An outage is raised at once: whether the commit came through is not known, and the caller is to decide.
+    An outage is raised at once: it is unknown whether the commit succeeded, so the caller must decide.
     """
 
     @wraps(write)
     async def patiently(*args: P.args, **options: P.kwargs) -> T:
-        for attempt in range(1, _TRIES):
+        for n in range(1, _TRIES):
             try:
                 return await write(*args, **options)
             except CONFLICTS as error:
-                log.info("tried again", write=write.__name__, conflict=type(error).__name__, attempt=attempt)
-                await asyncio.sleep(0.05 * attempt * random.random())
+                log.info("write conflict, retrying", write=write.__name__, conflict=type(error).__name__, attempt=n)
+                await asyncio.sleep(0.05 * n * random.random())
         return await write(*args, **options)
 
     return patiently

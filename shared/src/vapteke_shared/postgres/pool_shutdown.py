@@ -1,4 +1,4 @@
-"""The pool of a process that shuts down: nobody waits for a Postgres that does not answer."""
+"""Closes the pool at shutdown without waiting for a Postgres that does not answer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from vapteke_shared.postgres.outages import unless_a_bug
 from vapteke_shared.process import logs
 from vapteke_shared.process.cancellation import reraise_cancellation
 
-_QUERY_SECONDS = 12  # the requests in hand should still be able to say that Postgres does not answer
+_QUERY_SECONDS = 12  # leaves time for current requests to respond that Postgres does not answer
 _CLOSE_SECONDS = 3
 
 log = logs.get(__name__)
@@ -18,8 +18,11 @@ log = logs.get(__name__)
 
 @asynccontextmanager
 async def closing(pool: asyncpg.Pool, stopping: asyncio.Event) -> AsyncIterator[asyncpg.Pool]:
-    """The pool, open. A Postgres that does not answer would keep its queries, and then its close, waiting: after the
-    stop they have some seconds, then the connections are cut."""
+    """Open the pool for the block and close it afterwards.
+
+    If Postgres does not answer, queries and the close itself would wait. So the connections are cut some seconds after
+    the shutdown has begun.
+    """
     await pool
     cutting = asyncio.create_task(_cut(pool, stopping), name="cut at the stop")
     try:
@@ -35,7 +38,7 @@ async def _close(pool: asyncpg.Pool) -> None:
             await pool.close()
     except Exception as error:
         reraise_cancellation()
-        log.warning("Postgres did not answer at the stop", error=type(unless_a_bug(error)).__name__)
+        log.warning("Postgres did not answer during shutdown", error=type(unless_a_bug(error)).__name__)
 
 
 async def _cut(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""TLS to Postgres, and why a connection to it cannot be made."""
+"""TLS to Postgres, and clear errors when a connection to Postgres fails."""
 
 import ssl
 
@@ -10,7 +10,7 @@ from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSetti
 
 
 def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
-    """What asyncpg takes, with libpq's meaning: `require` looks at the certificate only where a root is given."""
+    """The value of asyncpg's `ssl`, as libpq would do it: `require` checks the certificate only if a root is given."""
     mode, root = settings.postgres_sslmode, settings.postgres_sslrootcert
     if mode in ("disable", "prefer"):
         return mode
@@ -22,7 +22,7 @@ def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
 
 
 def fault(settings: PostgresSettings, place: tuple[str, int], error: BaseException) -> BaseException:
-    """What a connection to one host has met, in words where it has none; else the same error."""
+    """The error for operators when a connection to one host fails, or the same error if its text is clear."""
     where = f"Postgres at {addresses.written(*place)}"
     role = "POSTGRES_OWNER" if isinstance(settings, PostgresOwnerSettings) else "POSTGRES"
     match error:
@@ -31,14 +31,14 @@ def fault(settings: PostgresSettings, place: tuple[str, int], error: BaseExcepti
         case ssl.SSLCertVerificationError():
             return untrusted(where, error, "POSTGRES_SSLROOTCERT", "POSTGRES_HOST")
         case asyncpg.InvalidPasswordError():
-            return Unfit(f"{where} refuses the login: check {role}_USER and {role}_PASSWORD")
+            return Unfit(f"{where} rejects the login: check {role}_USER and {role}_PASSWORD")
         case asyncpg.InvalidAuthorizationSpecificationError():
             names = f"POSTGRES_SSLMODE, {role}_USER and POSTGRES_DB"
-            return Unfit(f"{where} does not let this user in so: check {names}, or its pg_hba.conf")
+            return Unfit(f"{where} does not let this user in: check {names}, or its pg_hba.conf")
         case asyncpg.InvalidCatalogNameError():
             return Unfit(f"{where} has no such database: check POSTGRES_DB")
         case ConnectionError() if "rejected SSL" in str(error):
-            return Unfit(f"{where} speaks no TLS: check POSTGRES_SSLMODE")
+            return Unfit(f"{where} does not support TLS: check POSTGRES_SSLMODE")
         case OSError() if (reason := why_away(error)) is not None:
             return Unavailable(f"{where} {reason}: check POSTGRES_HOST and POSTGRES_PORT")
         case OSError() | asyncpg.ConnectionDoesNotExistError():

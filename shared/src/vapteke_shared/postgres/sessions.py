@@ -1,4 +1,4 @@
-"""A session with Postgres: with the one of several hosts that takes writes, and with a server process of its own."""
+"""Opens a session with Postgres: with the host that accepts writes, and with a server process of its own."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,26 +19,26 @@ _PROBE_SECONDS = 2
 
 
 class ReadOnly(Unavailable):
-    """It is a standby, or a primary that takes no writes now."""
+    """The server is a standby, or a primary that accepts no writes now."""
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that knows whom it has met."""
+    """A connection that knows its server and the server's process."""
 
     server_started_at: datetime
-    """The same for all sessions with one server, another after a restart or a failover."""
+    """The same for all sessions with one server; different after a restart or a failover."""
     server_process: int
-    """The server's process that works for it, for as long as no pooler shares it out."""
+    """The id of the server process that works for this session, as long as no pooler shares the process."""
 
 
 async def connect(
     settings: PostgresSettings, user: tuple[str, str] | None = None, setup: str = "", **options: Any
 ) -> Session:
-    """A session with the first host that takes writes; each has half a second before the next is tried beside it.
+    """A session with the first host that accepts writes. Each host gets half a second before the next is tried as well.
 
-    `user` is name and password, when it is not the service's own role; `setup` are statements that make the session
-    what it should be, here because a pooler takes few settings at the start. Raises Unavailable, also as ReadOnly and
-    Unfit, or PostgresError.
+    `user` is a name and password, if not those of the service's role. `setup` are SQL statements that configure the
+    session; a pooler would reject most settings at the start of a connection. Raises Unavailable, ReadOnly, Unfit or
+    PostgresError.
     """
     waiting, trying, faults = list(settings.postgres_servers), set[asyncio.Task[Session]](), list[BaseException]()
     try:
@@ -62,13 +62,13 @@ async def connect(
 
 
 def _let_go(attempt: asyncio.Task[Session]) -> None:
-    """Another was faster, or nobody waits any more."""
+    """Close a session that came too late: another host was faster, or the caller waits no longer."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
 
 
 def _all(faults: list[BaseException]) -> BaseException:
-    """One error that names each once: when nothing can mend one of them by itself, another host may still come back."""
+    """One error that names each fault once. It is Unfit only if all are: otherwise another host may still recover."""
     if len(faults) == 1:
         return faults[0]
     kind = Unfit if all(isinstance(fault, Unfit) for fault in faults) else Unavailable
@@ -115,7 +115,7 @@ async def _look(session: Session, place: tuple[str, int], access: Mapping[str, A
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
         raise _shared(where) from None
     if row["is_read_only"]:
-        raise ReadOnly(f"{where} takes no writes: it is a standby, or default_transaction_read_only is on")
+        raise ReadOnly(f"{where} accepts no writes: it is a standby, or default_transaction_read_only is on")
     session.server_started_at, session.server_process = row["started_at"], row["process"]
     if session.get_server_pid() != row["process"] and await _is_shared_out(session, access):
         raise _shared(where)
@@ -130,17 +130,17 @@ SELECT
 
 def _shared(where: str) -> Unfit:
     mode = "pgbouncer in transaction or statement mode, which keeps no session"
-    return Unfit(f"{where} is a {mode}: set pool_mode = session for this database and user, or name Postgres itself")
+    return Unfit(f"{where} is a {mode}: set pool_mode = session for this database and user, or use Postgres directly")
 
 
 async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:
-    """Whether the pooler between us and Postgres gives one session's process to another session."""
+    """Whether a pooler between us and Postgres gives the process of one session to another session."""
     other: Session = await asyncpg.connect(**access, timeout=_PROBE_SECONDS)
     try:
         async with asyncio.timeout(_PROBE_SECONDS), other.transaction():
             others = await other.fetchval("SELECT pg_backend_pid()")
             ours = await session.fetchval("SELECT pg_backend_pid()")
-    except TimeoutError:  # it keeps the only process for the first session
+    except TimeoutError:  # the pooler keeps its only process for the first session
         return False
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
         return True
@@ -154,9 +154,9 @@ async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:
 
 
 async def check(session: Session, seconds: float) -> None:
-    """Whether it still takes writes and has its process. Raises Unavailable, TimeoutError and what asyncpg does."""
+    """Check that the session accepts writes and has its process. Raises Unavailable, TimeoutError or PostgresError."""
     row = await session.fetchrow(_WHO, timeout=seconds)
     if row["is_read_only"]:
-        raise ReadOnly("Postgres takes no writes: it is a standby, or default_transaction_read_only is on")
+        raise ReadOnly("Postgres accepts no writes: it is a standby, or default_transaction_read_only is on")
     if row["process"] != session.server_process:
         raise _shared("Postgres")

@@ -1,4 +1,4 @@
-"""What the tables of every service are made of: a schema of its own, one way to name things, one kind of id."""
+"""What the tables of all services share: a schema per service, naming conventions, ids, and the stored offsets."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -11,7 +11,7 @@ NOW: Final = {"server_default": text("now()")}
 
 
 class Schema:
-    """A service's own part of the database; its migrations lie in the package of the service's name."""
+    """The database schema of a service. Its migrations are in the service's Python package."""
 
     def __init__(self, name: str, service: str) -> None:
         self.name, self.service = name, service
@@ -33,11 +33,11 @@ def identity() -> Any:
 
 
 class StoredOffset(SQLModel):
-    """The columns of `consumed_offsets`: a consumer's place in Kafka, stored with the effect of what it consumed."""
+    """The columns of `consumed_offsets`: a consumer's offsets in Kafka, stored with the effect of the records."""
 
     topic: str = Field(sa_type=Text, primary_key=True)
     partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     next_offset: int = Field(sa_type=BigInteger)
     cluster_id: str = Field(sa_type=Text)
     topic_id: UUID | None = Field(None, sa_type=Uuid)
-    """Null: stored by a release that did not know it; the first one seen is taken."""
+    """Null: stored by an older release; the consumer then stores the current id."""

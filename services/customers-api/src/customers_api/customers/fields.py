@@ -47,7 +47,7 @@ def _email(text: str) -> str:
     try:
         return texts.email(text)
     except texts.EmailInvalid:
-        raise refusal("not_an_address", "This is no e-mail address") from None
+        raise refusal("not_an_address", "This is not an e-mail address") from None
 
 
 def _date_text(value: object) -> object:

@@ -1,1 +1,1 @@
-"""Who may call what: tokens, scopes and callers."""
+"""Authentication and authorisation: tokens, scopes and callers."""

@@ -1,4 +1,4 @@
-"""Who may ask for what: every path but the public ones wants a bearer token, every route a scope."""
+"""Authentication and authorisation: every path except the public ones requires a bearer token, every route a scope."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -28,22 +28,22 @@ log = logs.get(__name__)
 
 
 class Unprotected(Exception):
-    """A route asks for no scope and is not public."""
+    """A route neither requires a scope nor is public."""
 
 
 def needs(scope: str) -> Any:
-    """What a route's `dependencies` hold: only a token with this scope may call it."""
+    """A dependency for a route: only callers with this scope may call it."""
     return Security(Needs(scope), scopes=[scope])
 
 
 def protect(app: FastAPI, settings: AuthSettings, audience: str, public: Collection[str]) -> None:
-    """Called once, when all routes are there. `audience` is whom tokens must be for, `public` are whole paths.
+    """Require authentication. Call it once, after all routes were added.
 
-    Raises Unprotected.
+    `audience` is the audience that tokens must have; `public` are whole paths. Raises Unprotected.
     """
     unprotected = [path for path, scopes in scopes_by_path(app) if not scopes and path not in public]
     if unprotected:
-        raise Unprotected(f"neither a scope nor public: {', '.join(unprotected)}")
+        raise Unprotected(f"these paths neither require a scope nor are public: {', '.join(unprotected)}")
     _ENABLED.set(settings.auth_enabled)
     identify = _identification(settings, audience)
     app.add_middleware(Authentication, identify=identify, public=public, proxies=settings.trusted_proxies)
@@ -59,7 +59,7 @@ def _identification(settings: AuthSettings, audience: str) -> Callable[[Scope], 
 
 
 def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
-    """Every route's path, and the scopes that it asks for."""
+    """The path of every route, and the scopes that it requires."""
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route.route, "dependant", None)
         needed = [each.call for each in dependant.dependencies] if dependant else []
@@ -67,7 +67,7 @@ def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
 
 
 class Needs(SecurityBase):
-    """Looks for a scope in the token, and shows it in OpenAPI."""
+    """Checks that the caller has a scope, and adds the scope to OpenAPI."""
 
     scheme_name = "bearer"
     model = HTTPBearer(bearerFormat="JWT", description="A token of `scope`s: " + ", ".join(SCOPES))
@@ -87,7 +87,7 @@ class Needs(SecurityBase):
 
 
 class Authentication:
-    """Stands before all routing: a path that does not exist is no stranger's business either."""
+    """Runs before routing, so that unauthenticated callers cannot probe which paths exist."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ def _refused(request: Request, refusal: ProblemError) -> ASGIApp:
 
 
 def _identified(verifier: Verifier, scope: Scope) -> Principal:
-    """Raises ProblemError."""
+    """The principal of the request's bearer token. Raises ProblemError."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     if not given:
         raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})

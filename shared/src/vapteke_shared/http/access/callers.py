@@ -1,4 +1,4 @@
-"""Who calls: the principal that the token names, and the address from which the call came."""
+"""The caller of a request: the principal from the token, and the network address."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,7 +12,7 @@ from vapteke_shared.http.access.tokens import Principal
 from vapteke_shared.http.problems import ProblemError
 
 CHALLENGE: Final = 'Bearer realm="vapteke"'
-NO_TOKEN: Final = "This call wants a bearer token in the Authorization header."
+NO_TOKEN: Final = "A bearer token is required in the Authorization header."
 _LONGEST = 64  # of an address with its port
 
 Network = IPv4Network | IPv6Network
@@ -20,7 +20,7 @@ _Address = IPv4Address | IPv6Address
 
 
 def principal(request: Request) -> Principal:
-    """Who asks. Raises ProblemError on a public path, where nobody was asked for."""
+    """The caller's principal. Raises ProblemError on a public path, where callers need no token."""
     known = request.scope.get("principal")
     if not isinstance(known, Principal):
         raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})
@@ -28,10 +28,10 @@ def principal(request: Request) -> Principal:
 
 
 def address(scope: Scope, proxies: Sequence[Network]) -> str | None:
-    """The caller's address: the peer's; if the peer is one of our `proxies`, what it says in X-Forwarded-For.
+    """The caller's address: the peer's, or the one in X-Forwarded-For if the peer is one of our `proxies`.
 
-    That header is read from its end, as each proxy adds the address that it was called from: what stands before the
-    first address that is no proxy of ours was written by the caller, who may write anything. None: there is no peer.
+    The header is read from its end, because each proxy appends the address that called it. Everything before the first
+    address that is not one of our proxies was written by the caller, who may write anything. None: there is no peer.
     """
     peer = scope.get("client")
     here = _parsed(peer[0]) if peer else None
@@ -57,7 +57,7 @@ def _text(found: _Address | None) -> str | None:
 
 @lru_cache(1024)
 def _parsed(text: str) -> _Address | None:
-    """`192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]:443`; an IPv4 address in IPv6 is the IPv4 one."""
+    """Parse `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`; a mapped IPv4 address becomes IPv4."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

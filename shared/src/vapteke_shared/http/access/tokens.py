@@ -1,4 +1,4 @@
-"""Bearer tokens: JSON web tokens signed with SECRET_KEY by HS256."""
+"""Issues and verifies bearer tokens: JSON web tokens, signed with SECRET_KEY by HS256."""
 
 import re
 import time
@@ -18,16 +18,16 @@ from vapteke_shared.process.settings import AuthSettings
 AUDIENCES: Final = (topics.CUSTOMERS_API, topics.FAVORITES_API)
 """Each service accepts tokens for its own name."""
 NO_AUDIENCE: Final = "none"
-"""AUTH_AUDIENCE when no common audience is accepted."""
+"""The value of AUTH_AUDIENCE when no common audience is accepted."""
 ALL_SCOPES: Final = "all"
-"""What a person who asks for a token may write for every scope of this release."""
+"""Stands for every scope of this release when a token is issued."""
 SCOPE_HELP: Final = f"What it may do, repeatable: {', '.join(SCOPES)}, or {ALL_SCOPES}. Default: nothing."
 NO_SCOPE: Final = (
-    "This token has no scope: every call with it will be refused. Name what it may do: --scope customers:read, say; "
-    "--scope all is every scope of this release."
+    "This token has no scope: every request with it will be refused. Name its scopes, such as --scope customers:read; "
+    "--scope all means every scope of this release."
 )
 LEEWAY_SECONDS = 5
-"""How far the issuer's clock may differ from ours."""
+"""How many seconds the issuer's clock may differ from ours."""
 _ALGORITHM = "HS256"
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
 _LONGEST_BYTES = 4096
@@ -42,31 +42,31 @@ log = logs.get(__name__)
 
 
 class TokenRefused(Exception):
-    """The text says why, and holds nothing of the token."""
+    """The text says why the token is refused, and contains no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, and what for."""
+    """An authenticated caller and the caller's scopes."""
 
     subject: str
     scopes: frozenset[str]
     expires_at: float
-    """Seconds since 1970, the leeway included."""
+    """Seconds since 1970, including the leeway."""
     for_all_services: bool = False
-    """The token names the common audience alone."""
+    """Whether the token names the common audience instead of the service."""
 
 
 def issue(
     settings: AuthSettings, subject: str, scopes: Collection[str], ttl: timedelta, audiences: Collection[str]
 ) -> str:
-    """A token that the `Verifier` of each audience accepts until `ttl` is over; settings must be equal.
+    """A token that the `Verifier` of each audience accepts for `ttl`, if it has the same settings.
 
-    The scope `all` stands for every scope. ValueError: no such scope or audience, no subject that names somebody, a
-    token that would be too long, or no key.
+    The scope `all` stands for every scope. Raises ValueError for an unknown scope or audience, an empty or unprintable
+    subject, a token that would be too long, or a missing key.
     """
     if not _names_somebody(subject):
-        raise ValueError("the subject names nobody: it must be of printable characters, in one line")
+        raise ValueError("the subject must not be empty, and must have printable characters only")
     _refuse_unknown("scope", scopes, (*SCOPES, ALL_SCOPES))
     _refuse_unknown("audience", audiences, AUDIENCES)
     now = int(time.time())
@@ -80,7 +80,7 @@ def issue(
     }
     token = jwt.encode(claims, _keys(settings)[0], _ALGORITHM)
     if len(token) > _LONGEST_BYTES:
-        raise ValueError("the token would be too long: take a shorter subject")
+        raise ValueError("the token would be too long: choose a shorter subject")
     return token
 
 
@@ -94,7 +94,7 @@ def _refuse_unknown(what: str, given: Collection[str], known: Collection[str]) -
 
 
 def duration(text: str) -> timedelta:
-    """`90` and `90s`, `15m`, `12h`, `30d`. Raises ValueError."""
+    """Parse `90` or `90s`, `15m`, `12h`, `30d`. Raises ValueError."""
     parts = re.fullmatch(r"0*([1-9][0-9]{0,8})([smhd]?)", text)
     if parts is None:
         raise ValueError("expected a time such as 90, 15m, 12h or 30d")
@@ -105,14 +105,14 @@ class Verifier:
     """Checks a token once, and remembers its principal until it expires."""
 
     def __init__(self, settings: AuthSettings, audience: str) -> None:
-        """`audience` is the service's own name; AUTH_AUDIENCE is accepted beside it."""
+        """`audience` is the service's own name; AUTH_AUDIENCE is accepted as well."""
         self._keys, self._issuer, self._audience = _keys(settings), settings.auth_issuer, audience
         self._audiences = {audience, settings.auth_audience} - {NO_AUDIENCE}
         self._known: dict[bytes, Principal] = {}
         self._warned_at: dict[str, float] = {}
 
     def principal(self, token: bytes) -> Principal:
-        """Raises TokenRefused."""
+        """The principal of a valid token. Raises TokenRefused."""
         known = self._known.get(token)
         if known is None:
             known = self._verified(token)
@@ -125,7 +125,7 @@ class Verifier:
         return known
 
     def _note_common(self, subject: str) -> None:
-        """Counts every request, and logs each subject once an hour."""
+        """Count every request with the common audience, and log each subject once an hour."""
         _COMMON.inc()
         now = time.monotonic()
         if now - self._warned_at.get(subject, -_WARN_SECONDS) < _WARN_SECONDS:
@@ -134,8 +134,8 @@ class Verifier:
             self._warned_at.clear()
         self._warned_at[subject] = now
         log.warning(
-            "token for the common audience accepted: issue a new one that names this service; "
-            "a later release refuses the common audience",
+            "token for the common audience accepted: issue a new one for this service; a later release will refuse "
+            "the common audience",
             subject=subject,
             audience=self._audience,
         )
@@ -155,15 +155,15 @@ class Verifier:
         except jwt.ImmatureSignatureError:
             raise TokenRefused("The token is not valid yet.") from None
         except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
-            raise TokenRefused(f"The token is of another issuer, or not for the audience {self._audience}.") from None
+            raise TokenRefused(f"The token has another issuer, or is not for the audience {self._audience}.") from None
         except jwt.MissingRequiredClaimError:
             raise TokenRefused(f"The token lacks one of the claims {', '.join(_REQUIRED)}.") from None
         except jwt.PyJWTError:
-            raise TokenRefused("The token is not one of ours.") from None
+            raise TokenRefused("The token is malformed, or its signature is invalid.") from None
         return self._principal(claims)
 
     def _claims(self, token: bytes) -> dict[str, Any]:
-        """By the key that signed it, the present one or the one before."""
+        """The claims, verified with the key that signed them: the current key or the previous one."""
         *others, last = self._keys
         for key in others:
             try:
@@ -186,16 +186,16 @@ class Verifier:
     def _principal(self, claims: dict[str, Any]) -> Principal:
         subject, scope, audience = claims["sub"], claims.get("scope", ""), claims["aud"]
         if not _names_somebody(subject):
-            raise TokenRefused("The claim sub names nobody.")
+            raise TokenRefused("The claim sub is empty or not printable.")
         if not isinstance(scope, str):
-            raise TokenRefused("The claim scope is not a text of words.")
+            raise TokenRefused("The claim scope is not a string.")
         audiences = [audience] if isinstance(audience, str) else audience
         expires_at = int(claims["exp"]) + LEEWAY_SECONDS
         return Principal(subject, frozenset(scope.split()), expires_at, self._audience not in audiences)
 
 
 def _keys(settings: AuthSettings) -> list[bytes]:
-    """Raises ValueError."""
+    """The keys, the current one first. Raises ValueError."""
     if settings.secret_key is None:
-        raise ValueError("there is no SECRET_KEY")
+        raise ValueError("SECRET_KEY is missing")
     return settings.keys

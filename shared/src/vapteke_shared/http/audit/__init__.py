@@ -1,1 +1,1 @@
-"""The audit: who read or changed whom, and which calls were refused."""
+"""The audit log: who read or changed which people's data, and which requests were refused."""

@@ -1,4 +1,4 @@
-"""The lines of the audit: JSON on standard output, marked `"logger":"audit"`."""
+"""Writes lines of the audit log: JSON on standard output, marked `"logger":"audit"`."""
 
 import sys
 from collections.abc import Mapping
@@ -11,12 +11,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Unrecorded(Exception):
-    """Standard output does not take the line."""
+    """The line could not be written to standard output."""
 
 
 def write(event: str, fields: Mapping[str, Any], level: str = "info") -> None:
-    """Raises Unrecorded. No logger stands between: LOG_LEVEL must not silence it, and it would cost more than all the
-    rest."""
+    """Write one line. Raises Unrecorded.
+
+    It uses no logger: LOG_LEVEL must not silence the audit, and a logger would cost more than everything else here.
+    """
     line = {**fields, "event": event, "level": level, "logger": "audit", "timestamp": datetime.now(UTC)}
     try:
         sys.stdout.write(_encode(line).decode() + "\n")

@@ -1,4 +1,4 @@
-"""Who read or changed whom: one line of the audit for every such request, with ids and no data."""
+"""Records who read or changed which people's data: one line per request in the audit log, with ids and no data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from vapteke_shared.http.audit import lines
 
 
 def record(request: Request, action: str, ids: Sequence[int | str], **more: Any) -> None:
-    """Log that the request's principal did `action`, such as `customers.read`, to these people; `more` are fields.
+    """Log that the caller did `action`, such as `customers.read`, to the people with these ids; `more` are fields.
 
-    Raises Unrecorded: what cannot be put on record is not shown; a change is made by then.
+    Raises Unrecorded, so that data is not shown when reading it cannot be recorded. A change is made by then.
     """
     fields = {
         "subject": callers.principal(request).subject,

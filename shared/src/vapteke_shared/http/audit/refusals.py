@@ -1,7 +1,7 @@
-"""Refused calls in the audit: at first each by itself, then summed up, so that a flood of them stays readable.
+"""Records refused requests in the audit log. Repeated ones are summed up, so that a flood of them stays readable.
 
-In each second the first refusal of a caller (address, subject, status and code) has a line; how many more there were
-is one line at the second's end. After 20 such callers, all further ones share one line.
+In each second, the first refusal for a caller (address, subject, status and code) gets a line. A line at the end of the
+second has the number of further ones. After 20 such callers, all others share one line.
 """
 
 import asyncio
@@ -18,15 +18,16 @@ from starlette.types import Scope
 from vapteke_shared.http.audit import lines
 
 STATUSES: Final = frozenset((401, 403, 413, 429, 431))
-"""Refusals for what the caller is, or for how much it sends; what is merely wrong in a request is none."""
+"""The statuses that are recorded: refused because of who the caller is or how much it sends. A request that is merely
+invalid is not recorded."""
 _EVENT: Final = "calls.refused"
 _SECONDS: Final = 1
 _CALLERS: Final = 20
-_REFUSED = Counter("vapteke_refused_calls", "Calls that were refused", ["code"])
+_REFUSED = Counter("vapteke_refused_calls", "Requests that were refused", ["code"])
 
 
 def record(request: Request, status: int, code: str, trace_id: str) -> None:
-    """Nothing of the token, the query or the path's values is recorded. Raises Unrecorded."""
+    """Record a refused request, without the token, the query and the values in the path. Raises Unrecorded."""
     _REFUSED.labels(code).inc()
     scope = request.scope
     caller = {
@@ -41,7 +42,7 @@ def record(request: Request, status: int, code: str, trace_id: str) -> None:
 
 
 class _Window:
-    """One second: by caller, how many refusals had no line of their own."""
+    """One second, with the number of refusals per caller that got no line of their own."""
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + _SECONDS
@@ -64,7 +65,7 @@ class _Window:
         return False
 
     def end(self) -> None:
-        """Write the sums. Safe to repeat."""
+        """Write the lines with the sums. Safe to repeat."""
         more, others, self._more, self._others, self._ends_at = self._more, self._others, {}, 0, 0.0
         for (subject, address, status, code), count in more.items():
             _sum_up({"subject": subject, "address": address, "status": status, "code": code}, count)
@@ -77,11 +78,11 @@ def _sum_up(caller: Mapping[str, Any], count: int) -> None:
 
 
 _windows: list[_Window] = []
-"""The present one."""
+"""The current window, if there is one."""
 
 
 def _window() -> _Window:
-    """A loop that ended has left its window open: the next refusal ends that one."""
+    """The current window. It first ends an old one whose event loop was closed before the second was over."""
     if not _windows or _windows[0].is_over:
         for past in _windows:
             past.end()
@@ -90,7 +91,7 @@ def _window() -> _Window:
 
 
 def _path(scope: Scope) -> str | None:
-    """The route's path, its parameters as names; None: there is no such route."""
+    """The path of the route, with the names of its parameters. None: there is no such route."""
     for context in iter_route_contexts(scope["app"].routes):
         if context.route.matches(scope)[0] is not Match.NONE:
             return str(getattr(context.route, "path_format", context.path))

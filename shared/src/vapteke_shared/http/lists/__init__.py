@@ -1,1 +1,1 @@
-"""Lists: query parameters, pages and cursors."""
+"""Lists of a REST service: query parameters, pages and cursors."""

@@ -1,4 +1,4 @@
-"""Cursors: where a list goes on, signed together with the filters that it was made for, which it does not hold."""
+"""Cursors: where the next page of a list begins. The signature of a cursor covers the list's filters."""
 
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -15,14 +15,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Place(NamedTuple):
-    """After this id; `until` is the instant, to the millisecond, up to which the first page saw every change."""
+    """The next page begins after this id. `until`: the first page included every change up to this millisecond."""
 
     after: int
     until: datetime = _EPOCH
 
 
 class CursorInvalid(ValueError):
-    """The text is no cursor, or one of other filters."""
+    """The text is not a cursor, or it belongs to other filters."""
 
 
 def encode(place: Place, filters: Mapping[str, Any], key: bytes) -> str:
@@ -31,7 +31,7 @@ def encode(place: Place, filters: Mapping[str, Any], key: bytes) -> str:
 
 
 def decode(text: str, filters: Mapping[str, Any], keys: Iterable[bytes]) -> Place:
-    """Signed with any of the keys; else raises CursorInvalid."""
+    """The position in a cursor that was signed with one of the keys. Raises CursorInvalid."""
     try:
         after, milliseconds = _PLACE.unpack_from(urlsafe_b64decode(text))
         place = Place(after, _EPOCH + timedelta(milliseconds=milliseconds))
@@ -43,6 +43,6 @@ def decode(text: str, filters: Mapping[str, Any], keys: Iterable[bytes]) -> Plac
 
 
 def _signature(packed: bytes, filters: Mapping[str, Any], key: bytes) -> bytes:
-    """Keyed: a phone among the filters could else be found by trying all."""
+    """The signature uses a key: otherwise a phone among the filters could be found by trying all phones."""
     signed = packed + msgspec.json.encode(filters, order="deterministic")
     return blake2b(signed, key=blake2b(key).digest(), person=b"cursor", digest_size=_SIGNATURE_BYTES).digest()

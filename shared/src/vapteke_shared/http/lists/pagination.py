@@ -1,4 +1,4 @@
-"""Lists that are paged by id: the page, the statement that reads it, and the cursor that leads to the next."""
+"""Pages of lists that are ordered by id: reading a page, and responding with it and a link to the next page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from vapteke_shared.http.lists.cursors import CursorInvalid, Place
 from vapteke_shared.http.lists.query_parameters import ListQuery
 
 LINK: Final = '`<…>; rel="next"`: the next page; absent on the last one'
-"""What OpenAPI says of the header."""
+"""The description of the header in OpenAPI."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     rows: Sequence[asyncpg.Record]
     count: int | None
-    """Of all that meet the filters; None if it was not asked for."""
+    """The number of all items that match the filters; None if the caller did not ask for it."""
     more: bool
 
 
 def counted(items: str, count: str) -> str:
-    """One statement for a page and for the count of all: the count has a row even where the page has none."""
+    """One SQL statement for a page and the total count. It returns a row with the count even when the page is empty."""
     return f"SELECT * FROM ({count}) AS total (count) LEFT JOIN ({items}) AS item ON true"
 
 
 def fold(table: str, *columns: str) -> str:
-    """SQL that adds up the rows of a table of changes when they are many; at any moment their sums are the same."""
+    """SQL that replaces the rows of a table of increments by one row with their sums, once there are over 100 rows."""
     named, sums = ", ".join(columns), ", ".join(f"sum({column})" for column in columns)
     folded = f"DELETE FROM {table} WHERE (SELECT count(*) FROM {table}) > 100 RETURNING {named}"
     added = f"INSERT INTO {table} ({named}) SELECT {sums} FROM folded HAVING count(*) > 0"
@@ -39,9 +39,9 @@ def fold(table: str, *columns: str) -> str:
 
 
 async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: int, *, planned: bool) -> Page:
-    """`query` is text and arguments, and reads one row more than the page has.
+    """Read a page. `query` is the SQL text and its arguments, and must read one row more than the page has.
 
-    `planned`: each time anew, where no plan is good for the rare and the common alike; its statement has no name.
+    `planned`: plan the statement each time, because no single plan suits both rare and common values.
     """
     text, *values = query
     if planned:
@@ -54,13 +54,13 @@ async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: i
 
 
 def place(request: Request, query: ListQuery) -> Place:
-    """Where the list goes on; raises RequestValidationError for a cursor that is none of ours."""
+    """Where the page begins. Raises RequestValidationError for an invalid cursor."""
     if query.cursor is None:
         return Place(0)
     try:
         return cursors.decode(query.cursor, _made_for(request, query), _keys(request))
     except CursorInvalid:
-        text = "This is no cursor, or it was made for other filters: take it from Link, and keep its filters"
+        text = "This is not a cursor, or it belongs to other filters: take it from Link and keep the same filters"
         raise query_parameters.refusal("cursor", text) from None
 
 
@@ -72,7 +72,7 @@ def answer(
     here: Place,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The page as it is shown, with its count and the link to the next one; `here` is where it began."""
+    """The response with a page, its count and a link to the next page; `here` is where this page began."""
     body: dict[str, Any] = {"items": items} if page.count is None else {"items": items, "count": page.count}
     link = {"Link": _link(request, query, here._replace(after=page.rows[-1]["id"]))} if page.more else {}
     return json_answers.json_response(body, headers={**link, **(headers or {})})
@@ -90,5 +90,5 @@ def _made_for(request: Request, query: ListQuery) -> dict[str, Any]:
 
 
 def _keys(request: Request) -> Sequence[bytes]:
-    """The one that signs first; those after it are still accepted."""
+    """The key that signs, then the keys that are still accepted."""
     return request.app.state.settings.keys or [b""]

@@ -1,4 +1,4 @@
-"""What a list may be asked for: every parameter strictly read, refused when it is unknown or repeated."""
+"""Query parameters of lists. Unknown and repeated parameters are rejected."""
 
 import re
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from vapteke_shared.contract.limits import IDS_PER_REQUEST, INT64_MAX, PAGE_ITEM
 from vapteke_shared.http import field_types, problems
 
 CACHE_BUSTER: Final = "_"
-"""The one unknown parameter that is ignored: jQuery and others add it, so that no cache answers."""
+"""The one unknown parameter that is ignored: jQuery and others add it to bypass caches."""
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _UNPLUSSED = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
 
 
 def _digits(value: Any) -> int:
     if not _WHOLE.fullmatch(value):
-        raise field_types.refusal("not_whole", "A whole number is written in digits")
+        raise field_types.refusal("not_whole", "Write a whole number in digits")
     return int(value)
 
 
 def _flag(value: Any) -> bool:
     if value not in ("true", "false"):
-        raise field_types.refusal("not_a_flag", "This is either true or false")
+        raise field_types.refusal("not_a_flag", "This must be true or false")
     return bool(value == "true")
 
 
 def _plussed(value: Any) -> str:
-    """A plus that was not encoded arrives as a blank."""
+    """The value with the plus of its offset: a plus that was not encoded arrives as a blank."""
     return _UNPLUSSED.sub(r"\1+\2", value)
 
 
@@ -52,7 +52,7 @@ class Query(BaseModel):
 
 
 class Paging(Query):
-    """Which part of a list. The filters of a subclass can be combined; an item must meet them all."""
+    """Which part of a list to read. Subclasses add filters, which can be combined: an item must match all of them."""
 
     limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS), Digits] = Field(
         PAGE_ITEMS_DEFAULT, description="items per answer", examples=[50]
@@ -60,23 +60,26 @@ class Paging(Query):
     offset: Annotated[int, Field(ge=0, le=INT64_MAX), Digits] = Field(0, description="rows to skip", examples=[0])
 
     def filters(self) -> dict[str, Any]:
-        """Those that were given."""
+        """The filters that the caller gave."""
         given = self.model_dump(exclude_unset=True, exclude=set(ListQuery.model_fields))
         return {name: value for name, value in given.items() if value is not False}
 
 
 class ListQuery(Paging):
-    """A list that a cursor leads through."""
+    """The parameters of a list with cursors."""
 
-    cursor: str = optional("where to go on, from the `Link` of the page before; not beside `offset`")
-    count: Flag = Field(True, description="false leaves `count` out", examples=[True])
+    cursor: str = optional("where the page begins, from the `Link` of the previous page; not together with `offset`")
+    count: Flag = Field(True, description="false: omit `count`", examples=[True])
 
 
 Q = TypeVar("Q", bound=Query)
 
 
 def read(request: Request, kind: type[Q]) -> Q:
-    """Raises RequestValidationError. FastAPI would take the last of repeated parameters, and any bytes for UTF-8."""
+    """The validated parameters of the request. Raises RequestValidationError.
+
+    FastAPI would take the last of repeated parameters, and accept bytes that are not UTF-8.
+    """
     try:
         pairs = parse_qsl(
             request.scope["query_string"].decode("ascii"),
@@ -96,11 +99,11 @@ def read(request: Request, kind: type[Q]) -> Q:
         elif _is_repeatable(kind, name):
             given.setdefault(name, []).append(value)
         elif name in given:
-            raise refusal(name, "This can be given once")
+            raise refusal(name, "This parameter may be given only once")
         else:
             given[name] = value
     if "cursor" in given and "offset" in given:
-        raise refusal("cursor", "The cursor already says where to go on: leave offset out")
+        raise refusal("cursor", "The cursor already says where the page begins: omit offset")
     unknown.pop(CACHE_BUSTER, None)
     return _validated(kind, given, list(unknown))
 
@@ -125,12 +128,12 @@ def _validated(kind: type[Q], given: dict[str, Any], unknown: Sequence[str]) -> 
 
 
 def refusal(name: str, text: str) -> RequestValidationError:
-    """A fault of the parameter of this name."""
+    """The error for the parameter of this name, or for the query as a whole when the name is empty."""
     return RequestValidationError([{"type": "refused", "loc": ("query", name) if name else ("query",), "msg": text}])
 
 
 def parameters(kind: type[Query]) -> dict[str, Any]:
-    """For a route's `openapi_extra`: what may be absent has no default, least of all null."""
+    """The parameters for a route's `openapi_extra`. Optional parameters have no default, not even null."""
     properties = kind.model_json_schema()["properties"].items()
     return {
         "parameters": [

@@ -1,4 +1,4 @@
-"""Migrations: each service's own revisions, run by the one environment that lies beside this (`env.py`)."""
+"""Migrations: runs the revisions of a service in the Alembic environment that all services share (`env.py`)."""
 
 import time
 from functools import partial
@@ -28,7 +28,7 @@ def main(schema: Schema) -> None:
 
 
 def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float = 60) -> None:
-    """Bring the schema up to date as its owner, waiting for Postgres to come up; safe when two run at once."""
+    """Bring the schema up to date as its owner; wait for Postgres to start. Safe when two run at the same time."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
@@ -36,7 +36,7 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
         except (OSError, asyncpg.PostgresError, DBAPIError) as error:
             fault = _cause(error)
             if isinstance(fault, Unfit) or not is_outage(fault) or time.monotonic() > deadline:
-                raise SystemExit(connections.told(fault, "Postgres does not take it")) from None
+                raise SystemExit(connections.told(fault, "Postgres rejects the migration")) from None
             time.sleep(0.5)
         else:
             log.info("the schema is up to date", schema=schema.name)
@@ -44,18 +44,18 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
 
 
 def _cause(error: Exception) -> BaseException:
-    """What asyncpg raised: SQLAlchemy puts two errors around it."""
+    """The error that asyncpg raised: SQLAlchemy wraps it in two others."""
     return (isinstance(error, DBAPIError) and error.orig and error.orig.__cause__) or error
 
 
 def outdated(schema: Schema) -> set[str | None]:
-    """The versions at which a database lacks something of this release; a later one is of a release to come."""
+    """The versions of the schema that are older than this release; an unknown version belongs to a later release."""
     scripts = ScriptDirectory.from_config(_scripts(schema))
     return {None, *(each.revision for each in scripts.walk_revisions())} - {scripts.get_current_head()}
 
 
 def config(settings: PostgresOwnerSettings, schema: Schema) -> Config:
-    """Alembic's own, for its commands."""
+    """The configuration for Alembic's commands."""
     made = _scripts(schema)
     user = settings.postgres_owner_user, settings.postgres_owner_password.get_secret_value()
     made.attributes["connect"] = partial(sessions.connect, settings, user)

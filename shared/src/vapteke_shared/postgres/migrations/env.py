@@ -1,4 +1,4 @@
-"""Alembic's environment: one run at a time, the version table in the service's own schema, its own tables only."""
+"""Alembic's environment: one run at a time, and only in the service's own schema, which also has the version table."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from vapteke_shared.postgres.tables import Schema
 
-_LOCK = 0x76617074  # any number that no one else takes in this database
+_LOCK = 0x76617074  # an arbitrary number that nothing else uses in this database
 _SCHEMA: Schema = context.config.attributes["schema"]
 
 
@@ -35,7 +35,7 @@ def _run(connection: Connection) -> None:
 
 
 def _grant(connection: Connection, app_user: str) -> None:
-    """The service's own role reads and writes rows and owns nothing."""
+    """Let the service's role read and write rows; it owns nothing."""
     role = connection.dialect.identifier_preparer.quote(app_user)
     for grant in (
         f"GRANT USAGE ON SCHEMA {_SCHEMA.name} TO {role}",
