@@ -12,7 +12,7 @@ import httpx
 import pytest
 from gateways import Gateway, gateway, needs_nginx
 from vapteke_local.machine import ports
-from vapteke_shared.process import lifecycle, request_limits
+from vapteke_shared.process import http_server, request_limits
 
 pytestmark = needs_nginx
 PAGE = "https://shop.example.org"
@@ -40,7 +40,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 async def nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     monkeypatch.setattr(request_limits, "BODY_SECONDS", SLOW_SECONDS)
     port, away = ports.free_port(), ports.free_port()
-    async with lifecycle.served(app, "127.0.0.1", port), gateway(tmp_path, port, away, PAGE) as running:
+    async with http_server.served(app, "127.0.0.1", port), gateway(tmp_path, port, away, PAGE) as running:
         yield running
 
 

@@ -15,7 +15,7 @@ import databases
 import favorites_api.tables
 import pytest
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.postgres import database, migrations
+from vapteke_shared.postgres import migrations, pool_health, pools
 from vapteke_shared.postgres.tables import Schema
 from vapteke_shared.process.health import STARTING, Health
 from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
@@ -73,7 +73,7 @@ async def test_the_services_own_role_cannot_change_the_schema(postgres_server: P
     name = await databases.migrated(postgres_server, schema, f"{schema.name}_roles")
     settings = PostgresSettings(**databases.place(postgres_server, schema, name))
 
-    async with database.create_pool(settings, schema, 1) as pool:
+    async with pools.create_pool(settings, schema, 1) as pool:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await pool.execute(f"CREATE TABLE {schema.name}.mine (id int)")
 
@@ -85,7 +85,7 @@ async def test_a_service_is_not_ready_on_an_older_schema(postgres_server: Postgr
     settings = PostgresSettings(**databases.place(postgres_server, schema, name))
 
     faults = []
-    async with database.create_pool(settings, schema, 1) as pool:
+    async with pools.create_pool(settings, schema, 1) as pool:
         for step in ("-1", "+1"):
             change = alembic.command.downgrade if step == "-1" else alembic.command.upgrade
             await asyncio.to_thread(change, config, step)
@@ -97,7 +97,7 @@ async def test_a_service_is_not_ready_on_an_older_schema(postgres_server: Postgr
 async def _fault(pool: asyncpg.Pool, schema: Schema) -> str | None:
     """What `watch` finds at its first look."""
     state, stopping = Health("postgres"), asyncio.Event()
-    watching = asyncio.create_task(database.watch(pool, schema, state, stopping))
+    watching = asyncio.create_task(pool_health.watch(pool, schema, state, stopping))
     async with asyncio.timeout(120):
         while state.faults.get("postgres") == STARTING:
             await asyncio.sleep(0.01)

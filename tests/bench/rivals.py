@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Field, Relationship, SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import Receive, Scope, Send
-from vapteke_shared.process import lifecycle
+from vapteke_shared.process import http_server, lifecycle
 from vapteke_shared.process.settings import PostgresSettings
 
 CONNECTIONS = 10  # as many as ours
@@ -269,7 +269,7 @@ _RIVALS: Mapping[str, Callable[[PostgresSettings], AbstractAsyncContextManager[A
 
 async def _main(settings: PostgresSettings, stopping: asyncio.Event) -> None:
     kind, port = sys.argv[1:]
-    async with _RIVALS[kind](settings) as app, lifecycle.served(app, "127.0.0.1", int(port)):
+    async with _RIVALS[kind](settings) as app, http_server.served(app, "127.0.0.1", int(port)):
         await stopping.wait()
 
 

@@ -43,7 +43,7 @@ from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import PlanStarted
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 
 BATCH = 5_000  # the default of IMPORT_BATCH_ROWS
@@ -86,7 +86,7 @@ async def _prepared(
     name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
     await create_topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
     settings = WorkSettings(**databases.place(server, SCHEMA, name), kafka_bootstrap_servers=broker.bootstrap)
-    pool = await stack.enter_async_context(database.create_pool(settings, SCHEMA, 4, legacy_customers.prepare))
+    pool = await stack.enter_async_context(pools.create_pool(settings, SCHEMA, 4, legacy_customers.prepare))
     publisher, producer = Publisher(settings), relay.create_producer(settings)
     stack.push_async_callback(publisher.close)
     await publisher.send(topics.IMPORT_PROGRESS.name, "warm", PlanStarted(import_id=uuid4()))

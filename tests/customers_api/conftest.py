@@ -15,7 +15,7 @@ from customers_api.tables import SCHEMA
 from legacy_events import start_import
 from tokens_for import SECRET_KEY, bearer
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 
 
@@ -44,7 +44,7 @@ def settings(settings_of: Callable[[str], WorkSettings], database_name: str) -> 
 
 @pytest.fixture
 async def pool(settings: WorkSettings) -> AsyncIterator[asyncpg.Pool]:
-    async with database.create_pool(settings, SCHEMA, 10, legacy_customers.prepare) as pool:
+    async with pools.create_pool(settings, SCHEMA, 10, legacy_customers.prepare) as pool:
         yield pool
 
 

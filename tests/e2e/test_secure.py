@@ -21,7 +21,7 @@ from vapteke_local import people, vaptekesync
 from vapteke_local.machine import ports
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging import kafka
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.connections import Unfit
 from vapteke_shared.process.settings import KafkaSettings, PostgresSettings
 
@@ -189,7 +189,7 @@ async def test_a_postgres_that_does_not_fit_is_told(
 
 
 async def is_encrypted(broken: Broken) -> bool:
-    async with database.create_pool(PostgresSettings(**broken.settings), SCHEMA, 1) as pool:
+    async with pools.create_pool(PostgresSettings(**broken.settings), SCHEMA, 1) as pool:
         found: bool = await pool.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
     return found
 

@@ -13,7 +13,7 @@ from customers_api.tables import SCHEMA
 from running_service import running_service
 from tokens_for import bearer
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.postgres import database, migrations
+from vapteke_shared.postgres import migrations, pool_health, pools
 from vapteke_shared.process.connections import Unfit
 from vapteke_shared.process.health import STARTING, Health
 from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
@@ -60,8 +60,8 @@ async def first_fault(behind: PostgresOwnerSettings) -> str | None:
     """What the health of a process says once it has looked; the pool refuses for the same reason."""
     given: dict[str, Any] = {name: getattr(behind, name) for name in PostgresSettings.model_fields}
     state, stopping = Health("postgres"), asyncio.Event()
-    async with database.create_pool(PostgresSettings(**given), SCHEMA, 2) as pool:
-        watching = asyncio.create_task(database.watch(pool, SCHEMA, state, stopping))
+    async with pools.create_pool(PostgresSettings(**given), SCHEMA, 2) as pool:
+        watching = asyncio.create_task(pool_health.watch(pool, SCHEMA, state, stopping))
         async with asyncio.timeout(30):
             while state.faults.get("postgres") == STARTING:
                 await asyncio.sleep(0.02)

@@ -10,7 +10,7 @@ from favorites_api.app import create_app
 from favorites_api.tables import SCHEMA
 from tokens_for import SECRET_KEY, bearer
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import ServeSettings, WorkSettings
 
@@ -34,7 +34,7 @@ def settings(postgres_server: Postgres, database_name: str) -> WorkSettings:
 
 @pytest.fixture
 async def pool(settings: WorkSettings) -> AsyncIterator[asyncpg.Pool]:
-    async with database.create_pool(settings, SCHEMA, 10) as pool:
+    async with pools.create_pool(settings, SCHEMA, 10) as pool:
         yield pool
 
 

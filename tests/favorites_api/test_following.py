@@ -17,7 +17,7 @@ from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging import create_topics, stored_offsets
 from vapteke_shared.messaging.create_topics import TopicsSettings
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import WorkSettings
 
@@ -38,7 +38,7 @@ async def with_kafka(settings: WorkSettings, kafka_server: Kafka) -> WorkSetting
 @asynccontextmanager
 async def following(settings: WorkSettings) -> AsyncIterator[tuple[asyncpg.Pool, Health]]:
     health, stopping = Health(), asyncio.Event()
-    async with database.create_pool(settings, SCHEMA, 2) as pool:
+    async with pools.create_pool(settings, SCHEMA, 2) as pool:
         running = asyncio.create_task(CustomersConsumer(settings, pool, health).run(stopping))
         yield pool, health
         stopping.set()
@@ -56,7 +56,7 @@ async def test_without_places_it_reads_from_the_beginning_wherever_the_groups_of
 ) -> None:
     async with following(with_kafka) as (pool, _):
         await hidden(pool)
-    async with database.create_pool(with_kafka, SCHEMA, 1) as pool:
+    async with pools.create_pool(with_kafka, SCHEMA, 1) as pool:
         await pool.execute("DELETE FROM consumed_offsets")
         await pool.execute("DELETE FROM deleted_customers")
 

@@ -17,7 +17,7 @@ from favorites_api import favorites
 from favorites_api.tables import SCHEMA
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.http.lists.pagination import Page
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.settings import PostgresSettings
 
 FAVORITES = 80_000
@@ -234,7 +234,7 @@ async def grown(server: Postgres, template: str, number: int) -> AsyncIterator[a
     async with databases.cloned(server, template) as name:
         await fill(server, name, number)
         settings = PostgresSettings(**databases.place(server, SCHEMA, name))
-        async with database.create_pool(settings, SCHEMA, 1) as pool:
+        async with pools.create_pool(settings, SCHEMA, 1) as pool:
             yield pool
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from vapteke_local.machine import ports
-from vapteke_shared.process import lifecycle
+from vapteke_shared.process import http_server
 
 _NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, _NAMES)), None)
@@ -66,5 +66,5 @@ class Page:
 @asynccontextmanager
 async def served_page() -> AsyncIterator[Page]:
     page = Page()
-    async with lifecycle.served(page, "127.0.0.1", page.port):
+    async with http_server.served(page, "127.0.0.1", page.port):
         yield page

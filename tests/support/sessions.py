@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from vapteke_shared.postgres import database
-from vapteke_shared.postgres.database import Pool
+from vapteke_shared.postgres import pools
+from vapteke_shared.postgres.pools import Pool
 from vapteke_shared.postgres.tables import Schema
 from vapteke_shared.process.settings import PostgresSettings
 
@@ -25,7 +25,7 @@ UNION ALL SELECT 'statement ' || name FROM pg_prepared_statements WHERE name NOT
 
 def only_one(settings: PostgresSettings, schema: Schema) -> AbstractAsyncContextManager[Pool]:
     """A pool as `serve` has it, but all requests share one session."""
-    pool: AbstractAsyncContextManager[Pool] = database.create_pool(settings, schema, 1, reset=database.left_as_it_is)
+    pool: AbstractAsyncContextManager[Pool] = pools.create_pool(settings, schema, 1, reset=pools.no_reset)
     return pool
 
 

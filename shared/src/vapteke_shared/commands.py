@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from vapteke_shared.http import application
 from vapteke_shared.http.access import tokens
-from vapteke_shared.postgres import database, migrations
+from vapteke_shared.postgres import migrations, transactions
 from vapteke_shared.postgres.tables import Schema
 from vapteke_shared.process import lifecycle
 from vapteke_shared.process.health import Health
@@ -22,7 +22,7 @@ def create(
     help: str,  # noqa: A002 - Typer's own word
     settings: type[ServeSettings],
     create_app: Callable[[Any, asyncpg.Pool, Health], FastAPI],
-    forget: database.Effect,
+    forget: transactions.Effect,
     *,
     after_reset: str,
 ) -> typer.Typer:
@@ -66,7 +66,7 @@ def create(
 
     @offsets.command(help=f"After Kafka was replaced. {forget.__doc__}")
     def reset() -> None:
-        asyncio.run(database.once(schema, forget))
+        asyncio.run(transactions.run_command(schema, forget))
         typer.echo(after_reset)
 
     return cli

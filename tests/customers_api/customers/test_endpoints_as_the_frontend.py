@@ -11,7 +11,7 @@ from customers_api.settings import ServeSettings
 from customers_api.tables import SCHEMA
 from legacy_events import CLUSTER, Attempt, records
 from tokens_for import SECRET_KEY, bearer
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import PostgresSettings
 
@@ -143,7 +143,7 @@ async def test_rejections_are_those_of_the_winning_attempts(
 
 async def test_without_the_database_it_is_unavailable(settings: PostgresSettings) -> None:
     away = ServeSettings(**{**settings.model_dump(), "postgres_port": 1, "secret_key": SECRET_KEY})
-    async with database.create_pool(away, SCHEMA, 1) as pool:
+    async with pools.create_pool(away, SCHEMA, 1) as pool:
         app = create_app(away, pool, Health())
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=bearer()) as client:

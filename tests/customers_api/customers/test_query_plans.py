@@ -24,7 +24,7 @@ from legacy_importer.settings import Genders
 from legacy_importer.translate import Context, LegacyRow
 from vapteke_local import people
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 
 CUSTOMERS, BATCH = 100_000, 5_000
@@ -62,7 +62,7 @@ async def full(
     root = await asyncpg.connect(postgres_server.dsn)
     await root.execute(f"CREATE DATABASE customers_full TEMPLATE {template}")
     settings = settings_of("customers_full")
-    async with database.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as pool:
+    async with pools.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as pool:
         await import_people(ImportConsumers(settings, pool, Health()), pool)
         await pool.execute("UPDATE customers SET deleted_at = now(), updated_at = now() WHERE id % 40 = 0")
         await pool.execute("UPDATE customers SET updated_at = now() WHERE id % 500 = 1")

@@ -22,7 +22,7 @@ from vapteke_shared.contract import topics
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.messaging.partitions import Cluster, Partition
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 
 PHONES = [f"7902516{number:04d}" for number in range(100)]
@@ -140,7 +140,7 @@ async def test_a_restart_in_between_goes_on_where_it_was(
     batch = records([attempt.read(number, PHONES[number]) for number in range(10)])
     await consumers.apply_legacy(batch[:5], CLUSTER, {})
 
-    async with database.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as restarted:
+    async with pools.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as restarted:
         await ImportConsumers(settings, restarted, Health()).apply_legacy(batch, CLUSTER, {})
 
     assert await counts(pool) == {"created": 10}

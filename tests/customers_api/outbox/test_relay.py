@@ -24,7 +24,7 @@ from vapteke_shared.contract import limits, topics
 from vapteke_shared.messaging import create_topics, kafka
 from vapteke_shared.messaging.batches import Batches
 from vapteke_shared.messaging.create_topics import TopicsSettings
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
 
 
@@ -145,7 +145,7 @@ async def test_without_postgres_the_gauges_say_nothing(settings: WorkSettings) -
     relay.rows_waiting.set(5)
     nowhere = settings.model_copy(update={"postgres_port": [1]})
 
-    async with database.create_pool(nowhere, SCHEMA, 1) as pool, measuring(pool), asyncio.timeout(120):
+    async with pools.create_pool(nowhere, SCHEMA, 1) as pool, measuring(pool), asyncio.timeout(120):
         while not math.isnan(gauge("rows")) or not math.isnan(gauge("oldest_seconds")):
             await asyncio.sleep(0.02)
 

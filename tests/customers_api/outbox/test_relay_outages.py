@@ -21,7 +21,7 @@ from vapteke_local.servers import kafka, postgres
 from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
-from vapteke_shared.postgres import database
+from vapteke_shared.postgres import pools
 
 Outage = Callable[[Process], AbstractAsyncContextManager[None]]
 Disturb = Callable[[asyncpg.Pool, RelayProcess], Awaitable[None]]
@@ -191,7 +191,7 @@ async def test_a_long_outage_of_kafka_is_told_and_ends_by_itself(
 async def test_an_outage_of_postgres_is_told_and_ends_by_itself(own_postgres: OwnPostgres, seconds: float) -> None:
     settings = own_postgres.settings
     async with Reader(settings.kafka_bootstrap_servers) as reader, relay_processes(settings) as [process]:
-        async with database.create_pool(settings, SCHEMA, 4) as pool:
+        async with pools.create_pool(settings, SCHEMA, 4) as pool:
             await until_well(process)
             await say(pool, *(f"before-{number % 5}" for number in range(50_000)))
         await until_sent(process, 1)
@@ -203,7 +203,7 @@ async def test_an_outage_of_postgres_is_told_and_ends_by_itself(own_postgres: Ow
             own_postgres.process.kill()
         await until_ill(process)
         await until_well(process)
-        async with database.create_pool(settings, SCHEMA, 4) as pool:
+        async with pools.create_pool(settings, SCHEMA, 4) as pool:
             await say(pool, "after")
             await empty(pool)
 

@@ -20,7 +20,7 @@ from vapteke_local.machine import ports
 from vapteke_shared.http import problems
 from vapteke_shared.http.access import auth, callers, tokens
 from vapteke_shared.http.access.tokens import LEEWAY_SECONDS, TokenRefused, Verifier
-from vapteke_shared.process import lifecycle
+from vapteke_shared.process import http_server
 from vapteke_shared.process.settings import AuthSettings, load
 
 HOUR = timedelta(hours=1)
@@ -245,7 +245,7 @@ async def test_over_the_wire_a_web_socket_is_a_request_like_others() -> None:
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     port = ports.free_port()
 
-    async with lifecycle.served(service(), "127.0.0.1", port), httpx.AsyncClient() as client:
+    async with http_server.served(service(), "127.0.0.1", port), httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/things/", headers=upgrade | key)
 
     assert (answer.status_code, answer.json()["code"]) == (401, "token_required")

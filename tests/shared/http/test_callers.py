@@ -14,7 +14,7 @@ from tokens_for import SECRET_KEY, SETTINGS
 from vapteke_local.machine import ports
 from vapteke_shared.http import problems
 from vapteke_shared.http.access import auth, callers
-from vapteke_shared.process import lifecycle
+from vapteke_shared.process import http_server
 from vapteke_shared.process.settings import AuthSettings, load
 
 PROXIES = ["10.0.0.0/8", "fd00::/8"]
@@ -113,7 +113,7 @@ async def test_over_the_wire_the_setting_alone_decides(proxies: str, seen: str) 
     """uvicorn by itself believes whoever calls from the same machine."""
     port = ports.free_port()
 
-    async with lifecycle.served(service(trusted_proxies=proxies), "127.0.0.1", port), httpx.AsyncClient() as client:
+    async with http_server.served(service(trusted_proxies=proxies), "127.0.0.1", port), httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/where", headers={"X-Forwarded-For": "192.0.2.7"})
 
     assert answer.json() == seen

@@ -17,8 +17,8 @@ from vapteke_local.machine import ports
 from vapteke_local.servers.kafka import Kafka
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.messaging import kafka
-from vapteke_shared.postgres import database
-from vapteke_shared.process import addresses, health, lifecycle
+from vapteke_shared.postgres import pools
+from vapteke_shared.process import addresses, health, http_server
 from vapteke_shared.process.connections import Unavailable
 from vapteke_shared.process.settings import HttpSettings, KafkaSettings, PostgresSettings, load
 
@@ -43,18 +43,18 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 )
 async def test_a_service_listens_where_it_is_told_to_and_sees_who_calls(host: str, callers: dict[str, str]) -> None:
     port = ports.free_port()
-    async with lifecycle.served(app, host, port), httpx.AsyncClient(trust_env=False) as client:
+    async with http_server.served(app, host, port), httpx.AsyncClient(trust_env=False) as client:
         seen = {asked: (await client.get(f"http://{asked}:{port}/")).text for asked in callers}
 
     assert seen == callers
 
 
 def test_a_taken_port_is_named_with_its_address() -> None:
-    taken = lifecycle.listen("::1", 0)
+    taken = http_server.listen("::1", 0)
     port = taken.getsockname()[1]
 
     with pytest.raises(SystemExit) as told:
-        lifecycle.listen("::1", port)
+        http_server.listen("::1", port)
 
     taken.close()
     assert str(told.value).startswith(f"cannot listen on [::1]:{port}: Address already in use")
@@ -63,7 +63,7 @@ def test_a_taken_port_is_named_with_its_address() -> None:
 @pytest.mark.parametrize("host", ["::", "::1", "[::1]", "127.0.0.1", "127.0.0.2"])
 async def test_the_health_check_asks_where_the_metrics_are(host: str) -> None:
     port = ports.free_port()
-    async with lifecycle.served(health.create_app(health.Health()), addresses.bare(host), port):
+    async with http_server.served(health.create_app(health.Health()), addresses.bare(host), port):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "vapteke_shared.healthcheck"),
             env={**os.environ, "METRICS_PORT": str(port), "METRICS_HOST": host},
@@ -98,14 +98,14 @@ async def test_postgres_is_reached_over_ipv6(postgres_server: Postgres, host: st
     await databases.made(postgres_server, SCHEMA, "over_ipv6")
     async with forwarded(postgres_server.port) as port:
         given = databases.place(postgres_server, SCHEMA, "over_ipv6") | {"postgres_host": host, "postgres_port": port}
-        async with database.create_pool(PostgresSettings(**given), SCHEMA, 1) as pool:
+        async with pools.create_pool(PostgresSettings(**given), SCHEMA, 1) as pool:
             assert await pool.fetchval("SELECT 1") == 1
 
 
 async def test_a_postgres_that_is_away_is_named_with_its_address(postgres_server: Postgres) -> None:
     port = ports.free_port()
     given = databases.place(postgres_server, SCHEMA, "away") | {"postgres_host": "::1", "postgres_port": port}
-    async with database.create_pool(PostgresSettings(**given), SCHEMA, 1) as pool:
+    async with pools.create_pool(PostgresSettings(**given), SCHEMA, 1) as pool:
         with pytest.raises((Unavailable, asyncpg.PostgresError)) as told:
             await pool.fetchval("SELECT 1")
 

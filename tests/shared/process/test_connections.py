@@ -13,7 +13,7 @@ from vapteke_local.machine import ports
 from vapteke_local.servers.kafka import Kafka
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.messaging import kafka
-from vapteke_shared.postgres import database, sessions
+from vapteke_shared.postgres import pools, sessions
 from vapteke_shared.process.connections import Unavailable, Unfit
 from vapteke_shared.process.settings import KafkaSettings, PostgresSettings
 
@@ -77,7 +77,7 @@ async def test_a_postgres_that_does_not_let_us_in_is_told(
     settings = PostgresSettings(**databases.place(postgres_server, SCHEMA, "told") | given)
 
     with pytest.raises(Unavailable) as told:
-        async with database.create_pool(settings, SCHEMA, 1) as pool:
+        async with pools.create_pool(settings, SCHEMA, 1) as pool:
             await pool.fetch("SELECT")
 
     assert type(told.value) is kind
@@ -113,7 +113,7 @@ async def test_a_postgres_without_tls_serves_who_does_not_ask_for_it(postgres_se
     await databases.made(postgres_server, SCHEMA, "without_tls")
     place: dict[str, Any] = databases.place(postgres_server, SCHEMA, "without_tls") | {"postgres_sslmode": mode}
 
-    async with database.create_pool(PostgresSettings(**place), SCHEMA, 1) as pool:
+    async with pools.create_pool(PostgresSettings(**place), SCHEMA, 1) as pool:
         assert await pool.fetchval("SELECT 1") == 1
 
 
@@ -137,10 +137,10 @@ async def test_of_several_hosts_each_is_told(postgres_server: Postgres) -> None:
     settings = PostgresSettings(**databases.place(postgres_server, SCHEMA, "several_told") | given)
     refused = settings.model_copy(update={"postgres_password": SecretStr("s3cret")})
 
-    async with database.create_pool(settings, SCHEMA, 1) as pool:
+    async with pools.create_pool(settings, SCHEMA, 1) as pool:
         assert await pool.fetchval("SELECT 1") == 1
     with pytest.raises(Unavailable) as told:
-        async with database.create_pool(refused, SCHEMA, 1) as pool:
+        async with pools.create_pool(refused, SCHEMA, 1) as pool:
             await pool.fetch("SELECT")
 
     assert not isinstance(told.value, Unfit)  # the host that is closed may come back, and take the password

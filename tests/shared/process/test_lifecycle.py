@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from load import Load
 from vapteke_local.machine import ports
-from vapteke_shared.process import health, lifecycle
+from vapteke_shared.process import health, http_server
 
 CLIENTS_IDLE_SECONDS = 5  # httpx keeps an idle connection for so long, and uvicorn would by default
 REQUEST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
@@ -34,7 +34,7 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 async def test_an_idle_connection_is_left_to_the_caller_to_close() -> None:
     port = ports.free_port()
-    async with lifecycle.served(app, "127.0.0.1", port):
+    async with http_server.served(app, "127.0.0.1", port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(REQUEST)
         first = await answer(reader)
@@ -52,9 +52,9 @@ async def test_an_idle_connection_is_left_to_the_caller_to_close() -> None:
 @asynccontextmanager
 async def serving(stopping: asyncio.Event) -> AsyncIterator[int]:
     """The port of a service that is told to stop within the block, and has stopped after it."""
-    listener = lifecycle.listen("127.0.0.1", 0)
+    listener = http_server.listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    task = asyncio.create_task(lifecycle.serve(app, listener, stopping))
+    task = asyncio.create_task(http_server.serve(app, listener, stopping))
     yield port
     await asyncio.wait_for(task, 120)
 
@@ -88,9 +88,9 @@ async def test_connections_are_told_to_end_before_they_are_closed() -> None:
 
 async def test_whom_the_kernel_has_accepted_is_answered() -> None:
     stopping = asyncio.Event()
-    listener = lifecycle.listen("127.0.0.1", 0)
+    listener = http_server.listen("127.0.0.1", 0)
     address = listener.getsockname()
-    task = asyncio.create_task(lifecycle.serve(app, listener, stopping))
+    task = asyncio.create_task(http_server.serve(app, listener, stopping))
     callers = asyncio.create_task(late(listener, address))
     await asyncio.sleep(0.2)
 
@@ -160,13 +160,13 @@ def test_a_process_that_hangs_ends_itself_and_says_why_if_it_can(how: str) -> No
             process.kill()
         said = process.stdout.read()
 
-    assert ("did not stop in time: " in said) is (how == "clear")
+    assert ("did not shut down in time: " in said) is (how == "clear")
 
 
 async def test_the_health_check_tells_what_is_wrong() -> None:
     port, state = ports.free_port(), health.Health("postgres")
     state.ill("postgres", "Postgres does not\nanswer")
-    async with lifecycle.served(health.create_app(state), "127.0.0.1", port):
+    async with http_server.served(health.create_app(state), "127.0.0.1", port):
         ill = await checked(port)
         state.well("postgres")
         well = await checked(port)

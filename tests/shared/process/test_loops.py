@@ -9,8 +9,8 @@ import pytest
 from vapteke_local.machine import ports
 from vapteke_shared.process import cancellation, health, loops
 from vapteke_shared.process.health import Health
-from vapteke_shared.process.lifecycle import pause
 from vapteke_shared.process.loops import LoopEnded
+from vapteke_shared.process.shutdown import pause
 
 
 async def lives(stopping: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from vapteke_local.machine import ports
-from vapteke_shared.process import addresses, health, lifecycle, request_limits
+from vapteke_shared.process import addresses, health, http_server, lifecycle, request_limits
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -40,7 +40,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     number = ports.free_port()
-    async with lifecycle.served(app, "127.0.0.1", number):
+    async with http_server.served(app, "127.0.0.1", number):
         yield number
 
 
@@ -169,7 +169,7 @@ async def test_every_pipelined_request_learns_that_its_caller_is_gone() -> None:
             answered.set()
 
     port = ports.free_port()
-    async with lifecycle.served(patient, "127.0.0.1", port):
+    async with http_server.served(patient, "127.0.0.1", port):
         async with connection(port) as (_, writer):
             writer.write((GET + b"\r\n") * 3)
             await writer.drain()
@@ -223,7 +223,7 @@ async def test_an_answer_that_takes_long_is_not_cut_off_for_the_next_request() -
             await send({"type": "http.response.body", "body": b""})
 
     port = ports.free_port()
-    async with lifecycle.served(slow, "127.0.0.1", port), connection(port) as (reader, writer):
+    async with http_server.served(slow, "127.0.0.1", port), connection(port) as (reader, writer):
         writer.write(GET + b"\r\n" + GET)  # the second one is not finished
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), TIMELY)
 
@@ -233,7 +233,7 @@ async def test_an_answer_that_takes_long_is_not_cut_off_for_the_next_request() -
 async def test_stray_line_breaks_do_not_keep_a_connection_for_ever(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.5)
     number = ports.free_port()
-    async with lifecycle.served(app, "127.0.0.1", number), connection(number) as (reader, writer):
+    async with http_server.served(app, "127.0.0.1", number), connection(number) as (reader, writer):
         writer.write(GET + b"\r\n")
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"\r\n")
@@ -270,7 +270,7 @@ async def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.Monke
             ended.set()
 
     port = ports.free_port()
-    async with lifecycle.served(large, "127.0.0.1", port):
+    async with http_server.served(large, "127.0.0.1", port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(GET + b"\r\n")
 
@@ -282,7 +282,7 @@ async def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.Monke
 
 async def test_the_port_of_the_metrics_has_the_same_bounds() -> None:
     number = ports.free_port()
-    async with lifecycle.served(health.create_app(health.Health()), "127.0.0.1", number):
+    async with http_server.served(health.create_app(health.Health()), "127.0.0.1", number):
         status, body = await told(number, *flood(GET, b"a: b\r\n", 38))
         well, _ = await told(number, b"GET /metrics HTTP/1.1\r\nHost: test\r\n" + LAST)
 
@@ -296,7 +296,7 @@ async def test_an_answer_that_comes_before_the_body_is_not_lost() -> None:
             await send({"type": "http.response.body", "body": b""})
 
     port = ports.free_port()
-    async with lifecycle.served(early, "127.0.0.1", port), connection(port) as (reader, writer):
+    async with http_server.served(early, "127.0.0.1", port), connection(port) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n")
         await asyncio.sleep(0.2)
         for _ in range(20):

@@ -12,7 +12,7 @@ from vapteke_shared import commands
 from vapteke_shared.contract import topics
 from vapteke_shared.http import application
 from vapteke_shared.messaging import stored_offsets
-from vapteke_shared.postgres import database, pool_shutdown
+from vapteke_shared.postgres import pool_health, pools
 from vapteke_shared.postgres.outages import unless_a_bug
 from vapteke_shared.process import connections, lifecycle, logs
 from vapteke_shared.process.health import Health
@@ -85,7 +85,7 @@ async def _republish(rate: int, from_start: bool) -> None:
     settings = load(PostgresSettings)
     logs.configure("ERROR")
     try:
-        async with database.create_pool(settings, SCHEMA, 1) as pool, pool.acquire() as connection:
+        async with pools.create_pool(settings, SCHEMA, 1) as pool, pool.acquire() as connection:
             sent = await republish.Republication(connection, rate, typer.echo).run(from_start)
     except republish.AlreadyRuns:
         raise SystemExit("customers are being republished already, by another process") from None
@@ -104,15 +104,15 @@ def work() -> None:
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     """The process `work`, until `stopping`."""
     state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
-    made = database.create_pool(settings, SCHEMA, 8, legacy_customers.prepare)
-    async with pool_shutdown.closing(made, stopping) as pool:
+    made = pools.create_pool(settings, SCHEMA, 8, legacy_customers.prepare)
+    async with pools.closing(made, stopping) as pool:
         consumers = ImportConsumers(settings, pool, state)
         await lifecycle.work(
             settings,
             state,
             stopping,
             {
-                "watch": lambda s: database.watch(pool, SCHEMA, state, s),
+                "watch": lambda s: pool_health.watch(pool, SCHEMA, state, s),
                 "legacy customers": consumers.legacy.run,
                 "import progress": consumers.progress.run,
                 "relay": Relay(settings, pool, state).run,

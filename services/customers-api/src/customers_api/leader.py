@@ -7,7 +7,7 @@ import asyncpg
 from vapteke_shared.process import connections
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import WAITS, Health
-from vapteke_shared.process.lifecycle import pause
+from vapteke_shared.process.shutdown import pause
 
 Work = Callable[[asyncpg.Connection, asyncio.Event], Awaitable[None]]
 

@@ -8,9 +8,9 @@ from vapteke_shared import commands
 from vapteke_shared.contract import topics
 from vapteke_shared.http import application
 from vapteke_shared.messaging import stored_offsets
-from vapteke_shared.postgres import database, pool_shutdown
+from vapteke_shared.postgres import pool_health, pools
 from vapteke_shared.postgres.outages import unless_a_bug
-from vapteke_shared.process import lifecycle, logs
+from vapteke_shared.process import lifecycle, logs, shutdown
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import ServeSettings, WorkSettings
@@ -57,13 +57,13 @@ def work() -> None:
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     """Run the process `work` until `stopping` is set."""
     state = Health("postgres", topics.CUSTOMERS.name)
-    async with pool_shutdown.closing(database.create_pool(settings, SCHEMA, 4), stopping) as pool:
+    async with pools.closing(pools.create_pool(settings, SCHEMA, 4), stopping) as pool:
         await lifecycle.work(
             settings,
             state,
             stopping,
             {
-                "watch": lambda s: database.watch(pool, SCHEMA, state, s),
+                "watch": lambda s: pool_health.watch(pool, SCHEMA, state, s),
                 "tidy": lambda s: _maintain(pool, s),
                 "customers": CustomersConsumer(settings, pool, state).run,
             },
@@ -79,4 +79,4 @@ async def _maintain(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
         except Exception as error:
             reraise_cancellation()
             log.warning("the maintenance of favorites failed", error=type(unless_a_bug(error)).__name__)
-        await lifecycle.pause(stopping, _MAINTENANCE_SECONDS)
+        await shutdown.pause(stopping, _MAINTENANCE_SECONDS)

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from vapteke_shared.http.lists import pagination
 from vapteke_shared.http.lists.pagination import Page
 from vapteke_shared.http.problems import ProblemError
-from vapteke_shared.postgres.database import Statement, tried_again
+from vapteke_shared.postgres.retries import retry_conflicts
+from vapteke_shared.postgres.statements import Statement
 
 
 class CustomerDeleted(ProblemError):
@@ -20,7 +21,7 @@ class CustomerDeleted(ProblemError):
         super().__init__(404, "customer_not_found", "The customer is deleted.")
 
 
-@tried_again
+@retry_conflicts
 async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
     """Add all items or none. Returns one row per item, ordered by item; `created` marks new favorites.
 
@@ -33,7 +34,7 @@ async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[i
     return rows  # type: ignore[no-any-return]
 
 
-@tried_again
+@retry_conflicts
 async def delete(connection: asyncpg.Connection, ids: Sequence[int]) -> Sequence[asyncpg.Record]:
     """Delete favorites. Returns those that existed and were not hidden."""
     return await connection.fetch(_DELETE, ids)  # type: ignore[no-any-return]

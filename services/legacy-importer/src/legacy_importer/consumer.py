@@ -17,7 +17,7 @@ from vapteke_shared.messaging.dead_letters import Letter
 from vapteke_shared.process import logs
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
-from vapteke_shared.process.lifecycle import CutShort, limited, pause
+from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
 from legacy_importer.import_states import ImportStates, RecentIds
 from legacy_importer.importer import Importer, ShuttingDown, Task
@@ -85,9 +85,9 @@ class TaskConsumer(Consumer):
         if not done:
             return
         try:
-            async with limited(self._stopping, 1):
+            async with shutdown_deadline(self._stopping, 1):
                 await self._consumer.commit()
-        except (KafkaError, CutShort) as error:  # the task is done again, under a new attempt id
+        except (KafkaError, ShutdownDeadlineExceeded) as error:  # the task is done again, under a new attempt id
             log.warning("the offset of a finished task was not committed", error=type(error).__name__)
 
     async def _dead_letter(self, letter: Letter) -> bool:

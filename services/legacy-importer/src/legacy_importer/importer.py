@@ -25,7 +25,7 @@ from vapteke_shared.contract.events.imports import (
 )
 from vapteke_shared.messaging.dead_letters import Letter
 from vapteke_shared.process import logs
-from vapteke_shared.process.lifecycle import CutShort, limited, pause
+from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
 from legacy_importer import legacy, table_check, translate
 from legacy_importer.legacy_errors import LegacyError, LegacyUnavailable
@@ -65,9 +65,9 @@ class Importer:
     async def do(self, task: Event) -> None:
         """Do the task. Safe to repeat. Raises ShuttingDown, at most a few seconds after the shutdown begins."""
         try:
-            async with limited(self._stopping, _LAST_SECONDS):
+            async with shutdown_deadline(self._stopping, _LAST_SECONDS):
                 await self._do(task)
-        except CutShort:
+        except ShutdownDeadlineExceeded:
             raise ShuttingDown from None
 
     async def reject(self, task: Task, why: str) -> None:

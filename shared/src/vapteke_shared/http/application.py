@@ -13,9 +13,9 @@ from vapteke_shared.contract import asyncapi
 from vapteke_shared.http import documentation_pages, middleware, openapi, problems
 from vapteke_shared.http.access import auth
 from vapteke_shared.http.fast_routes import QuickRoute
-from vapteke_shared.postgres import database, pool_shutdown
+from vapteke_shared.postgres import pool_health, pools, retries
 from vapteke_shared.postgres.tables import Schema
-from vapteke_shared.process import health, lifecycle
+from vapteke_shared.process import health, http_server, lifecycle
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import ServeSettings
 
@@ -41,7 +41,7 @@ def create_app(
     """
     app = _App(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
     app.state.settings, app.state.pool, app.state.health = settings, pool, state
-    problems.install(app, database.CONFLICTS)
+    problems.install(app, retries.CONFLICTS)
     for each in routers:
         app.routes.extend(each.routes)
     app.add_api_route("/health/live", lambda: health.live(state), include_in_schema=False, response_model=None)
@@ -100,17 +100,17 @@ async def serve(
     stopping: asyncio.Event,
 ) -> None:
     """Run the process `serve` until `stopping` is set."""
-    listener = lifecycle.listen(settings.http_host, settings.http_port)
+    listener = http_server.listen(settings.http_host, settings.http_port)
     state = Health("postgres")
-    options: dict[str, Any] = {"reset": database.left_as_it_is, "command_timeout": _REQUEST_SECONDS}
-    async with pool_shutdown.closing(database.create_pool(settings, schema, _CONNECTIONS, **options), stopping) as pool:
+    options: dict[str, Any] = {"reset": pools.no_reset, "command_timeout": _REQUEST_SECONDS}
+    async with pools.closing(pools.create_pool(settings, schema, _CONNECTIONS, **options), stopping) as pool:
         app = create(settings, pool, state)
         await lifecycle.work(
             settings,
             state,
             stopping,
             {
-                "serve": lambda s: lifecycle.serve(app, listener, s),
-                "watch": lambda s: database.watch(pool, schema, state, s),
+                "serve": lambda s: http_server.serve(app, listener, s),
+                "watch": lambda s: pool_health.watch(pool, schema, state, s),
             },
         )

@@ -24,8 +24,8 @@ from vapteke_shared.process import logs
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.connections import told
 from vapteke_shared.process.health import Health
-from vapteke_shared.process.lifecycle import CutShort, limited, pause
 from vapteke_shared.process.settings import ConsumerSettings
+from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
 Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, Cluster, MutableMapping[Partition, int]], Awaitable[None]]
@@ -161,9 +161,9 @@ class BatchConsumer(Consumer):
             log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
         self._health.well(self._batches)
         try:
-            async with limited(self._stopping, 1):
+            async with shutdown_deadline(self._stopping, 1):
                 await self._consumer.commit()  # for the eyes of Kafka's tools only
-        except (KafkaError, CutShort) as error:
+        except (KafkaError, ShutdownDeadlineExceeded) as error:
             log.info("the group's offset was not committed", topic=self._topic, error=told(error))
 
     async def _go_back(self, records: Records) -> None:

@@ -15,8 +15,8 @@ from vapteke_shared.process import logs
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.connections import told
 from vapteke_shared.process.health import Health
-from vapteke_shared.process.lifecycle import CutShort, limited, pause
 from vapteke_shared.process.settings import ConsumerSettings
+from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
 CHECK_TIMEOUT_SECONDS = 30
 _BATCH_SECONDS = 10  # after the stop, for the batch in hand and for leaving the group
@@ -50,13 +50,13 @@ class Consumer:
         started = False
         while not stopping.is_set():
             try:
-                async with limited(stopping, 0), asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                async with shutdown_deadline(stopping, 0), asyncio.timeout(CHECK_TIMEOUT_SECONDS):
                     self._cluster = await kafka.cluster(self._settings, self._topics)
                     if not started:
                         await self._broker.start()
                     started = True
                     await self._check()
-            except CutShort:
+            except ShutdownDeadlineExceeded:
                 break
             except Exception as error:
                 reraise_cancellation()

@@ -6,7 +6,7 @@ These are the statements for the change of one customer; an import decides for a
 from collections.abc import Collection
 
 import asyncpg
-from vapteke_shared.postgres.database import Overtaken
+from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers.customer_events import Change
 
@@ -15,8 +15,8 @@ async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | N
     """Lock the phones concerned, then the customers who hold or name one, each in the order of ids.
 
     Concerned are the phone held, the one that the legacy row names, and `wanted`. Returns the customer's columns and
-    `named_phone_id` as they are behind the locks, or None when there is no such customer. Raises Overtaken when the
-    customer's phones have changed meanwhile.
+    `named_phone_id` as they are behind the locks, or None when there is no such customer. Raises ChangedMeanwhile when
+    the customer's phones have changed.
     """
     await connection.execute(_QUEUE, customer_id)
     before = await connection.fetchrow(_CUSTOMER, customer_id)
@@ -27,7 +27,7 @@ async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | N
     await connection.execute(_LOCK_CUSTOMERS, customer_id, concerned)
     after = await connection.fetchrow(_CUSTOMER, customer_id)
     if phones_of(after) != phones_of(before):
-        raise Overtaken
+        raise ChangedMeanwhile
     return after
 
 

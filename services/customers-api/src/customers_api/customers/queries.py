@@ -10,7 +10,7 @@ import asyncpg
 from sqlalchemy import text
 from vapteke_shared.http.lists import pagination
 from vapteke_shared.http.lists.pagination import Page
-from vapteke_shared.postgres.database import Statement
+from vapteke_shared.postgres.statements import Statement
 
 _OVERLAP: Final = timedelta(seconds=1)
 """Generous: what may pass between a transaction's beginning and its showing in pg_stat_activity."""

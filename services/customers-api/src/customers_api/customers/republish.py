@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import asyncpg
-from vapteke_shared.postgres.database import tried_again
+from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.customers import customer_events
 from customers_api.customers.customer_events import Change
@@ -81,7 +81,7 @@ async def forget(connection: asyncpg.Connection) -> None:
     await connection.execute("DELETE FROM republications WHERE finished_at IS NULL")
 
 
-@tried_again
+@retry_conflicts
 async def _send(connection: asyncpg.Connection, run_id: int, rows: int) -> int:
     """The next customers, in one transaction with how far we are; 0: that was all."""
     async with connection.transaction():

@@ -15,7 +15,8 @@ from sqlmodel import col, select
 from vapteke_shared.contract import phones
 from vapteke_shared.http import json_answers
 from vapteke_shared.http.problems import ProblemError
-from vapteke_shared.postgres.database import Overtaken, Statement, tried_again
+from vapteke_shared.postgres.retries import ChangedMeanwhile, retry_conflicts
+from vapteke_shared.postgres.statements import Statement
 
 from customers_api.customers import customer_events, etags, phone_owners
 from customers_api.customers.customer_events import Change, Kind
@@ -85,7 +86,7 @@ async def get(connection: asyncpg.Connection, customer_id: int) -> Shown:
     return customer  # type: ignore[no-any-return]
 
 
-@tried_again
+@retry_conflicts
 async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str, Any]) -> Shown:
     """A customer with this phone (digits); raises PhoneTaken."""
     phone_id, firstname_id = await _ids(connection, phone, fields.get("firstname"))
@@ -95,11 +96,11 @@ async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str
     customer_id = await connection.fetchval(_CREATE, phone_id, *values, _json(changed))
     if customer_id is None:
         holder = await phone_owners.holder_of(connection, phone_id)
-        raise PhoneTaken(holder) if holder else Overtaken
+        raise PhoneTaken(holder) if holder else ChangedMeanwhile
     return {"id": customer_id, "phone": phone, **given, "version": 1}
 
 
-@tried_again
+@retry_conflicts
 async def update(
     connection: asyncpg.Connection, customer_id: int, fields: Mapping[str, Any], if_match: str | None = None
 ) -> Shown:
@@ -116,7 +117,7 @@ async def update(
         return await get(connection, customer_id)
 
 
-@tried_again
+@retry_conflicts
 async def change_phone(
     connection: asyncpg.Connection, customer_id: int, phone: str, if_match: str | None = None
 ) -> Written:
@@ -136,7 +137,7 @@ async def change_phone(
         return await _tell(connection, Change(customer_id, "phone_changed", ["phone"]), row)
 
 
-@tried_again
+@retry_conflicts
 async def delete(connection: asyncpg.Connection, customer_id: int, if_match: str | None = None) -> Written:
     """The customer keeps its fields and its phone, which another may get now. Raises as `update` does."""
     async with connection.transaction():
@@ -145,7 +146,7 @@ async def delete(connection: asyncpg.Connection, customer_id: int, if_match: str
         return await _tell(connection, Change(customer_id, "deleted", ["deleted_at"]), row)
 
 
-@tried_again
+@retry_conflicts
 async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Shown, Sequence[int]]:
     """Bring a deleted customer back; a living one stays as it is. Returns it, and the ids of all that have changed.
 
@@ -203,7 +204,7 @@ async def _ids(connection: asyncpg.Connection, phone: str | None, firstname: str
     code, number = phones.split(phone) if phone else (None, None)
     phone_id, firstname_id = await connection.fetchrow(_IDS, code, number, firstname)
     if (phone and phone_id is None) or (firstname and firstname_id is None):
-        raise Overtaken  # another has inserted it meanwhile
+        raise ChangedMeanwhile  # another has inserted it meanwhile
     return phone_id, firstname_id
 
 

@@ -16,7 +16,7 @@ from vapteke_shared.messaging import dead_letters, stored_offsets
 from vapteke_shared.messaging.batch_consumers import BatchConsumer
 from vapteke_shared.messaging.dead_letters import Letter
 from vapteke_shared.messaging.partitions import Cluster, Partition
-from vapteke_shared.postgres.database import tried_again
+from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.process import logs
 from vapteke_shared.process.health import Health
 
@@ -104,7 +104,7 @@ class ImportConsumers:
         )
         await self._apply([(record, rejected)], cluster, reached)
 
-    @tried_again
+    @retry_conflicts
     async def _apply_once(self, decoded: Sequence[Decoded], cluster: Cluster, reached: Reached) -> None:
         records = [record for record, _ in decoded]
         async with self._pool.acquire() as connection:

@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 from vapteke_shared.contract import phones
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
-from vapteke_shared.postgres.database import Overtaken
+from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers import customer_events
 from customers_api.imports import reread_texts
@@ -52,7 +52,7 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
         await connection.execute(_LOCK_PHONES)
         await connection.execute(_LOCK_CUSTOMERS)
         if await connection.fetchval(_UNLOCKED):
-            raise Overtaken
+            raise ChangedMeanwhile
         await reread_texts.note_kept(connection)
         for statement in (_SKIP, _LINK, _OWN, _DECIDE, _LOSE, _CREATE, _CHANGE):
             await connection.execute(statement)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
-from vapteke_shared.postgres.database import Statement
+from vapteke_shared.postgres.statements import Statement
 
 from customers_api.imports import waiting_for
 from customers_api.imports.tables import ALIVE

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 from vapteke_shared.contract import texts
-from vapteke_shared.postgres.database import tried_again
+from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.process.health import Health
-from vapteke_shared.process.lifecycle import pause
+from vapteke_shared.process.shutdown import pause
 
 from customers_api import leader
 from customers_api.customers import customer_events
@@ -53,7 +53,7 @@ async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> No
     await leader.lead(pool, health, "texts", lead, stopping)
 
 
-@tried_again
+@retry_conflicts
 async def go_on(connection: asyncpg.Connection) -> bool:
     """Read the next customers, from where the last call ended; whether there may be more. Safe to repeat."""
     await connection.execute(_BEGIN, texts.VERSION)

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 from vapteke_shared.process import logs
 from vapteke_shared.process.health import Health
-from vapteke_shared.process.lifecycle import pause
+from vapteke_shared.process.shutdown import pause
 
 from customers_api import leader
 from customers_api.customers import queries

@@ -16,8 +16,8 @@ from vapteke_shared.postgres.outages import unless_a_bug
 from vapteke_shared.process import logs, loops
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
-from vapteke_shared.process.lifecycle import pause
 from vapteke_shared.process.settings import KafkaSettings
+from vapteke_shared.process.shutdown import pause
 
 from customers_api import leader
 from customers_api.outbox.oldest_rows import BATCH_ROWS, OldestRows

@@ -1,0 +1,86 @@
+"""Reports in the health of a process whether Postgres is ready, and moves the pool to another server."""
+
+import asyncio
+
+import asyncpg
+
+from vapteke_shared.postgres import migrations, sessions
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.postgres.pools import Pool
+from vapteke_shared.postgres.sessions import ReadOnly, Session
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process import cancellation, connections
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.shutdown import pause
+
+_CHECK_SECONDS = 1
+_ANSWER_SECONDS = 2
+
+
+async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Event) -> None:
+    """Report in the health whether Postgres answers, accepts writes, and has the schema that this release needs.
+
+    It also moves the pool to another host or server, and away from a server that no longer accepts writes.
+    """
+    watcher = _Watcher(pool, schema)
+    try:
+        while not stopping.is_set():
+            if fault := await watcher.fault():
+                state.ill("postgres", fault)
+            else:
+                state.well("postgres")
+            await pause(stopping, _CHECK_SECONDS)
+    finally:
+        watcher.let_go()
+
+
+class _Watcher:
+    """Checks Postgres on its own session, so that it waits neither for the pool nor for a server that is gone."""
+
+    def __init__(self, pool: Pool, schema: Schema) -> None:
+        self._pool, self._service = pool, schema.service
+        self._outdated = migrations.outdated(schema)
+        self._session: Session | None = None
+
+    def let_go(self) -> None:
+        if self._session is not None:
+            self._session.terminate()
+            self._session = None
+
+    async def fault(self) -> str | None:
+        try:
+            return await self._asked()
+        except Exception as error:
+            cancellation.reraise_cancellation()
+            return connections.told(unless_a_bug(error), "Postgres does not answer")
+
+    async def _asked(self) -> str | None:
+        try:
+            return await self._ask(await self._met())
+        except Exception as error:
+            unless_a_bug(error)
+            if self._session is None:
+                raise
+            self.let_go()
+        return await self._ask(await self._met())
+
+    async def _met(self) -> Session:
+        """The current session, or a new one; after a new one, the pool's sessions are replaced as well."""
+        if self._session is None:
+            try:
+                self._session = await self._pool.beside()
+            except ReadOnly:
+                await self._pool.expire_connections()
+                raise
+            await self._pool.follow(self._session.server_started_at)
+        return self._session
+
+    async def _ask(self, session: Session) -> str | None:
+        await sessions.check(session, _ANSWER_SECONDS)
+        try:
+            version = await session.fetchval("SELECT version_num FROM alembic_version", timeout=_ANSWER_SECONDS)
+        except asyncpg.UndefinedTableError:
+            return f"the schema is missing: run `{self._service} migrate`"
+        if version in self._outdated:
+            return f"the schema is older than the service: run `{self._service} migrate`"
+        return None

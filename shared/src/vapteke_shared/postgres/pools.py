@@ -1,0 +1,135 @@
+"""The connection pool of a process: opens sessions, follows Postgres to another server, closes at shutdown."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from weakref import WeakSet
+
+import asyncpg
+
+from vapteke_shared.postgres import sessions
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.postgres.sessions import Session
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process import logs
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.settings import PostgresSettings
+
+_SESSION = {
+    "jit": "off",  # it costs more than these statements
+    "idle_in_transaction_session_timeout": "60000",  # ms; a frozen process must not keep its locks
+}
+_QUERY_SECONDS = 12  # leaves time for current requests to respond that Postgres does not answer
+_CLOSE_SECONDS = 3
+
+log = logs.get(__name__)
+
+Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
+
+
+class Pool(asyncpg.Pool):  # type: ignore[misc]
+    """A pool of sessions with the host that accepts writes."""
+
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        schema: Schema,
+        command_timeout: float,
+        reset: Prepare | None,
+        **options: Any,
+    ) -> None:
+        self._settings, self._command_timeout = settings, command_timeout
+        self._names = {"application_name": schema.service, "timezone": "UTC"}
+        self.session: Mapping[str, str] = {"search_path": schema.name, **_SESSION}
+        """The settings of each session. They are set after its start, where a pooler would reject them."""
+        self._sessions = WeakSet[Session]()
+        super().__init__(
+            **options,
+            reset=reset or self._clear,
+            min_size=0,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300,
+            loop=None,
+            connection_class=Session,
+            record_class=asyncpg.Record,
+            connect=self._connected,
+        )
+
+    async def _connected(self, **_: Any) -> Session:
+        session = await self.beside()
+        self._sessions.add(session)
+        return session
+
+    async def beside(self) -> Session:
+        """Open a session that does not belong to the pool."""
+        return await sessions.connect(
+            self._settings, setup=self._set(), command_timeout=self._command_timeout, server_settings=self._names
+        )
+
+    def _set(self) -> str:
+        return "".join(f"SET {name} = {value!r};" for name, value in self.session.items())
+
+    async def _clear(self, session: Session) -> None:
+        await session.execute(f"SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; {self._set()}")
+
+    async def follow(self, server_started_at: datetime) -> None:
+        """Replace all sessions: those with another server at once, the others when they return to the pool."""
+        for session in list(self._sessions):
+            if session.server_started_at != server_started_at:
+                session.terminate()
+        await self.expire_connections()
+
+
+def create_pool(
+    settings: PostgresSettings,
+    schema: Schema,
+    size: int,
+    init: Prepare | None = None,
+    reset: Prepare | None = None,
+    command_timeout: float = 60,
+) -> Pool:
+    """A pool that connects when it is first used, so that Postgres may start after the service.
+
+    `reset` runs when a connection returns to the pool; by default a statement clears the session.
+    """
+    return Pool(settings, schema, command_timeout, max_size=size, init=init, reset=reset)
+
+
+async def no_reset(_: asyncpg.Connection) -> None:
+    """A `reset` that does nothing and saves a round trip, for code that leaves no SET, lock, cursor or temporary table.
+
+    A transaction that is still open is rolled back nevertheless.
+    """
+
+
+@asynccontextmanager
+async def closing(pool: asyncpg.Pool, stopping: asyncio.Event) -> AsyncIterator[asyncpg.Pool]:
+    """Open the pool for the block and close it afterwards.
+
+    If Postgres does not answer, queries and the close itself would wait. So the connections are cut some seconds after
+    the shutdown has begun.
+    """
+    await pool
+    cutting = asyncio.create_task(_cut(pool, stopping), name="cut connections at shutdown")
+    try:
+        yield pool
+    finally:
+        cutting.cancel()
+        await _close(pool)
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await pool.close()
+    except Exception as error:
+        reraise_cancellation()
+        log.warning("Postgres did not answer during shutdown", error=type(unless_a_bug(error)).__name__)
+
+
+async def _cut(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    await asyncio.sleep(_QUERY_SECONDS)
+    pool.terminate()

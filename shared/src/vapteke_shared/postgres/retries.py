@@ -1,0 +1,50 @@
+"""Retries transactions that conflict with concurrent ones."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import asyncpg
+
+from vapteke_shared.process import logs
+
+log = logs.get(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_TRIES = 5
+
+
+class ChangedMeanwhile(Exception):
+    """Data that was read has changed before it was locked."""
+
+
+CONFLICTS = (
+    ChangedMeanwhile,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.UniqueViolationError,
+    asyncpg.InvalidCachedStatementError,  # a migration has changed a table that a prepared statement reads
+)
+"""Errors of concurrent writes: the same transaction succeeds when it is tried again."""
+
+
+def retry_conflicts(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Retry a whole transaction after a conflict with another; the last attempt raises the conflict.
+
+    An outage is raised at once: it is unknown whether the commit succeeded, so the caller must decide.
+    """
+
+    @wraps(write)
+    async def retried(*args: P.args, **options: P.kwargs) -> T:
+        for n in range(1, _TRIES):
+            try:
+                return await write(*args, **options)
+            except CONFLICTS as error:
+                log.info("write conflict, retrying", write=write.__name__, conflict=type(error).__name__, attempt=n)
+                await asyncio.sleep(0.05 * n * random.random())
+        return await write(*args, **options)
+
+    return retried

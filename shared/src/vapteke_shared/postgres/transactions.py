@@ -1,0 +1,27 @@
+"""Runs the effect of a command-line command in one transaction."""
+
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.postgres.pools import create_pool
+from vapteke_shared.postgres.tables import Schema
+from vapteke_shared.process import connections, logs
+from vapteke_shared.process.settings import PostgresSettings, load
+
+Effect = Callable[[asyncpg.Connection], Awaitable[Callable[[], None] | None]]
+"""Runs in one transaction. The function that it returns is called after the commit."""
+
+
+async def run_command(schema: Schema, effect: Effect) -> None:
+    """Run the effect of a command in one transaction, with settings from the environment. An outage is SystemExit."""
+    settings = load(PostgresSettings)
+    logs.configure(settings.log_level)
+    try:
+        async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
+            report = await effect(connection)
+    except Exception as error:
+        raise SystemExit(connections.told(unless_a_bug(error), "Postgres rejects the command")) from None
+    if report is not None:
+        report()

@@ -1,0 +1,129 @@
+"""Serves an ASGI app over HTTP, and shuts down so that no caller notices."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+from vapteke_shared.process import addresses, logs
+from vapteke_shared.process.request_limits import LimitedProtocol
+from vapteke_shared.process.shutdown import pause
+
+_FADE_SECONDS = 3
+_GRACE_SECONDS = 10
+# longer than callers and gateways keep a connection: if we closed it first, a request on its way could be lost
+_IDLE_SECONDS = 75
+_PULSE_SECONDS = 1
+
+log = logs.get(__name__)
+
+
+async def serve(app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event) -> None:
+    """Serve an ASGI app until `stopping` is set, then shut down so that no request is lost."""
+    await _serve(app, listener, stopping, _FADE_SECONDS, _GRACE_SECONDS)
+
+
+async def _serve(
+    app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event, fade_seconds: float, grace_seconds: int
+) -> None:
+    """Serve the app; returns early when the server ends by itself."""
+    async with _served(app, listener, fade_seconds, grace_seconds) as server:
+        log.info("serving", address=listener.getsockname())
+        await until_done(server, stopping)
+
+
+def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+    """Serve an ASGI app while the block runs. A port that is in use is SystemExit."""
+    return _served(app, listen(host, port), fade_seconds=0, grace_seconds=1)
+
+
+@asynccontextmanager
+async def _served(
+    app: Callable[..., Any], listener: socket.socket, fade_seconds: float, grace_seconds: int
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Serve the app while the block runs.
+
+    Afterwards no new connections are accepted. For `fade_seconds`, kept-alive connections are closed after their next
+    response. Then idle connections are closed, and current requests get `grace_seconds` more.
+    """
+    config = uvicorn.Config(
+        app,
+        http=LimitedProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # uvicorn trusts every process on this machine; `callers` trusts TRUSTED_PROXIES
+        ws="none",  # we have no WebSockets, and uvicorn would log the query of every attempt
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
+    )
+    server = _Server(config, listener.dup(), fade_seconds)
+    task = asyncio.create_task(server.serve([listener]), name=f"server of {listener.getsockname()}")
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield task
+    finally:
+        server.should_exit = True
+        await task
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. A port in use, and a host that is not this machine's, are SystemExit."""
+    try:
+        return addresses.listener(host, port)
+    except OSError as error:
+        raise SystemExit(f"cannot listen on {addresses.written(host, port)}: {error.strerror}") from None
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process, and serves every connection that the kernel has accepted."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, fade_seconds: float) -> None:
+        super().__init__(config)
+        self._listener, self._fade_seconds = listener, fade_seconds
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.default_headers.append((b"connection", b"close"))
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0)  # afterwards the loop no longer uses the listener
+        for connection in _queued(self._listener):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        await self._fade()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
+    async def _fade(self) -> None:
+        clock = asyncio.get_running_loop()
+        end = clock.time() + self._fade_seconds
+        while self.server_state.connections and clock.time() < end:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.05)
+
+
+def _queued(listener: socket.socket) -> list[socket.socket]:
+    """The connections that the kernel has already accepted: closing the last listener would reset them."""
+    listener.setblocking(False)
+    accepted = []
+    with listener:
+        while True:
+            try:
+                accepted.append(listener.accept()[0])
+            except BlockingIOError:
+                return accepted
+
+
+async def until_done(server: asyncio.Task[None], stopping: asyncio.Event) -> None:
+    while not (stopping.is_set() or server.done()):
+        await pause(stopping, _PULSE_SECONDS)

@@ -1,0 +1,40 @@
+"""What code does when its process shuts down: it stops waiting, and ends what takes too long."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from vapteke_shared.process import loops
+
+
+class ShutdownDeadlineExceeded(Exception):
+    """The process shuts down, and the time for this work is over."""
+
+
+@asynccontextmanager
+async def shutdown_deadline(stopping: asyncio.Event, seconds: float) -> AsyncIterator[None]:
+    """Cancel the block `seconds` after the shutdown began, and raise ShutdownDeadlineExceeded."""
+    try:
+        async with asyncio.timeout(None) as limit:
+            watching = asyncio.create_task(_limit_at_stop(limit, stopping, seconds), name="deadline at shutdown")
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ShutdownDeadlineExceeded from None
+
+
+async def _limit_at_stop(limit: asyncio.Timeout, stopping: asyncio.Event, seconds: float) -> None:
+    await stopping.wait()
+    limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+async def pause(stopping: asyncio.Event, seconds: float) -> None:
+    """Sleep, but only until the shutdown begins. In a loop it is also the loop's heartbeat."""
+    loops.beat(seconds)
+    with suppress(TimeoutError):  # not wait_for, which before Python 3.12 may swallow a cancellation
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
