@@ -9,6 +9,7 @@ from documents import PAGES, ROOT
 
 REFERENCE = re.compile(r'(?<![\w.])((?:[\w.-]+/)*[\w-][\w.-]*\.md)\b(?:, "([^"]+)")?')
 LINK_AND_HEADING = re.compile(r"\]\(([^)\s]+)\), [\"«]([^\"»]+)[\"»]")
+WITHOUT_A_FILE = re.compile(r"\b(?:design|contract)(?:\.md)?, (?:section )?(?:\d|[A-Z])")
 FILES = list(documents.source_files())
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -22,6 +23,12 @@ def test_every_reference_leads_to_a_heading() -> None:
     ]
 
     assert broken == []
+
+
+def test_no_reference_leaves_out_the_file() -> None:
+    found = [str(path.relative_to(ROOT)) for path in FILES if WITHOUT_A_FILE.search(one_line(path))]
+
+    assert found == []
 
 
 def is_there(name: str, heading: str) -> bool:

@@ -1,4 +1,4 @@
-"""The rules by which imports and the API change customers (design, section 5), in plain Python.
+"""How imports and the API change customers, in plain Python (docs/design.md, "Applying a legacy customer").
 
 Who owns a phone is worked out anew for all phones after each step: the database decides only those concerned, and has
 to come to the same.

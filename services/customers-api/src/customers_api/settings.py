@@ -1,4 +1,4 @@
-"""The settings of customers-api beyond those of every service; the README's table says what each is for."""
+"""The settings of customers-api beyond those of every service; docs/configuration.md lists them."""
 
 from pydantic import Field
 from vapteke_shared.process import settings

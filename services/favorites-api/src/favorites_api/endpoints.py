@@ -1,4 +1,4 @@
-"""The REST endpoints (docs/contract.md, section Favorites).
+"""The REST endpoints (docs/contract.md, "Favorites").
 
 What people mark in a pharmacy is personal, so every call is recorded in the audit log.
 """

@@ -1,4 +1,4 @@
-"""The bodies of requests (docs/contract.md, section Favorites)."""
+"""The bodies of requests (docs/contract.md, "Favorites")."""
 
 from typing import Annotated
 

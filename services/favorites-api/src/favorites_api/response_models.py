@@ -1,4 +1,4 @@
-"""The bodies of responses (docs/contract.md, section Favorites). They have exactly these keys."""
+"""The bodies of responses (docs/contract.md, "Favorites"). They have exactly these keys."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Does the importer's two tasks: plan an import, and publish the rows of a key range (docs/design.md, section 4)."""
+"""Plans an import, and publishes the rows of a key range (docs/design.md, "The import, step by step")."""
 
 import asyncio
 import time

@@ -16,7 +16,7 @@ EMAIL_MIN_CHARACTERS: Final = 3  # of an e-mail address: a@b
 EMAIL_CHARACTERS: Final = 254  # of an e-mail address once it is cleaned; RFC 5321: a path of 256 with its brackets
 MARKS_PER_LETTER: Final = 8  # combining marks; no language needs more, hundreds of them cover the lines around a name
 PHONE_SPELLING_CHARACTERS: Final = 100  # of a phone as a caller spells it; our own rule
-PHONE_MIN_DIGITS: Final = 11  # country calling code included; docs/contract.md, section Phones
+PHONE_MIN_DIGITS: Final = 11  # country calling code included; docs/contract.md, "Phones"
 PHONE_MAX_DIGITS: Final = 15  # country calling code included; ITU-T E.164
 FIRST_BIRTHDAY: Final = date(1900, 1, 1)  # earlier ones are mistakes; our own rule
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)  # how far a clock that writes `last_auth_at` may be ahead of ours

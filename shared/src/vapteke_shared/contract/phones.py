@@ -1,4 +1,4 @@
-"""The phone rule (docs/contract.md, section Phones): parses a phone and splits off its country calling code."""
+"""The phone rule (docs/contract.md, "Phones"): parses a phone and splits off its country calling code."""
 
 import re
 from typing import Final, NamedTuple

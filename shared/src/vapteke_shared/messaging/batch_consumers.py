@@ -1,4 +1,4 @@
-"""A FastStream subscriber whose place in Kafka is kept with its effect (facts of FastStream, design section 6).
+"""A FastStream subscriber whose offset is stored with its effect (docs/design.md, "Stored offsets").
 
 `apply` is given raw records and does everything in one Postgres transaction, the places included. It resolves bad
 data by itself; whatever it raises is an outage: the batch waits here and is tried again, nothing is skipped.

@@ -1,7 +1,7 @@
 """Stored offsets: a consumer keeps its offsets in Postgres, in the same transaction as the effect of the records.
 
 The table is `consumed_offsets` (topic, partition, next_offset, cluster_id, topic_id) in the search path. See
-docs/design.md, section Stored offsets.
+docs/design.md, "Stored offsets".
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence

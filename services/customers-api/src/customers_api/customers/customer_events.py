@@ -1,4 +1,4 @@
-"""Customer events: every change of a customer goes to the outbox as the customer's whole state (design, section 6).
+"""Customer events: every change of a customer writes its whole state to the outbox (docs/design.md, "The outbox").
 
 Written in the transaction of the change, after the customer's row was locked; one event per customer and transaction.
 """

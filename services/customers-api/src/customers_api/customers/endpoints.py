@@ -1,4 +1,4 @@
-"""The REST door to one customer (contract, section Customers)."""
+"""The REST door to one customer (docs/contract.md, "Customers")."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The REST door to many customers at once (contract, section Customers)."""
+"""The REST door to many customers at once (docs/contract.md, "Customers")."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Who holds a phone (design, section 5): decided anew by whatever changes a claim, in that change's transaction.
+"""Decides who holds a phone whenever a claim changes, in that transaction (docs/design.md, "Who holds a phone").
 
 These are the statements for the change of one customer; an import decides for a whole batch (`legacy_customers`).
 """

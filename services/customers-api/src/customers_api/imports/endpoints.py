@@ -1,4 +1,4 @@
-"""The REST door to imports, as jobs (contract, section Import)."""
+"""The REST door to imports, as jobs (docs/contract.md, "Imports")."""
 
 from uuid import UUID
 

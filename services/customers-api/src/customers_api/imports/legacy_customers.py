@@ -1,7 +1,7 @@
 """Applying legacy customers: a batch of events becomes phones, first names, customers and the mirror.
 
-One statement after the other in the batch's transaction, each on the whole batch; the order of locks is that of the
-design: offsets and the import's row are locked by the caller, then phones, then customers.
+One statement after the other in the batch's transaction, each on the whole batch. The caller has locked offsets and the
+import's row; then phones and customers are locked, in the order of docs/design.md, "Transactions".
 """
 
 from collections.abc import Iterable, Sequence

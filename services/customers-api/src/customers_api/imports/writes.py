@@ -1,4 +1,4 @@
-"""Imports as jobs: customers-api leads, the importers work (design, section 4).
+"""Imports as jobs: customers-api leads, the importers work (docs/design.md, "The import, step by step").
 
 Every function works in the caller's transaction. `imports` is locked before anything that hangs on its status.
 """

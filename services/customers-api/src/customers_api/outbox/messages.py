@@ -1,4 +1,4 @@
-"""The outbox: what a transaction has to say to Kafka is written with its effect, and sent by the relay (design, 6)."""
+"""Messages for Kafka: written with the change and sent by the relay (docs/design.md, "The outbox")."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

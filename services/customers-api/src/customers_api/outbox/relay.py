@@ -1,4 +1,4 @@
-"""The relay: sends the outbox to Kafka, in order, one relay at a time (design, section 6)."""
+"""The relay: sends the outbox to Kafka, in order, one relay at a time (docs/design.md, "The outbox")."""
 
 import asyncio
 import math
