@@ -144,6 +144,14 @@ def problems(node: ast.AST) -> Iterator[tuple[int, str]]:
                     yield status, code
 
 
+def test_the_steps_for_a_customer_field_name_every_file_with_the_example_field() -> None:
+    steps = documents.quoted(documents.section(ROOT / "CONTRIBUTING.md", "To add a customer field"))
+    sources = [path for folder in ("services", "shared") for path in ROOT.glob(f"{folder}/**/src/**/*.py")]
+    with_field = [named(path) for path in sources if re.search(r"\bcity_id\b", path.read_text())]
+
+    assert [path for path in with_field if path not in steps and "/migrations/" not in path] == []
+
+
 def test_every_make_target_is_explained_to_contributors() -> None:
     targets = re.findall(r"^([a-z]+):[^#\n]*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     rows = documents.table_rows(ROOT / "CONTRIBUTING.md", "Commands")[2:]
