@@ -103,7 +103,7 @@ async def test_whoever_refuses_says_so_as_a_problem(
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-async def test_every_call_of_the_readme_is_answered_as_it_shows_twice_in_a_row(stack: Deployed) -> None:
+async def test_every_call_of_the_documents_is_answered_as_they_show_twice_in_a_row(stack: Deployed) -> None:
     variables = {
         "AUTH": f"Authorization: Bearer {stack.token}",
         "CUSTOMERS_API": stack.customers_api,
