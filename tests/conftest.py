@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # of pytest's own, which it keeps for a while
     exits = ExitStack()
     config.add_cleanup(exits.close)
-    tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(cleanup.folder("vapteke-tests-")))
+    tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(cleanup.temporary_folder("vapteke-tests-")))
     exits.callback(cleanup.kill_started)  # what a test started and could not end
 
 

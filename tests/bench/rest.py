@@ -32,7 +32,7 @@ from vapteke_local.machine.processes import Process, Program
 from vapteke_local.people.names import FEMALE, MALE, SURNAMES
 from vapteke_local.stack import bearer_tokens, dependencies, services
 from vapteke_local.stack.dependencies import Database
-from vapteke_local.stack.services import Surroundings
+from vapteke_local.stack.services import Environment
 
 SERVICE, OURS, AGAIN = "customers-api", "ours", "again"
 RIVALS = BAREST, BARE, IDIOM = "barest", "bare", "idiom"
@@ -82,7 +82,7 @@ Rounds = Mapping[str, Sequence[Round]]
 
 async def measure(size: Size) -> list[Figure]:
     """Show the figures, and return them."""
-    with cleanup.folder("vapteke-bench-") as folder:
+    with cleanup.temporary_folder("vapteke-bench-") as folder:
         async with AsyncExitStack() as stack:
             servers, token = await _started(stack, folder, size)
             await _compare(servers, token, size)
@@ -97,27 +97,28 @@ async def _started(stack: AsyncExitStack, folder: Path, size: Size) -> tuple[Ser
     postgres = dependencies.own_postgres(folder, None, lambda _: None, lambda _: None)
     database = await stack.enter_async_context(postgres)
     key = data_folder.kept_secret(folder, "SECRET_KEY")
-    around = Surroundings(common={**database.env, "SECRET_KEY": key}, database=database, data=folder)
-    [migrate] = [program for program in services.commands(around) if program.name == f"{SERVICE} migrate"]
+    environment = Environment(common={**database.env, "SECRET_KEY": key}, database=database, data=folder)
+    [migrate] = [program for program in services.setup_commands(environment) if program.name == f"{SERVICE} migrate"]
     await processes.run(migrate)
     await _fill(database, size.customers)
-    ours, ports = services.serving(around, SERVICE), {name: ports.free_port() for name in RIVALS}
-    rivals = [_rival(around, name, port) for name, port in ports.items()]
+    ours = services.rest_process(environment, SERVICE)
+    port_of = {name: ports.free_port() for name in RIVALS}
+    rivals = [_rival(environment, name, port) for name, port in port_of.items()]
     started = await stack.enter_async_context(processes.running([ours.program, *rivals]))
     await processes.until_ready(started[0], ours.ready)
-    for process, port in zip(started[1:], ports.values(), strict=True):
+    for process, port in zip(started[1:], port_of.values(), strict=True):
         await processes.until_ready(process, partial(processes.listening, port))
-    served = [int(ours.url.rsplit(":", 1)[1]), *ports.values()]
+    served = [int(ours.url.rsplit(":", 1)[1]), *port_of.values()]
     servers = dict(zip((OURS, *RIVALS), zip(served, started, strict=True), strict=True))
     return servers, bearer_tokens.issue(key, "bench", ["all"])
 
 
-def _rival(around: Surroundings, name: str, port: int) -> Program:
+def _rival(environment: Environment, name: str, port: int) -> Program:
     return Program(
         name=name,
         command=[sys.executable, Path(__file__).with_name("rivals.py"), name, str(port)],
-        log=around.data / "logs" / f"{name}.log",
-        env={**os.environ, **around.common, **around.database.app[SERVICE]},
+        log=environment.data / "logs" / f"{name}.log",
+        env={**os.environ, **environment.common, **environment.database.app[SERVICE]},
     )
 
 

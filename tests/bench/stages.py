@@ -56,7 +56,7 @@ Prepare = Callable[[], Awaitable[Stage]]
 
 async def measure(rows: int, runs: int) -> list[Figure]:
     """Show the figures, and return them."""
-    with cleanup.folder("vapteke-bench-") as folder, _legacy_settings(rows) as legacy_settings:
+    with cleanup.temporary_folder("vapteke-bench-") as folder, _legacy_settings(rows) as legacy_settings:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(postgres.serve(folder / "postgres"))
             broker = await stack.enter_async_context(kafka.serve(folder / "kafka"))

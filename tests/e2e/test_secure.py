@@ -131,11 +131,11 @@ class Broken:
 
     async def until_not_ready(self, faults: Variables) -> None:
         """Until /health/ready names these."""
-        ports = {name: str(ports.free_port()) for name in ("HTTP_PORT", "METRICS_PORT")}
-        url = f"http://127.0.0.1:{ports['METRICS_PORT']}/health/ready"
+        port_of = {name: str(ports.free_port()) for name in ("HTTP_PORT", "METRICS_PORT")}
+        url = f"http://127.0.0.1:{port_of['METRICS_PORT']}/health/ready"
         found: Variables = {}
         deadline = time.monotonic() + START_SECONDS
-        async with self.running(**ports), httpx.AsyncClient() as client:
+        async with self.running(**port_of), httpx.AsyncClient() as client:
             while not faults.items() <= found.items():
                 assert time.monotonic() < deadline, (self.command, found)
                 await asyncio.sleep(0.1)

@@ -233,7 +233,7 @@ async def upgrade(request: pytest.FixtureRequest) -> AsyncIterator[Upgrade]:
     rows = [tuple(person) for person in people.generate(SEED, form.customers)]
     people_there = SEED, form.customers
     settings = {"IMPORT_RANGE_ROWS": str(form.rows_per_range), "IMPORT_RANGES_IN_FLIGHT": "4"}
-    with cleanup.folder("vapteke-tests-") as folder:
+    with cleanup.temporary_folder("vapteke-tests-") as folder:
         async with (
             vaptekesync.serve(rows) as legacy,
             releases(EARLIER, folder, legacy, people_there, **settings) as both,

@@ -20,7 +20,7 @@ async def serve(folder: Path, server: Postgres, pool_mode: str, users: dict[str,
     """Its port; `users` are names and passwords."""
     assert PROGRAM is not None, MISSING
     port = ports.free_port()
-    files.made(folder).chmod(0o755)
+    files.ensure_folder(folder).chmod(0o755)
     logins, settings = folder / "users.txt", folder / "pgbouncer.ini"
     logins.write_text("".join(f'"{name}" "{password}"\n' for name, password in users.items()))
     settings.write_text(

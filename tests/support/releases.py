@@ -22,7 +22,7 @@ from vapteke_local.machine.processes import Process, Program
 from vapteke_local.servers.kafka import client_options
 from vapteke_local.stack import dependencies, services
 from vapteke_local.stack.dependencies import Legacy
-from vapteke_local.stack.services import Service, Surroundings
+from vapteke_local.stack.services import Environment, Service
 from vapteke_local.vaptekesync import Server
 from vapteke_shared.contract.topics import Topic
 
@@ -45,7 +45,7 @@ def checked_out(commit: str, folder: Path) -> Path:
     archive = subprocess.run(["git", "archive", commit, *SOURCES], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
         pytest.skip(f"the commit {commit} cannot be had from the history: {archive.stderr.decode().strip()}")
-    subprocess.run(["tar", "-x", "-C", files.made(folder)], input=archive.stdout, check=True)
+    subprocess.run(["tar", "-x", "-C", files.ensure_folder(folder)], input=archive.stdout, check=True)
     return folder
 
 
@@ -54,7 +54,7 @@ class Release:
     """One release's processes, each started and stopped by its name in PROCESSES."""
 
     name: str
-    around: Surroundings
+    environment: Environment
     sources: Path | None = None
     """None: what is checked out."""
     running: dict[str, tuple[Process, Service]] = field(default_factory=dict)
@@ -63,7 +63,10 @@ class Release:
     async def prepare(self) -> None:
         """Topics and migrations."""
         await asyncio.gather(
-            *(processes.run(self._ours(each), timeout=START_SECONDS) for each in services.commands(self.around))
+            *(
+                processes.run(self._ours(each), timeout=START_SECONDS)
+                for each in services.setup_commands(self.environment)
+            )
         )
 
     async def start(self, *names: str) -> None:
@@ -80,8 +83,8 @@ class Release:
 
     def _service(self, name: str) -> Service:
         if name.endswith(" serve"):
-            return services.serving(self.around, PROCESSES[name])
-        return services.working(self.around, PROCESSES[name], f"{self.name} {name}", 1)[0]
+            return services.rest_process(self.environment, PROCESSES[name])
+        return services.workers(self.environment, PROCESSES[name], f"{self.name} {name}", 1)[0]
 
     async def stop(self, *names: str) -> None:
         """Those named, or all that run."""
@@ -107,7 +110,7 @@ class Release:
 
     def output(self, service: str, *arguments: str) -> str:
         """Of a command of the service."""
-        variables = services.variables(self.around)[service]
+        variables = services.variables(self.environment)[service]
         return self._run(Path(sys.executable).parent / service, *arguments, **variables)
 
     def is_of(self, folder: Path | None) -> bool:
@@ -215,7 +218,7 @@ async def releases(
         earlier = await exits.enter_async_context(_earlier_legacy(folder, sources, *rows))
         common = {**database.env, **brokers.env, "SECRET_KEY": SECRET_KEY, **variables}
         old, new = (
-            Surroundings(common={**common, **where}, database=database, data=files.made(folder / name))
+            Environment(common={**common, **where}, database=database, data=files.ensure_folder(folder / name))
             for name, where in (("old", earlier.env), ("new", place_of(legacy)))
         )
         both = Releases(Release("old", old, sources), Release("new", new), database.dsn, brokers.env, earlier)

@@ -149,9 +149,9 @@ async def _keep_what_a_standby_lacks(primary: Postgres) -> None:
 
 
 async def _copy(primary: Postgres, folder: Path) -> None:
-    files.made(folder).chmod(0o711)
+    files.ensure_folder(folder).chmod(0o711)
     user = "nobody" if os.geteuid() == 0 else None
-    cluster = files.made(folder / "cluster")
+    cluster = files.ensure_folder(folder / "cluster")
     cluster.chmod(0o700)
     if user:
         shutil.chown(cluster, user)

@@ -19,7 +19,7 @@ def test_binaries_that_break_off_are_absent(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        postgres_binaries.whole(tmp_path / "postgres", fill)
+        postgres_binaries.filled_folder(tmp_path / "postgres", fill)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -27,8 +27,8 @@ def test_binaries_that_break_off_are_absent(tmp_path: Path) -> None:
 def test_of_two_starts_that_unpack_the_first_to_finish_wins(tmp_path: Path) -> None:
     def fill(folder: Path) -> None:
         (folder / "slow").touch()
-        postgres_binaries.whole(tmp_path / "postgres", lambda folder: (folder / "quick").touch())
+        postgres_binaries.filled_folder(tmp_path / "postgres", lambda folder: (folder / "quick").touch())
 
-    postgres_binaries.whole(tmp_path / "postgres", fill)
+    postgres_binaries.filled_folder(tmp_path / "postgres", fill)
 
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("postgres"), Path("postgres/quick")]

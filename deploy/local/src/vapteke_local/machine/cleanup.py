@@ -1,4 +1,4 @@
-"""Temporary folders and child processes that do not outlive us: after a SIGKILL, a watcher process removes them."""
+"""Temporary folders and child processes that do not outlive this process, not even when it is killed by SIGKILL."""
 
 import contextlib
 import os
@@ -14,22 +14,22 @@ from pathlib import Path
 import psutil
 
 MARK = "VAPTEKE_STARTED_BY"
-"""In the environment of everything that a process with such a folder starts."""
+"""An environment variable of every process that is started while there is a temporary folder."""
 CLEANED_WITHIN_SECONDS = 30
 _ours = uuid.uuid4().hex
 
 
 @contextlib.contextmanager
-def folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """A new folder that every user may pass through. It is removed with the block.
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A new folder for the block. Every user may enter it to reach what lies inside.
 
-    When this process is killed inside the block, the watcher kills what the process had started and removes the folder.
+    If this process is killed inside the block, a watcher process kills what it had started and removes the folder.
     """
     os.environ[MARK] = _ours
     made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     with _watched(made):
         try:
-            made.chmod(0o711)  # as root, Postgres runs as somebody else and has to pass
+            made.chmod(0o711)  # started by root, Postgres runs as another user and must enter
             yield made
         finally:
             shutil.rmtree(made)
@@ -37,7 +37,7 @@ def folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _watched(made: Path) -> Iterator[None]:
-    """The watcher's standard input ends when we do; what it reads before that says that there is nothing to do."""
+    """The watcher waits for the end of its standard input. What it reads before means: nothing to clean up."""
     watcher = subprocess.Popen(
         [sys.executable, "-m", "vapteke_local.machine.cleanup", made, _ours],
         stdin=subprocess.PIPE,
@@ -63,7 +63,7 @@ def _watch(made: Path, mark: str) -> None:
 
 
 def kill_started(mark: str = _ours) -> bool:
-    """Kill what this process has started since it made its first folder; whether anything was still running."""
+    """Kills what this process has started since its first temporary folder. Returns whether anything was running."""
     marked = [process for process in psutil.process_iter() if _is_marked(process, mark)]
     for process in marked:
         _kill(process)
@@ -73,7 +73,7 @@ def kill_started(mark: str = _ours) -> bool:
 def _is_marked(process: psutil.Process, mark: str) -> bool:
     try:
         return process.environ().get(MARK) == mark
-    except (psutil.Error, OSError):  # it has ended, or is somebody else's
+    except (psutil.Error, OSError):  # it has ended, or belongs to another user
         return False
 
 

@@ -10,7 +10,7 @@ from vapteke_local.machine.ports import free_port, is_free
 
 
 def kept_port(data: Path, name: str) -> int:
-    """The port that `name` had in this data folder before, if it is free now, so that clients find it again."""
+    """The port that `name` had in the last run on this data folder; a new one if that is taken or there was none."""
     file = data / "ports.json"
     ports: dict[str, int] = _read(file)
     if name not in ports or not is_free(ports[name]):
@@ -20,7 +20,7 @@ def kept_port(data: Path, name: str) -> int:
 
 
 def kept_secret(data: Path, name: str) -> str:
-    """The same in every run on this data folder."""
+    """The password of `name`: the same in every run on this data folder."""
     file = data / "secrets.json"
     known: dict[str, str] = _read(file)
     if name not in known:

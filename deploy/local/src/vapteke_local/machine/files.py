@@ -7,25 +7,25 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """The user's own cache for this project, made when missing."""
+    """The user's cache folder for this project; created if it is missing."""
     base = Path.home() / "Library/Caches" if sys.platform == "darwin" else Path.home() / ".cache"
-    return made(Path(os.environ.get("XDG_CACHE_HOME") or base) / "vapteke")
+    return ensure_folder(Path(os.environ.get("XDG_CACHE_HOME") or base) / "vapteke")
 
 
 def shared_cache_dir() -> Path:
-    """A cache of root's that other users can read: what runs as another user cannot enter root's home."""
-    folder = made(Path("/var/cache/vapteke"))
+    """A cache folder of root that other users can read: a process of another user cannot enter root's home."""
+    folder = ensure_folder(Path("/var/cache/vapteke"))
     folder.chmod(0o755)
     return folder
 
 
-def made(folder: Path) -> Path:
+def ensure_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replaces the file in one step; only its owner may read it."""
+    """Replaces the file in one step. Only its owner may read it."""
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     with os.fdopen(handle, "w") as stream:
         stream.write(text)

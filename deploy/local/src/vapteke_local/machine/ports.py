@@ -3,13 +3,13 @@
 import random
 import socket
 
-# Below the ports that Linux and macOS hand to outgoing connections: one of those could take a port just chosen.
+# Below the ports that Linux and macOS give to outgoing connections, which could take a port that was just chosen.
 _PORTS = range(20_000, 32_000)
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on; never the same twice in one process."""
+    """A port of 127.0.0.1 on which nothing listens. Within one process, no port is returned twice."""
     while True:
         port = random.choice(_PORTS)
         if port not in _given and is_free(port):

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: each in a session of its own, ended with us even when we are killed."""
+"""Child processes that never outlive this one. Each has a session of its own and ends even when we are killed."""
 
 import asyncio
 import contextlib
@@ -22,15 +22,15 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 Probe = Callable[[], Awaitable[str | None]]
-"""Says what is still missing; None: nothing, it is ready."""
+"""Returns what is still missing, or None when it is ready."""
 
 
 class StackFailure(Exception):
-    """What keeps the stack from running, in words for the person at the terminal."""
+    """The stack cannot run. The text is for the person at the terminal."""
 
 
 class NotStarted(StackFailure):
-    """A process ended, or did not answer in time; the text holds the last lines of its log."""
+    """A process ended or did not become ready in time. The text holds the last lines of its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +40,24 @@ class Program:
     log: Path
     """Standard output and error are appended here."""
     env: Mapping[str, str] | None = None
-    """The whole environment; none: the caller's."""
+    """The whole environment; None means the caller's."""
     user: str | None = None
-    """Whom to run as; only root can ask for another."""
+    """The user to run as; only root can choose another."""
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
-    """What the kernel sends when our own process dies without a chance to stop it (Linux)."""
+    """The kernel sends this when our own process dies without stopping the child (Linux)."""
     grace_seconds: float = 10.0
 
 
 @dataclass(eq=False)
 class Process:
-    """A program kept alive from start to stop: when it dies by itself it is started again after a second."""
+    """A program that is kept running: if it ends before `stop`, it is started again after a second."""
 
     program: Program
     changed: Callable[["Process"], None] = lambda _: None
-    """Called after every start of the program: the pid is a new one."""
+    """Called after every start of the program, because its pid has changed."""
     deaths: int = 0
+    """How often it has ended since `start`."""
     _child: asyncio.subprocess.Process | None = None
     _keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -66,7 +67,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The latest child's, which may have died just now."""
+        """The pid of the latest child, which may have just died."""
         if self._child is None:
             raise RuntimeError(f"{self.name} was never started")
         return self._child.pid
@@ -78,7 +79,7 @@ class Process:
         self.changed(self)
 
     async def stop(self) -> None:
-        """Returns when it is gone: asked first, killed after its grace. Safe to repeat."""
+        """Asks the program to stop, kills it after its grace time, and returns when it is gone. Safe to repeat."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -86,7 +87,7 @@ class Process:
             await end(self._child, self.program)
 
     def kill(self) -> None:
-        """The hard way out, as an operator or the kernel would: it will be started again."""
+        """Sends SIGKILL, as an operator or the kernel would. The program is then started again."""
         os.kill(self.pid, signal.SIGKILL)
 
     async def _keep(self, child: asyncio.subprocess.Process) -> None:
@@ -94,7 +95,7 @@ class Process:
             code = await child.wait()
             kill_group(child)
             self.deaths += 1
-            log.warning("%s ended (%s), starting it again", self.name, _ending(code))
+            log.warning("%s ended (%s), starting it again", self.name, _how_it_ended(code))
             await asyncio.sleep(RESTART_AFTER_SECONDS)
             child = self._child = await spawn(self.program)
             self.changed(self)
@@ -104,7 +105,7 @@ class Process:
 async def running(
     programs: Iterable[Program], changed: Callable[[Process], None] = lambda _: None
 ) -> AsyncIterator[list[Process]]:
-    """All of them at once, and all stopped at once."""
+    """Runs all programs while the block runs; at its end all are stopped at the same time."""
     processes = [Process(program, changed) for program in programs]
     try:
         for process in processes:
@@ -115,32 +116,32 @@ async def running(
 
 
 async def run(program: Program, *, timeout: float = 60.0) -> None:
-    """Runs to the end. Raises NotStarted when it fails or takes longer than `timeout` seconds."""
+    """Runs a program to its end. Raises NotStarted when it fails or takes longer than `timeout` seconds."""
     child = await spawn(program)
     try:
         async with asyncio.timeout(timeout):
             code = await child.wait()
     except TimeoutError:
-        raise NotStarted(_told(program, f"did not end within {timeout:.0f} s")) from None
+        raise NotStarted(_report(program, f"did not end within {timeout:.0f} s")) from None
     finally:
         await end(child, program)
     if code != 0:
-        raise NotStarted(_told(program, f"failed ({_ending(code)})"))
+        raise NotStarted(_report(program, f"failed ({_how_it_ended(code)})"))
 
 
 async def until_ready(process: Process, probe: Probe, *, timeout: float = 60.0) -> None:
-    """Raises NotStarted when the process dies meanwhile or the time is over."""
+    """Polls until the probe returns None. Raises NotStarted when the process ends or the time is up."""
     deadline = time.monotonic() + timeout
     while missing := await probe():
         if process.deaths:
-            raise NotStarted(_told(process.program, "ended before it was ready"))
+            raise NotStarted(_report(process.program, "ended before it was ready"))
         if time.monotonic() > deadline:
-            raise NotStarted(_told(process.program, f"was not ready within {timeout:.0f} s: {missing}"))
+            raise NotStarted(_report(process.program, f"was not ready within {timeout:.0f} s: {missing}"))
         await asyncio.sleep(0.05)
 
 
 async def listening(port: int, host: str = "127.0.0.1") -> str | None:
-    """A probe: whether the port accepts connections."""
+    """A probe: does the port accept connections?"""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -152,7 +153,7 @@ async def listening(port: int, host: str = "127.0.0.1") -> str | None:
 
 
 def end_with_make() -> None:
-    """make takes nothing along when it is killed: from now on its death ends us as SIGTERM does (Linux)."""
+    """From now on, the death of make ends this process like SIGTERM (Linux): make does not stop its children itself."""
     if _libc and "MAKELEVEL" in os.environ:
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
@@ -186,13 +187,13 @@ async def end(child: asyncio.subprocess.Process, program: Program) -> None:
 
 
 def kill_group(child: asyncio.subprocess.Process) -> None:
-    """The child, if it still lives, and whatever it started and left behind."""
+    """Kills the child if it still runs, and everything that it started and left running."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
 
 
 def _before_exec(program: Program) -> Callable[[], None]:
-    """Runs in the child. The order matters: setuid clears the death signal."""
+    """Returns what the child does before exec. The order matters: setuid clears the death signal."""
     identity = pwd.getpwnam(program.user) if program.user else None
     parent = os.getpid()
 
@@ -203,17 +204,17 @@ def _before_exec(program: Program) -> Callable[[], None]:
             os.setuid(identity.pw_uid)
         if _libc:
             _libc.prctl(_PR_SET_PDEATHSIG, int(program.death_signal), 0, 0, 0)
-            if os.getppid() != parent:  # it died before the line above
+            if os.getppid() != parent:  # our process died before the line above
                 os._exit(1)
 
     return prepare
 
 
-def _ending(code: int) -> str:
+def _how_it_ended(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
 
 
-def _told(program: Program, what: str) -> str:
+def _report(program: Program, what: str) -> str:
     return f"{program.name} {what}. The end of {program.log}:\n{last_lines(program.log)}"
 
 

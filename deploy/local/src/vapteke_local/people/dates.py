@@ -14,7 +14,7 @@ DAYS = 13 * 365
 
 def birthdays() -> list[date | None]:
     slots: list[date | None] = [date(2090, 1, 1) + timedelta(days=997 * turn) for turn in range(per_mille(3))]
-    # What SQL Server makes of an empty text.
+    # SQL Server turns an empty text into this date.
     slots += [date(1900, 1, 1)] * 8
     slots += [date(1899, 12, 31) - timedelta(days=700 * turn) for turn in range(UNUSABLE["birthday"] - len(slots))]
     slots += [date(1900, 1, 2)] * 8 + [None] * per_mille(500)
@@ -27,7 +27,7 @@ def days() -> list[date | None]:
 
 
 def instant(tick: int) -> datetime:
-    """The tick-th 1/300 s since the first day, in the whole milliseconds that SQL Server shows for it."""
+    """The instant `tick` 1/300 seconds after FIRST_DAY, in the whole milliseconds that SQL Server shows."""
     return datetime.combine(FIRST_DAY, time()) + timedelta(milliseconds=(tick * 10 + 1) // 3)
 
 

@@ -1,12 +1,12 @@
-"""Made-up customers of the legacy table, and the verdict that a right import of them reaches.
+"""Made-up customers of the legacy table, and the verdict that a correct import of them reaches.
 
-The verdict is known by construction: every row is made from labelled draws, and the labels are counted. The
-product's rules are not called here, so the two check each other. The same seed and count give the same people on
-every Python and every machine.
+The verdict is known by construction: every row is made from labelled draws, and the labels are counted. None of the
+services' rules is called here, so generator and services check each other. The same seed and count give the same people
+on every Python and every machine.
 
 Ids ascend with gaps: runs of 64 rows with a step of 1 to 31, a run in every 12,800 ids.
 
-| of all rows | dirt | first import |
+| of all rows | flaw | first import |
 |---|---|---|
 | 0.6 % | no phone: null, empty, blank | rejected |
 | 0.6 % | unreadable phone: letters, too short, too long, no such calling code, two numbers | rejected |
@@ -14,15 +14,16 @@ Ids ascend with gaps: runs of 64 rows with a step of 1 to 31, a run in every 12,
 | 1 %   | phone shared by two rows, sometimes three; neighbours or far apart; ties in last_auth_at | losers repaired |
 | 1 %   | broken e-mail | repaired |
 | 0.3 % | birthday in 2090 or later | repaired |
-| 0.1 % | birthday before 1900, or on 1900-01-01, which stands for none | repaired |
+| 0.1 % | birthday before 1900, or on 1900-01-01, which means none | repaired |
 | 0.5 % | unknown gender | repaired |
 | 0.2 % | first or last name of 101 to 150 characters | repaired |
 | 0.1 % | negative city | repaired |
-| 0.1 % | all fields but the phone unusable; comes on top of the above | repaired |
-| 2 %   | spaces around the texts | no matter |
+| 0.1 % | all fields unusable except the phone; in addition to the above | repaired |
+| 2 %   | spaces around the texts | accepted |
 
-Kinds meet in one row by chance too. Also met, and right: a name of exactly 100 characters, an e-mail of exactly 254,
-a birthday on 1900-01-02, empty and blank texts, numbers from abroad (3 %). Fewer than 200 rows share no phone.
+A row may have several flaws by chance. These occur too and are valid: a name of exactly 100 characters, an e-mail of
+exactly 254, a birthday on 1900-01-02, empty and blank texts, foreign numbers (3 %). Among fewer than 200 rows, no phone
+is shared.
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ from vapteke_local.people.emails import email
 from vapteke_local.people.genders import GENDERS
 from vapteke_local.people.legacy_ids import legacy_id
 from vapteke_local.people.names import FIRST_NAMES, LAST_NAMES
-from vapteke_local.people.phones import OVERLONG, PLANS, SUBSCRIBERS, own_digits, spell, unusable_phone
+from vapteke_local.people.phones import OVERLONG, PREFIXES, SUBSCRIBERS, own_digits, spell, unusable_phone
 from vapteke_local.people.random_draws import Draws, draw, per_mille, unusable_fields
 from vapteke_local.people.shared_phones import SharedPhone, shared_phones
 
@@ -55,13 +56,13 @@ class Person(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What a first import must make of a row."""
+    """The correct outcome of a row in a first import."""
 
     verdict: Literal["created", "rejected"]
-    # Digits as the product keeps them; the loser of a shared phone names it too.
+    # The digits as the services store them. Also set for a row that loses a shared phone.
     phone: str | None
     unusable: tuple[str, ...]
-    # Legacy id of the row that keeps the shared phone, when this one loses it.
+    # The legacy id of the row that keeps the shared phone, if this one loses it.
     rival: int | None
 
     @property
@@ -83,7 +84,7 @@ def labelled(seed: int, count: int) -> Iterator[tuple[Person, Expected]]:
 
 
 def truth(seed: int, count: int) -> dict[str, int]:
-    """The verdict of the first import, keyed as the import job's counts."""
+    """The verdict of the first import, with the keys of the counts in an import job."""
     rejected = repaired = 0
     for row in rows(seed, count):
         label = expected(seed, *row)
@@ -101,7 +102,7 @@ def truth(seed: int, count: int) -> dict[str, int]:
 
 
 def truth_again(seed: int, count: int) -> dict[str, int]:
-    """The verdict of an import of the same rows into the tables that the first one left."""
+    """The verdict of a second import of the same rows."""
     first = truth(seed, count)
     return {**first, "created": 0, "unchanged": first["created"]}
 
@@ -117,10 +118,10 @@ def expected(seed: int, row: int, draws: Draws, shared: SharedPhone | None) -> E
     unusable = unusable_fields(draws)
     if shared is not None:
         rival = None if shared.winner_row == row else legacy_id(seed, shared.winner_row)
-        return Expected("created", shared.plan.digits + own_digits(seed, shared.owner_row), unusable, rival)
+        return Expected("created", shared.prefix.digits + own_digits(seed, shared.owner_row), unusable, rival)
     if draws.phone < OVERLONG:
         return Expected("rejected", None, unusable, None)
-    return Expected("created", PLANS[draws.phone % len(PLANS)].digits + own_digits(seed, row), unusable, None)
+    return Expected("created", PREFIXES[draws.phone % len(PREFIXES)].digits + own_digits(seed, row), unusable, None)
 
 
 def person(seed: int, row: int, draws: Draws, shared: SharedPhone | None) -> Person:
@@ -141,10 +142,10 @@ def person(seed: int, row: int, draws: Draws, shared: SharedPhone | None) -> Per
 
 def phone(seed: int, row: int, draws: Draws, shared: SharedPhone | None) -> str | None:
     if shared is not None:
-        return spell(shared.plan, own_digits(seed, shared.owner_row), draws)
+        return spell(shared.prefix, own_digits(seed, shared.owner_row), draws)
     if draws.phone < OVERLONG:
         return unusable_phone(own_digits(seed, row), draws)
-    return spell(PLANS[draws.phone % len(PLANS)], own_digits(seed, row), draws)
+    return spell(PREFIXES[draws.phone % len(PREFIXES)], own_digits(seed, row), draws)
 
 
 def with_spaces(made: Person, draws: Draws) -> Person:

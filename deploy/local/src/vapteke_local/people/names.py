@@ -1,6 +1,6 @@
-"""What made-up people are called: tables of 65,536 slots, one of which a 16-bit draw picks.
+"""The names of made-up people: tables of 65,536 slots, one of which a 16-bit draw picks.
 
-The first LONG_NAMES slots of a table hold names that no column takes (over 100 characters); the rest is usable.
+The first LONG_NAMES slots of a table hold names that no column can take (over 100 characters); the rest are usable.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,7 +55,7 @@ SURNAMES = """
 Хайруллин Мамедов Алиев Гасанов Каримов Рахимов Юсупов Салаватов-Ямаев Соколов-Микитов Мамин-Сибиряк
 Полуэктов-Заречный Дурново Живаго Хитрово
 """
-# Not in CP1251: such names need a column of national characters.
+# These letters are not in CP1251: such a name needs a column of national characters.
 NATIONAL = (
     "Әбдірахман Құдайберген Нұрғали Өтепберген Müller Größe Nováková Łukaszewicz Şahin Özdemir Dvořák Åström Nguyễn"
 )
@@ -79,7 +79,7 @@ def feminine(surname: str) -> str:
 
 
 def by_popularity(names: Sequence[str], size: int) -> list[str]:
-    """`size` names; the k-th of the list is met in proportion to 1 / (k + 3)."""
+    """`size` names. The k-th name of the list occurs in proportion to 1 / (k + 3)."""
     weights = [1_000_000 // (rank + 3) for rank in range(len(names))]
     repeated = [[name] * (size * weight // sum(weights) + 1) for name, weight in zip(names, weights, strict=True)]
     return list(islice(chain.from_iterable(repeated), size))

@@ -1,7 +1,7 @@
 """Phones of made-up people, as people type them.
 
-Nobody's number is hit: the Russian area codes are ones that no operator holds, the foreign ones no real plan has.
-The last seven digits belong to one row of the table alone, so two rows never share a number by accident.
+No number belongs to a real person: no operator holds these Russian area codes, and no country uses these foreign ones.
+The last seven digits belong to one row of the table, so two rows never share a number by accident.
 """
 
 from typing import NamedTuple
@@ -16,14 +16,14 @@ UNREADABLE = NO_PHONE + per_mille(6)
 OVERLONG = UNREADABLE + per_mille(1)
 
 
-class Plan(NamedTuple):
-    """Numbers with one beginning; each of its 64 spellings has gaps for 3, 2 and 2 digits."""
+class Prefix(NamedTuple):
+    """Numbers that begin with the same digits, and 64 spellings, each with gaps for 3, 2 and 2 digits."""
 
     digits: str
     spellings: list[str]
 
 
-# Spelling and how many of 64 numbers are written so.
+# A spelling → how many of 64 numbers are written like this.
 MOBILE = {
     "8{area}%s%s%s": 18,
     "+7{area}%s%s%s": 8,
@@ -49,7 +49,7 @@ MOBILE = {
     "+7\u00a0{area}\u00a0%s\u2013%s\u2013%s": 1,
     "+7 {area}\u00ad%s%s%s;": 1,
 }
-# A domestic number that is no mobile: its ten digits do not begin with 9, so it is never written without 7 or 8.
+# A Russian landline: its ten digits do not begin with 9, so it is never written without 7 or 8.
 LANDLINE = {
     "8{area}%s%s%s": 24,
     "+7 ({area}) %s-%s-%s": 20,
@@ -66,8 +66,8 @@ FOREIGN = {
 }
 
 MOBILE_AREAS = ["907", "935", "972", "973", "974", "975", "976", "979"]
-# Calling code and area, and how many of 512 numbers are there. None has eleven digits that begin with 8: those are
-# read as Russian.
+# Calling code and area → how many of 512 numbers are there. None has eleven digits that begin with 8, because the
+# phone rule reads those as Russian.
 ABROAD = {
     "375 19": 4,
     "380 19": 3,
@@ -79,24 +79,24 @@ ABROAD = {
     "86 19012": 1,
     "49 019012": 1,
 }
-# A city in Russia, and Kazakhstan, which shares the calling code.
+# A city in Russia, and Kazakhstan, which has the same calling code.
 DOMESTIC = {"7 305": 5, "7 739": 5}
 
 
-def plan(beginning: str, spellings: dict[str, int]) -> Plan:
+def prefix(beginning: str, spellings: dict[str, int]) -> Prefix:
     code, area = beginning.split()
     filled = [spelling.format(code=code, area=area) for spelling, times in spellings.items() for _ in range(times)]
-    return Plan(code + area, filled)
+    return Prefix(code + area, filled)
 
 
-def plans() -> list[Plan]:
-    rare = [plan(beginning, FOREIGN) for beginning, times in ABROAD.items() for _ in range(times)]
-    rare += [plan(beginning, LANDLINE) for beginning, times in DOMESTIC.items() for _ in range(times)]
-    mobile = [plan(f"7 {area}", MOBILE) for area in MOBILE_AREAS]
+def prefixes() -> list[Prefix]:
+    rare = [prefix(beginning, FOREIGN) for beginning, times in ABROAD.items() for _ in range(times)]
+    rare += [prefix(beginning, LANDLINE) for beginning, times in DOMESTIC.items() for _ in range(times)]
+    mobile = [prefix(f"7 {area}", MOBILE) for area in MOBILE_AREAS]
     return rare + [mobile[place % len(mobile)] for place in range(512 - len(rare))]
 
 
-PLANS = plans()
+PREFIXES = prefixes()
 
 NO_PHONES = [None, None, None, "", "", " ", "   "]
 
@@ -138,12 +138,12 @@ OVERLONG_PHONES = [
 
 
 def own_digits(seed: int, row: int) -> str:
-    """Seven digits; the factor has no divisor in common with 10, so no other row below SUBSCRIBERS has them."""
+    """Seven digits that no other row below SUBSCRIBERS has, because the factor has no divisor in common with 10."""
     return f"{(row * 6_180_339 + seed * 7_919) % SUBSCRIBERS:07d}"
 
 
-def spell(plan: Plan, own: str, draws: Draws) -> str:
-    return plan.spellings[draws.spelling & 63] % (own[:3], own[3:5], own[5:])
+def spell(prefix: Prefix, own: str, draws: Draws) -> str:
+    return prefix.spellings[draws.spelling & 63] % (own[:3], own[3:5], own[5:])
 
 
 def unusable_phone(own: str, draws: Draws) -> str | None:

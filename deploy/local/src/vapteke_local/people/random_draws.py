@@ -1,7 +1,7 @@
-"""The dice behind made-up people: one 16-bit draw for each thing that varies in a row.
+"""The random numbers behind made-up people: one 16-bit draw for each thing that varies in a row.
 
-A draw is a slot out of 65,536. In every field the first slots are the unusable values, so the share of dirt and
-the label of a row come from one number: `draw < UNUSABLE[field]`.
+A draw is the number of a slot out of 65,536. In every field the first slots hold the unusable values, so one number
+decides both the value and the label of a row: it is unusable if `draw < UNUSABLE[field]`.
 """
 
 import random
@@ -47,7 +47,7 @@ ROWS_AT_ONCE = 4096
 
 
 def draw(seed: int, count: int) -> Iterator[Draws]:
-    """`count` rows of draws. getrandbits is the one source: what it gives for a seed is the same everywhere."""
+    """`count` rows of draws. They come from getrandbits alone, whose result for a seed is the same everywhere."""
     source = random.Random(seed)
     for start in range(0, count, ROWS_AT_ONCE):
         size = struct.calcsize(LAYOUT) * min(ROWS_AT_ONCE, count - start)
@@ -57,7 +57,7 @@ def draw(seed: int, count: int) -> Iterator[Draws]:
 
 
 def unfortunate(row: Draws) -> Draws:
-    """Every field but the phone unusable."""
+    """The same row with every field unusable except the phone."""
     return row._replace(**{field: getattr(row, field) % slots for field, slots in UNUSABLE.items()})
 
 

@@ -5,17 +5,17 @@ from datetime import datetime
 from typing import NamedTuple
 
 from vapteke_local.people.dates import DAYS, TICKS_A_DAY, instant
-from vapteke_local.people.phones import PLANS, Plan
+from vapteke_local.people.phones import PREFIXES, Prefix
 
 
 class SharedPhone(NamedTuple):
     owner_row: int
     winner_row: int
-    plan: Plan
+    prefix: Prefix
     last_auth_at: datetime | None
 
 
-# Two stretches of rows, mirrored around the middle of the table, have one shared phone between them.
+# The table is cut into stretches of so many rows. Two stretches at the same distance from its ends share one phone.
 STRETCH = 100
 
 
@@ -30,7 +30,7 @@ def shared_phones(seed: int, count: int) -> dict[int, SharedPhone]:
 
 
 def share_phone(starts: tuple[int, int], bits: int) -> dict[int, SharedPhone]:
-    """Two rows, of the same stretch or not; three in one case of eight."""
+    """Picks two rows, in one case of eight three, from the same stretch or from both."""
     members = [starts[bits & 1] + (bits >> 8) % 30, starts[bits >> 1 & 1] + 30 + (bits >> 16) % 35]
     if bits >> 3 & 7 == 0:
         members.append(starts[bits >> 2 & 1] + 65 + (bits >> 24) % 35)
@@ -38,5 +38,5 @@ def share_phone(starts: tuple[int, int], bits: int) -> dict[int, SharedPhone]:
     choice = (None, None, instant(tick), instant(tick), instant(tick + 1), instant(tick // 2))
     seen = {row: choice[(bits >> 32 + 8 * place) % len(choice)] for place, row in enumerate(members)}
     winner = max(members, key=lambda row: (seen[row] or datetime.min, row))
-    plan = PLANS[(bits >> 40) % len(PLANS)]
-    return {row: SharedPhone(members[0], winner, plan, seen[row]) for row in members}
+    prefix = PREFIXES[(bits >> 40) % len(PREFIXES)]
+    return {row: SharedPhone(members[0], winner, prefix, seen[row]) for row in members}

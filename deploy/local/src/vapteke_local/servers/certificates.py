@@ -1,4 +1,4 @@
-"""Certificates for servers of this machine, signed by an authority that is made and forgotten at each start."""
+"""Certificates for the servers of this machine, signed by an authority that is created at each start and not kept."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ NAME = "127.0.0.1"
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
     authority: Path
-    """PEM file of who has signed, for clients."""
+    """The authority's certificate as a PEM file, for clients."""
     server: str
-    """Key and chain in PEM; each server keeps them where it alone can read."""
+    """Key and certificate chain in PEM. Each server writes them to a file that only it can read."""
 
 
 def issue(folder: Path) -> Certificates:
@@ -28,6 +28,6 @@ def issue(folder: Path) -> Certificates:
 
 
 def _pkcs8(key: bytes) -> bytes:
-    """The form that Java reads."""
+    """The key in the form that Java can read."""
     loaded = serialization.load_pem_private_key(key, password=None)
     return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

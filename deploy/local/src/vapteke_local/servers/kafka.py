@@ -1,4 +1,4 @@
-"""Apache Kafka without Docker: the Java runtime from a wheel, the jars from Maven Central, KRaft, 127.0.0.1 only."""
+"""Apache Kafka without Docker: Java from a wheel, jars from Maven Central, KRaft, on 127.0.0.1 only."""
 
 import asyncio
 import contextlib
@@ -35,16 +35,16 @@ _JVM = (
 
 @dataclass(frozen=True, kw_only=True)
 class Security:
-    """SASL_SSL for clients and among the brokers, and nobody may do what no ACL allows, but `user`, who may do all.
+    """SASL_SSL for clients and between brokers. `user` may do everything, the others what ACLs allow.
 
-    The users are made when the folder is.
+    The users are created together with the data folder.
     """
 
     certificates: Certificates
     user: str
     password: str
     others: Mapping[str, str] = field(default_factory=dict)
-    """Users who may do what ACLs allow them, and their passwords."""
+    """The other users → their passwords."""
 
     @property
     def passwords(self) -> Mapping[str, str]:
@@ -71,7 +71,7 @@ class Kafka:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """Where clients find it."""
+        """The variables by which the services find it."""
         security = self.security.env if self.security else {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
         return {"KAFKA_BOOTSTRAP_SERVERS": ",".join(self.bootstrap), **security}
 
@@ -82,7 +82,7 @@ class Kafka:
 
 @dataclass(frozen=True, kw_only=True)
 class _Broker:
-    """Combined mode: each is a broker and a controller."""
+    """One node, which is a broker and a controller at once."""
 
     id: int
     port: int
@@ -114,8 +114,8 @@ async def serve(
     changed: Callable[[Process], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Kafka]:
-    """Runs until the block ends. The folder keeps topics, offsets, cluster id and ports for the next time."""
-    files.made(data)
+    """Runs while the block runs. The folder keeps topics, offsets, cluster id and ports for the next run."""
+    files.ensure_folder(data)
     jars = await maven.ensure("Apache Kafka", maven.read_list(maven.KAFKA), say)
     cluster = [_broker(number, data, logs or data, security) for number in range(1, brokers + 1)]
     cluster_id = _cluster_id(data)
@@ -148,13 +148,13 @@ def _cluster_id(data: Path) -> str:
 
 
 def new_cluster_id() -> str:
-    """A UUID in Kafka's spelling. Never with a dash in front, which Kafka's tools would take for an option."""
+    """A UUID in Kafka's spelling. It never begins with a dash, because Kafka's tools would read that as an option."""
     first, *rest = uuid.uuid4().bytes
     return urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
 
 
 async def _prepare(broker: _Broker, cluster: list[_Broker], cluster_id: str, jars: list[Path]) -> None:
-    files.made(broker.data)
+    files.ensure_folder(broker.data)
     properties = _properties(broker, cluster)
     if broker.security:
         files.write_private(_keys(broker), broker.security.certificates.server)
@@ -220,7 +220,7 @@ def _secured(broker: _Broker, security: Security) -> dict[str, object]:
     login = f'{module} required username="{security.user}" password="{security.password}";'
     return {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        # the controllers speak among themselves without a login, on ports of their own
+        # the controllers connect to each other without a login, on ports of their own
         "super.users": f"User:{security.user};User:ANONYMOUS",
         "sasl.enabled.mechanisms": _MECHANISM,
         "sasl.mechanism.inter.broker.protocol": _MECHANISM,
@@ -241,19 +241,19 @@ def _java(jars: list[Path], main: str, *arguments: str) -> list[str | Path]:
 
 
 def _environment() -> dict[str, str]:
-    """Options meant for other Java programs of the caller stay out."""
-    strange = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
-    return {name: value for name, value in os.environ.items() if name not in strange}
+    """The caller's environment without the options that are meant for other Java programs."""
+    foreign = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
+    return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
 def client_options(variables: Mapping[str, str]) -> dict[str, Any]:
-    """What aiokafka needs for the Kafka that a service finds by these variables."""
+    """The options of an aiokafka client, from the KAFKA_… variables of a service."""
     given: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
     return kafka.client_options(KafkaSettings(**given))
 
 
 async def _complete(server: Kafka) -> str | None:
-    """A probe: whether all brokers are members of the cluster."""
+    """A probe: are all brokers members of the cluster?"""
     admin = AIOKafkaAdminClient(**client_options(server.env))
     try:
         await admin.start()

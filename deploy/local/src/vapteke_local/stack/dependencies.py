@@ -1,4 +1,4 @@
-"""What the services stand on: Postgres, Kafka and vAptekeSync, started here or taken from elsewhere."""
+"""What the services depend on: Postgres, Kafka and vAptekeSync, each started here or external."""
 
 import os
 import sys
@@ -36,18 +36,18 @@ class Dependency(StrEnum):
 
 
 class VariableMissing(StackFailure):
-    """A piece is to be taken from elsewhere, and the environment does not say from where."""
+    """A dependency is external, but the environment does not say where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
     dsn: str
-    """The superuser's, or of a server elsewhere the owner's."""
+    """For the superuser; of an external server, for the owner."""
     env: Env = field(default_factory=dict)
     app: Mapping[str, Env] = field(default_factory=dict)
-    """By service: its own role."""
+    """Service → the variables of its own role."""
     owner: Mapping[str, Env] = field(default_factory=dict)
-    """By service: the role that owns its schema, for `migrate`."""
+    """Service → the variables of the role that owns its schema, for `migrate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Brokers:
     bootstrap: list[str]
     env: Env = field(default_factory=dict)
     users: Mapping[str, Env] = field(default_factory=dict)
-    """By service: its own user, where there are some."""
+    """Service → the variables of its own user; empty when Kafka has no users."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Legacy:
     user: str
     password: str
     control_port: int | None = None
-    """Of the stand-in alone: where its rows and its faults are commanded."""
+    """Where the stand-in takes commands that change its rows and set faults; None for a real vAptekeSync."""
 
     @property
     def env(self) -> Env:
@@ -187,7 +187,7 @@ def _stand_in(legacy: Legacy, data: Path, customers: int, seed: int) -> Program:
 
 @asynccontextmanager
 async def external_postgres() -> AsyncIterator[Database]:
-    """The services read the caller's own variables; both share one role. There may be several hosts."""
+    """The services read the caller's variables, and both use the same role. There may be several hosts."""
     hosts, database, owner, password = _variables(
         Dependency.POSTGRES, "POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_OWNER_USER", "POSTGRES_OWNER_PASSWORD"
     )
@@ -212,10 +212,10 @@ async def external_vaptekesync() -> AsyncIterator[Legacy]:
     yield Legacy(host=host, port=port, database=database, user=user, password=password)
 
 
-def _variables(piece: Dependency, *names: str) -> list[str]:
+def _variables(dependency: Dependency, *names: str) -> list[str]:
     for name in names:
         if not os.environ.get(name):
-            raise VariableMissing(f"--external {piece}: the variable {name} is missing")
+            raise VariableMissing(f"--external {dependency}: the variable {name} is missing")
     return [os.environ[name] for name in names]
 
 

@@ -20,31 +20,31 @@ class Stack:
     kafka: list[str]
     vaptekesync: Legacy
     metrics: Mapping[str, str]
-    """Name of one of our processes → where its metrics are."""
+    """Process → the URL of its metrics."""
     secret_key: str
     token: str
-    """Of every scope."""
+    """A bearer token with every scope."""
     variables: Mapping[str, Mapping[str, str]]
-    """Service → what it is started with."""
+    """Service → its environment variables."""
     logs: str
-    """The folder with a file for each process."""
+    """The folder of the log files, one for each process."""
     processes: dict[str, int]
-    """Name → pid; follows when a process is started again."""
+    """Process → pid; updated when a process is started again."""
     truth: Mapping[str, int] | None
-    """The verdict that a first import must reach; None: the rows are not the generator's."""
+    """The verdict that a first import must reach; None for an external vAptekeSync."""
 
     def describe(self) -> dict[str, Any]:
         return vars(self) | {"vaptekesync": vars(self.vaptekesync)}
 
 
 def run_file() -> Path:
-    """Where a running stack of this user describes itself, unless another file was asked for."""
+    """The file in which a stack of this user describes itself, unless --ready names another."""
     return files.cache_dir() / "running.json"
 
 
 @dataclass
-class _Description:
-    """The file that says where everything is; it holds passwords."""
+class DescriptionFile:
+    """The file itself. It holds passwords."""
 
     path: Path
     text: str = ""
@@ -55,9 +55,9 @@ class _Description:
 
 
 @contextmanager
-def _description(path: Path) -> Iterator[_Description]:
-    """Nobody shall take an earlier stack's description for ours, nor lose that of a later one."""
-    description = _Description(path.resolve())
+def description_file(path: Path) -> Iterator[DescriptionFile]:
+    """Removes the file of an earlier stack, and at the end our own, unless a later stack has replaced it."""
+    description = DescriptionFile(path.resolve())
     description.path.unlink(missing_ok=True)
     try:
         yield description

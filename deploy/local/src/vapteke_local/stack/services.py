@@ -1,4 +1,4 @@
-"""Our services as programs: what each is started with, and how one sees that it is ready."""
+"""The services as programs: their commands, their variables, and how to see that they are ready."""
 
 import os
 import sys
@@ -17,27 +17,27 @@ HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """Where the services find the rest: variables that go over the caller's own environment."""
+class Environment:
+    """Where the services find their dependencies. The variables override the caller's environment."""
 
     common: Mapping[str, str]
     database: Database
     data: Path
     users: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By service: who it is to Kafka, where that matters."""
+    """Service → the variables of its Kafka user; empty when Kafka has no users."""
 
     def own(self, service: str) -> Mapping[str, str]:
-        """Who the service is to Postgres and Kafka."""
+        """The logins of the service to Postgres and Kafka."""
         return {**self.database.app.get(service, {}), **self.users.get(service, {})}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """One process of a service, kept alive."""
+    """One process of a service."""
 
     program: Program
     url: str
-    """Where it answers: the REST service of a `serve`, health and metrics of a worker."""
+    """Its address: the REST API of a `serve`, health and metrics of a worker."""
     metrics: str
 
     @property
@@ -45,60 +45,60 @@ class Service:
         return partial(_ready, f"{self.url}/health/ready")
 
 
-def commands(around: Surroundings) -> list[Program]:
-    """What has to have run before the services start."""
+def setup_commands(environment: Environment) -> list[Program]:
+    """The commands that must end before the services start."""
     migrations = [
-        _program(around, f"{name} migrate", name, "migrate", env=around.database.owner.get(name))
+        _program(environment, f"{name} migrate", name, "migrate", env=environment.database.owner.get(name))
         for name in SERVICES_WITH_A_SCHEMA
     ]
-    acls = ["--acls"] if around.users else []
-    return [_program(around, "vapteke-topics", "vapteke-topics", *acls), *migrations]
+    acls = ["--acls"] if environment.users else []
+    return [_program(environment, "vapteke-topics", "vapteke-topics", *acls), *migrations]
 
 
-def variables(around: Surroundings) -> dict[str, Mapping[str, str]]:
-    """By service: what `migrate` and its other processes are started with."""
-    database = around.database
+def variables(environment: Environment) -> dict[str, Mapping[str, str]]:
+    """Service → the variables of `migrate` and of its other commands."""
+    database = environment.database
     return {
-        name: {**around.common, **around.own(name), **database.owner.get(name, {})}
+        name: {**environment.common, **environment.own(name), **database.owner.get(name, {})}
         for name in (*SERVICES_WITH_A_SCHEMA, "legacy-importer")
     }
 
 
-def serving(around: Surroundings, name: str) -> Service:
-    """A REST service, such as `customers-api`."""
-    port, metrics = _port(around, name), _port(around, f"{name} metrics")
+def rest_process(environment: Environment, name: str) -> Service:
+    """The REST process of a service, for example of `customers-api`."""
+    port, metrics = _port(environment, name), _port(environment, f"{name} metrics")
     env = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), **_metrics(metrics)}
-    program = _program(around, f"{name} serve", name, "serve", env=env)
+    program = _program(environment, f"{name} serve", name, "serve", env=env)
     return Service(program=program, url=f"http://{HOST}:{port}", metrics=f"http://{HOST}:{metrics}/metrics")
 
 
-def working(around: Surroundings, service: str, name: str, count: int) -> list[Service]:
-    """Workers, numbered from 1."""
-    return [_worker(around, service, f"{name} {number}") for number in range(1, count + 1)]
+def workers(environment: Environment, service: str, name: str, count: int) -> list[Service]:
+    """`count` workers, numbered from 1."""
+    return [_worker(environment, service, f"{name} {number}") for number in range(1, count + 1)]
 
 
-def _worker(around: Surroundings, service: str, name: str) -> Service:
-    """Its name is also the one under which Kafka keeps its partitions while it is started again."""
-    port = _port(around, name)
+def _worker(environment: Environment, service: str, name: str) -> Service:
+    """The name is also its Kafka group instance id: it keeps its partitions while it is started again."""
+    port = _port(environment, name)
     env = {**_metrics(port), "KAFKA_GROUP_INSTANCE_ID": name.replace(" ", "-")}
-    program = _program(around, name, service, "work", env=env)
+    program = _program(environment, name, service, "work", env=env)
     return Service(program=program, url=f"http://{HOST}:{port}", metrics=f"http://{HOST}:{port}/metrics")
 
 
 def _program(
-    around: Surroundings, name: str, script: str, *arguments: str, env: Mapping[str, str] | None = None
+    environment: Environment, name: str, script: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> Program:
     return Program(
         name=name,
         command=[Path(sys.executable).parent / script, *arguments],
-        log=around.data / "logs" / f"{name.replace(' ', '-')}.log",
-        env={**os.environ, **around.common, **around.own(script), **(env or {})},
+        log=environment.data / "logs" / f"{name.replace(' ', '-')}.log",
+        env={**os.environ, **environment.common, **environment.own(script), **(env or {})},
         grace_seconds=25,
     )
 
 
-def _port(around: Surroundings, name: str) -> int:
-    return data_folder.kept_port(around.data, name)
+def _port(environment: Environment, name: str) -> int:
+    return data_folder.kept_port(environment.data, name)
 
 
 def _metrics(port: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Everything together: Postgres, Kafka and vAptekeSync, then the services, described in one file once they answer."""
+"""Starts the whole stack: Postgres, Kafka and vAptekeSync, then the services, then the file that describes them."""
 
 import asyncio
 import fcntl
@@ -15,8 +15,8 @@ from vapteke_local.machine.processes import Process, StackFailure
 from vapteke_local.servers import certificates
 from vapteke_local.stack import bearer_tokens, dependencies, services
 from vapteke_local.stack.dependencies import Brokers, Changed, Database, Dependency, Legacy, Say
-from vapteke_local.stack.description import Stack, _description
-from vapteke_local.stack.services import Service, Surroundings
+from vapteke_local.stack.description import Stack, description_file
+from vapteke_local.stack.services import Environment, Service
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ SERVICE_READY_WITHIN_SECONDS = 300.0
 
 
 class FolderTaken(StackFailure):
-    """Two stacks on one folder would damage it."""
+    """Another stack runs on the data folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +33,19 @@ class Options:
     seed: int = 1
     external: frozenset[Dependency] = frozenset()
     data: Path | None = None
-    """None: a new folder, removed at the end."""
+    """The data folder; None means a new one, removed at the end."""
     ready: Path | None = None
-    """Where the stack describes itself once everything answers; None: nowhere."""
+    """The file in which the stack describes itself once everything answers; None means no file."""
     brokers: int = 1
     importers: int = 1
     consumers: int = 1
     tls: bool = False
-    """Kafka with SASL_SSL and Postgres with TLS, each with a state of its own."""
+    """Kafka with SASL_SSL and Postgres with TLS, each with data of its own."""
 
 
 @asynccontextmanager
 async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
-    """Runs until the block ends; leaves nothing behind but what `options.data` is to keep. Raises StackFailure."""
+    """Runs while the block runs, and leaves nothing behind except what `options.data` keeps. Raises StackFailure."""
     pids: dict[str, int] = {}
     stack: Stack | None = None
 
@@ -55,19 +55,22 @@ async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
             file.write(stack)
 
     async with AsyncExitStack() as exits:
-        file = exits.enter_context(_description(options.ready)) if options.ready else None
+        file = exits.enter_context(description_file(options.ready)) if options.ready else None
         data = exits.enter_context(_folder(options.data))
         secret_key = bearer_tokens.key_from_environment() or data_folder.kept_secret(data, "SECRET_KEY")
         token = bearer_tokens.issue(secret_key, "vapteke up", ["all"])
         truth = asyncio.to_thread(_truth, options)
-        database, brokers, legacy, expected = await _all(*_pieces(exits, options, data, changed, say), truth)
-        around = _surroundings(database, brokers, legacy, secret_key, data)
+        database, brokers, legacy, expected = await _all(*_dependencies(exits, options, data, changed, say), truth)
+        environment = _environment(database, brokers, legacy, secret_key, data)
         say("creating topics and tables")
         await _all(
-            *(processes.run(program, timeout=SERVICE_READY_WITHIN_SECONDS) for program in services.commands(around))
+            *(
+                processes.run(program, timeout=SERVICE_READY_WITHIN_SECONDS)
+                for program in services.setup_commands(environment)
+            )
         )
         say("starting the services")
-        addresses = await _start_services(exits, options, around, changed)
+        addresses = await _start_services(exits, options, environment, changed)
         stack = Stack(
             **addresses,
             postgres=database.dsn,
@@ -75,7 +78,7 @@ async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
             vaptekesync=legacy,
             secret_key=secret_key,
             token=token,
-            variables=services.variables(around),
+            variables=services.variables(environment),
             logs=str(data / "logs"),
             processes=pids,
             truth=expected,
@@ -85,21 +88,21 @@ async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
         yield stack
 
 
-def _pieces(
+def _dependencies(
     exits: AsyncExitStack, options: Options, data: Path, changed: Changed, say: Say
 ) -> tuple[Coroutine[Any, Any, Database], Coroutine[Any, Any, Brokers], Coroutine[Any, Any, Legacy]]:
-    elsewhere = options.external
+    external = options.external
     signed = certificates.issue(data) if options.tls else None
     own_database = dependencies.own_postgres(data, signed, changed, say)
     own_brokers = dependencies.own_kafka(data, options.brokers, signed, changed, say)
     own_legacy = dependencies.own_vaptekesync(data, options.customers, options.seed, changed, say)
     return (
         exits.enter_async_context(
-            dependencies.external_postgres() if Dependency.POSTGRES in elsewhere else own_database
+            dependencies.external_postgres() if Dependency.POSTGRES in external else own_database
         ),
-        exits.enter_async_context(dependencies.external_kafka() if Dependency.KAFKA in elsewhere else own_brokers),
+        exits.enter_async_context(dependencies.external_kafka() if Dependency.KAFKA in external else own_brokers),
         exits.enter_async_context(
-            dependencies.external_vaptekesync() if Dependency.VAPTEKESYNC in elsewhere else own_legacy
+            dependencies.external_vaptekesync() if Dependency.VAPTEKESYNC in external else own_legacy
         ),
     )
 
@@ -108,20 +111,20 @@ def _truth(options: Options) -> dict[str, int] | None:
     return None if Dependency.VAPTEKESYNC in options.external else people.truth(options.seed, options.customers)
 
 
-def _surroundings(database: Database, brokers: Brokers, legacy: Legacy, secret_key: str, data: Path) -> Surroundings:
+def _environment(database: Database, brokers: Brokers, legacy: Legacy, secret_key: str, data: Path) -> Environment:
     common = {**database.env, **brokers.env, **legacy.env, "SECRET_KEY": secret_key}
-    return Surroundings(common=common, database=database, data=data, users=brokers.users)
+    return Environment(common=common, database=database, data=data, users=brokers.users)
 
 
 async def _start_services(
-    exits: AsyncExitStack, options: Options, around: Surroundings, changed: Changed
+    exits: AsyncExitStack, options: Options, environment: Environment, changed: Changed
 ) -> dict[str, Any]:
-    """Where they answer, once each process says that it is ready."""
-    customers = services.serving(around, "customers-api")
-    favorites = services.serving(around, "favorites-api")
-    importers = services.working(around, "legacy-importer", "legacy-importer", options.importers)
-    consumers = services.working(around, "customers-api", "customers-api work", options.consumers)
-    followers = services.working(around, "favorites-api", "favorites-api work", 1)
+    """Starts the services. Returns their addresses once every process is ready."""
+    customers = services.rest_process(environment, "customers-api")
+    favorites = services.rest_process(environment, "favorites-api")
+    importers = services.workers(environment, "legacy-importer", "legacy-importer", options.importers)
+    consumers = services.workers(environment, "customers-api", "customers-api work", options.consumers)
+    followers = services.workers(environment, "favorites-api", "favorites-api work", 1)
     started = [customers, favorites, *importers, *consumers, *followers]
     running = await exits.enter_async_context(processes.running([each.program for each in started], changed))
     await _all(*(_until_ready(process, service) for process, service in zip(running, started, strict=True)))
@@ -138,7 +141,7 @@ async def _until_ready(process: Process, service: Service) -> None:
 
 
 async def _all(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Side by side. The first failure cancels the others, waits until they have cleaned up, and is raised alone."""
+    """Runs the steps concurrently. The first failure cancels the others, and is raised once they have cleaned up."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(step) for step in steps]
@@ -149,12 +152,12 @@ async def _all(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
 
 @contextmanager
 def _folder(data: Path | None) -> Iterator[Path]:
-    """Ours alone while the block runs."""
+    """The data folder. While the block runs, no other stack can use it."""
     if data is not None:
-        with _locked(files.made(data.resolve())) as folder:
+        with _locked(files.ensure_folder(data.resolve())) as folder:
             yield folder
         return
-    with cleanup.folder("vapteke-") as folder:
+    with cleanup.temporary_folder("vapteke-") as folder:
         yield folder
 
 
