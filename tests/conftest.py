@@ -9,7 +9,7 @@ from pathlib import Path
 
 import containers
 import pytest
-import servers
+import server_fixtures
 from vapteke_local.machine import cleanup, processes
 from vapteke_local.servers import kafka, postgres
 from vapteke_local.servers.kafka import Kafka
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Sets the marker `server`, by which `make check` leaves a test out."""
     file = item.path.relative_to(_TESTS).as_posix()
-    if servers.are_needed(file, getattr(item, "fixturenames", ())):
+    if server_fixtures.are_needed(file, getattr(item, "fixturenames", ())):
         item.add_marker("server")
 
 

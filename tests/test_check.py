@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import servers
+import server_fixtures
 
 TESTS = Path(__file__).parent
 WITHOUT_SERVER = "tests/shared/contract/test_texts.py"
@@ -36,6 +36,6 @@ def test_make_check_runs_the_tests_that_need_no_server_and_leaves_out_the_others
     assert set(re.findall(r"PASSED.* (tests/[^:]+)::", done.stdout)) == {WITHOUT_SERVER}
 
 
-@pytest.mark.parametrize("start", servers.WITH_THEIR_OWN)
+@pytest.mark.parametrize("start", server_fixtures.WITH_THEIR_OWN)
 def test_the_files_that_start_servers_are_where_make_check_leaves_them_out(start: str) -> None:
     assert list(TESTS.glob(f"{start}*"))

@@ -7,8 +7,8 @@ from datetime import timedelta
 import contracts
 import httpx
 import pytest
+from audit_lines import AuditLines
 from fastapi.routing import iter_route_contexts
-from on_record import Lines
 from tokens_for import SETTINGS, bearer, header
 from vapteke_shared.contract.scopes import SCOPES
 from vapteke_shared.http.access import auth, tokens
@@ -91,7 +91,7 @@ async def test_each_refusal_is_on_record_with_the_callers_address(
 ) -> None:
     operations = [(method, path) for name, method, path in PROTECTED if name == service]
     address = f"2001:db8::{len(service):x}"
-    lines = Lines(capsys, address)
+    lines = AuditLines(capsys, address)
 
     for method, path in operations:
         await ask(service, method, path, header("rubbish"), address)

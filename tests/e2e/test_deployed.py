@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from deployed import Deployed, deployed
+from deployed_stack import Deployed, deployed
 from running_stack import verdict
 from walkthrough import blocks, differs, walk
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import customers_topic
 import pytest
 from customers_topic import STATE, State, Told, first_told, rebuilt, shown, state, unlike
-from disturbances import Disturbances
+from imports_and_kills import Disturbances
 from rest_writers import CUSTOMERS, Writers
 from running_stack import RunningStack, running_stack
 from vapteke_local import people, vaptekesync

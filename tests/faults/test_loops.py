@@ -20,7 +20,7 @@ import legacy_importer.settings
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import AIOKafkaConnection
-from saboteur import Main, Saboteur
+from task_faults import Main, TaskFaults
 from tokens_for import SECRET_KEY
 from vapteke_local.machine import ports
 from vapteke_local.servers.kafka import Kafka
@@ -127,14 +127,14 @@ class Running(NamedTuple):
 
 
 @asynccontextmanager
-async def running(saboteur: Saboteur, around: Around, process: str) -> AsyncIterator[Running]:
+async def running(faults: TaskFaults, around: Around, process: str) -> AsyncIterator[Running]:
     """Once all its loops are there and none complains."""
     port, stopping = ports.free_port(), asyncio.Event()
     owner = f"{process} at {port}"
-    main = saboteur.started(owner, main_of(around, process, port), stopping)
+    main = faults.start(owner, main_of(around, process, port), stopping)
     url = f"http://127.0.0.1:{port}/health/live"
     async with asyncio.timeout(60):
-        while not LOOPS[process] <= (tasks := saboteur.tasks(owner)).keys():
+        while not LOOPS[process] <= (tasks := faults.tasks(owner)).keys():
             assert not main.done(), main
             await asyncio.sleep(0.02)
     loops = {name: task for name, task in tasks.items() if not re.match(ONE_SHOT, name)}
@@ -152,12 +152,12 @@ async def running(saboteur: Saboteur, around: Around, process: str) -> AsyncIter
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("process", LOOPS)
 async def test_loops_that_hang_turn_liveness_red(around: Around, process: str) -> None:
-    with Saboteur().at_work() as saboteur:
-        async with running(saboteur, around, process) as struck:
+    with TaskFaults().recording() as faults:
+        async with running(faults, around, process) as struck:
             assert set(struck.loops) == LOOPS[process]
 
             for task in struck.loops.values():
-                saboteur.strike(task, "hangs")
+                faults.inject(task, "hangs")
 
             async with asyncio.timeout(60):
                 while set(await struck.dead_ends()) != LOOPS[process]:
@@ -180,9 +180,9 @@ EVERY = [
     [pytest.param(*each, marks=[pytest.mark.prove] if number % 3 else []) for number, each in enumerate(EVERY)],
 )
 async def test_a_loop_that_ends_by_itself_ends_its_process(around: Around, process: str, loop: str, way: str) -> None:
-    with Saboteur().at_work() as saboteur:
-        async with running(saboteur, around, process) as struck:
-            saboteur.strike(struck.loops[loop], way)
+    with TaskFaults().recording() as faults:
+        async with running(faults, around, process) as struck:
+            faults.inject(struck.loops[loop], way)
 
             done, _ = await asyncio.wait([struck.main], timeout=60)
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import two_postgres
 from customers_api.tables import SCHEMA
-from patching import CUSTOMERS, Clients, patching
+from patch_clients import CUSTOMERS, PatchClients, patch_clients
 from running_service import running_service
 from running_stack import RunningStack, running_stack
 from tokens_for import bearer
@@ -129,7 +129,7 @@ def whole(stack: RunningStack) -> dict[str, float]:
     return {name: psutil.Process(stack["processes"][name]).create_time() for name in PROCESSES}
 
 
-def no_other_answers(clients: Clients) -> None:
+def no_other_answers(clients: PatchClients) -> None:
     """Nobody met an error but 503."""
     print(dict(clients.answers))  # noqa: T201 - shown by `pytest -s`
     assert set(clients.answers) <= {200, 503}, clients.bodies
@@ -147,7 +147,7 @@ async def test_ended_sessions_and_restarts_are_outages_and_end_no_process(
 ) -> None:
     dice, before, restarts = random.Random(1), whole(stack), 0
 
-    async with patching(stack["customers_api"], stack["token"]) as clients, importing(stack) as imports:
+    async with patch_clients(stack["customers_api"], stack["token"]) as clients, importing(stack) as imports:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             await end_sessions(around.pair, times=dice.randrange(1, 10))
@@ -230,7 +230,7 @@ async def test_writes_follow_an_address_that_moves_after_a_failover(
 ) -> None:
     before, took = whole(stack), []
 
-    async with patching(stack["customers_api"], stack["token"]) as clients, importing(stack):
+    async with patch_clients(stack["customers_api"], stack["token"]) as clients, importing(stack):
         for number in range(rounds):
             await clients.written(60)
             await around.pair.in_step()
@@ -254,7 +254,7 @@ async def test_writes_follow_an_address_that_moves_after_a_failover(
     assert (last["status"], last["error"]) == ("completed", None)
 
 
-async def moved(around: Around, clients: Clients) -> float:
+async def moved(around: Around, clients: PatchClients) -> float:
     """The seconds from the move of the address to the first change that was asked for later."""
     around.address.move(around.pair.primary.port)
     return await clients.written(FAULTY_SECONDS)
@@ -272,7 +272,7 @@ async def test_writes_go_to_whichever_of_several_hosts_takes_them(pair: Pair, ro
     took = []
 
     token = bearer()["Authorization"].removeprefix("Bearer ")
-    async with running_service(pair.primary, SCHEMA, name, **hosts) as url, patching(url, token) as clients:
+    async with running_service(pair.primary, SCHEMA, name, **hosts) as url, patch_clients(url, token) as clients:
         for number in range(rounds):
             await clients.written(60)
             await pair.in_step()

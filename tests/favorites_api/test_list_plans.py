@@ -10,11 +10,11 @@ from typing import Any
 
 import asyncpg
 import databases
-import explaining
 import pytest
-from explaining import COSTS, Explaining, rows_read, scanned, used
+import query_plans
 from favorites_api import favorites
 from favorites_api.tables import SCHEMA
+from query_plans import COSTS, PlanRecorder, rows_read, scanned, used
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.http.lists.pagination import Page
 from vapteke_shared.postgres import pools
@@ -79,15 +79,17 @@ async def full(postgres_server: Postgres, template: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture(params=COSTS)
-async def connection(request: pytest.FixtureRequest, postgres_server: Postgres, full: str) -> AsyncIterator[Explaining]:
+async def connection(
+    request: pytest.FixtureRequest, postgres_server: Postgres, full: str
+) -> AsyncIterator[PlanRecorder]:
     dsn = postgres_server.dsn_of(full, "favorites_app", "app")
-    connection = await explaining.connect(dsn, "favorites", request.param)
+    connection = await query_plans.connect(dsn, "favorites", request.param)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def values(connection: Explaining) -> dict[str, Any]:
+async def values(connection: PlanRecorder) -> dict[str, Any]:
     """A value for every filter, such as somebody would ask for."""
     rows = await connection.fetch("SELECT * FROM favorites WHERE id % 70 = 0 ORDER BY id LIMIT 1000")
     at = rows[-20]["created_at"]
@@ -110,7 +112,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("limit", [50, 1000])
-async def test_no_filters_read_the_whole_table(connection: Explaining, values: dict[str, Any], limit: int) -> None:
+async def test_no_filters_read_the_whole_table(connection: PlanRecorder, values: dict[str, Any], limit: int) -> None:
     seen = set()
     for filters in chain.from_iterable(combinations(values, number) for number in range(3)):
         for shape, options in SHAPES.items():
@@ -121,7 +123,7 @@ async def test_no_filters_read_the_whole_table(connection: Explaining, values: d
     assert seen == set()
 
 
-async def test_every_filter_has_its_index(connection: Explaining, values: dict[str, Any]) -> None:
+async def test_every_filter_has_its_index(connection: PlanRecorder, values: dict[str, Any]) -> None:
     seen = {}
     for name in INDEXES:
         page = await favorites.page(connection, {name: values[name]}, 50)
@@ -130,7 +132,7 @@ async def test_every_filter_has_its_index(connection: Explaining, values: dict[s
     assert seen == {name: ({index}, True) for name, index in INDEXES.items()}
 
 
-async def test_a_page_does_not_read_what_lies_before_it(connection: Explaining) -> None:
+async def test_a_page_does_not_read_what_lies_before_it(connection: PlanRecorder) -> None:
     """Where all that match are the last of all ids, or of the most popular items."""
     heavy = await connection.fetchval("SELECT count(*) FROM favorites WHERE user_id <= 3")
     hidden = await connection.fetchrow(
@@ -157,7 +159,7 @@ async def test_a_page_does_not_read_what_lies_before_it(connection: Explaining) 
     assert [bound for number, (_, bound) in zip(read, asked, strict=True) if not 0 < number <= bound] == [], read
 
 
-async def test_a_filter_leaves_no_plan_behind(connection: Explaining) -> None:
+async def test_a_filter_leaves_no_plan_behind(connection: PlanRecorder) -> None:
     """Postgres would take one plan for all values after five times."""
     for _ in range(7):
         await favorites.page(connection, {"item_id": [1]}, 50)
@@ -169,7 +171,7 @@ async def test_a_filter_leaves_no_plan_behind(connection: Explaining) -> None:
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-async def test_nothing_else_reads_the_whole_table(connection: Explaining, mode: str) -> None:
+async def test_nothing_else_reads_the_whole_table(connection: PlanRecorder, mode: str) -> None:
     await connection.execute(f"SET plan_cache_mode = {mode}")
     user, seen = FAVORITES, {}
 

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from topics_of_kafka import TopicOfTest, reading, topic_of_test
+from kafka_topics import TopicOfTest, reading, topic_of_test
 from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.messaging.fetch_limits import MAX_BYTES

@@ -24,7 +24,7 @@ from customers_api.customers.writes import CustomerNotFound, PhoneTaken
 from customers_api.imports import sweeper
 from customers_api.imports.consumers import ImportConsumers
 from legacy_events import CLUSTER, Attempt, record, start_import
-from rules import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
+from reference_model import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from customers_api.imports.consumers import ImportConsumers
 from legacy_events import CLUSTER, READ_AT, Attempt, end_import, records, start_import
-from told import told
+from outbox_events import events_in_outbox
 from vapteke_shared.contract.events.customers import CustomerCreated, CustomerPhoneChanged, CustomerUpdated
 
 pytestmark = pytest.mark.usefixtures("running")
@@ -24,7 +24,7 @@ async def test_an_imported_customer_is_told_whole(
 
     await consumers.apply_legacy(records([event]), CLUSTER, {})
 
-    [created] = await told(pool)
+    [created] = await events_in_outbox(pool)
     customer_id = await pool.fetchval("SELECT id FROM customers")
     assert created == CustomerCreated(
         id=customer_id,
@@ -49,14 +49,14 @@ async def test_only_what_changed_is_told_again(consumers: ImportConsumers, pool:
     first = Attempt(running)
     rows = [first.read(1, "79000000001", lastname="Иванов"), first.read(2, "79000000002", city_id=1)]
     await consumers.apply_legacy(records(rows), CLUSTER, {})
-    created = await told(pool)
+    created = await events_in_outbox(pool)
     await end_import(pool)
     second = Attempt(await start_import(pool), read_at=READ_AT + timedelta(days=1))
     rows = [second.read(1, "79000000001", lastname="Петров"), second.read(2, "79000000002", city_id=1)]
 
     await consumers.apply_legacy(records(rows, 2), CLUSTER, {})
 
-    [updated] = (await told(pool))[2:]
+    [updated] = (await events_in_outbox(pool))[2:]
     assert isinstance(updated, CustomerUpdated)
     state = {**msgspec.structs.asdict(created[0]), "version": 2, "changed": ["lastname"], "lastname": "Петров"}
     assert msgspec.structs.asdict(updated) == {**state, "updated_at": updated.updated_at}
@@ -74,7 +74,7 @@ async def test_a_phone_that_changes_hands_is_told_of_both(
         records([second.read(1, "79000000002"), second.read(2, "79000000001")], 2), CLUSTER, {}
     )
 
-    swapped = (await told(pool))[2:]
+    swapped = (await events_in_outbox(pool))[2:]
     assert [type(event) for event in swapped] == [CustomerPhoneChanged] * 2
     assert [(event.version, event.phone, event.changed) for event in swapped] == [
         (2, "79000000002", ["phone"]),

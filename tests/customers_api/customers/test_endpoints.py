@@ -9,9 +9,9 @@ import asyncpg
 import httpx
 import pytest
 from customers_api.tables import SCHEMA
+from outbox_events import events_in_outbox
 from running_service import running_service
 from tokens_for import bearer
-from told import told
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract.events.customers import (
     CustomerCreated,
@@ -49,7 +49,7 @@ async def test_a_customer_is_created_as_the_contract_shows(client: httpx.AsyncCl
     assert (answer.status_code, answer.headers["location"], answer.headers["etag"]) == (201, path, '"1"')
     assert answer.json() == customer
     assert (await client.get(path)).json() == customer
-    [event] = await told(pool)
+    [event] = await events_in_outbox(pool)
     assert event == CustomerCreated(
         id=customer["id"],
         version=1,
@@ -103,7 +103,7 @@ async def test_of_fifty_who_want_one_phone_one_gets_it(client: httpx.AsyncClient
 
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
     assert await pool.fetchval("SELECT count(*) FROM customers") == 1
-    assert len(await told(pool)) == 1
+    assert len(await events_in_outbox(pool)) == 1
 
 
 async def test_the_phone_of_a_deleted_customer_is_free(client: httpx.AsyncClient) -> None:
@@ -121,7 +121,7 @@ async def test_absent_fields_stay_and_null_clears(client: httpx.AsyncClient, poo
 
     assert answer.json() == {**WHOLE, "id": customer_id, "firstname": "Анна", "email": None}
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
-    [_, event] = await told(pool)
+    [_, event] = await events_in_outbox(pool)
     assert isinstance(event, CustomerUpdated)
     assert (event.version, event.changed, event.firstname, event.email) == (2, ["firstname", "email"], "Анна", None)
 
@@ -181,7 +181,7 @@ async def test_what_is_equal_already_writes_nothing(
 
     assert (answer.status_code, answer.json()) == (200, {"id": customer_id, **WHOLE})
     assert await pool.fetchrow("SELECT xmin::text, * FROM customers") == before
-    assert len(await told(pool)) == 1
+    assert len(await events_in_outbox(pool)) == 1
 
 
 @pytest.mark.parametrize("path", ["", "phone/"])
@@ -192,7 +192,7 @@ async def test_a_phone_is_changed_alone(client: httpx.AsyncClient, pool: asyncpg
 
     assert (answer.status_code, answer.json()) == (200, {"success": True, "message": "The phone has been changed."})
     assert (await client.get(f"{CUSTOMERS}{customer_id}/")).json()["phone"] == "65979638297"
-    [_, event] = await told(pool)
+    [_, event] = await events_in_outbox(pool)
     assert isinstance(event, CustomerPhoneChanged)
     assert (event.version, event.changed, event.phone) == (2, ["phone"], "65979638297")
 
@@ -213,7 +213,7 @@ async def test_the_phone_held_already_changes_nothing(client: httpx.AsyncClient,
     answer = await client.patch(f"{CUSTOMERS}{customer_id}/", json={"phone": "50110556645"})
 
     assert (answer.status_code, answer.headers["etag"]) == (200, '"1"')
-    assert len(await told(pool)) == 1
+    assert len(await events_in_outbox(pool)) == 1
 
 
 async def test_the_phone_of_another_is_not_to_be_had(client: httpx.AsyncClient) -> None:
@@ -241,7 +241,7 @@ async def test_deleted_is_gone_until_it_is_restored(client: httpx.AsyncClient, p
     restored = await client.post(path + "restore/")
     assert (restored.status_code, restored.json()) == (200, {"id": customer_id, **WHOLE})
     assert (await client.post(path + "restore/")).json() == restored.json()
-    events = await told(pool)
+    events = await events_in_outbox(pool)
     assert [type(event) for event in events] == [CustomerCreated, CustomerDeleted, CustomerRestored]
     assert [(event.version, event.changed) for event in events[1:]] == [(2, ["deleted_at"]), (3, ["deleted_at"])]
     assert [event.deleted_at is None for event in events] == [True, False, True]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from customers_api.imports.consumers import ImportConsumers
 from legacy_events import CLUSTER, Attempt, records
-from told import told
+from outbox_events import events_in_outbox
 from vapteke_shared.contract.events.customers import CustomerEvent
 
 CUSTOMERS = "/rest/v1/customers/"
@@ -50,7 +50,10 @@ async def test_a_deletion_gives_the_phone_to_the_next(
     await client.delete(f"{CUSTOMERS}{holder}/")
 
     assert await phones(pool) == {other: PHONE}
-    events = {event.id: (event.type.rpartition(".")[2], event.version, event.changed) for event in await told(pool)}
+    events = {
+        event.id: (event.type.rpartition(".")[2], event.version, event.changed)
+        for event in await events_in_outbox(pool)
+    }
     assert events == {holder: ("deleted", 2, ["deleted_at"]), other: ("phone_changed", 2, ["phone"])}
 
 
@@ -65,7 +68,7 @@ async def test_a_restoration_takes_it_back(
 
     assert (answer.status_code, answer.json()["phone"], answer.headers["etag"]) == (200, PHONE, '"3"')
     assert await phones(pool) == {holder: PHONE, other: None}
-    events = {event.id: (event.version, event.changed, event.phone) for event in await told(pool)}
+    events = {event.id: (event.version, event.changed, event.phone) for event in await events_in_outbox(pool)}
     assert events == {holder: (3, ["deleted_at"], PHONE), other: (3, ["phone"], None)}
 
 
@@ -77,7 +80,7 @@ async def test_another_phone_leaves_the_old_one_to_the_next(
     await client.patch(f"{CUSTOMERS}{holder}/", json={"phone": OTHER})
 
     assert await phones(pool) == {holder: OTHER, other: PHONE}
-    assert {event.id: (event.version, event.phone) for event in await told(pool)} == {
+    assert {event.id: (event.version, event.phone) for event in await events_in_outbox(pool)} == {
         holder: (2, OTHER),
         other: (2, PHONE),
     }
@@ -107,7 +110,7 @@ async def test_who_comes_back_to_a_phone_from_the_api_goes_without(
 
     assert (answer.status_code, answer.json()["phone"]) == (200, None)
     assert await phones(pool) == {new: PHONE, holder: None}
-    [event] = await told(pool)
+    [event] = await events_in_outbox(pool)
     assert (event.id, event.changed, event.phone) == (holder, ["phone", "deleted_at"], None)
 
 
@@ -120,7 +123,7 @@ async def test_fifty_changes_of_one_customers_phone_wait_for_each_other(
     answers = await asyncio.gather(*(client.patch(path, json={"phone": f"7902516{n:04}"}) for n in range(50)))
 
     assert [answer.status_code for answer in answers] == [200] * 50
-    assert [event.version for event in await told(pool)] == list(range(1, 52))
+    assert [event.version for event in await events_in_outbox(pool)] == list(range(1, 52))
 
 
 async def test_writers_at_once_never_share_a_phone_nor_lose_a_step(
@@ -145,9 +148,9 @@ async def test_writers_at_once_never_share_a_phone_nor_lose_a_step(
     assert statuses <= {200, 404, 409}
     living = [phone for phone in (await phones(pool)).values() if phone]
     assert len(living) == len(set(living))
-    last = {event.id: event for event in await told(pool)}
+    last = {event.id: event for event in await events_in_outbox(pool)}
     steps: dict[int, list[CustomerEvent]] = {}
-    for event in await told(pool):
+    for event in await events_in_outbox(pool):
         steps.setdefault(event.id, []).append(event)
     for seen in steps.values():
         assert [event.version for event in seen] == list(range(seen[0].version, seen[0].version + len(seen)))

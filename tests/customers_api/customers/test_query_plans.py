@@ -10,18 +10,18 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
-import explaining
 import pytest
+import query_plans
 from customers_api.customers import queries
 from customers_api.imports import legacy_customers
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
-from explaining import COSTS, Explaining, nodes, scanned, used
 from legacy_events import CLUSTER, records, start_import
 from legacy_importer import translate
 from legacy_importer.settings import Genders
 from legacy_importer.translate import Context, LegacyRow
+from query_plans import COSTS, PlanRecorder, nodes, scanned, used
 from vapteke_local import people
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import pools
@@ -83,15 +83,17 @@ async def import_people(consumers: ImportConsumers, pool: asyncpg.Pool) -> None:
 
 
 @pytest.fixture(params=COSTS)
-async def connection(request: pytest.FixtureRequest, postgres_server: Postgres, full: str) -> AsyncIterator[Explaining]:
+async def connection(
+    request: pytest.FixtureRequest, postgres_server: Postgres, full: str
+) -> AsyncIterator[PlanRecorder]:
     dsn = postgres_server.dsn_of(full, "customers_app", "app")
-    connection = await explaining.connect(dsn, "customers", request.param)
+    connection = await query_plans.connect(dsn, "customers", request.param)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def values(connection: Explaining) -> dict[str, Any]:
+async def values(connection: PlanRecorder) -> dict[str, Any]:
     """A value for every filter, such as somebody would ask for."""
     row = await connection.fetchrow(
         "SELECT c.id, p.digits, c.email, f.name, c.lastname, c.birthday, c.city_id,"
@@ -125,7 +127,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("limit", [50, 1000])
-async def test_no_filter_reads_a_whole_table(connection: Explaining, values: dict[str, Any], limit: int) -> None:
+async def test_no_filter_reads_a_whole_table(connection: PlanRecorder, values: dict[str, Any], limit: int) -> None:
     seen = {}
     for name, value in values.items():
         for deleted in ({}, {"include_deleted": True}):
@@ -136,7 +138,7 @@ async def test_no_filter_reads_a_whole_table(connection: Explaining, values: dic
     assert {case: tables for case, tables in seen.items() if tables} == {}
 
 
-async def test_no_two_filters_read_a_whole_table(connection: Explaining, values: dict[str, Any]) -> None:
+async def test_no_two_filters_read_a_whole_table(connection: PlanRecorder, values: dict[str, Any]) -> None:
     seen = {}
     for pair in combinations(values.items(), 2):
         for shape in ("first page", "deep page"):
@@ -146,7 +148,7 @@ async def test_no_two_filters_read_a_whole_table(connection: Explaining, values:
     assert {case: tables for case, tables in seen.items() if tables} == {}
 
 
-async def test_every_filter_has_its_index(connection: Explaining, values: dict[str, Any]) -> None:
+async def test_every_filter_has_its_index(connection: PlanRecorder, values: dict[str, Any]) -> None:
     seen = {}
     for name in INDEXES:
         page = await queries.page(connection, {name: values[name]}, 50)
@@ -155,7 +157,7 @@ async def test_every_filter_has_its_index(connection: Explaining, values: dict[s
     assert seen == {name: (index, True) for name, index in INDEXES.items()}
 
 
-async def test_a_deleted_customers_phone_is_found_by_an_index(connection: Explaining) -> None:
+async def test_a_deleted_customers_phone_is_found_by_an_index(connection: PlanRecorder) -> None:
     digits = await connection.fetchval(
         "SELECT digits FROM customers c JOIN phones p ON p.id = c.phone_id WHERE c.deleted_at IS NOT NULL LIMIT 1"
     )
@@ -167,7 +169,7 @@ async def test_a_deleted_customers_phone_is_found_by_an_index(connection: Explai
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-async def test_a_list_of_all_takes_its_ids_from_an_index_alone(connection: Explaining, mode: str) -> None:
+async def test_a_list_of_all_takes_its_ids_from_an_index_alone(connection: PlanRecorder, mode: str) -> None:
     await connection.execute(f"SET plan_cache_mode = {mode}")
     options = [*SHAPES.values(), {"offset": CUSTOMERS - 5_000}]
 
@@ -181,7 +183,7 @@ async def test_a_list_of_all_takes_its_ids_from_an_index_alone(connection: Expla
     assert plans == [([], ["Index Only Scan"])] * len(plans)
 
 
-async def test_the_lookup_reads_no_whole_table(connection: Explaining, values: dict[str, Any]) -> None:
+async def test_the_lookup_reads_no_whole_table(connection: PlanRecorder, values: dict[str, Any]) -> None:
     rows = await connection.fetch("SELECT digits FROM phones WHERE id % 90 = 0 LIMIT 1000")
     tables = []
 
@@ -193,7 +195,7 @@ async def test_the_lookup_reads_no_whole_table(connection: Explaining, values: d
     assert (len(rows), tables) == (1000, [])
 
 
-async def test_what_an_import_updates_most_stays_on_its_page(connection: Explaining) -> None:
+async def test_what_an_import_updates_most_stays_on_its_page(connection: PlanRecorder) -> None:
     """HOT: no index gets a new entry. A visit to the shop changes last_auth_at, and nothing that is indexed."""
     async with connection.transaction():
         await connection.execute(
@@ -206,14 +208,14 @@ async def test_what_an_import_updates_most_stays_on_its_page(connection: Explain
     assert counted["n_tup_hot_upd"] > 0.95 * counted["n_tup_upd"] > 400
 
 
-async def test_the_counts_of_an_import_are_those_of_the_table(connection: Explaining) -> None:
+async def test_the_counts_of_an_import_are_those_of_the_table(connection: PlanRecorder) -> None:
     pages = [await queries.page(connection, filters, 1) for filters in ({}, {"include_deleted": True})]
 
     true = await connection.fetchrow("SELECT count(*) FILTER (WHERE deleted_at IS NULL), count(*) FROM customers")
     assert [page.count for page in pages] == list(true)
 
 
-async def test_a_filter_leaves_no_plan_behind(connection: Explaining, values: dict[str, Any]) -> None:
+async def test_a_filter_leaves_no_plan_behind(connection: PlanRecorder, values: dict[str, Any]) -> None:
     """Postgres would take one plan for all values after five times."""
     for _ in range(7):
         await queries.page(connection, {"gender": "F"}, 50)

@@ -1,4 +1,4 @@
-"""Imports and the API against the model of their rules, over drawn histories (`tests/support/rules.py`)."""
+"""Imports and the API against the model of their rules, over drawn histories (`tests/support/reference_model.py`)."""
 
 import asyncio
 import random
@@ -15,8 +15,8 @@ from customers_api.settings import WorkSettings
 from histories import WEIGHTS, History, held
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from rules import FIELDS, Person
-from told import told
+from outbox_events import events_in_outbox
+from reference_model import FIELDS, Person
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract.events.customers import CustomerEvent
 from vapteke_shared.process.health import Health
@@ -39,7 +39,7 @@ async def check_events(pool: asyncpg.Pool, history: History) -> None:
     the customer is."""
     versions: dict[int, list[int]] = {}
     last: dict[int, CustomerEvent] = {}
-    for event in await told(pool):
+    for event in await events_in_outbox(pool):
         versions.setdefault(event.id, []).append(event.version)
         assert event.changed
         assert set(event.changed) == changed(last.get(event.id), event)

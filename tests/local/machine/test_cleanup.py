@@ -18,7 +18,7 @@ from running_stack import START_SECONDS
 
 ROOT = Path(__file__).parents[3]
 MARK = "VAPTEKE_TEST_OF_LEFTOVERS"
-PYTEST = [sys.executable, "-m", "pytest", "tests/support/interrupted.py"]
+PYTEST = [sys.executable, "-m", "pytest", "tests/support/endless_test.py"]
 COMMANDS = {
     "pytest": PYTEST,
     "pytest that times out": [*PYTEST, "--timeout=60"],

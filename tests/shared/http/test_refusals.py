@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
+from audit_lines import DEADLINE_SECONDS, AuditLines
 from fastapi import Body, FastAPI
-from on_record import DEADLINE_SECONDS, Lines
 from tokens_for import SETTINGS, bearer, header
 from vapteke_shared.http import application, problems
 from vapteke_shared.http.access import auth
@@ -42,9 +42,9 @@ def asking(address: str = "192.0.2.7") -> httpx.AsyncClient:
 
 
 @pytest.fixture
-async def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+async def lines(capsys: pytest.CaptureFixture[str]) -> AuditLines:
     """Of a window of its own: one that the tests before have opened is over."""
-    made = Lines(capsys)
+    made = AuditLines(capsys)
     deadline = time.monotonic() + DEADLINE_SECONDS
     async with asking("192.0.2.99") as client:
         while True:  # until a refusal of the same caller has a line again
@@ -92,7 +92,7 @@ PATH = "/people/{customer_id}/"
     ],
 )
 async def test_a_refusal_has_a_line_with_the_callers_address_and_no_content(
-    lines: Lines, call: Call, status: int, code: str, subject: str | None, path: str | None
+    lines: AuditLines, call: Call, status: int, code: str, subject: str | None, path: str | None
 ) -> None:
     async with asking("2001:db8::7") as client:
         answer = await call(client)
@@ -115,7 +115,7 @@ async def test_a_refusal_has_a_line_with_the_callers_address_and_no_content(
     assert SECRET not in json.dumps(line)
 
 
-async def test_what_is_wrong_in_a_request_is_no_refusal(lines: Lines) -> None:
+async def test_what_is_wrong_in_a_request_is_no_refusal(lines: AuditLines) -> None:
     async with asking() as client:
         statuses = [
             (await client.post(path, headers=bearer(), json=[])).status_code
@@ -125,7 +125,7 @@ async def test_what_is_wrong_in_a_request_is_no_refusal(lines: Lines) -> None:
     assert (statuses, lines()) == ([404, 422, 404], [])
 
 
-async def test_every_refusal_is_accounted_for(lines: Lines) -> None:
+async def test_every_refusal_is_accounted_for(lines: AuditLines) -> None:
     async with asking() as client:
         for call in [bad_token, no_scope] * 50:
             await call(client)
@@ -139,7 +139,7 @@ async def test_every_refusal_is_accounted_for(lines: Lines) -> None:
     assert {line["address"] for line in found} == {"192.0.2.7"}
 
 
-async def test_a_flood_of_refusals_leaves_few_lines(lines: Lines) -> None:
+async def test_a_flood_of_refusals_leaves_few_lines(lines: AuditLines) -> None:
     started, asked = time.monotonic(), 500
 
     for caller in range(asked):

@@ -1,4 +1,4 @@
-"""A connection that keeps the plans of what it fetches, and what they tell."""
+"""A connection that records the plan of every query it runs, and functions that read such plans."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ COSTS = {
 }
 
 
-class Explaining(asyncpg.Connection):
+class PlanRecorder(asyncpg.Connection):
     """Keeps the plan of what it fetched last, as Postgres makes it for these values, and what came of it."""
 
     plan: dict[str, Any]
@@ -31,7 +31,7 @@ class Explaining(asyncpg.Connection):
 
 
 class Explained:
-    def __init__(self, statement: asyncpg.prepared_stmt.PreparedStatement, connection: Explaining) -> None:
+    def __init__(self, statement: asyncpg.prepared_stmt.PreparedStatement, connection: PlanRecorder) -> None:
         self._statement, self._connection = statement, connection
 
     async def fetch(self, *args: Any) -> Any:
@@ -39,9 +39,9 @@ class Explained:
         return await self._statement.fetch(*args)
 
 
-async def connect(dsn: str, schema: str, costs: str) -> Explaining:
+async def connect(dsn: str, schema: str, costs: str) -> PlanRecorder:
     settings = {"search_path": schema, "jit": "off", **COSTS[costs]}
-    return await asyncpg.connect(dsn, connection_class=Explaining, server_settings=settings)
+    return await asyncpg.connect(dsn, connection_class=PlanRecorder, server_settings=settings)
 
 
 def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -50,18 +50,18 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from nodes(part)
 
 
-def scanned(connection: Explaining) -> list[str]:
-    """Tables that were read whole; those of the counts have a row or some."""
+def scanned(connection: PlanRecorder) -> list[str]:
+    """Tables that were scanned completely, except the small tables of counts."""
     found = [node["Relation Name"] for node in nodes(connection.plan) if node["Node Type"] == "Seq Scan"]
     return [name for name in found if not name.endswith("_counts")]
 
 
-def used(connection: Explaining) -> set[str]:
+def used(connection: PlanRecorder) -> set[str]:
     return {node["Index Name"] for node in nodes(connection.plan) if "Index Name" in node}
 
 
-def rows_read(connection: Explaining, table: str) -> int:
-    """Of the table or its indexes, those that did not match among them."""
+def rows_read(connection: PlanRecorder, table: str) -> int:
+    """Rows read from the table or its indexes, including rows that did not match."""
     return sum(
         node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
         for node in nodes(connection.plan)

@@ -18,7 +18,7 @@ from vapteke_local import people, vaptekesync
 LOCAL_SEED, LOCAL_COUNT = 7, 3_000
 
 
-class Deployed:
+class DeployedStack:
     def __init__(self, customers_api: str, favorites_api: str, token: str, seed: int, count: int) -> None:
         self.customers_api, self.favorites_api, self.token = customers_api, favorites_api, token
         self.seed, self.count = seed, count
@@ -59,16 +59,18 @@ class Deployed:
 
 
 @asynccontextmanager
-async def deployed() -> AsyncIterator[Deployed]:
+async def deployed_stack() -> AsyncIterator[DeployedStack]:
     if url := os.environ.get("VAPTEKE_URL"):
         rows = int(os.environ.get("VAPTEKE_SEED", "1")), int(os.environ.get("VAPTEKE_CUSTOMERS", "78553"))
         favorites_url = os.environ.get("VAPTEKE_FAVORITES_URL", url)
-        stack = Deployed(url, favorites_url, os.environ["VAPTEKE_TOKEN"], *rows)
+        stack = DeployedStack(url, favorites_url, os.environ["VAPTEKE_TOKEN"], *rows)
         yield stack
         await stack.close()
         return
     people_there = [tuple(person) for person in people.generate(LOCAL_SEED, LOCAL_COUNT)]
     async with vaptekesync.serve(people_there) as legacy, running_stack(legacy) as running:
-        stack = Deployed(running["customers_api"], running["favorites_api"], running["token"], LOCAL_SEED, LOCAL_COUNT)
+        stack = DeployedStack(
+            running["customers_api"], running["favorites_api"], running["token"], LOCAL_SEED, LOCAL_COUNT
+        )
         yield stack
         await stack.close()

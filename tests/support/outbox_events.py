@@ -1,4 +1,4 @@
-"""What the outbox has to tell of customers."""
+"""The customer events in the outbox."""
 
 import asyncpg
 import msgspec
@@ -7,8 +7,8 @@ from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.customers import CustomerEvent
 
 
-async def told(pool: asyncpg.Pool) -> list[CustomerEvent]:
-    """The customer events in the outbox, in order, each checked to be what its headers and key say."""
+async def events_in_outbox(pool: asyncpg.Pool) -> list[CustomerEvent]:
+    """The customer events in the outbox, in order. Checks that headers and key match each event."""
     rows = await pool.fetch("SELECT * FROM outbox WHERE topic = $1 ORDER BY id", topics.CUSTOMERS.name)
     return [_decoded(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The audit's lines as a test sees them."""
+"""The audit log's lines that a test has captured."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ import pytest
 DEADLINE_SECONDS = 30
 
 
-class Lines:
-    """What the audit has written so far of this address; none: of all."""
+class AuditLines:
+    """The lines written so far for one address; None: for all addresses."""
 
     def __init__(self, captured: pytest.CaptureFixture[str], address: str | None = None) -> None:
         self._captured, self._address, self.found = captured, address, list[dict[str, Any]]()
@@ -22,7 +22,7 @@ class Lines:
         return self.found
 
     async def until(self, refusals: int) -> list[dict[str, Any]]:
-        """Once the lines account for so many refusals."""
+        """Wait until the lines account for this many refusals."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while sum(line.get("more", 1) for line in self()) < refusals:
             assert time.monotonic() < deadline, self.found

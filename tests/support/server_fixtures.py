@@ -1,9 +1,9 @@
-"""Which tests need what takes time to start, such as a server: `make check` leaves them out."""
+"""Which fixtures and tests start servers: `make check` skips those tests."""
 
 from collections.abc import Collection
 
 STARTING = {"postgres_server", "kafka_server", "nginx", "serve", "server", "large_server"}
-"""Fixtures that start one."""
+"""Fixtures that start a server."""
 WITH_THEIR_OWN = (
     "bench/",
     "e2e/",

@@ -1,4 +1,4 @@
-"""What befalls a task from outside: it is cancelled, an error is raised where it waits, or it never wakes again."""
+"""Injects faults into asyncio tasks: cancels a task, raises an error where it waits, or makes it hang."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
@@ -11,36 +11,36 @@ Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 _owner: ContextVar[str] = ContextVar("owner", default="")
 
 
-class Sabotaged(BaseException):
-    """Nobody inside takes it for an outage."""
+class InjectedError(BaseException):
+    """No code under test mistakes it for an outage."""
 
 
 class _Driven:
-    """Stands between a task and its coroutine."""
+    """Wraps the coroutine of a task and injects its fault."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
         self.owner = _owner.get()
-        self.fate = ""
+        self.fault = ""
 
     async def run(self) -> Any:
         return await self
 
     def close(self) -> None:
-        """As a task does with a coroutine that was cancelled before it began."""
+        """Tasks call this for a coroutine that was cancelled before its start."""
         self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         value: Any = None
         error: BaseException | None = None
         while True:
-            if self.fate == "hangs":
+            if self.fault == "hangs":
                 try:
                     yield from asyncio.get_running_loop().create_future()
-                except BaseException as raised:  # the end of the test
-                    self.fate, error = "", raised
-            if self.fate == "raises":
-                self.fate, error = "", Sabotaged()
+                except BaseException as raised:  # the test ends
+                    self.fault, error = "", raised
+            if self.fault == "raises":
+                self.fault, error = "", InjectedError()
             try:
                 waits_for = self._coroutine.throw(error) if error else self._coroutine.send(value)
             except StopIteration as end:
@@ -52,14 +52,14 @@ class _Driven:
                 error = raised
 
 
-class Saboteur:
-    """Within `at_work`, knows every task that is made, by the name that its main was `started` with."""
+class TaskFaults:
+    """Inside `recording`, knows every task that is created, by the owner that `start` was called with."""
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[Any], _Driven] = {}
 
     @contextmanager
-    def at_work(self) -> Iterator["Saboteur"]:
+    def recording(self) -> Iterator["TaskFaults"]:
         loop = asyncio.get_running_loop()
         before = loop.get_task_factory()
         loop.set_task_factory(self._make)
@@ -78,7 +78,7 @@ class Saboteur:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task).close()
 
-    def started(self, owner: str, main: Main, stopping: asyncio.Event) -> asyncio.Task[None]:
+    def start(self, owner: str, main: Main, stopping: asyncio.Event) -> asyncio.Task[None]:
         token = _owner.set(owner)
         try:
             return asyncio.create_task(main(stopping), name=f"main of {owner}")
@@ -88,9 +88,9 @@ class Saboteur:
     def tasks(self, owner: str) -> Mapping[str, asyncio.Task[Any]]:
         return {task.get_name(): task for task, driven in self._tasks.items() if driven.owner == owner}
 
-    def strike(self, task: asyncio.Task[Any], how: str) -> None:
-        """`hangs` and `raises` come true when it wakes next."""
-        if how == "is cancelled":
+    def inject(self, task: asyncio.Task[Any], fault: str) -> None:
+        """`hangs` and `raises` take effect when the task wakes next."""
+        if fault == "is cancelled":
             task.cancel()
         else:
-            self._tasks[task].fate = how
+            self._tasks[task].fault = fault

@@ -1,4 +1,4 @@
-"""Clients that PATCH one customer each, again and again, and what they were answered."""
+"""Clients that PATCH one customer each, repeatedly, and count their responses."""
 
 import asyncio
 import time
@@ -11,8 +11,8 @@ import httpx
 CUSTOMERS = "/rest/v1/customers/"
 
 
-class Clients:
-    """`answers` by status; a request that got none counts under its error's name."""
+class PatchClients:
+    """`answers` counts responses by status, and failed requests by the name of their error."""
 
     def __init__(self, client: httpx.AsyncClient, customers: list[int]) -> None:
         self._http, self._customers = client, customers
@@ -22,7 +22,7 @@ class Clients:
         self._asked_at = self._confirmed_at = 0.0  # of the last change that was confirmed, by the monotonic clock
 
     async def written(self, seconds: float) -> float:
-        """How long it takes from now until a change is confirmed that was not asked for before."""
+        """Seconds from now until a change is confirmed that was requested after now."""
         since = time.monotonic()
         async with asyncio.timeout(seconds):
             while self._asked_at < since:
@@ -49,21 +49,21 @@ class Clients:
 
 
 @asynccontextmanager
-async def patching(url: str, token: str, count: int = 4) -> AsyncIterator[Clients]:
-    """Until the block ends, each client one customer of its own."""
+async def patch_clients(url: str, token: str, count: int = 4) -> AsyncIterator[PatchClients]:
+    """Run the clients during the block. Each has a customer of its own."""
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client, _patching(client, count) as each:
         yield each
 
 
 @asynccontextmanager
-async def _patching(client: httpx.AsyncClient, count: int) -> AsyncIterator[Clients]:
+async def _patching(client: httpx.AsyncClient, count: int) -> AsyncIterator[PatchClients]:
     customers = []
     for number in range(count):
         answer = await client.post(CUSTOMERS, json={"phone": f"7900{time.time_ns() // 1000 % 1_000_000:06}{number}"})
         answer.raise_for_status()
         customers.append(answer.json()["id"])
-    clients = Clients(client, customers)
+    clients = PatchClients(client, customers)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(clients.patch(customer)) for customer in customers]
         yield clients

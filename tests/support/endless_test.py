@@ -1,4 +1,4 @@
-"""What tests/local/machine/test_cleanup.py starts and ends: a Postgres, a whole stack, and a shell that never ends."""
+"""A test that never ends, with a Postgres, a stack and a shell; tests/local/machine/test_cleanup.py ends it."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What happens to a stack while clients write to it: imports, changes of the legacy rows, kills of the relay."""
+"""Runs imports, changes legacy rows and kills relays while clients write to a stack."""
 
 import asyncio
 import random
