@@ -27,9 +27,10 @@ def with_figures(page: str, report: Report) -> str:
 
 def _run(report: Report) -> str:
     machine, sizes = report["machine"], report["sizes"]
+    commit = report["commit"][:12] + ("-dirty" if report["commit"].endswith("-dirty") else "")
     return (
-        f"Measured on {report['measured_at'][:10]} at commit `{report['commit'][:12]}`: {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['memory_bytes'] / _GIB:.0f} GiB of memory, {machine['system']}, "
+        f"Measured on {report['measured_at'][:10]} at commit `{commit}`: {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['memory_bytes'] / _GIB:.0f} GiB of memory, "
         f"Python {machine['python']}. The load of the machine was {machine['load']} after the run.\n"
         f"Sizes: {sizes['rows']:,} rows and the median of {sizes['runs']} runs for each stage; {sizes['customers']:,} "
         f"customers and {sizes['rounds']} rounds of {sizes['seconds']} s for each call."
