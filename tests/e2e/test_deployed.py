@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from deployed_stack import Deployed, deployed
+from deployed_stack import DeployedStack, deployed_stack
 from running_stack import verdict
 from walkthrough import blocks, differs, walk
 
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-async def stack() -> AsyncIterator[Deployed]:
-    async with deployed() as stack:
+async def stack() -> AsyncIterator[DeployedStack]:
+    async with deployed_stack() as stack:
         yield stack
 
 
 @pytest.fixture
-async def customer_id(stack: Deployed) -> AsyncIterator[int]:
+async def customer_id(stack: DeployedStack) -> AsyncIterator[int]:
     """One with two favorites."""
     answer = await stack.customers("POST", "customers/", json={"phone": PHONE, "firstname": "Анна"})
     assert answer.status_code == 201, answer.text
@@ -32,7 +32,7 @@ async def customer_id(stack: Deployed) -> AsyncIterator[int]:
     await stack.customers("DELETE", f"customers/{customer_id}/")
 
 
-async def test_an_import_is_exact_and_the_same_again_changes_nothing(stack: Deployed) -> None:
+async def test_an_import_is_exact_and_the_same_again_changes_nothing(stack: DeployedStack) -> None:
     expected = stack.truth() if await stack.is_new() else stack.truth_again()
 
     first, second = await stack.imported(), await stack.imported()
@@ -41,7 +41,7 @@ async def test_an_import_is_exact_and_the_same_again_changes_nothing(stack: Depl
     assert (second["status"], second["error"], verdict(second)) == ("completed", None, stack.truth_again())
 
 
-async def test_favorites_follow_their_customer(stack: Deployed, customer_id: int) -> None:
+async def test_favorites_follow_their_customer(stack: DeployedStack, customer_id: int) -> None:
     before = await marked(stack, customer_id)
 
     await stack.customers("DELETE", f"customers/{customer_id}/")
@@ -52,19 +52,19 @@ async def test_favorites_follow_their_customer(stack: Deployed, customer_id: int
     await lasted(stack, customer_id, before)
 
 
-async def marked(stack: Deployed, customer_id: int) -> list[dict[str, Any]]:
+async def marked(stack: DeployedStack, customer_id: int) -> list[dict[str, Any]]:
     answer = await stack.favorites("GET", params={"user_id": customer_id})
     assert answer.status_code == 200, answer.text
     return list(answer.json()["items"])
 
 
-async def lasted(stack: Deployed, customer_id: int, expected: list[dict[str, Any]]) -> None:
+async def lasted(stack: DeployedStack, customer_id: int, expected: list[dict[str, Any]]) -> None:
     async with asyncio.timeout(120):
         while await marked(stack, customer_id) != expected:
             await asyncio.sleep(0.05)
 
 
-async def test_a_thousand_filters_pass(stack: Deployed, customer_id: int) -> None:
+async def test_a_thousand_filters_pass(stack: DeployedStack, customer_id: int) -> None:
     """They come back in the header Link."""
     users = [customer_id, *range(2_000_000_000, 2_000_000_999)]
 
@@ -74,7 +74,7 @@ async def test_a_thousand_filters_pass(stack: Deployed, customer_id: int) -> Non
     assert len(answer.headers["link"]) > 10_000
 
 
-async def test_the_body_of_a_deletion_arrives(stack: Deployed, customer_id: int) -> None:
+async def test_the_body_of_a_deletion_arrives(stack: DeployedStack, customer_id: int) -> None:
     ids = [item["id"] for item in await marked(stack, customer_id)]
 
     answer = await stack.favorites("DELETE", json={"id": ids})
@@ -92,7 +92,7 @@ async def test_the_body_of_a_deletion_arrives(stack: Deployed, customer_id: int)
     ],
 )
 async def test_whoever_refuses_says_so_as_a_problem(
-    stack: Deployed, path: str, options: dict[str, Any], status: int
+    stack: DeployedStack, path: str, options: dict[str, Any], status: int
 ) -> None:
     answer = await stack.customers("POST" if "content" in options else "GET", path, **options)
 
@@ -103,7 +103,7 @@ async def test_whoever_refuses_says_so_as_a_problem(
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-async def test_every_call_of_the_documents_is_answered_as_they_show_twice_in_a_row(stack: Deployed) -> None:
+async def test_every_call_of_the_documents_is_answered_as_they_show_twice_in_a_row(stack: DeployedStack) -> None:
     variables = {
         "AUTH": f"Authorization: Bearer {stack.token}",
         "CUSTOMERS_API": stack.customers_api,
