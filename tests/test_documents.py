@@ -13,8 +13,10 @@ import contracts
 import documents
 import pytest
 from documents import PAGES, ROOT
+from vapteke_shared.contract import limits
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.customers import CustomerEvent, CustomerPhoneChanged
+from vapteke_shared.process.request_limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_LINE_BYTES
 
 TRANSLATED = [page for page in PAGES if page.name.endswith(".ru.md")]
 API = ROOT / "docs/api.md"
@@ -176,6 +178,26 @@ def test_every_field_of_a_customers_event_is_explained() -> None:
     rows = documents.table_rows(ROOT / "docs/events.md", "One record")[2:]
 
     assert [name for row in rows for name in documents.quoted(row[0])] == list(CustomerEvent.__struct_fields__)
+
+
+def test_the_limits_that_the_page_of_the_api_names_are_those_of_the_code() -> None:
+    stated = [
+        f"{limits.PAGE_ITEMS_DEFAULT} if absent",
+        f"1 to {limits.PAGE_ITEMS},",
+        f"Up to {limits.IDS_PER_REQUEST:,} phones",
+        f"up to {limits.IDS_PER_REQUEST:,} items of one customer",
+        f"which of up to {limits.ITEMS_PER_CHECK} items",
+        f"query: {limits.QUERY_PARAMETERS:,} parameters",
+        f"body: {limits.BODY_BYTES // 1024} KiB",
+        f"1 to {limits.NAME_CHARACTERS} characters",
+        f"at most {limits.EMAIL_CHARACTERS} characters",
+        f"from {limits.FIRST_BIRTHDAY} to today",
+        f"the first {limits.MARKS_PER_LETTER} stay",
+        f"headers: {MAX_HEADERS}, together {MAX_HEADER_BYTES // 1024} KiB",
+        f"request line: {MAX_LINE_BYTES // 1024} KiB",
+    ]
+
+    assert [text for text in stated if text not in documents.prose(API)] == []
 
 
 def test_every_call_of_openapi_has_an_example() -> None:
