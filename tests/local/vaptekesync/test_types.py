@@ -115,7 +115,7 @@ def test_a_text_key_orders_the_rows(serve: Serve, ask: Ask) -> None:
         ("varchar(3)", "four", "column Value: 4 characters do not fit: the column takes 3"),
         ("int", 2**31, "column Value: not a whole number of 4 bytes"),
         ("int", "1", "column Value: not a whole number of 4 bytes"),
-        ("date", "2001-01-01", "column Value: a value that is no date"),
+        ("date", "2001-01-01", "column Value: not a value of type date"),
         ("datetime", datetime(1700, 1, 1), "column Value: datetime begins with the year 1753"),
     ],
 )

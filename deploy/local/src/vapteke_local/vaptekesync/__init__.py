@@ -1,6 +1,7 @@
 """A stand-in for vAptekeSync: a test double that speaks SQL Server's wire protocol (TDS 7.4).
 
-It answers the importer's own statements (listed in `statements`) from rows in memory, and misbehaves on command.
+It answers the importer's own statements (listed in `sql/statements.py`) from rows in memory, and misbehaves on command.
+It and the made-up people need only the standard library, so that its image needs no package.
 """
 
 from vapteke_local.vaptekesync.protocol.encryption import Encryption

@@ -1,4 +1,4 @@
-"""`python -m vapteke_local.vaptekesync`: the stand-in as a process of its own, with made-up customers.
+"""`python -m vapteke_local.vaptekesync`: runs the stand-in as a process of its own, with made-up customers.
 
 The password is in the environment variable VAPTEKESYNC_PASSWORD. SIGTERM and Ctrl-C stop it.
 """
@@ -31,7 +31,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     for name in STOPS:
         signal.signal(name, lambda *_: sys.exit(0))
-    # A million rows are nothing that the collector could free: it would only walk through them again and again.
+    # A million rows stay alive to the end: the garbage collector would only walk through them again and again.
     gc.disable()
     asyncio.run(_run(options, password))
 
@@ -45,7 +45,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--user", required=True)
     parser.add_argument("--customers", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--changes", type=Path, help="a file that keeps the changes of rows between runs")
+    parser.add_argument("--changes", type=Path, help="the journal: a file that keeps changes of rows between runs")
     return parser.parse_args()
 
 

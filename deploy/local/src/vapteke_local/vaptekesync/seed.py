@@ -1,7 +1,7 @@
-"""`python -m vapteke_local.vaptekesync.seed`: a real SQL Server (2016 or later) becomes a vAptekeSync.
+"""`python -m vapteke_local.vaptekesync.seed`: turns a real SQL Server (2016 or later) into a vAptekeSync.
 
-Database, table, the reader's login, and the stand-in's made-up rows. Safe to repeat: what is there stays.
-It reads the importer's own settings, and VAPTEKESYNC_ADMIN_PASSWORD.
+It creates the database, the table, the login of the importer and the made-up rows. Safe to repeat: what exists stays.
+It reads the importer's settings and VAPTEKESYNC_ADMIN_PASSWORD.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vapteke_shared.process.settings import Secret, load
 from vapteke_local import people
 from vapteke_local.vaptekesync.table.definition import CUSTOMERS, Table
 
-_ROWS = 5_000  # in one statement
+_ROWS_PER_STATEMENT = 5_000
 _WAIT_SECONDS = 120
 
 log = logging.getLogger("vaptekesync seed")
@@ -42,11 +42,11 @@ def main() -> None:
     with _connected(settings, settings.vaptekesync_db) as server:
         server.execute(table(CUSTOMERS))
         server.execute(reader(settings.vaptekesync_user, CUSTOMERS))
-        log.info("%d rows are there", _filled(server, settings))
+        log.info("%d rows are in the table", _filled(server, settings))
 
 
 def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
-    """As the administrator, waiting for the server to come up."""
+    """Connects as the administrator; waits until the server is up."""
     admin = settings.model_copy(
         update={
             "vaptekesync_db": to,
@@ -60,22 +60,22 @@ def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
             return pyodbc.connect(connection_string.build(admin), autocommit=True, timeout=5)
         except pyodbc.Error as error:
             if time.monotonic() > deadline:
-                place = f"{settings.vaptekesync_host}:{settings.vaptekesync_port}"
+                address = f"{settings.vaptekesync_host}:{settings.vaptekesync_port}"
                 raise SystemExit(
-                    f"the SQL Server at {place} does not let the administrator in: {error.args[0]}"
+                    f"the administrator cannot log in to the SQL Server at {address}: {error.args[0]}"
                 ) from None
             time.sleep(2)
 
 
 def _filled(server: pyodbc.Connection, settings: SeedSettings) -> int:
-    """All rows or none: they are one transaction."""
+    """Inserts the rows unless there are some, in one transaction. Returns how many there are."""
     name = f"{_named(CUSTOMERS.schema)}.{_named(CUSTOMERS.name)}"
     count = int(server.execute(f"SELECT count(*) FROM {name}").fetchval())
     if count:
         return count
     server.autocommit = False
     rows = people.generate(settings.seed, settings.customers)
-    for batch in iter(lambda: list(islice(rows, _ROWS)), []):
+    for batch in iter(lambda: list(islice(rows, _ROWS_PER_STATEMENT)), []):
         server.execute(insert(CUSTOMERS), _json(batch))
         count += len(batch)
     server.commit()
@@ -89,7 +89,7 @@ def _json(rows: list[people.Person]) -> str:
 
 def _iso(value: object) -> str:
     text: str = value.isoformat()  # type: ignore[attr-defined]
-    return text[:23]  # SQL Server's datetime knows three digits of a second
+    return text[:23]  # a datetime of SQL Server has milliseconds
 
 
 def database(name: str) -> str:
@@ -110,7 +110,7 @@ def table(made: Table) -> str:
 
 
 def reader(name: str, read: Table) -> str:
-    """Reading the one table is all that the importer's user may do."""
+    """The importer's user may read this table and nothing else."""
     return (
         f"IF USER_ID({_text(name)}) IS NULL CREATE USER {_named(name)} FOR LOGIN {_named(name)}; "
         f"GRANT SELECT ON {_named(read.schema)}.{_named(read.name)} TO {_named(name)}"

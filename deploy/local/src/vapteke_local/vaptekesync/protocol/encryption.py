@@ -1,4 +1,4 @@
-"""TLS as TDS has it: the handshake travels in PRELOGIN packets, the records after it are bare (MS-TDS 2.2.6.5, 3.3)."""
+"""TLS in TDS: PRELOGIN packets carry the handshake, then TLS records carry the packets (MS-TDS 2.2.6.5, 3.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Encryption:
-    """What the server offers: the login is always encrypted, the rest if either side asks for it."""
+    """The server's offer: it always encrypts the login, and the rest if either side asks for it."""
 
     context: ssl.SSLContext
     is_forced: bool = False
@@ -24,14 +24,14 @@ class Encryption:
 
 
 class Channel:
-    """One connection's TLS, between what comes from the socket and what the session reads."""
+    """The TLS of one connection, between the socket and the session."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     def shake_hands(self, data: bytes) -> tuple[bytes, bool]:
-        """What to send, and whether the handshake has ended. Raises ssl.SSLError; `pending` has the alert then."""
+        """Returns what to send, and whether the handshake is done. Raises ssl.SSLError; `pending` then has the alert."""
         self._incoming.write(data)
         try:
             self._tls.do_handshake()

@@ -28,7 +28,7 @@ class Login(NamedTuple):
 
 
 class Account(NamedTuple):
-    """Who may log in, and to what: the database or `master`."""
+    """The one login, and its database. Every login may also open `master`."""
 
     database: str
     user: str
@@ -44,11 +44,11 @@ def prelogin_answer(agreed: int) -> bytes:
         3: b"",
         4: b"\0",
     }
-    offset, heads = 5 * len(options) + 1, b""
+    offset, headers = 5 * len(options) + 1, b""
     for option, value in options.items():
-        heads += struct.pack(">BHH", option, offset, len(value))
+        headers += struct.pack(">BHH", option, offset, len(value))
         offset += len(value)
-    return heads + bytes((END,)) + b"".join(options.values())
+    return headers + bytes((END,)) + b"".join(options.values())
 
 
 def asked_encryption(prelogin: bytes) -> int:
@@ -76,15 +76,15 @@ def _packet_size(asked: int) -> int:
     return max(SMALLEST_PACKET, min(asked or DEFAULT_PACKET_SIZE, LARGEST_PACKET))
 
 
-def _data(payload: bytes, place: int) -> bytes:
-    """What an offset and a length in characters, at that place, point to."""
-    fields = FieldReader(payload, place)
+def _data(payload: bytes, position: int) -> bytes:
+    """The data to which the offset and the length (in characters) at this position refer."""
+    fields = FieldReader(payload, position)
     offset, length = fields.number(2), fields.number(2)
     return FieldReader(payload, offset).take(2 * length)
 
 
-def _text(payload: bytes, place: int) -> str:
-    return _data(payload, place).decode("utf-16-le")
+def _text(payload: bytes, position: int) -> str:
+    return _data(payload, position).decode("utf-16-le")
 
 
 def _password(payload: bytes) -> str:
@@ -93,10 +93,10 @@ def _password(payload: bytes) -> str:
 
 
 def check(login: Login, account: Account, is_open: bool) -> list[SqlError]:
-    """The errors that SQL Server would send; none when the login is good. `is_open`: the database can be used."""
+    """The errors that SQL Server would send; none if the login is valid. `is_open`: the database can be used."""
     failed = SqlError(18456, f"Login failed for user '{login.user}'.", severity=14)
     if login.tds_version not in VERSIONS_SPOKEN:
-        return [SqlError(17828, "The stand-in for vAptekeSync speaks TDS 7.3 and 7.4 only.", severity=20)]
+        return [SqlError(17828, "The stand-in for vAptekeSync supports only TDS 7.3 and 7.4.", severity=20)]
     if login.user.casefold() != account.user.casefold() or login.password != account.password:
         return [failed]
     asked = login.database.casefold()

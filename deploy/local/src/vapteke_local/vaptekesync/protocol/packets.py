@@ -1,4 +1,4 @@
-"""Packets (MS-TDS 2.2.3): whole messages in, packets out, back-pressure, attention noticed at once."""
+"""Packets (MS-TDS 2.2.3): reads whole messages, writes packets with back-pressure, notices an attention at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH, RPC, ANSWER, ATTENTION, TRANSACTION, LOGIN, PRELOGIN = 1, 3, 4, 6, 14, 16
 KINDS = {BATCH, RPC, ATTENTION, TRANSACTION, LOGIN, PRELOGIN}
 HEADER = 8
 END_OF_MESSAGE, IGNORE, RESET, RESET_KEEPING_TRANSACTION = 0x01, 0x02, 0x08, 0x10
-# As much as the socket may lag behind before the writer waits.
+# The writer waits when the socket has more than this still to send.
 HIGH_WATER = 1 << 20
 
 
@@ -29,7 +29,7 @@ class Message(NamedTuple):
 class Connection(asyncio.Protocol):
     """`attention` is set from the moment the client cancels until the session clears it.
 
-    A connection counts from its first byte on: who only looks whether the port is open is nobody.
+    A connection counts from its first byte: a check whether the port is open is not counted.
     """
 
     def __init__(self, opened: Callable[[Connection], None], closed: Callable[[Connection], None]) -> None:
@@ -98,19 +98,19 @@ class Connection(asyncio.Protocol):
             self._resets = False
 
     async def drained(self) -> None:
-        """Waits for a slow client, and lets other connections and an attention come in between."""
+        """Waits for a slow client. Other connections and an attention get their turn meanwhile."""
         await asyncio.sleep(0)
         await self._writable.wait()
 
     async def flushed(self) -> None:
-        """Everything written is the kernel's."""
+        """Waits until the kernel has everything that was written."""
         self.transport.set_write_buffer_limits(high=0)
         await self.drained()
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
 
 
 class Reply:
-    """One message to the client, cut into packets while it is written."""
+    """One message to the client. It is cut into packets while it is written."""
 
     def __init__(self, connection: Connection, kind: int = ANSWER) -> None:
         self._connection = connection
@@ -122,18 +122,18 @@ class Reply:
 
     def write(self, data: bytes) -> None:
         self._pending += data
-        # The last packet bears the end mark: a full one is held back until something follows.
+        # The last packet has the end mark, so a full packet is held back until more follows.
         count = (len(self._pending) - 1) // self._size
         if count > 0:
             self._send_full(count)
 
     def _send_full(self, count: int) -> None:
-        pieces: list[bytes | memoryview] = []
+        parts: list[bytes | memoryview] = []
         with memoryview(self._pending) as pending:
             for start in range(0, count * self._size, self._size):
-                pieces += (self._full, self._next_number(), pending[start : start + self._size])
-            self._connection.write(b"".join(pieces))
-            pieces.clear()
+                parts += (self._full, self._next_number(), pending[start : start + self._size])
+            self._connection.write(b"".join(parts))
+            parts.clear()
         del self._pending[: count * self._size]
 
     def _next_number(self) -> bytes:
@@ -144,7 +144,7 @@ class Reply:
         self._send_rest(END_OF_MESSAGE)
 
     def send_pending(self) -> None:
-        """What is written so far goes out, and the message stays open."""
+        """Sends what is written so far. The message stays open."""
         if self._pending:
             self._send_rest(0)
 
@@ -155,5 +155,5 @@ class Reply:
 
 
 def _header(kind: int, status: int, length: int) -> bytes:
-    """All but the packet's number."""
+    """The header without the packet number."""
     return bytes((kind, status)) + length.to_bytes(2, "big") + b"\0\0"

@@ -34,7 +34,7 @@ class Call(NamedTuple):
 
 
 def without_headers(payload: bytes) -> bytes:
-    """ALL_HEADERS precede a batch, a call and a transaction request; nothing in them matters here."""
+    """Removes ALL_HEADERS, which precede a batch, a call and a transaction request. Nothing in them matters here."""
     return payload[int.from_bytes(payload[:4], "little") :]
 
 
@@ -73,5 +73,5 @@ def _read_parameter(fields: FieldReader) -> Parameter:
 
 
 def declared_names(declaration: str | None = None) -> list[str]:
-    """`@P1 int, @P2 nvarchar(128)` to the names, in order."""
+    """`@P1 int, @P2 nvarchar(128)` → the names in order, in lower case."""
     return [name.casefold() for name in re.findall(r"@\w+", declaration or "")]

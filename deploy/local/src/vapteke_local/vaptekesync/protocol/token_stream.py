@@ -1,4 +1,4 @@
-"""The token stream that a server answers with (MS-TDS 2.2.7)."""
+"""The tokens of a server's answer (MS-TDS 2.2.7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NULLABLE = 0x01
 
 
 class SqlError(Exception):
-    """What SQL Server would say. A severity of 20 or more ends the connection."""
+    """An error of SQL Server. A severity of 20 or more ends the connection."""
 
     def __init__(self, number: int, message: str, severity: int = 16, state: int = 1) -> None:
         super().__init__(message)

@@ -2,7 +2,7 @@
 
 | command                                                     | answer                                             |
 |-------------------------------------------------------------|----------------------------------------------------|
-| set, add, remove, table: see `changes`                      | {"ok": true}                                       |
+| set, add, remove, table: see table/changes.py              | {"ok": true}                                       |
 | {"do": "fault", "kind": "drop", "rows": 3000, …}: see Fault | {"ok": true}                                       |
 | {"do": "clear"}: ends all faults                            | {"ok": true}                                       |
 | {"do": "get", "id": 5}                                      | {"ok": true, "row": {"ID": 5, …}}                  |
@@ -71,7 +71,7 @@ def answer(server: Server, line: bytes) -> Command:
         return {"ok": True} | _do(server, command)
     except definition.UnknownColumn as error:
         return {"ok": False, "error": f"the table has no column {error}"}
-    except (*changes.REFUSED, TypeError) as error:
+    except (*changes.INVALID, TypeError) as error:
         return {"ok": False, "error": str(error)}
 
 

@@ -1,4 +1,4 @@
-"""Faults on command: what goes wrong, where, how often."""
+"""Faults on command: what goes wrong, on which occasion, how often."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any, Literal, get_args
 from vapteke_local.vaptekesync.protocol.token_stream import SqlError
 
 FaultKind = Literal["refuse", "delay", "drop", "silent", "fail"]
-Place = Literal["connection", "login", "message", "statement"]
+Occasion = Literal["connection", "login", "message", "statement"]
 _WHOLE = {"times", "nth", "rows", "number", "severity", "state"}
 
 
 @dataclass
 class Fault:
-    """One fault. It strikes from the `nth` opportunity on (counted since it was set), `times` times.
+    """One fault. It strikes `times` times, from the `nth` opportunity since it was set.
 
     refuse: new connections are closed at their first byte.
-    delay:  `seconds` pass before each answer to a listed statement, or with `before="login"` before the login's.
-    drop:   the connection is lost in the middle of the answer, after `rows` rows of it.
-    silent: with `rows` or `statement`: the answer stops after `rows` rows and nothing follows on that connection.
-            Without: connections are accepted and read, and whatever is sent on them stays unanswered for ever.
-    fail:   error `number` with `text` instead of the answer; after `rows` rows of it when given, or with
-            `before="login"` instead of letting the client in.
+    delay:  the server waits `seconds` before each answer to a listed statement, or with `before="login"` before the
+            answer to a login.
+    drop:   the connection breaks after `rows` rows of an answer.
+    silent: with `rows` or `statement`, the answer stops after `rows` rows and nothing follows on that connection;
+            without them, connections are accepted and read but never answered.
+    fail:   error `number` with `text` replaces the answer, or follows `rows` rows of it; with `before="login"` it
+            rejects the login.
 
-    `statement` limits delay, drop, silent and fail to one name of the list in `statements`; drop, and silent with
-    `rows`, are about `range` unless told otherwise. `times` None is without end; drop, fail and silent in mid-answer
-    strike once by default. Faults overlook what drivers send by themselves (SET and the like), but for a full silence.
+    `statement` limits delay, drop, silent and fail to one name in the list of `sql/statements.py`. By default drop, and
+    silent with `rows`, apply to `range`. `times` None means without end; drop, fail, and silent in the middle of an
+    answer strike once by default. Only full silence affects what drivers send on their own (SET and the like).
     """
 
     kind: FaultKind
@@ -37,7 +38,7 @@ class Fault:
     seconds: float = 0.0
     before: Literal["answer", "login"] = "answer"
     number: int = 50000
-    text: str = "A fault that the stand-in was told to show."
+    text: str = "A fault set in the stand-in."
     severity: int = 16
     state: int = 1
 
@@ -47,7 +48,7 @@ class Fault:
         return SqlError(self.number, self.text, self.severity, self.state)
 
     @property
-    def place(self) -> Place:
+    def occasion(self) -> Occasion:
         if self.kind == "refuse":
             return "connection"
         if self.kind in ("delay", "fail") and self.before == "login":
@@ -62,7 +63,7 @@ class Faults:
         self._faults: list[Fault] = []
 
     def set(self, kind: FaultKind, **options: Any) -> Fault:
-        """Adds a fault with the options of Fault; ValueError for what there is not, or is no number."""
+        """Adds a fault with the options of Fault. Raises ValueError for an unknown kind or option, or a bad number."""
         known = {field.name for field in fields(Fault)} - {"kind"}
         if kind not in get_args(FaultKind):
             raise ValueError(f"no such fault: {kind}; there are {', '.join(get_args(FaultKind))}")
@@ -79,9 +80,9 @@ class Faults:
     def clear(self) -> None:
         self._faults.clear()
 
-    def take(self, place: Place, statement: str | None = None) -> list[Fault]:
-        """The faults that strike here and now; each is counted."""
-        struck = [f for f in self._faults if f.place == place and f.statement in (None, statement) and _is_due(f)]
+    def take(self, occasion: Occasion, statement: str | None = None) -> list[Fault]:
+        """The faults that strike now. Each counts as one of its `times`."""
+        struck = [f for f in self._faults if f.occasion == occasion and f.statement in (None, statement) and _is_due(f)]
         self._faults = [fault for fault in self._faults if fault.times != 0]
         return struck
 
@@ -90,7 +91,7 @@ def _with_defaults(fault: Fault, options: dict[str, Any]) -> Fault:
     in_mid_answer = fault.kind == "drop" or (fault.kind == "silent" and fault.rows is not None)
     if in_mid_answer and "statement" not in options:
         fault.statement = "range"
-    strikes_once = fault.kind in ("drop", "fail") or (fault.kind == "silent" and fault.place == "statement")
+    strikes_once = fault.kind in ("drop", "fail") or (fault.kind == "silent" and fault.occasion == "statement")
     if strikes_once and "times" not in options:
         fault.times = 1
     return fault

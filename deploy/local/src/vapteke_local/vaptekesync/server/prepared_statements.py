@@ -1,4 +1,4 @@
-"""Statements that a client has prepared on its connection."""
+"""The statements that a client has prepared on its connection."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from vapteke_local.vaptekesync.sql.parameters import Parameters
 
 
 class Prepared(NamedTuple):
-    """`names` are the declared parameters, in order."""
+    """`names` are the names of the declared parameters, in order."""
 
     sql: str
     names: list[str]
 
     def bind(self, given: list[procedure_calls.Parameter]) -> Parameters:
-        """Values to their names; what the caller did not name follows the declaration."""
-        by_place = dict(zip(self.names, (parameter.value for parameter in given), strict=False))
-        return by_place | {parameter.name.casefold(): parameter.value for parameter in given if parameter.name}
+        """The values by name. A value without a name takes the one at its position in the declaration."""
+        by_position = dict(zip(self.names, (parameter.value for parameter in given), strict=False))
+        return by_position | {parameter.name.casefold(): parameter.value for parameter in given if parameter.name}
 
 
 def prepare(sql: str, declaration: str | None = None) -> Prepared:

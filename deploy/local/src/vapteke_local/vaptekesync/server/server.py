@@ -46,7 +46,7 @@ class Server:
 
     @property
     def rows(self) -> Rows:
-        """To look at: changes go through put, remove and change."""
+        """For reading only: change rows through put, remove and change."""
         return self._state.database.rows
 
     @property
@@ -58,19 +58,19 @@ class Server:
         return self._state.faults
 
     def set_fault(self, kind: FaultKind, **options: Any) -> Fault:
-        """The options are the fields of Fault. Several faults may be set at once."""
+        """The options are the fields of Fault. Several faults may be active at once."""
         return self.faults.set(kind, **options)
 
     def clear_faults(self) -> None:
-        """Connections that a fault has silenced stay silent."""
+        """Ends all faults. Connections that a fault has silenced stay silent."""
         self.faults.clear()
 
     def set_database(self, state: str = "ONLINE", access: str = "MULTI_USER") -> None:
-        """As in sys.databases; in another state nobody can log in to it."""
+        """Sets the columns of sys.databases. With other values than the defaults, nobody can log in to the database."""
         self._state.database.state, self._state.database.access = state, access
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Change the row with that key, or add it; a new row's missing columns are NULL. Values as in `changes`."""
+        """Changes the row with that key, or adds it with NULL in other columns. Values are as in `table/changes.py`."""
         given = {name.casefold(): value for name, value in values.items()}.get(self.table.key.casefold())
         key = row_changes.key(self.rows, {"id": given})
         if key is not None and key in self.rows:
@@ -89,7 +89,7 @@ class Server:
         self.change({"do": "remove", "id": key})
 
     def change(self, command: dict[str, Any]) -> None:
-        """A `set`, `add`, `remove` or `table` as in `changes`: made, then kept in the journal."""
+        """Makes a `set`, `add`, `remove` or `table` as in `table/changes.py`, and writes it to the journal."""
         self._state.database.rows = self._journal.make(self.rows, command)
 
     def open_session(self, connection: Connection) -> None:
@@ -109,7 +109,7 @@ class Server:
         self._sessions.pop(connection).cancel()
 
     async def hang_up(self) -> None:
-        """Every client's connection is cut."""
+        """Closes the connections of all clients."""
         tasks = list(self._sessions.values())
         for connection, task in list(self._sessions.items()):
             task.cancel()

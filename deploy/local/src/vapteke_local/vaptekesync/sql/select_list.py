@@ -1,4 +1,4 @@
-"""The select list of `range`: columns, each plain, CAST AS nvarchar, or a datetimeoffset in ISO 8601."""
+"""The select list of `range`: columns, each plain, CAST AS nvarchar, or converted to ISO 8601."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CAST_MAX = syntax.pattern("CAST ( :column AS nvarchar ( max ) )")
 
 
 class Named(NamedTuple):
-    """A column by its name; the characters of the nvarchar that it is cast to."""
+    """A column's name, and the size of the nvarchar that it is cast to."""
 
     column: str
     cast: int | None
 
 
 def read(given: list[Token]) -> tuple[list[Named], int]:
-    """The items, and where FROM is to stand. Raises Mismatch, and SqlError for a cast to what there is not."""
+    """The items, and the position at which FROM must follow. Raises Mismatch, and SqlError for an invalid cast."""
     if given[0].text.casefold() != "select":
         raise Mismatch(0)
     items, position = [], 1
@@ -37,9 +37,9 @@ def read(given: list[Token]) -> tuple[list[Named], int]:
 
 def _item(given: list[Token], position: int) -> tuple[Named, int]:
     for wanted in (CAST_MAX, CAST, ISO, ITEM):
-        piece = given[position : position + len(wanted)]
+        part = given[position : position + len(wanted)]
         try:
-            found = syntax.match(wanted, piece)
+            found = syntax.match(wanted, part)
         except Mismatch:
             continue
         return Named(found["column"], _cast_size(wanted, found)), position + len(wanted)

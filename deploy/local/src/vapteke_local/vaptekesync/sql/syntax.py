@@ -1,4 +1,4 @@
-"""T-SQL as tokens, and patterns of tokens: as much as it takes to recognise a listed statement."""
+"""Splits T-SQL into tokens and matches them with patterns: as much as it takes to recognise a listed statement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARTS = r"""
  |(?P<mark><=|>=|<>|!=|.)
 """
 _TOKEN = re.compile(f"(?:{_SKIPPED})|{_PARTS}", re.VERBOSE | re.DOTALL)
-# :name an identifier, #name an integer literal, ?name a parameter or a literal.
+# Holes of a pattern: :name is an identifier, #name an integer literal, ?name a parameter or a literal.
 _PATTERN_TOKEN = re.compile(rf"(?:{_SKIPPED})|(?P<hole>[:\#?][a-z]+)|{_PARTS}", re.VERBOSE | re.DOTALL)
 _KEYWORDS = frozenset(
     "SELECT FROM WHERE AND OR AS JOIN ON IN ORDER BY OVER IS NULL CAST".casefold().split(),
@@ -32,12 +32,12 @@ class Token(NamedTuple):
 
     @property
     def value(self) -> Any:
-        """Of a literal."""
+        """The value of a literal."""
         return int(self.text) if self.kind == "number" else self.text
 
 
 class Mismatch(Exception):
-    """The statement departs from the pattern at this token."""
+    """The statement differs from the pattern at the token of this position."""
 
     def __init__(self, position: int) -> None:
         super().__init__(position)
@@ -71,7 +71,7 @@ def _unquoted(token: Token) -> str:
 
 
 def match(wanted: list[Token], given: list[Token], start: int = 0) -> dict[str, Any]:
-    """What stands in the pattern's holes; it must reach to the statement's end. Raises Mismatch."""
+    """The pattern's holes → what fills them. The pattern must reach to the statement's end. Raises Mismatch."""
     captured: dict[str, Any] = {}
     end = start + len(wanted)
     for position, expected in enumerate(wanted, start):

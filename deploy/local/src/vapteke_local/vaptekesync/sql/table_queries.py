@@ -102,7 +102,7 @@ def _position(table: Table, column: str) -> int:
 
 
 def _key(operand: Any, parameters: Parameters, table: Table) -> Any:
-    """The operand as a value of the key's type, as SQL Server would convert it to compare; None for NULL."""
+    """The operand converted to the key's type, as SQL Server does before it compares; None for NULL."""
     value, key = value_of(operand, parameters), table.column(table.key)
     try:
         return value if value is None or key.type.is_text == isinstance(value, str) else _converted(value, key.type)

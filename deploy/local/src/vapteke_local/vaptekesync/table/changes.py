@@ -1,14 +1,14 @@
-"""Changes of the rows while the server runs, and the journal that lets them survive a restart.
+"""Changes of the rows while the server runs.
 
-A change is a JSON object; values may be strings as a person types them, dates in ISO 8601, `NULL` or null for null:
+A change is a JSON object; values may be texts as a person types them, dates in ISO 8601, `NULL` or null for null:
 
     {"do": "set", "id": 5, "values": {"Phone": "+7 902 516-31-11"}}
     {"do": "add", "values": {"ID": 6, "Phone": null}}
     {"do": "remove", "id": 5}
     {"do": "table", "table": {…}, "names": {"ClientID": "ID"}}
 
-`table` replaces the definition (the form of `table.to_json`); rows keep the columns of the same name, or of the old
-name that `names` gives, and lose the others.
+`table` replaces the definition (in the form of `definition.to_json`). Rows keep the columns of the same name, or of the
+old name that `names` gives, and lose the others.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from vapteke_local.vaptekesync.table.rows import BadValue, Rows
 from vapteke_local.vaptekesync.types import conversion, definitions
 
 Change = dict[str, Any]
-# What a change that makes no sense raises; NoSuchRow is a LookupError, BadValue and DuplicateKey are ValueErrors.
-REFUSED = (ValueError, LookupError, UnknownColumn)
+# Raised by an invalid change. NoSuchRow is a LookupError, BadValue and DuplicateKey are ValueErrors.
+INVALID = (ValueError, LookupError, UnknownColumn)
 
 
 def make(rows: Rows, change: Change) -> Rows:
-    """The rows after the change: the same object, or another one under another definition. Raises REFUSED."""
+    """Makes the change. Returns the same rows, or new ones if the definition changes. Raises one of INVALID."""
     try:
         action = ACTIONS[change["do"]]
     except KeyError:
@@ -35,7 +35,7 @@ def make(rows: Rows, change: Change) -> Rows:
     try:
         return action(rows, change)
     except KeyError as missing:
-        raise ValueError(f"{change['do']} wants {missing}") from None
+        raise ValueError(f"{change['do']} needs {missing}") from None
 
 
 def _set(rows: Rows, change: Change) -> Rows:
@@ -61,7 +61,7 @@ ACTIONS: dict[str, Callable[[Rows, Change], Rows]] = {"set": _set, "add": _add, 
 
 
 def key(rows: Rows, change: Change) -> Any:
-    """The row that a change is about."""
+    """The key of the row that a change is about."""
     return _value(rows.table.column(rows.table.key), change["id"])
 
 

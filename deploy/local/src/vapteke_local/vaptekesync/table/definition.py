@@ -1,4 +1,4 @@
-"""The definition of the one table: data, so that a test can have another one."""
+"""The definition of the one table. It is data, so that a test can use another one."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Constraint:
 
     @property
     def holds(self) -> bool:
-        """For all rows."""
+        """Whether it holds for all rows."""
         return not (self.has_filter or self.is_disabled)
 
 
 @dataclass(frozen=True)
 class Table:
-    """`key` is the column by which rows are kept and read in order; only `constraints` promise that it is unique.
+    """`key` is the column by which rows are stored and read in order. It is unique only if `constraints` say so.
 
     `synonyms` are other names in the same schema.
     """
@@ -59,9 +59,9 @@ class Table:
         positions = {column.name.casefold(): position for position, column in enumerate(self.columns)}
         object.__setattr__(self, "positions", positions)
         if len(positions) < len(self.columns):
-            raise ValueError("two columns of one name")
+            raise ValueError("two columns have the same name")
         if self.collation not in COLLATIONS:
-            raise ValueError(f"a collation that the stand-in has not: {self.collation}")
+            raise ValueError(f"the stand-in does not support this collation: {self.collation}")
         for name in (self.key, *(name for constraint in self.constraints for name in constraint.columns)):
             self.position(name)
 
@@ -104,7 +104,7 @@ class Table:
     def altered(
         self, column: str, *, name: str | None = None, sql_type: str | None = None, nullable: bool | None = None
     ) -> Table:
-        """The same table with one column renamed, of another type, or of another nullability."""
+        """The same table with another name, type or nullability of one column."""
         old = self.column(column)
         new = Column(
             name or old.name,
@@ -155,7 +155,7 @@ def to_json(table: Table) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> Table:
-    """The reverse of `to_json`; ValueError or UnknownColumn where the definition makes no sense."""
+    """The reverse of `to_json`. Raises ValueError or UnknownColumn when the definition is invalid."""
     try:
         return Table(
             schema=data["schema"],

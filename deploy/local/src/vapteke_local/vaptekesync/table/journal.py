@@ -11,14 +11,14 @@ from vapteke_local.vaptekesync.table.rows import Rows
 
 
 class Journal:
-    """A file of changes, one JSON object a line; without a path it remembers nothing."""
+    """A file of changes, one JSON object per line. Without a path nothing is kept."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._file: io.BufferedRandom | None = None
 
     def replay(self, rows: Rows) -> Rows:
-        """Opens the file. A line that a killed server left unfinished was never answered: it is cut off."""
+        """Opens the file and makes its changes again. A killed server may leave an unfinished line: it is cut off."""
         if self._path is None:
             return rows
         self._path.touch()
@@ -31,7 +31,7 @@ class Journal:
         return rows
 
     def make(self, rows: Rows, change: Change) -> Rows:
-        """Makes the change and writes it down. Raises REFUSED; then nothing is written."""
+        """Makes the change and appends it to the file. Raises one of changes.INVALID, then nothing is written."""
         changed = make(rows, change)
         if self._file is not None:
             self._file.write(json.dumps(change, default=str, ensure_ascii=False).encode() + b"\n")

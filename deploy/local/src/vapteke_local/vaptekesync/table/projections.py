@@ -1,4 +1,4 @@
-"""Select lists: how the rows that are stored become the rows that are shown."""
+"""Select lists: how stored rows become the rows of a result."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CellConverter = Callable[[bytes], bytes]
 
 
 class Item(NamedTuple):
-    """One item of a select list: a column, plain or cast to nvarchar of so many characters."""
+    """One item of a select list: the position of a column, and the size of the nvarchar that it is cast to."""
 
     column: int
     cast: int | None = None
 
 
 class Projection(dict[bytes, bytes]):
-    """Stored row to the row that one select list shows."""
+    """Stored row → the row that one select list shows; remembered once it is made."""
 
     def __init__(self, cut: Cutter) -> None:
         self._cut = cut
@@ -40,12 +40,12 @@ def shown_type(table: Table, item: Item) -> SqlType:
 
 
 def stored_infos(table: Table) -> list[TypeInfo]:
-    """The types of the cells in a stored row."""
+    """The types of the cells of a stored row."""
     return [_info(table, _stored(column.type)) for column in table.columns]
 
 
 def cutter(table: Table, items: tuple[Item, ...]) -> Cutter | None:
-    """Stored row to shown row; None when they are the same bytes."""
+    """Turns a stored row into a shown one; None when both are the same bytes."""
     converters = [(item.column, _converter(table, item)) for item in items]
     if converters == [(position, None) for position in range(len(table.columns))]:
         return None
@@ -72,7 +72,7 @@ def _info(table: Table, sql_type: SqlType) -> TypeInfo:
 
 
 def _converter(table: Table, item: Item) -> CellConverter | None:
-    """Stored cell to shown cell; None when they are the same bytes."""
+    """Turns a stored cell into a shown one; None when both are the same bytes."""
     plain, shown = table.columns[item.column].type, shown_type(table, item)
     stored = _stored(plain)
     if shown == stored or (stored.is_text and shown.name == "nvarchar" and _holds(shown, stored)):
@@ -95,14 +95,14 @@ def _slow_converter(plain: SqlType, info: TypeInfo, cast: int | None, encode: En
 
 
 def _holds(shown: SqlType, stored: SqlType) -> bool:
-    """(max) and counted cells differ in form."""
+    """Whether the shown type takes every stored cell as it is. Cells of (max) types have another form."""
     if MAX in (shown.size, stored.size):
         return shown.size == stored.size
     return shown.size >= stored.size
 
 
 def _end_finder(sql_type: SqlType) -> Callable[[bytes, int], int]:
-    """Where the cell that starts at a place ends."""
+    """Returns a function: a row and the start of a cell in it → the end of the cell."""
     if not sql_type.is_text:
         return lambda row, start: start + 1 + row[start]
     return _long_end if sql_type.size == MAX else _text_end

@@ -1,8 +1,8 @@
-"""The table's rows, kept as the bytes that travel.
+"""The table's rows, stored as the bytes that are sent.
 
-Every row is held once, as the ROW token of `SELECT *` with each varchar cast to nvarchar: the list that the importer
-reads, so its ranges are slices of a list. Other select lists are cut out of those bytes, row by row, when they are
-first read, and remembered.
+Each row is stored once, as the ROW token of `SELECT *` with each varchar cast to nvarchar. This is what the importer
+reads, so that a range is a slice of a list. Rows of other select lists are made from these bytes when they are first
+read, and remembered.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class NoSuchRow(LookupError):
 
 
 class DuplicateKey(ValueError):
-    """The key is unique and taken."""
+    """Another row has the same key, which is unique."""
 
 
 class Rows:
-    """Rows without a key (NULL) come first in order, and no range holds them."""
+    """Rows in order of their key. Those with a NULL key come first and are in no range."""
 
     def __init__(self, table: Table, rows: Iterable[Sequence[Any]] = ()) -> None:
         self.table = table
@@ -55,30 +55,30 @@ class Rows:
         return (self._values(row) for row in (*self._keyless, *self._rows))
 
     def range(self, above: Any, up_to: Any) -> list[bytes]:
-        """Stored rows with above < key <= up_to, in order of the key; None for no lower bound."""
-        return self._rows[self._places(above, up_to)]
+        """Stored rows with above < key <= up_to, in order of the key. None means no lower bound."""
+        return self._rows[self._slice(above, up_to)]
 
     def keys(self, above: Any, up_to: Any) -> list[Any]:
-        """Those of `range`."""
-        return self._keys[self._places(above, up_to)]
+        """The keys of the rows of `range`."""
+        return self._keys[self._slice(above, up_to)]
 
-    def _places(self, above: Any, up_to: Any) -> slice:
+    def _slice(self, above: Any, up_to: Any) -> slice:
         return slice(0 if above is None else bisect_right(self._keys, above), bisect_right(self._keys, up_to))
 
     def boundaries(self, step: int) -> list[tuple[Any, int]]:
-        """(key, number) of every step-th row in order, and of the row that no key follows."""
+        """(key, row number) of every step-th row in order, and of each row after which no key follows."""
         keys = [None] * len(self._keyless) + self._keys
         if not keys:
             return []
         ends = [(keys[number - 1], number) for number in range(step, len(keys) + 1, step)]
-        # LEAD is NULL before a NULL key too: SQL Server would name each of those rows.
+        # LEAD is also NULL before a NULL key, so SQL Server would return each of those rows.
         ends += [(None, number) for number in range(1, len(self._keyless)) if number % step]
         if len(keys) % step:
             ends.append((keys[-1], len(keys)))
         return sorted(ends, key=lambda end: end[1])
 
     def show(self, items: tuple[Item, ...], rows: Sequence[bytes]) -> Sequence[bytes]:
-        """Stored rows as a select list shows them."""
+        """The stored rows as a select list shows them."""
         if items not in self._projections:
             cutter = projections.cutter(self.table, items)
             self._projections[items] = None if cutter is None else Projection(cutter)
@@ -90,22 +90,22 @@ class Rows:
         return {column.name: value for column, value in zip(self.table.columns, self._values(row), strict=True)}
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """A column that is not named is NULL. Raises BadValue, DuplicateKey, UnknownColumn."""
+        """Adds a row. Columns that are not named are NULL. Raises BadValue, DuplicateKey, UnknownColumn."""
         cells = [None] * len(self.table.columns)
         self._insert(self._changed(cells, values))
 
     def change(self, key: Any, values: Mapping[str, Any]) -> None:
-        """Columns that are not named stay. Raises NoSuchRow, BadValue, UnknownColumn."""
-        place = self._find(key)
-        row = self._changed(self._values(self._rows[place]), values)
+        """Changes the named columns of a row. Raises NoSuchRow, BadValue, UnknownColumn."""
+        index = self._find(key)
+        row = self._changed(self._values(self._rows[index]), values)
         if row[self.table.key_position] != key:
-            raise BadValue(f"column {self.table.key}: a key is not changed; remove the row and add another")
+            raise BadValue(f"column {self.table.key}: a key cannot be changed; remove the row and add another")
         encoded = self._encode(row)
-        self._forget(self._rows[place])
-        self._rows[place] = encoded
+        self._drop_shown(self._rows[index])
+        self._rows[index] = encoded
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Change the row with that key; add it when there is none."""
+        """Changes the row with that key, or adds it if there is none."""
         key = self._changed([None] * len(self.table.columns), values)[self.table.key_position]
         if key is not None and key in self:
             self.change(key, values)
@@ -113,16 +113,16 @@ class Rows:
             self.add(values)
 
     def remove(self, key: Any) -> None:
-        place = self._find(key)
-        self._forget(self._rows[place])
-        del self._rows[place], self._keys[place]
+        index = self._find(key)
+        self._drop_shown(self._rows[index])
+        del self._rows[index], self._keys[index]
 
     def __contains__(self, key: Any) -> bool:
-        place = bisect_left(self._keys, key)
-        return place < len(self._keys) and bool(self._keys[place] == key)
+        index = bisect_left(self._keys, key)
+        return index < len(self._keys) and bool(self._keys[index] == key)
 
     def under(self, table: Table, names: Mapping[str, str]) -> Rows:
-        """These rows in another definition: columns keep their name, or had the name here that `names` gives."""
+        """These rows under another definition. Values come from the column of the same name, or of the old one in `names`."""
         sources = [self.table.positions.get(names.get(column.name, column.name).casefold()) for column in table.columns]
         return Rows(table, ([None if s is None else row[s] for s in sources] for row in self))
 
@@ -132,15 +132,15 @@ class Rows:
             self._load_chunk(chunk)
         if any(before > after for before, after in pairwise(self._keys)):
             order = sorted(range(len(self._keys)), key=self._keys.__getitem__)
-            self._keys = [self._keys[place] for place in order]
-            self._rows = [self._rows[place] for place in order]
+            self._keys = [self._keys[index] for index in order]
+            self._rows = [self._rows[index] for index in order]
         if self.table.key_is_unique and any(before == after for before, after in pairwise(self._keys)):
-            raise DuplicateKey(f"two rows with one key {self.table.key}")
+            raise DuplicateKey(f"two rows have the same {self.table.key}")
 
     def _load_chunk(self, chunk: list[Sequence[Any]]) -> None:
         columns = list(zip(*chunk, strict=True))
         if len(columns) != len(self.table.columns):
-            raise ValueError(f"rows of {len(columns)} values for a table of {len(self.table.columns)} columns")
+            raise ValueError(f"rows have {len(columns)} values, but the table has {len(self.table.columns)} columns")
         cells = [self._encode_column(position, values) for position, values in enumerate(columns)]
         encoded = map(b"".join, zip([ROW] * len(chunk), *cells, strict=True))
         keys = columns[self.table.key_position]
@@ -165,7 +165,7 @@ class Rows:
                 raise ValueError("does not allow NULL")
             return _encode_all(self._encoders[position], values)
         except (ValueError, TypeError, AttributeError) as error:
-            reason = error if isinstance(error, ValueError) else f"a value that is no {column.type}"
+            reason = error if isinstance(error, ValueError) else f"not a value of type {column.type}"
             raise BadValue(f"column {column.name}: {reason}") from None
 
     def _encode(self, row: Sequence[Any]) -> bytes:
@@ -176,11 +176,11 @@ class Rows:
         if key is None:
             self._keyless.append(encoded)
             return
-        place = bisect_right(self._keys, key)
-        if self.table.key_is_unique and place and self._keys[place - 1] == key:
-            raise DuplicateKey(f"a row with {self.table.key} {key} is there")
-        self._keys.insert(place, key)
-        self._rows.insert(place, encoded)
+        index = bisect_right(self._keys, key)
+        if self.table.key_is_unique and index and self._keys[index - 1] == key:
+            raise DuplicateKey(f"a row with {self.table.key} {key} exists already")
+        self._keys.insert(index, key)
+        self._rows.insert(index, encoded)
 
     def _find(self, key: Any) -> int:
         if key not in self:
@@ -193,7 +193,7 @@ class Rows:
             changed[self.table.position(name)] = value
         return changed
 
-    def _forget(self, row: bytes) -> None:
+    def _drop_shown(self, row: bytes) -> None:
         for projection in filter(None, self._projections.values()):
             projection.pop(row, None)
 
@@ -203,7 +203,7 @@ class Rows:
 
 
 def _encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
-    """Names, dates, cities repeat: each different value is encoded once."""
+    """Encodes each different value once, because names, dates and cities repeat."""
     different = set(values)
     if len(different) * 2 > len(values):
         return list(map(encode, values))
