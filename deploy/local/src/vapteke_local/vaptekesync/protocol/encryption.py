@@ -31,7 +31,7 @@ class Channel:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     def shake_hands(self, data: bytes) -> tuple[bytes, bool]:
-        """Returns what to send, and whether the handshake is done. Raises ssl.SSLError; `pending` then has the alert."""
+        """What to send, and whether the handshake is done. Raises ssl.SSLError; `pending` then has the alert."""
         self._incoming.write(data)
         try:
             self._tls.do_handshake()

@@ -122,7 +122,7 @@ class Rows:
         return index < len(self._keys) and bool(self._keys[index] == key)
 
     def under(self, table: Table, names: Mapping[str, str]) -> Rows:
-        """These rows under another definition. Values come from the column of the same name, or of the old one in `names`."""
+        """These rows under another definition. `names` gives the old name of a column that had another one."""
         sources = [self.table.positions.get(names.get(column.name, column.name).casefold()) for column in table.columns]
         return Rows(table, ([None if s is None else row[s] for s in sources] for row in self))
 
