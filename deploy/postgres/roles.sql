@@ -1,5 +1,5 @@
--- By a superuser, in the database that is to be ours: two roles for each service, the owner of its schema and the one that works.
--- Safe to repeat, after an upgrade too. The passwords are files: psql -v secrets=FOLDER -d DATABASE -f roles.sql; in a container they lie in /run/secrets.
+-- Creates two roles for each service: the owner of its schema, and the one that the service uses. Run it as a superuser in our database.
+-- Safe to repeat, also after an upgrade. The passwords are files: psql -v secrets=FOLDER -d DATABASE -f roles.sql; in a container, FOLDER is /run/secrets.
 \set ON_ERROR_STOP on
 \if :{?secrets} \else \set secrets /run/secrets \endif
 \cd :secrets
@@ -10,7 +10,7 @@
 SELECT current_setting('is_superuser')::boolean AS is_superuser \gset
 
 \if :is_superuser
--- the passwords below stay out of the server's log
+-- so that the server does not log the passwords below
 SET log_statement = none;
 SET log_min_duration_statement = -1;
 SET log_min_error_statement = panic;
@@ -27,8 +27,8 @@ REVOKE CONNECT, TEMPORARY ON DATABASE :"DBNAME" FROM PUBLIC;
 GRANT CONNECT, TEMPORARY, CREATE ON DATABASE :"DBNAME" TO customers_owner, favorites_owner;
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO customers_app, favorites_app;
 
--- What a statement of these roles holds is personal data, and stays out of the server's log: parameters, the row of a failed
--- statement (DETAIL and CONTEXT, which `terse` leaves out), and the plans of auto_explain, which hold parameters as constants.
+-- Statements of these roles hold personal data, so the server must not log them: neither parameters, nor the row of a failed
+-- statement (DETAIL and CONTEXT, which `terse` omits), nor the plans of auto_explain, which hold parameters as constants.
 \if :is_superuser
 SELECT format('ALTER ROLE %I SET %s', role, setting)
 FROM unnest(ARRAY['customers_owner', 'customers_app', 'favorites_owner', 'favorites_app']) AS role,
