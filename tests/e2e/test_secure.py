@@ -20,9 +20,9 @@ from running_stack import START_SECONDS, RunningStack, running_stack, verdict
 from vapteke_local import people, vaptekesync
 from vapteke_local.machine import ports
 from vapteke_shared.contract import topics
-from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging import kafka_clients
 from vapteke_shared.postgres import pools
-from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process.connection_errors import Misconfigured
 from vapteke_shared.process.settings import KafkaSettings, PostgresSettings
 
 SEED, COUNT = 6, 500
@@ -157,8 +157,8 @@ async def test_a_kafka_that_does_not_fit_is_told(
 ) -> None:
     broken = Broken(stack, "vapteke-topics", stranger, changed)
 
-    with pytest.raises(Unfit) as told:
-        await kafka.cluster(KafkaSettings(**broken.settings), [])
+    with pytest.raises(Misconfigured) as told:
+        await kafka_clients.read_cluster(KafkaSettings(**broken.settings), [])
 
     assert str(told.value) == broken.text("Kafka", what)
 
@@ -182,7 +182,7 @@ async def test_a_postgres_that_does_not_fit_is_told(
 ) -> None:
     broken = Broken(stack, "favorites-api", stranger, changed)
 
-    with pytest.raises(Unfit) as told:
+    with pytest.raises(Misconfigured) as told:
         await is_encrypted(broken)
 
     assert str(told.value) == broken.text("Postgres", what)
@@ -257,7 +257,7 @@ async def test_a_services_user_cannot_write_what_is_not_its_business(
 ) -> None:
     variables = stack["variables"][user]
     settings = KafkaSettings(**{name.lower(): value for name, value in variables.items() if name.startswith("KAFKA")})
-    producer = AIOKafkaProducer(**kafka.client_options(settings))
+    producer = AIOKafkaProducer(**kafka_clients.client_options(settings))
     await producer.start()
 
     with pytest.raises(TopicAuthorizationFailedError):

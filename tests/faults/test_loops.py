@@ -116,7 +116,7 @@ class Running(NamedTuple):
     loops: Mapping[str, asyncio.Task[Any]]
     url: str
 
-    async def dead_ends(self) -> dict[str, str]:
+    async def restart_reasons(self) -> dict[str, str]:
         """What its liveness says; nobody there to say it counts as nothing."""
         try:
             async with httpx.AsyncClient(timeout=10) as client:
@@ -139,7 +139,7 @@ async def running(faults: TaskFaults, around: Around, process: str) -> AsyncIter
             await asyncio.sleep(0.02)
     loops = {name: task for name, task in tasks.items() if not re.match(ONE_SHOT, name)}
     made = Running(main, loops, url)
-    assert await made.dead_ends() == {}
+    assert await made.restart_reasons() == {}
     try:
         yield made
     finally:
@@ -160,7 +160,7 @@ async def test_loops_that_hang_turn_liveness_red(around: Around, process: str) -
                 faults.inject(task, "hangs")
 
             async with asyncio.timeout(60):
-                while set(await struck.dead_ends()) != LOOPS[process]:
+                while set(await struck.restart_reasons()) != LOOPS[process]:
                     await asyncio.sleep(0.2)
             for task in struck.loops.values():
                 task.cancel()

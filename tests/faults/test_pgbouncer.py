@@ -14,7 +14,7 @@ from running_service import running_service
 from tokens_for import bearer
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.postgres import migrations, pool_health, pools
-from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process.connection_errors import Misconfigured
 from vapteke_shared.process.health import STARTING, Health
 from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
 
@@ -65,7 +65,7 @@ async def first_fault(behind: PostgresOwnerSettings) -> str | None:
         async with asyncio.timeout(30):
             while state.faults.get("postgres") == STARTING:
                 await asyncio.sleep(0.02)
-        with pytest.raises((Unfit, asyncpg.PostgresError)):
+        with pytest.raises((Misconfigured, asyncpg.PostgresError)):
             await pool.fetch("SELECT 1")
         stopping.set()
         await watching

@@ -473,7 +473,7 @@ async def test_a_batch_above_the_stored_offset_is_read_again_from_there(
 ) -> None:
     batch = [*records([deleted(1, 2)], first_offset=5), *records([deleted(2, 2)], partition=1)]
 
-    with pytest.raises(stored_offsets.Ahead) as ahead:
+    with pytest.raises(stored_offsets.AheadOfStoredOffset) as ahead:
         await consumer.apply(batch, CLUSTER, {})
 
     assert ahead.value.partitions == {Partition(TOPIC, 0)}

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.messaging import stored_offsets
-from vapteke_shared.messaging.batch_consumers import BatchConsumer, Records
+from vapteke_shared.messaging.batch_consumer import BatchConsumer, Records
 from vapteke_shared.messaging.partitions import Cluster, Partition
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import WorkSettings
@@ -34,7 +34,7 @@ class Watched(BatchConsumer):
         await self.going_on.wait()
         async with (
             self._pool.acquire() as connection,
-            stored_offsets.stored_with(connection, records, cluster, reached),
+            stored_offsets.transaction(connection, records, cluster, reached),
         ):
             pass
 
@@ -69,26 +69,26 @@ async def test_who_fetches_nothing_is_stuck_and_who_waits_for_postgres_is_not(
     for _ in range(30):
         await producer.send_and_wait(topic, b"waits")
     await consumer.checked()
-    told.append(dict(consumer.health.dead_ends))
+    told.append(dict(consumer.health.restart_reasons))
 
     consumer._consumer.pause(*consumer._consumer.assignment())
     consumer.postgres_is_away = False
     await consumer.checked(20)
-    told.append(dict(consumer.health.dead_ends))
+    told.append(dict(consumer.health.restart_reasons))
 
     consumer._consumer.resume(*consumer._consumer.assignment())
     await consumer.checked()
-    told.append(dict(consumer.health.dead_ends))
+    told.append(dict(consumer.health.restart_reasons))
 
     consumer.attempt_seconds = 0.5
     consumer.going_on.clear()
     await producer.send_and_wait(topic, b"hangs")
     await consumer.checked(10)
-    told.append(dict(consumer.health.dead_ends))
+    told.append(dict(consumer.health.restart_reasons))
 
     consumer.going_on.set()
     await consumer.checked()
-    told.append(dict(consumer.health.dead_ends))
+    told.append(dict(consumer.health.restart_reasons))
 
     stopping.set()
     await asyncio.wait_for(running, 120)

@@ -55,7 +55,7 @@ async def test_a_batch_applied_in_parts_leaves_nothing_out_when_records_were_rem
         await reader.has_read({value for partition in range(8) for value in values(partition, 30, 2)})
         await reader.says("")
 
-        assert reader.health.dead_ends == {}
+        assert reader.health.restart_reasons == {}
 
 
 async def test_a_topic_that_was_created_again_and_filled_past_the_stored_offset_is_refused(

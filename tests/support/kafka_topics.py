@@ -9,7 +9,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from vapteke_shared.messaging import stored_offsets
-from vapteke_shared.messaging.batch_consumers import BatchConsumer, Records
+from vapteke_shared.messaging.batch_consumer import BatchConsumer, Records
 from vapteke_shared.messaging.partitions import Cluster, Partition
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import WorkSettings
@@ -82,7 +82,7 @@ class Reader(BatchConsumer):
             part = records[begin : begin + self.part]
             async with (
                 self._db.acquire() as connection,
-                stored_offsets.stored_with(connection, part, cluster, reached) as is_new,
+                stored_offsets.transaction(connection, part, cluster, reached) as is_new,
             ):
                 self.read |= {record.value for record in part if is_new(record)}
 

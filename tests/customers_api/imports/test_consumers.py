@@ -59,7 +59,7 @@ async def test_a_batch_above_the_stored_offset_is_not_applied(
 ) -> None:
     batch = records([Attempt(running).read(1, PHONES[1])], first_offset=5)
 
-    with pytest.raises(stored_offsets.Ahead) as ahead:
+    with pytest.raises(stored_offsets.AheadOfStoredOffset) as ahead:
         await consumers.apply_legacy(batch, CLUSTER, {})
 
     assert ahead.value.partitions == {Partition(LEGACY, 0)}
@@ -73,7 +73,7 @@ async def test_when_one_partition_is_ahead_all_of_the_batch_are_read_again(
     ahead = records([attempt.read(1, PHONES[1])], first_offset=5, partition=0)
     in_place = records([attempt.read(2, PHONES[2])], partition=1)
 
-    with pytest.raises(stored_offsets.Ahead) as refused:
+    with pytest.raises(stored_offsets.AheadOfStoredOffset) as refused:
         await consumers.apply_legacy([*ahead, *in_place], CLUSTER, {})
 
     assert refused.value.partitions == {Partition(LEGACY, 0)}

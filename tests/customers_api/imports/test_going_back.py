@@ -81,4 +81,4 @@ async def test_after_a_reset_amid_removed_records_every_partition_is_applied(
     await asyncio.wait_for(running, 30)
 
     assert await counts(pool) == {"created": 240}
-    assert health.dead_ends == {}
+    assert health.restart_reasons == {}

@@ -15,7 +15,7 @@ from legacy_events import Attempt
 from vapteke_local.servers import kafka as kafka_servers
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
-from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging import kafka_clients
 from vapteke_shared.process.health import Health
 
 TOPIC = topics.LEGACY_CUSTOMERS.name
@@ -28,7 +28,7 @@ async def with_kafka(settings: WorkSettings, server_data: Path) -> AsyncIterator
     """A broker whose topic takes more than ours do by themselves."""
     async with kafka_servers.serve(server_data / "poison-kafka") as server:
         with_kafka = settings.model_copy(update={"kafka_bootstrap_servers": server.bootstrap})
-        async with kafka.admin(with_kafka) as admin:
+        async with kafka_clients.admin(with_kafka) as admin:
             larger = {"max.message.bytes": str(2 * MEGABYTES)}
             await admin.create_topics([NewTopic(TOPIC, topics.LEGACY_CUSTOMERS.partitions, 1, topic_configs=larger)])
         yield with_kafka

@@ -21,8 +21,8 @@ from prometheus_client import REGISTRY
 from relays import TOPIC, Reader, Running, cut_off_leader, empty, say
 from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.contract import limits, topics
-from vapteke_shared.messaging import create_topics, kafka
-from vapteke_shared.messaging.batches import Batches
+from vapteke_shared.messaging import create_topics, kafka_clients
+from vapteke_shared.messaging.batch_producer import BatchProducer
 from vapteke_shared.messaging.create_topics import TopicsSettings
 from vapteke_shared.postgres import pools
 from vapteke_shared.process.health import Health
@@ -98,7 +98,7 @@ async def test_a_relay_that_has_lost_its_place_sends_nothing_of_what_it_had_read
     with pytest.raises(ProducerFenced):
         await relay.publish(zombie, rows)
 
-    await kafka.stop_producer(zombie)
+    await kafka_clients.stop_producer(zombie)
     assert await reader.arrived() == ({"read by two": [0, 1]}, 0)
 
 
@@ -109,7 +109,7 @@ async def test_a_relay_that_has_lost_its_place_cannot_commit_what_it_has_sent(
     zombie = relay.create_producer(with_kafka)
     await zombie.start()
     await zombie.begin_transaction()
-    batches = Batches(zombie, 10)
+    batches = BatchProducer(zombie, 10)
     for place in range(2):
         await batches.add(TOPIC, b"sent by two", str(place).encode(), [])
     await batches.acknowledged()
@@ -119,7 +119,7 @@ async def test_a_relay_that_has_lost_its_place_cannot_commit_what_it_has_sent(
     with pytest.raises(ProducerFenced):
         await zombie.commit_transaction()
 
-    await kafka.stop_producer(zombie)
+    await kafka_clients.stop_producer(zombie)
     assert await reader.arrived() == ({"sent by two": [0, 1]}, 0)
 
 
@@ -161,7 +161,7 @@ async def test_rows_of_a_missing_topic_wait_and_the_others_are_sent(
         await until_faults(health, f"{missing}: is missing; `vapteke-topics` creates it")
         await say(pool, "nor this one")
         await until_waiting(pool, 1)
-        async with kafka.admin(with_kafka) as admin:
+        async with kafka_clients.admin(with_kafka) as admin:
             await admin.create_topics([NewTopic(missing, 1, 1)])
         await empty(pool)
         await until_faults(health, "")

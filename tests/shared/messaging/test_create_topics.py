@@ -7,9 +7,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from vapteke_local.servers.kafka import Kafka
 from vapteke_shared.contract import topics
-from vapteke_shared.messaging import acls, create_topics, kafka
+from vapteke_shared.messaging import acls, create_topics, kafka_clients
 from vapteke_shared.messaging.create_topics import TopicsSettings
-from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process.connection_errors import Misconfigured
 
 NAMES = [topic.name for topic in topics.ALL]
 DAY_MS = 24 * 3600 * 1000
@@ -34,7 +34,7 @@ DELETED = {
 
 @pytest.fixture
 async def admin(settings: TopicsSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    async with kafka.admin(settings) as client:
+    async with kafka_clients.admin(settings) as client:
         yield client
 
 
@@ -80,20 +80,20 @@ async def test_a_topic_that_is_there_keeps_its_partitions(settings: TopicsSettin
 async def test_the_ids_of_cluster_and_topics_are_known_once_the_topics_are_there(settings: TopicsSettings) -> None:
     await create_topics.create(settings)
 
-    first = await kafka.cluster(settings, NAMES)
+    first = await kafka_clients.read_cluster(settings, NAMES)
 
     assert len(first.id) == 22
     assert first.topics.keys() == set(NAMES)
-    assert await kafka.cluster(settings, NAMES) == first
+    assert await kafka_clients.read_cluster(settings, NAMES) == first
 
 
 async def test_missing_topics_are_named_with_the_command_that_creates_them(settings: TopicsSettings) -> None:
-    with pytest.raises(kafka.TopicsMissing, match=r"b\.v1, c\.v1; `vapteke-topics` creates them"):
-        await kafka.cluster(settings, ["c.v1", "b.v1"])
+    with pytest.raises(kafka_clients.TopicsMissing, match=r"b\.v1, c\.v1; `vapteke-topics` creates them"):
+        await kafka_clients.read_cluster(settings, ["c.v1", "b.v1"])
 
 
 async def test_a_kafka_without_an_authorizer_is_named_at_once(settings: TopicsSettings) -> None:
-    with pytest.raises(Unfit, match=r"set authorizer\.class\.name"):
+    with pytest.raises(Misconfigured, match=r"set authorizer\.class\.name"):
         await create_topics.create_acls(settings, {user: f"User:{user}" for user in acls.USERS})
 
 

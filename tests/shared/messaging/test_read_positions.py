@@ -1,89 +1,93 @@
-"""What a consumer knows of its reading: from where it may go on, what it has to read again, what waits."""
+"""The read positions of a consumer: where it may continue, what it must read again, and which records wait."""
 
 from typing import NamedTuple
 
 import pytest
 from vapteke_shared.messaging.partitions import Partition
-from vapteke_shared.messaging.read_positions import Reading
+from vapteke_shared.messaging.read_positions import ReadPositions
 
 A, B = Partition("topic", 0), Partition("topic", 1)
 
 
-class Seen(NamedTuple):
+class Record(NamedTuple):
     topic: str
     partition: int
     offset: int
 
 
-def seen(partition: Partition, *offsets: int) -> list[Seen]:
-    return [Seen(*partition, offset) for offset in offsets]
+def records(partition: Partition, *offsets: int) -> list[Record]:
+    return [Record(*partition, offset) for offset in offsets]
 
 
 @pytest.fixture
-def reading() -> Reading:
-    reading = Reading()
-    reading.assign([A, B])
-    reading.due([A, B])
-    return reading
+def positions() -> ReadPositions:
+    positions = ReadPositions()
+    positions.assign([A, B])
+    positions.take_partitions_to_seek([A, B])
+    return positions
 
 
 def test_after_an_assignment_every_partition_is_sought_once() -> None:
-    reading = Reading()
-    reading.assign([A, B])
+    positions = ReadPositions()
+    positions.assign([A, B])
 
-    assert [reading.due([A]), reading.due([A, B]), reading.due([A, B])] == [{A}, {B}, set()]
-
-
-def test_what_was_delivered_and_never_stored_is_read_again(reading: Reading) -> None:
-    reading.take([*seen(A, 3, 4), *seen(B, 7)])
-    reading.let_go()
-
-    reading.compare(reading.settled, {A: 5, B: 7})
-
-    assert reading.due([A, B]) == {B}
+    assert [
+        positions.take_partitions_to_seek([A]),
+        positions.take_partitions_to_seek([A, B]),
+        positions.take_partitions_to_seek([A, B]),
+    ] == [{A}, {B}, set()]
 
 
-def test_a_batch_in_hand_is_not_taken_for_one_that_was_left_out(reading: Reading) -> None:
-    reading.take(seen(A, 3, 4))
+def test_a_record_that_was_delivered_but_never_stored_is_read_again(positions: ReadPositions) -> None:
+    positions.begin_batch([*records(A, 3, 4), *records(B, 7)])
+    positions.end_batch()
 
-    reading.compare(reading.settled, {A: 3})
+    positions.compare(positions.finished, {A: 5, B: 7})
 
-    assert reading.due([A, B]) == set()
-
-
-def test_a_stored_offset_that_was_set_back_is_sought(reading: Reading) -> None:
-    reading.take(seen(A, 3, 4))
-    reading.reached[A] = 5
-    reading.let_go()
-
-    reading.compare(reading.settled, {})
-
-    assert reading.due([A, B]) == {A}
-    assert reading.reached == {}
+    assert positions.take_partitions_to_seek([A, B]) == {B}
 
 
-def test_what_is_missing_after_going_back_is_told_once(reading: Reading) -> None:
-    reading.go_back(A, 5)
+def test_a_batch_in_hand_does_not_count_as_skipped(positions: ReadPositions) -> None:
+    positions.begin_batch(records(A, 3, 4))
 
-    assert [reading.take(seen(A, 9)), reading.take(seen(A, 11))] == [{A: 4}, {}]
+    positions.compare(positions.finished, {A: 3})
 
-
-def test_going_back_without_a_gap_tells_nothing(reading: Reading) -> None:
-    reading.go_back(A, 5)
-
-    assert reading.take(seen(A, 5)) == {}
+    assert positions.take_partitions_to_seek([A, B]) == set()
 
 
-def test_records_wait_from_the_stored_offset_however_far_the_consumer_is(reading: Reading) -> None:
-    reading.take(seen(A, 3, 4))
-    in_hand = reading.first_waiting(A, stored=3, position=5)
-    reading.let_go()
+def test_a_stored_offset_that_was_set_back_is_sought(positions: ReadPositions) -> None:
+    positions.begin_batch(records(A, 3, 4))
+    positions.reached[A] = 5
+    positions.end_batch()
 
-    assert (in_hand, reading.first_waiting(A, stored=3, position=5)) == (3, 3)
+    positions.compare(positions.finished, {})
+
+    assert positions.take_partitions_to_seek([A, B]) == {A}
+    assert positions.reached == {}
 
 
-def test_what_no_reader_sees_behind_the_last_record_does_not_wait(reading: Reading) -> None:
-    reading.take(seen(A, 3, 4))
-    reading.let_go()
+def test_the_gap_after_going_back_is_reported_once(positions: ReadPositions) -> None:
+    positions.go_back(A, 5)
 
-    assert reading.first_waiting(A, stored=5, position=6) == 6
+    assert [positions.begin_batch(records(A, 9)), positions.begin_batch(records(A, 11))] == [{A: 4}, {}]
+
+
+def test_going_back_without_a_gap_reports_none(positions: ReadPositions) -> None:
+    positions.go_back(A, 5)
+
+    assert positions.begin_batch(records(A, 5)) == {}
+
+
+def test_records_wait_from_the_stored_offset_however_far_the_consumer_is(positions: ReadPositions) -> None:
+    positions.begin_batch(records(A, 3, 4))
+    in_hand = positions.first_waiting(A, stored=3, position=5)
+    positions.end_batch()
+
+    assert (in_hand, positions.first_waiting(A, stored=3, position=5)) == (3, 3)
+
+
+def test_offsets_that_no_consumer_sees_do_not_wait(positions: ReadPositions) -> None:
+    positions.begin_batch(records(A, 3, 4))
+    positions.end_batch()
+
+    assert positions.first_waiting(A, stored=5, position=6) == 6

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faststream import AckPolicy
 from vapteke_local.servers.kafka import Kafka
-from vapteke_shared.messaging.consumers import Consumer
+from vapteke_shared.messaging.consumer import Consumer
 from vapteke_shared.process import health
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import ConsumerSettings
@@ -39,10 +39,9 @@ class Watched(Consumer):
         self._subscriber(self._handle)
 
     async def _handle(self, record: Any) -> None:
-        self._in_hand = True
-        await self.letting_go.wait()
-        self.taken += 1
-        self._in_hand = False
+        with self._in_hand():
+            await self.letting_go.wait()
+            self.taken += 1
 
     async def _check(self) -> None:
         await super()._check()

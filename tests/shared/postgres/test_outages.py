@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from vapteke_shared.http import problems
 from vapteke_shared.postgres import outages
 from vapteke_shared.postgres.sessions import ReadOnly
-from vapteke_shared.process.connections import Unavailable, Unfit
+from vapteke_shared.process.connection_errors import Misconfigured, Unavailable
 from vapteke_shared.process.health import Health
 
 OUTAGES = [
@@ -45,7 +45,7 @@ OUTAGES = [
     socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
     ssl.SSLError("decryption failed or bad record mac"),
     Unavailable("Postgres at db:5432 does not answer"),
-    Unfit("Postgres at db:5432 rejects the login"),
+    Misconfigured("Postgres at db:5432 rejects the login"),
     ReadOnly("Postgres at db:5432 accepts no writes"),
 ]
 BUGS = [
@@ -75,14 +75,14 @@ def name_of(error: Exception) -> str:
 @pytest.mark.parametrize("error", OUTAGES, ids=name_of)
 def test_what_may_go_well_later_is_an_outage(error: Exception) -> None:
     assert outages.is_outage(error)
-    assert outages.unless_a_bug(error) is error
+    assert outages.raise_unless_outage(error) is error
 
 
 @pytest.mark.parametrize("error", BUGS, ids=name_of)
 def test_a_bug_is_no_outage(error: Exception) -> None:
     assert not outages.is_outage(error)
     with pytest.raises(type(error)):
-        outages.unless_a_bug(error)
+        outages.raise_unless_outage(error)
 
 
 async def answered(error: Exception, health: Health | None = None) -> httpx.Response:
@@ -120,7 +120,7 @@ async def test_a_bug_is_answered_with_500(error: Exception) -> None:
 async def test_a_table_that_is_missing_is_an_outage_while_the_schema_is_old(fault: str | None, status: int) -> None:
     health = Health()
     if fault:
-        health.ill("postgres", fault)
+        health.report_fault("postgres", fault)
 
     answer = await answered(asyncpg.UndefinedTableError("no such table"), health)
 

@@ -16,10 +16,10 @@ from legacy_importer.settings import LegacySettings
 from vapteke_local.machine import ports
 from vapteke_local.servers.kafka import Kafka
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging import kafka_clients
 from vapteke_shared.postgres import pools
 from vapteke_shared.process import addresses, health, http_server
-from vapteke_shared.process.connections import Unavailable
+from vapteke_shared.process.connection_errors import Unavailable
 from vapteke_shared.process.settings import HttpSettings, KafkaSettings, PostgresSettings, load
 
 pytestmark = needs_ipv6
@@ -73,7 +73,7 @@ async def test_the_health_check_asks_where_the_metrics_are(host: str) -> None:
 
 async def test_kafka_is_reached_over_ipv6(kafka_server: Kafka) -> None:
     async with forwarded(int(kafka_server.bootstrap[0].rpartition(":")[2])) as port:
-        reached = await kafka.cluster(KafkaSettings(kafka_bootstrap_servers=f"[::1]:{port}"), [])
+        reached = await kafka_clients.read_cluster(KafkaSettings(kafka_bootstrap_servers=f"[::1]:{port}"), [])
 
     assert reached
 
@@ -82,7 +82,7 @@ async def test_a_kafka_that_is_away_is_named_with_its_address() -> None:
     address = f"[::1]:{ports.free_port()}"
 
     with pytest.raises(Unavailable) as told:
-        await kafka.cluster(KafkaSettings(kafka_bootstrap_servers=[address]), [])
+        await kafka_clients.read_cluster(KafkaSettings(kafka_bootstrap_servers=[address]), [])
 
     assert str(told.value).startswith(f"Kafka at {address} cannot be reached (Connection refused)")
 

@@ -165,10 +165,10 @@ def test_a_process_that_hangs_ends_itself_and_says_why_if_it_can(how: str) -> No
 
 async def test_the_health_check_tells_what_is_wrong() -> None:
     port, state = ports.free_port(), health.Health("postgres")
-    state.ill("postgres", "Postgres does not\nanswer")
+    state.report_fault("postgres", "Postgres does not\nanswer")
     async with http_server.served(health.create_app(state), "127.0.0.1", port):
         ill = await checked(port)
-        state.well("postgres")
+        state.report_ready("postgres")
         well = await checked(port)
     away = await checked(port)
 

@@ -65,7 +65,7 @@ async def test_a_loop_that_ends_by_itself_stops_the_others_and_shows(loop: loops
         await asyncio.wait_for(loops.run(state, stopping, 60, {"struck": loop, "beside": lives}), 10)
 
     assert stopping.is_set()
-    assert dict(state.dead_ends) == {"struck": f"the loop has ended: {how}"}
+    assert dict(state.restart_reasons) == {"struck": f"the loop has ended: {how}"}
     assert health.live(state).status_code == 503
 
 
@@ -77,7 +77,7 @@ async def test_a_stop_is_no_fault() -> None:
     stopping.set()
     await asyncio.wait_for(running, 10)
 
-    assert dict(state.dead_ends) == {}
+    assert dict(state.restart_reasons) == {}
 
 
 async def test_a_loop_that_hangs_turns_liveness_red_until_it_goes_on() -> None:
@@ -90,11 +90,11 @@ async def test_a_loop_that_hangs_turns_liveness_red_until_it_goes_on() -> None:
     running = asyncio.create_task(loops.run(state, stopping, 0.3, {"struck": hangs, "beside": lives}))
     seen = []
     for _ in range(2):
-        before = dict(state.dead_ends)
+        before = dict(state.restart_reasons)
         async with asyncio.timeout(20):
-            while dict(state.dead_ends) == before:
+            while dict(state.restart_reasons) == before:
                 await asyncio.sleep(0.01)
-        seen.append(dict(state.dead_ends))
+        seen.append(dict(state.restart_reasons))
         going_on.set()
     stopping.set()
     await running
@@ -112,7 +112,7 @@ async def test_what_a_loops_child_does_is_not_its_heartbeat() -> None:
 
     running = asyncio.create_task(loops.run(state, stopping, 0.3, {"struck": hangs}))
     async with asyncio.timeout(20):
-        while not state.dead_ends:
+        while not state.restart_reasons:
             await asyncio.sleep(0.01)
     stopping.set()
     await running

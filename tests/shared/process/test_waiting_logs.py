@@ -31,12 +31,12 @@ def test_a_cause_is_logged_when_it_appears_changes_and_is_over() -> None:
     with capture_logs() as logged:
         health = Health("one", "two")
         for _ in range(20):
-            health.ill("one", REFUSED)
-            health.ill("two", f"{WAITS}{REFUSED}")
+            health.report_fault("one", REFUSED)
+            health.report_fault("two", f"{WAITS}{REFUSED}")
         for need in ("one", "two", "one"):
-            health.ill(need, MISSING)
+            health.report_fault(need, MISSING)
         for need in ("one", "two", "one"):
-            health.well(need)
+            health.report_ready(need)
 
     assert [(each["event"], each["cause"], each["log_level"]) for each in logged] == [
         ("not ready", REFUSED, "warning"),
@@ -50,7 +50,7 @@ def test_a_start_without_a_fault_logs_nothing() -> None:
     with capture_logs() as logged:
         health = Health("one")
         before = dict(health.faults)
-        health.well("one")
+        health.report_ready("one")
 
     assert (before, logged) == ({"one": STARTING}, [])
 

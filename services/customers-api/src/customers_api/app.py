@@ -13,8 +13,8 @@ from vapteke_shared.contract import topics
 from vapteke_shared.http import application
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.postgres import pool_health, pools
-from vapteke_shared.postgres.outages import unless_a_bug
-from vapteke_shared.process import connections, lifecycle, logs
+from vapteke_shared.postgres.outages import raise_unless_outage
+from vapteke_shared.process import connection_errors, lifecycle, logs
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import PostgresSettings, load
 
@@ -90,7 +90,7 @@ async def _republish(rate: int, from_start: bool) -> None:
     except republish.AlreadyRuns:
         raise SystemExit("customers are being republished already, by another process") from None
     except Exception as error:
-        text = connections.told(unless_a_bug(error), "Postgres rejects the command")
+        text = connection_errors.describe(raise_unless_outage(error), "Postgres rejects the command")
         raise SystemExit(f"{text}; the same command goes on where it was") from None
     typer.echo(f"{sent:,} customers are in the outbox; `customers-api work` sends them")
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-from vapteke_shared.process import connections
+from vapteke_shared.process import connection_errors
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import WAITS, Health
 from vapteke_shared.process.shutdown import pause
@@ -29,10 +29,10 @@ async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stoppi
                     await connection.execute(_SILENCE)
                     await work(connection, stopping)
                 else:
-                    health.well(need)
+                    health.report_ready(need)
         except Exception as error:  # of Postgres or of Kafka; a bug stays visible, as it comes back every second
             reraise_cancellation()
-            health.ill(need, f"{WAITS}{connections.told(error)}")
+            health.report_fault(need, f"{WAITS}{connection_errors.describe(error)}")
         await pause(stopping, _EVERY_SECONDS)
 
 

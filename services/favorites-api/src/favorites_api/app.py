@@ -9,7 +9,7 @@ from vapteke_shared.contract import topics
 from vapteke_shared.http import application
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.postgres import pool_health, pools
-from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.postgres.outages import raise_unless_outage
 from vapteke_shared.process import lifecycle, logs, shutdown
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
@@ -78,5 +78,5 @@ async def _maintain(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
                 await deleted_customers.erase_favorites(connection)
         except Exception as error:
             reraise_cancellation()
-            log.warning("the maintenance of favorites failed", error=type(unless_a_bug(error)).__name__)
+            log.warning("the maintenance of favorites failed", error=type(raise_unless_outage(error)).__name__)
         await shutdown.pause(stopping, _MAINTENANCE_SECONDS)

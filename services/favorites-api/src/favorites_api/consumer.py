@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging import stored_offsets
-from vapteke_shared.messaging.batch_consumers import BatchConsumer
+from vapteke_shared.messaging.batch_consumer import BatchConsumer
 from vapteke_shared.messaging.partitions import Cluster, Partition
 from vapteke_shared.process import logs
 from vapteke_shared.process.health import Health
@@ -48,7 +48,7 @@ class CustomersConsumer:
         """Apply a batch, each record once. Raises on outages only: a record that cannot be decoded is skipped."""
         async with (
             self._pool.acquire() as connection,
-            stored_offsets.stored_with(connection, records, cluster, reached) as is_new,
+            stored_offsets.transaction(connection, records, cluster, reached) as is_new,
         ):
             decoded = [(record, _state(record)) for record in records if is_new(record)]
             await deleted_customers.apply(connection, [each for _, each in decoded if isinstance(each, CustomerState)])

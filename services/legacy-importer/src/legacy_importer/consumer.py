@@ -12,8 +12,8 @@ from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.codec import EventInvalid
 from vapteke_shared.contract.events.imports import PlanRequested, RangeRequested
 from vapteke_shared.messaging import dead_letters
-from vapteke_shared.messaging.consumers import Consumer
-from vapteke_shared.messaging.dead_letters import Letter
+from vapteke_shared.messaging.consumer import Consumer
+from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.process import logs
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
@@ -68,18 +68,15 @@ class TaskConsumer(Consumer):
         """Never raises. Commits in order: when a task is not done, it and all later ones stay uncommitted."""
         if self._importer.stopping:
             return
-        self._in_hand = True
-        try:
+        with self._in_hand():
             await self._take(record)
-        finally:
-            self._in_hand = False
 
     async def _take(self, record: Any) -> None:
         """Do the task of a record, or send the record to the dead-letter topic; then commit its offset."""
         try:
             task = _task(record)
         except EventInvalid as error:
-            done = await self._dead_letter(dead_letters.letter(record, str(error)))
+            done = await self._dead_letter(dead_letters.from_record(record, str(error)))
         else:
             done = await self._do(task)
         if not done:
@@ -90,12 +87,12 @@ class TaskConsumer(Consumer):
         except (KafkaError, ShutdownDeadlineExceeded) as error:  # the task is done again, under a new attempt id
             log.warning("the offset of a finished task was not committed", error=type(error).__name__)
 
-    async def _dead_letter(self, letter: Letter) -> bool:
+    async def _dead_letter(self, letter: DeadLetter) -> bool:
         try:
             await self._importer.send_to_dead_letters(letter)
         except ShuttingDown:
             return False
-        dead_letters.tell(letter)
+        dead_letters.report(letter)
         return True
 
     async def _check(self) -> None:

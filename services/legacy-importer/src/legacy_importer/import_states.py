@@ -8,7 +8,7 @@ from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.codec import EventInvalid
 from vapteke_shared.contract.events.imports import ImportState
-from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging import kafka_clients
 from vapteke_shared.process import logs
 from vapteke_shared.process.settings import KafkaSettings
 
@@ -107,7 +107,7 @@ class ImportStates:
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            options = kafka.client_options(self._settings)
+            options = kafka_clients.client_options(self._settings)
             consumer = AIOKafkaConsumer(**options, group_id=None, fetch_max_wait_ms=_WAIT_MS)
             try:
                 await consumer.start()

@@ -23,7 +23,7 @@ from vapteke_shared.contract.events.imports import (
     RangePublished,
     RangeRequested,
 )
-from vapteke_shared.messaging.dead_letters import Letter
+from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.process import logs
 from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
@@ -78,7 +78,7 @@ class Importer:
         log.error("a task was rejected", import_id=str(task.import_id), error=why)
         await self._report(_failed(task, task.chunk if isinstance(task, RangeRequested) else None, why))
 
-    async def send_to_dead_letters(self, letter: Letter) -> None:
+    async def send_to_dead_letters(self, letter: DeadLetter) -> None:
         """Retries for as long as Kafka is down. Raises ShuttingDown."""
         await self._with_kafka(lambda: self._publisher.send_letter(letter))
 

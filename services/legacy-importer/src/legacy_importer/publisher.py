@@ -12,10 +12,10 @@ from aiokafka.errors import KafkaError
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.codec import Headers
 from vapteke_shared.contract.events.event import Event
-from vapteke_shared.messaging import kafka
-from vapteke_shared.messaging.batches import Batches
-from vapteke_shared.messaging.dead_letters import Letter
-from vapteke_shared.process import connections
+from vapteke_shared.messaging import kafka_clients
+from vapteke_shared.messaging.batch_producer import BatchProducer
+from vapteke_shared.messaging.dead_letters import DeadLetter
+from vapteke_shared.process import connection_errors
 from vapteke_shared.process.settings import KafkaSettings
 
 SOURCE = "legacy-importer"
@@ -38,7 +38,7 @@ class Publisher:
         """Send one event and wait for its acknowledgement. Raises PublishFailed."""
         await self._send(topic, key, codec.encode(event), codec.headers(event, SOURCE, key))
 
-    async def send_letter(self, letter: Letter) -> None:
+    async def send_letter(self, letter: DeadLetter) -> None:
         """Send a dead letter and wait for its acknowledgement. Raises PublishFailed."""
         headers = [(name, text.encode()) for name, text in letter.headers.items()]
         await self._send(letter.topic, letter.key, letter.value, headers)
@@ -53,17 +53,17 @@ class Publisher:
 
     async def batch(self, topic: str) -> "Batch":
         """Begin the batch of one attempt. Raises PublishFailed."""
-        return Batch(self, Batches(await self._started(), _ACK_SECONDS), topic)
+        return Batch(self, BatchProducer(await self._started(), _ACK_SECONDS), topic)
 
     async def close(self) -> None:
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await kafka.stop_producer(producer)
+            await kafka_clients.stop_producer(producer)
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                **kafka.client_options(self._settings),
+                **kafka_clients.client_options(self._settings),
                 enable_idempotence=True,
                 acks="all",
                 compression_type="zstd",
@@ -72,23 +72,23 @@ class Publisher:
             )
             try:
                 async with asyncio.timeout(_ACK_SECONDS):
-                    await kafka.start(producer, self._settings)
+                    await kafka_clients.start(producer, self._settings)
             except (KafkaError, OSError) as error:
-                await kafka.stop_producer(producer)
-                raise PublishFailed(connections.told(error)) from None
+                await kafka_clients.stop_producer(producer)
+                raise PublishFailed(connection_errors.describe(error)) from None
             self._producer = producer
         return self._producer
 
     async def failed(self, error: BaseException) -> PublishFailed:
         """Close the producer. Returns the error to raise."""
         await self.close()
-        return PublishFailed(connections.told(error))
+        return PublishFailed(connection_errors.describe(error))
 
 
 class Batch:
     """The events of one attempt. Call `add` for each, then wait for `acknowledged`."""
 
-    def __init__(self, publisher: Publisher, batches: Batches, topic: str) -> None:
+    def __init__(self, publisher: Publisher, batches: BatchProducer, topic: str) -> None:
         self._publisher, self._batches, self._topic = publisher, batches, topic
         self.count = 0
 

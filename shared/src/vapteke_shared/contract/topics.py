@@ -124,6 +124,6 @@ ALL = (
 )
 
 
-def dead_of(name: str) -> str:
+def dead_letter_topic(name: str) -> str:
     """The name of a topic's dead-letter topic. Raises KeyError when it has none."""
     return {topic.name: topic.name for topic in ALL}[_dead_name(name)]

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import SecurityDisabled, for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process.connection_errors import Misconfigured
 
 OPERATOR = "operator"
 _GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -94,9 +94,9 @@ def _operator(topics: Iterable[Topic]) -> Iterable[Acl]:
 
 
 async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals: Mapping[str, str]) -> int:
-    """Create all access rights and return their number. Safe to repeat; removes none. Raises KafkaError or Unfit.
+    """Create all access rights and return their number. Safe to repeat; removes none.
 
-    `principals` maps our users to Kafka's names, such as User:customers-api.
+    `principals` maps our users to Kafka's names, such as User:customers-api. Raises KafkaError or Misconfigured.
     """
     acls = needed(topics)
     for acl in acls:
@@ -106,7 +106,7 @@ async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals
         answer = await admin._send_request(request)
         for code, text in answer.creation_responses:
             if code == SecurityDisabled.errno:
-                raise Unfit(NO_AUTHORIZER)
+                raise Misconfigured(NO_AUTHORIZER)
             if code:
                 raise for_code(code)(text)
     return len(acls)

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.topics import Topic
-from vapteke_shared.messaging import acls, kafka
-from vapteke_shared.process import connections, logs
+from vapteke_shared.messaging import acls, kafka_clients
+from vapteke_shared.process import connection_errors, logs
 from vapteke_shared.process.settings import KafkaSettings, load
 
 _LIMIT = {"max.message.bytes": "1048588"}  # Kafka's default, set for each topic in case a broker has another
@@ -23,7 +23,7 @@ class TopicsSettings(KafkaSettings):
 
 async def create(settings: TopicsSettings) -> list[str]:
     """Create the missing topics and return their names. Safe to repeat. Raises Unavailable or KafkaError."""
-    async with kafka.admin(settings) as admin:
+    async with kafka_clients.admin(settings) as admin:
         missing = [topic for topic in topics.ALL if topic.name not in set(await admin.list_topics())]
         await _create(admin, missing, settings.kafka_replication_factor)
         return [topic.name for topic in missing]
@@ -41,7 +41,7 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: in
 
 async def create_acls(settings: TopicsSettings, principals: Mapping[str, str]) -> int:
     """Create the access rights of all users and return their number. Raises Unavailable or KafkaError."""
-    async with kafka.admin(settings) as admin:
+    async with kafka_clients.admin(settings) as admin:
         return await acls.create(admin, topics.ALL, principals)
 
 
@@ -53,11 +53,11 @@ def main() -> None:
     log = logs.get("vapteke-topics")
     try:
         if given.acls:  # before the topics: a service starts to work when it sees its topics
-            count = asyncio.run(kafka.patiently(lambda: create_acls(settings, given.principals), seconds=60))
+            count = asyncio.run(kafka_clients.retry(lambda: create_acls(settings, given.principals), seconds=60))
             log.info("access rights exist", count=count)
-        created = asyncio.run(kafka.patiently(lambda: create(settings), seconds=60))
+        created = asyncio.run(kafka_clients.retry(lambda: create(settings), seconds=60))
     except (KafkaError, OSError) as error:
-        raise SystemExit(f"vapteke-topics: {connections.told(error)}") from None
+        raise SystemExit(f"vapteke-topics: {connection_errors.describe(error)}") from None
     log.info("topics exist", created=created)
 
 

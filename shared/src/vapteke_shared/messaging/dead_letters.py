@@ -13,7 +13,7 @@ log = logs.get(__name__)
 dead = Counter("vapteke_dead_records", "Records that could not be understood", ["topic"])
 
 
-class Letter(NamedTuple):
+class DeadLetter(NamedTuple):
     """`topic` is the dead-letter topic; the headers name the record's topic, partition and offset, and the reason."""
 
     topic: str
@@ -22,7 +22,7 @@ class Letter(NamedTuple):
     value: bytes
 
 
-def letter(record: ConsumerRecord, reason: str) -> Letter:
+def from_record(record: ConsumerRecord, reason: str) -> DeadLetter:
     """The dead letter of a record, with at most DEAD_LETTER_BYTES of its value. `reason` must not contain values."""
     headers = {
         "reason": reason,
@@ -32,10 +32,10 @@ def letter(record: ConsumerRecord, reason: str) -> Letter:
         "content-type": "application/octet-stream",
     }
     key = f"{record.topic}/{record.partition}/{record.offset}"
-    return Letter(topics.dead_of(record.topic), key, headers, (record.value or b"")[:DEAD_LETTER_BYTES])
+    return DeadLetter(topics.dead_letter_topic(record.topic), key, headers, (record.value or b"")[:DEAD_LETTER_BYTES])
 
 
-def tell(written: Letter) -> None:
+def report(letter: DeadLetter) -> None:
     """Count and log a dead letter. Call it once the letter is stored."""
-    dead.labels(written.headers["topic"]).inc()
-    log.warning("dead letter", topic=written.topic, origin=written.key, reason=written.headers["reason"])
+    dead.labels(letter.headers["topic"]).inc()
+    log.warning("dead letter", topic=letter.topic, origin=letter.key, reason=letter.headers["reason"])

@@ -1,4 +1,4 @@
-"""How far a consumer has read each partition, beside the offsets that are stored: pure, the consumer acts on it."""
+"""How far a consumer has read each partition, compared with the stored offsets. Pure state: the consumer acts on it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,73 +7,80 @@ from vapteke_shared.messaging.partitions import Partition
 from vapteke_shared.messaging.stored_offsets import Record
 
 
-class Reading:
-    """The state of one consumer's reading.
+class ReadPositions:
+    """The read positions of one consumer.
 
-    `reached`: up to here everything was read without a break, and is done; a partition whose reading was broken is
-    not in it. A transaction that stores offsets advances it.
+    `reached`: everything below this offset was read without a break and is done. A partition whose reading was broken
+    off is not in it. The transaction that stores offsets advances it.
     """
 
     def __init__(self) -> None:
         self.reached: dict[Partition, int] = {}
-        self._delivered: dict[Partition, int] = {}  # the offset after the last record that came, done or not
-        self._in_hand: set[Partition] = set()
-        self._went_back: set[Partition] = set()  # and nothing has come since
-        self._due: set[Partition] = set()  # to be sought
+        self._delivered: dict[Partition, int] = {}  # the offset after the last delivered record, done or not
+        self._in_hand: set[Partition] = set()  # the partitions of the current batch
+        self._went_back: set[Partition] = set()  # nothing was delivered since
+        self._to_seek: set[Partition] = set()
 
     def assign(self, partitions: Iterable[Partition]) -> None:
-        """Whatever was read before, these begin at their stored offsets."""
-        self._due = set(partitions)
+        """Forget all positions: these partitions are to be read from their stored offsets."""
+        self._to_seek = set(partitions)
         self.reached.clear()
         self._delivered.clear()
         self._went_back.clear()
 
-    def take(self, records: Sequence[Record]) -> dict[Partition, int]:
-        """A batch has come, and is in hand until it is let go, done or not.
+    def begin_batch(self, records: Sequence[Record]) -> dict[Partition, int]:
+        """A batch was delivered; it is in hand until `end_batch`.
 
-        Returns how many offsets are missing between where a partition went back to and where it begins now.
+        Returns, for each partition that went back, how many offsets are missing between that offset and the batch.
         """
-        begins = stored_offsets.first(records)
+        begins = stored_offsets.first_offsets(records)
         returned = self._went_back.intersection(begins, self.reached)
         self._went_back -= begins.keys()
-        self._delivered.update(stored_offsets.after(records))
+        self._delivered.update(stored_offsets.next_offsets(records))
         self._in_hand = set(begins)
         return {p: begins[p] - self.reached[p] for p in returned if begins[p] > self.reached[p]}
 
-    def let_go(self) -> None:
+    def end_batch(self) -> None:
+        """The batch is no longer in hand, whether it is done or not."""
         self._in_hand = set()
 
     @property
-    def settled(self) -> dict[Partition, int]:
-        """The offsets after what has come and is not in hand: if nothing was left out, no stored offset is below."""
+    def finished(self) -> dict[Partition, int]:
+        """The offset after the last delivered record of each partition without a batch in hand.
+
+        A stored offset below it means that a record was skipped.
+        """
         return {p: offset for p, offset in self._delivered.items() if p not in self._in_hand}
 
-    def compare(self, settled: Mapping[Partition, int], stored: Mapping[Partition, int]) -> None:
-        """Partitions of which something was left out, or whose stored offset was set back, are to be sought.
+    def compare(self, finished: Mapping[Partition, int], stored: Mapping[Partition, int]) -> None:
+        """Mark partitions to be read again, because records were skipped or the stored offset was set back.
 
-        `stored` must have been read after `settled`.
+        `stored` must have been read after `finished`.
         """
-        self._due |= {p for p, offset in settled.items() if stored.get(p, 0) < offset}
+        self._to_seek |= {p for p, offset in finished.items() if stored.get(p, 0) < offset}
 
-    def due(self, assigned: Iterable[Partition]) -> set[Partition]:
-        """Which of these are to be sought now. Their reading is broken: what is in hand came before."""
-        due = self._due.intersection(assigned)
-        self._due -= due
-        for partition in due:
+    def take_partitions_to_seek(self, assigned: Iterable[Partition]) -> set[Partition]:
+        """Those of the assigned partitions that must be sought to their stored offsets. Each is returned once.
+
+        Their reading is broken off: a batch in hand was delivered before.
+        """
+        to_seek = self._to_seek.intersection(assigned)
+        self._to_seek -= to_seek
+        for partition in to_seek:
             self.reached.pop(partition, None)
             self._delivered.pop(partition, None)
-        return due
+        return to_seek
 
     def go_back(self, partition: Partition, offset: int) -> None:
-        """Reading begins again at the stored offset; nothing that came later is in hand."""
+        """The partition is read again from its stored offset, and no later record is in hand."""
         self.reached[partition] = self._delivered[partition] = offset
         self._went_back.add(partition)
 
     def first_waiting(self, partition: Partition, stored: int, position: int) -> int:
-        """Where the records that wait begin: at the stored offset.
+        """The offset of the first record that waits: the stored offset.
 
-        Only if all that came is stored, and no batch is in hand, the consumer may be further: behind the last record
-        may stand what no reader sees, such as the marker of a transaction.
+        Only when every delivered record is stored and no batch is in hand, the consumer's position counts if it is
+        further: after the last record there may be offsets that no consumer sees, such as the marker of a transaction.
         """
-        unfinished = partition in self._in_hand or self._delivered.get(partition, 0) > stored
-        return stored if unfinished else max(stored, position)
+        is_unfinished = partition in self._in_hand or self._delivered.get(partition, 0) > stored
+        return stored if is_unfinished else max(stored, position)

@@ -20,7 +20,7 @@ class KafkaReplaced(Exception):
     """The stored offsets belong to another Kafka or to a deleted topic: events would be lost or applied twice."""
 
 
-class Ahead(Exception):
+class AheadOfStoredOffset(Exception):
     """The records begin above their partition's stored offset, and the records between were not read."""
 
     def __init__(self, partitions: Collection["Partition"]) -> None:
@@ -63,52 +63,50 @@ def _check_identity(row: Mapping[str, Any], cluster: Cluster) -> None:
         raise KafkaReplaced(f"topic {row['topic']} was deleted and created again since its offsets were stored")
 
 
-async def begin(
+async def lock_and_check(
     connection: Connection, records: Sequence[Record], cluster: Cluster, reached: Mapping[Partition, int]
 ) -> dict[Partition, int]:
     """Lock and return the stored offsets of the records' partitions. Records below them are done already.
 
     `reached` has the offset of each partition up to which everything was read and is done. Offsets missing between it
     and the records are Kafka's own gap (the marker of a transaction; records that were deleted or compacted), which is
-    accepted. Raises Ahead and KafkaReplaced.
+    accepted. Raises AheadOfStoredOffset and KafkaReplaced.
     """
-    begins = first(records)
+    begins = first_offsets(records)
     stored = await lock(connection, begins.keys(), cluster)
     ahead = {p for p, offset in begins.items() if offset > stored[p] and not (p in reached and reached[p] <= stored[p])}
     if ahead:
-        raise Ahead(ahead)
+        raise AheadOfStoredOffset(ahead)
     return stored
 
 
 @asynccontextmanager
-async def stored_with(
+async def transaction(
     connection: Connection, records: Sequence[Record], cluster: Cluster, reached: MutableMapping[Partition, int]
 ) -> AsyncIterator[Callable[[Record], bool]]:
     """One transaction for the effect of the records and for their offsets. Yields a test whether a record is new.
 
-    After the commit it advances `reached`, where the next part of the same batch begins. Raises Ahead and
-    KafkaReplaced, as `begin` does.
+    After the commit it advances `reached`, where the next part of the same batch begins. Raises AheadOfStoredOffset and
+    KafkaReplaced, as `lock_and_check` does.
     """
     async with connection.transaction():
-        stored = await begin(connection, records, cluster, reached)
+        stored = await lock_and_check(connection, records, cluster, reached)
 
         def is_new(record: Record) -> bool:
             return record.offset >= stored[record.topic, record.partition]  # type: ignore[index]
 
         yield is_new
         if fresh := [record for record in records if is_new(record)]:
-            await store(connection, after(fresh))
-    reached.update(after(records))
+            await store(connection, next_offsets(fresh))
+    reached.update(next_offsets(records))
 
 
-async def store(connection: Connection, next_offsets: Mapping[Partition, int]) -> None:
+async def store(connection: Connection, offsets: Mapping[Partition, int]) -> None:
     """Store the next offsets."""
-    await connection.execute(
-        _STORE, [p.topic for p in next_offsets], [p.partition for p in next_offsets], list(next_offsets.values())
-    )
+    await connection.execute(_STORE, [p.topic for p in offsets], [p.partition for p in offsets], list(offsets.values()))
 
 
-async def stored(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
+async def read(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
     """The stored offsets of the partitions that were consumed before. Raises KafkaReplaced.
 
     Rows without a topic id, from an earlier release, get the current id.
@@ -126,16 +124,16 @@ async def reset(connection: Connection) -> None:
     log.info("stored offsets deleted")
 
 
-def after(records: Iterable[Record]) -> dict[Partition, int]:
+def next_offsets(records: Iterable[Record]) -> dict[Partition, int]:
     """The next offset of each partition after these records, which are in order."""
     last = {(record.topic, record.partition): record.offset for record in records}
     return {Partition(*partition): offset + 1 for partition, offset in last.items()}
 
 
-def first(records: Sequence[Record]) -> dict[Partition, int]:
+def first_offsets(records: Sequence[Record]) -> dict[Partition, int]:
     """The first offset of each partition in these records."""
-    first = {(record.topic, record.partition): record.offset for record in reversed(records)}
-    return {Partition(*partition): offset for partition, offset in first.items()}
+    firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
+    return {Partition(*partition): offset for partition, offset in firsts.items()}
 
 
 _INSERT = """

@@ -12,7 +12,7 @@ import ssl
 
 import asyncpg
 
-from vapteke_shared.process.connections import Unavailable
+from vapteke_shared.process.connection_errors import Unavailable
 
 _SQLSTATES = (
     "08",  # connection errors, and all errors of pgbouncer itself
@@ -55,7 +55,7 @@ def is_outage(error: BaseException) -> bool:
     return False
 
 
-def unless_a_bug(error: Exception) -> Exception:
+def raise_unless_outage(error: Exception) -> Exception:
     """Return the error if it is an outage; otherwise raise it."""
     if not is_outage(error):
         raise error

@@ -5,11 +5,11 @@ import asyncio
 import asyncpg
 
 from vapteke_shared.postgres import migrations, sessions
-from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.postgres.outages import raise_unless_outage
 from vapteke_shared.postgres.pools import Pool
 from vapteke_shared.postgres.sessions import ReadOnly, Session
 from vapteke_shared.postgres.tables import Schema
-from vapteke_shared.process import cancellation, connections
+from vapteke_shared.process import cancellation, connection_errors
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.shutdown import pause
 
@@ -26,9 +26,9 @@ async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Eve
     try:
         while not stopping.is_set():
             if fault := await watcher.fault():
-                state.ill("postgres", fault)
+                state.report_fault("postgres", fault)
             else:
-                state.well("postgres")
+                state.report_ready("postgres")
             await pause(stopping, _CHECK_SECONDS)
     finally:
         watcher.let_go()
@@ -52,13 +52,13 @@ class _Watcher:
             return await self._asked()
         except Exception as error:
             cancellation.reraise_cancellation()
-            return connections.told(unless_a_bug(error), "Postgres does not answer")
+            return connection_errors.describe(raise_unless_outage(error), "Postgres does not answer")
 
     async def _asked(self) -> str | None:
         try:
             return await self._ask(await self._met())
         except Exception as error:
-            unless_a_bug(error)
+            raise_unless_outage(error)
             if self._session is None:
                 raise
             self.let_go()

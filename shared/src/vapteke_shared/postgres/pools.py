@@ -10,7 +10,7 @@ from weakref import WeakSet
 import asyncpg
 
 from vapteke_shared.postgres import sessions
-from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.postgres.outages import raise_unless_outage
 from vapteke_shared.postgres.sessions import Session
 from vapteke_shared.postgres.tables import Schema
 from vapteke_shared.process import logs
@@ -126,7 +126,7 @@ async def _close(pool: asyncpg.Pool) -> None:
             await pool.close()
     except Exception as error:
         reraise_cancellation()
-        log.warning("Postgres did not answer during shutdown", error=type(unless_a_bug(error)).__name__)
+        log.warning("Postgres did not answer during shutdown", error=type(raise_unless_outage(error)).__name__)
 
 
 async def _cut(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import asyncpg
 
-from vapteke_shared.postgres import server_connections
-from vapteke_shared.postgres.outages import unless_a_bug
-from vapteke_shared.process import addresses, connections
-from vapteke_shared.process.connections import Unavailable, Unfit
+from vapteke_shared.postgres import server_errors
+from vapteke_shared.postgres.outages import raise_unless_outage
+from vapteke_shared.process import addresses, connection_errors
+from vapteke_shared.process.connection_errors import Misconfigured, Unavailable
 from vapteke_shared.process.settings import PostgresSettings
 
 _CONNECT_SECONDS = 4
@@ -37,8 +37,8 @@ async def connect(
     """A session with the first host that accepts writes. Each host gets half a second before the next is tried as well.
 
     `user` is a name and password, if not those of the service's role. `setup` are SQL statements that configure the
-    session; a pooler would reject most settings at the start of a connection. Raises Unavailable, ReadOnly, Unfit or
-    PostgresError.
+    session; a pooler would reject most settings at the start of a connection. Raises Unavailable, ReadOnly,
+    Misconfigured or PostgresError.
     """
     waiting, trying, faults = list(settings.postgres_servers), set[asyncio.Task[Session]](), list[BaseException]()
     try:
@@ -68,11 +68,11 @@ def _let_go(attempt: asyncio.Task[Session]) -> None:
 
 
 def _all(faults: list[BaseException]) -> BaseException:
-    """One error that names each fault once. It is Unfit only if all are: otherwise another host may still recover."""
+    """One error that names each fault once. It is Misconfigured only if all are: otherwise a host may recover."""
     if len(faults) == 1:
         return faults[0]
-    kind = Unfit if all(isinstance(fault, Unfit) for fault in faults) else Unavailable
-    return kind("; ".join(dict.fromkeys(connections.told(fault, "Postgres") for fault in faults)))
+    kind = Misconfigured if all(isinstance(fault, Misconfigured) for fault in faults) else Unavailable
+    return kind("; ".join(dict.fromkeys(connection_errors.describe(fault, "Postgres") for fault in faults)))
 
 
 async def _met(
@@ -89,7 +89,7 @@ async def _met(
         "database": settings.postgres_db,
         "user": name,
         "password": password,
-        "ssl": server_connections.tls(settings),
+        "ssl": server_errors.tls(settings),
         "connection_class": Session,
         **options,
     }
@@ -104,7 +104,7 @@ async def _met(
                 session.terminate()
                 raise
     except Exception as error:
-        raise server_connections.fault(settings, place, unless_a_bug(error)) from None
+        raise server_errors.explain(settings, place, raise_unless_outage(error)) from None
     return session
 
 
@@ -128,9 +128,11 @@ SELECT
 """
 
 
-def _shared(where: str) -> Unfit:
+def _shared(where: str) -> Misconfigured:
     mode = "pgbouncer in transaction or statement mode, which keeps no session"
-    return Unfit(f"{where} is a {mode}: set pool_mode = session for this database and user, or use Postgres directly")
+    return Misconfigured(
+        f"{where} is a {mode}: set pool_mode = session for this database and user, or use Postgres directly"
+    )
 
 
 async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.postgres.outages import raise_unless_outage
 from vapteke_shared.postgres.pools import create_pool
 from vapteke_shared.postgres.tables import Schema
-from vapteke_shared.process import connections, logs
+from vapteke_shared.process import connection_errors, logs
 from vapteke_shared.process.settings import PostgresSettings, load
 
 Effect = Callable[[asyncpg.Connection], Awaitable[Callable[[], None] | None]]
@@ -22,6 +22,8 @@ async def run_command(schema: Schema, effect: Effect) -> None:
         async with create_pool(settings, schema, 1) as pool, pool.acquire() as connection, connection.transaction():
             report = await effect(connection)
     except Exception as error:
-        raise SystemExit(connections.told(unless_a_bug(error), "Postgres rejects the command")) from None
+        raise SystemExit(
+            connection_errors.describe(raise_unless_outage(error), "Postgres rejects the command")
+        ) from None
     if report is not None:
         report()

@@ -1,4 +1,4 @@
-"""Health of a process, and its metrics: /health/live, /health/ready and /metrics."""
+"""The health of a process and its metrics: /health/live, /health/ready and /metrics."""
 
 import time
 from collections.abc import Mapping
@@ -14,65 +14,67 @@ from vapteke_shared.process import logs
 
 STARTING: Final = "starting"
 WAITS: Final = "waits: "
-
+"""Begins the fault of a loop that waits for a dependency; the rest of the text is the cause."""
 
 log = logs.get(__name__)
 
 
 class Health:
-    """What the process needs, by name: what is wrong with it in words, or None when it is well.
+    """The state of each dependency of the process, by name: a fault in words, or none when the dependency is ready.
 
-    A cause is logged when it appears and when it is over, once, however often and by however many needs it is reported.
+    A cause is logged once when it appears and once when it is over, however often and for however many dependencies it
+    is reported.
     """
 
-    def __init__(self, *needs: str) -> None:
-        self._faults: dict[str, str | None] = dict.fromkeys(needs, STARTING)
+    def __init__(self, *dependencies: str) -> None:
+        self._faults: dict[str, str | None] = dict.fromkeys(dependencies, STARTING)
         self._stuck: dict[str, str | None] = {}
         self._expected: dict[str, float] = {}
         self.warnings: dict[str, str] = {}
-        """By subject: what an operator should know of a process that is ready all the same."""
+        """By subject: what an operator should know although the process is ready."""
 
-    def well(self, need: str) -> None:
-        self._set(need, None)
+    def report_ready(self, dependency: str) -> None:
+        self._set(dependency, None)
 
-    def ill(self, need: str, fault: str) -> None:
-        self._set(need, fault)
+    def report_fault(self, dependency: str, fault: str) -> None:
+        self._set(dependency, fault)
 
-    def _set(self, need: str, fault: str | None) -> None:
+    def _set(self, dependency: str, fault: str | None) -> None:
         before = self._causes()
-        self._faults[need] = fault
+        self._faults[dependency] = fault
         after = self._causes()
         for cause in after - before:
-            log.warning("not ready", need=need, cause=cause)
+            log.warning("not ready", dependency=dependency, cause=cause)
         for cause in before - after:
-            log.info("cause is over", need=need, cause=cause)
+            log.info("cause is over", dependency=dependency, cause=cause)
 
     def _causes(self) -> set[str]:
         return {fault.removeprefix(WAITS) for fault in self.faults.values()} - {STARTING}
 
-    def stuck(self, need: str, fault: str | None) -> None:
-        """What only a new process can mend, or None: never that something else is away."""
-        self._stuck[need] = fault
+    def report_stuck(self, name: str, fault: str | None) -> None:
+        """Report a fault that only a restart can cure, or None when it is over. An outage is never such a fault."""
+        self._stuck[name] = fault
 
-    def expect(self, loop: str, until: float | None) -> None:
-        """By then, on the monotonic clock, this loop shows again that it lives; None: it has ended."""
+    def expect_heartbeat(self, loop: str, until: float | None) -> None:
+        """Expect the next heartbeat of this loop before `until` on the monotonic clock; None: the loop has ended."""
         self._expected[loop] = float("inf") if until is None else until
 
     @property
     def faults(self) -> Mapping[str, str]:
-        return {need: fault for need, fault in self._faults.items() if fault is not None}
+        return {name: fault for name, fault in self._faults.items() if fault is not None}
 
     @property
-    def dead_ends(self) -> Mapping[str, str]:
+    def restart_reasons(self) -> Mapping[str, str]:
+        """The faults that only a restart can cure, and the loops without a heartbeat."""
         now = time.monotonic()
         hanging = {loop: "the loop hangs" for loop, until in self._expected.items() if until < now}
-        return hanging | {need: fault for need, fault in self._stuck.items() if fault is not None}
+        return hanging | {name: fault for name, fault in self._stuck.items() if fault is not None}
 
 
 def live(health: Health) -> Response:
-    """The event loop turns, and nothing is stuck; an outage of Kafka must not restart every process."""
-    if health.dead_ends:
-        return JSONResponse({"status": "stuck", "faults": dict(health.dead_ends)}, 503)
+    """503 when the process must be restarted. An outage is no reason: it must not restart every process."""
+    if health.restart_reasons:
+        return JSONResponse({"status": "stuck", "faults": dict(health.restart_reasons)}, 503)
     return JSONResponse({"status": "live"})
 
 

@@ -27,7 +27,7 @@ class _Pulse(NamedTuple):
     silent_seconds: float
 
     def expect(self, seconds: float) -> None:
-        self.health.expect(self.task.get_name(), time.monotonic() + seconds + self.silent_seconds)
+        self.health.expect_heartbeat(self.task.get_name(), time.monotonic() + seconds + self.silent_seconds)
 
 
 _pulse: ContextVar[_Pulse] = ContextVar("pulse")
@@ -79,11 +79,11 @@ def _note(done: Iterable[asyncio.Task[None]], health: Health, stopping: asyncio.
     faults = []
     for task in done:
         name = task.get_name()
-        health.expect(name, None)
+        health.expect_heartbeat(name, None)
         if (fault := _fault(task)) or not stopping.is_set():
             faults.append(f"{name}: {fault or 'it returned'}")
             log.error("a loop has ended by itself; the process ends", loop=name, how=fault or "it returned")
-            health.stuck(name, f"the loop has ended: {fault or 'it returned'}")
+            health.report_stuck(name, f"the loop has ended: {fault or 'it returned'}")
     if faults:
         stopping.set()
     return faults

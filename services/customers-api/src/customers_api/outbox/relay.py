@@ -10,9 +10,9 @@ import asyncpg
 import msgspec
 from aiokafka import AIOKafkaProducer, errors
 from prometheus_client import Counter, Gauge
-from vapteke_shared.messaging import kafka
-from vapteke_shared.messaging.batches import Batches
-from vapteke_shared.postgres.outages import unless_a_bug
+from vapteke_shared.messaging import kafka_clients
+from vapteke_shared.messaging.batch_producer import BatchProducer
+from vapteke_shared.postgres.outages import raise_unless_outage
 from vapteke_shared.process import logs, loops
 from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
@@ -83,7 +83,7 @@ class Relay:
         producer = create_producer(self._settings)
         try:
             async with asyncio.timeout(_KAFKA_SECONDS):
-                await kafka.start(producer, self._settings)
+                await kafka_clients.start(producer, self._settings)
             oldest_rows = OldestRows(connection)
             while not stopping.is_set():
                 count = await self._send_batch(oldest_rows, producer)
@@ -92,7 +92,7 @@ class Relay:
                 if count < BATCH_ROWS:
                     await pause(stopping, _POLL_SECONDS)
         finally:
-            await kafka.stop_producer(producer, seconds=1)  # nothing is on its way that should still arrive
+            await kafka_clients.stop_producer(producer, seconds=1)  # nothing is on its way that should still arrive
 
     async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> int:
         """No transaction of Postgres is open while Kafka is spoken to."""
@@ -112,7 +112,7 @@ class Relay:
         """Whether one of these topics is not there; asked once for each while this relay leads."""
         if topics <= self._known:
             return False
-        missing = await kafka.missing(self._settings, topics)
+        missing = await kafka_clients.missing_topics(self._settings, topics)
         self._known |= topics - missing
         self._hold(dict.fromkeys(missing, "is missing; `vapteke-topics` creates it"), _MISSING_SECONDS)
         return bool(missing)
@@ -128,15 +128,15 @@ class Relay:
     def _say(self) -> None:
         holding = self._holding()
         if holding:
-            self._health.ill("outbox", "; ".join(f"{topic}: {self._held[topic].reason}" for topic in holding))
+            self._health.report_fault("outbox", "; ".join(f"{topic}: {self._held[topic].reason}" for topic in holding))
         else:
-            self._health.well("outbox")
+            self._health.report_ready("outbox")
 
 
 def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     """Its start aborts what a predecessor has not committed, and lets it commit nothing more."""
     return AIOKafkaProducer(
-        **kafka.client_options(settings),
+        **kafka_clients.client_options(settings),
         transactional_id="customers-api-outbox",
         transaction_timeout_ms=_TRANSACTION_MS,
         compression_type="zstd",
@@ -149,7 +149,7 @@ async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) ->
 
     What fails is left to the next producer's start, which aborts it: aborting here would wait for Kafka.
     """
-    batches = Batches(producer, _KAFKA_SECONDS)
+    batches = BatchProducer(producer, _KAFKA_SECONDS)
     async with asyncio.timeout(_KAFKA_SECONDS):
         await producer.begin_transaction()
         for row in rows:
@@ -157,7 +157,7 @@ async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) ->
         try:
             await batches.acknowledged()
         except _REFUSALS:
-            raise TopicsRefuse(batches.refused()) from None
+            raise TopicsRefuse(batches.rejected()) from None
         await producer.commit_transaction()
 
 
@@ -177,7 +177,7 @@ async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
                 count, age = await connection.fetchrow(_WAITING, timeout=_MEASURE_SECONDS)
         except Exception as error:
             reraise_cancellation()
-            unless_a_bug(error)
+            raise_unless_outage(error)
             count, age = math.nan, math.nan
         rows_waiting.set(count)
         oldest_waits.set(age)

@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from vapteke_shared.postgres import sessions
 from vapteke_shared.postgres.outages import is_outage
 from vapteke_shared.postgres.tables import Schema
-from vapteke_shared.process import connections, logs
-from vapteke_shared.process.connections import Unfit
+from vapteke_shared.process import connection_errors, logs
+from vapteke_shared.process.connection_errors import Misconfigured
 from vapteke_shared.process.settings import PostgresOwnerSettings, load
 
 log = logs.get(__name__)
@@ -35,8 +35,8 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
             alembic.command.upgrade(config(settings, schema), "head")
         except (OSError, asyncpg.PostgresError, DBAPIError) as error:
             fault = _cause(error)
-            if isinstance(fault, Unfit) or not is_outage(fault) or time.monotonic() > deadline:
-                raise SystemExit(connections.told(fault, "Postgres rejects the migration")) from None
+            if isinstance(fault, Misconfigured) or not is_outage(fault) or time.monotonic() > deadline:
+                raise SystemExit(connection_errors.describe(fault, "Postgres rejects the migration")) from None
             time.sleep(0.5)
         else:
             log.info("the schema is up to date", schema=schema.name)

@@ -1,4 +1,4 @@
-"""TLS to Kafka, and why a connection to a broker cannot be made."""
+"""TLS to Kafka, and clear errors when a connection to a broker fails."""
 
 import ssl
 from functools import cache
@@ -9,7 +9,12 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from vapteke_shared.process.connections import Unavailable, Unfit, untrusted, why_away
+from vapteke_shared.process.connection_errors import (
+    Misconfigured,
+    Unavailable,
+    unreachable_reason,
+    untrusted_certificate,
+)
 from vapteke_shared.process.settings import KafkaSettings
 
 
@@ -22,18 +27,20 @@ def _context(cafile: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=cafile)
 
 
-def fault(settings: KafkaSettings, address: str, error: BaseException) -> Unavailable:
+def explain(settings: KafkaSettings, address: str, error: BaseException) -> Unavailable:
     """The error for operators when a broker at this address cannot be used."""
     where, protocol = f"Kafka at {address}", settings.kafka_security_protocol
     match error:
         case ssl.SSLCertVerificationError():
-            return untrusted(where, error, "KAFKA_SSL_CAFILE", "KAFKA_BOOTSTRAP_SERVERS")
+            return untrusted_certificate(where, error, "KAFKA_SSL_CAFILE", "KAFKA_BOOTSTRAP_SERVERS")
         case SaslAuthenticationFailed():
-            return Unfit(f"{where} rejects the login: check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+            return Misconfigured(f"{where} rejects the login: check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
         case UnsupportedSaslMechanismError():
-            return Unfit(f"{where} does not support {settings.kafka_sasl_mechanism}: check KAFKA_SASL_MECHANISM")
+            return Misconfigured(
+                f"{where} does not support {settings.kafka_sasl_mechanism}: check KAFKA_SASL_MECHANISM"
+            )
         case IllegalSaslStateError():
-            return Unfit(f"{where} does not expect a login: check KAFKA_SECURITY_PROTOCOL and the port")
-        case OSError() if (reason := why_away(error)) is not None:
+            return Misconfigured(f"{where} does not expect a login: check KAFKA_SECURITY_PROTOCOL and the port")
+        case OSError() if (reason := unreachable_reason(error)) is not None:
             return Unavailable(f"{where} {reason}: check KAFKA_BOOTSTRAP_SERVERS")
     return Unavailable(f"{where} closes the connection, as if it did not use {protocol}: check KAFKA_SECURITY_PROTOCOL")

@@ -16,12 +16,12 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from vapteke_shared.messaging import broker_connections
-from vapteke_shared.messaging.cluster_metadata import MetadataRequest
+from vapteke_shared.messaging import broker_errors
+from vapteke_shared.messaging.metadata_request import MetadataRequest
 from vapteke_shared.messaging.partitions import Cluster
-from vapteke_shared.process import addresses, connections, logs
+from vapteke_shared.process import addresses, connection_errors, logs
 from vapteke_shared.process.cancellation import reraise_cancellation
-from vapteke_shared.process.connections import Unavailable, Unfit
+from vapteke_shared.process.connection_errors import Misconfigured, Unavailable
 from vapteke_shared.process.settings import KafkaSettings
 
 _PROBE_SECONDS = 5
@@ -56,7 +56,7 @@ def _security(settings: KafkaSettings) -> dict[str, Any]:
     password = settings.kafka_sasl_password
     return {
         "security_protocol": settings.kafka_security_protocol,
-        "ssl_context": broker_connections.tls(settings),
+        "ssl_context": broker_errors.tls(settings),
         "sasl_mechanism": settings.kafka_sasl_mechanism or "PLAIN",
         "sasl_plain_username": settings.kafka_sasl_username,
         "sasl_plain_password": password and password.get_secret_value(),
@@ -78,7 +78,7 @@ async def _fault(settings: KafkaSettings) -> Unavailable | None:
             async with asyncio.timeout(_PROBE_SECONDS):
                 await _probe(settings, address)
         except (KafkaError, OSError, EOFError) as error:
-            return broker_connections.fault(settings, address, error)
+            return broker_errors.explain(settings, address, error)
     return None
 
 
@@ -102,7 +102,7 @@ async def admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
+async def read_cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
     """The ids of this Kafka and of `topics`. Raises Unavailable, TopicsMissing, TopicsForbidden or KafkaError."""
     async with admin(settings) as client:
         answer = (await client._send_request(MetadataRequest(topics))).to_object()
@@ -113,22 +113,22 @@ async def cluster(settings: KafkaSettings, topics: Collection[str]) -> Cluster:
     return Cluster(answer["cluster_id"], {topic["name"]: topic["topic_id"] for topic in answer["topics"]})
 
 
-async def missing(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
+async def missing_topics(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
     """Those of `topics` that do not exist. Raises Unavailable, KafkaError or TimeoutError."""
     async with asyncio.timeout(_LOOK_SECONDS), admin(settings) as client:
         return set(topics) - set(await client.list_topics())
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+async def retry(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Retry Kafka's errors until the attempt succeeds, the time is over, or no attempt can succeed."""
     deadline, known = time.monotonic() + seconds, ""
     while True:
         try:
             return await attempt()
         except (KafkaError, OSError) as error:
-            if isinstance(error, Unfit) or time.monotonic() > deadline:
+            if isinstance(error, Misconfigured) or time.monotonic() > deadline:
                 raise
-            if known != (known := connections.told(error)):
+            if known != (known := connection_errors.describe(error)):
                 log.warning("waiting for Kafka", cause=known)
             await asyncio.sleep(0.5)
 

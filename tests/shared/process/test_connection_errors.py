@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from vapteke_local.machine import ports
 from vapteke_local.servers.kafka import Kafka
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.messaging import kafka
+from vapteke_shared.messaging import kafka_clients
 from vapteke_shared.postgres import pools, sessions
-from vapteke_shared.process.connections import Unavailable, Unfit
+from vapteke_shared.process.connection_errors import Misconfigured, Unavailable
 from vapteke_shared.process.settings import KafkaSettings, PostgresSettings
 
 LOGIN = {"kafka_sasl_mechanism": "PLAIN", "kafka_sasl_username": "somebody", "kafka_sasl_password": "s3cret"}
@@ -38,7 +38,7 @@ async def test_a_kafka_that_speaks_less_is_told(kafka_server: Kafka, given: dict
     settings = KafkaSettings(kafka_bootstrap_servers=kafka_server.bootstrap, **given)
 
     with pytest.raises(Unavailable) as told:
-        await kafka.cluster(settings, [])
+        await kafka_clients.read_cluster(settings, [])
 
     assert str(told.value) == f"Kafka at {kafka_server.bootstrap[0]}{text}"
 
@@ -47,9 +47,9 @@ async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
     address = f"127.0.0.1:{ports.free_port()}"
 
     with pytest.raises(Unavailable) as told:
-        await kafka.cluster(KafkaSettings(kafka_bootstrap_servers=[address]), [])
+        await kafka_clients.read_cluster(KafkaSettings(kafka_bootstrap_servers=[address]), [])
 
-    assert not isinstance(told.value, Unfit)
+    assert not isinstance(told.value, Misconfigured)
     assert (
         str(told.value) == f"Kafka at {address} cannot be reached (Connection refused): check KAFKA_BOOTSTRAP_SERVERS"
     )
@@ -58,10 +58,14 @@ async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "text"),
     [
-        ({"postgres_sslmode": "require"}, Unfit, "does not support TLS: check POSTGRES_SSLMODE"),
-        ({"postgres_sslmode": "verify-full"}, Unfit, "does not support TLS: check POSTGRES_SSLMODE"),
-        ({"postgres_db": "nowhere"}, Unfit, "has no such database: check POSTGRES_DB"),
-        ({"postgres_password": "s3cret"}, Unfit, "rejects the login: check POSTGRES_USER and POSTGRES_PASSWORD"),
+        ({"postgres_sslmode": "require"}, Misconfigured, "does not support TLS: check POSTGRES_SSLMODE"),
+        ({"postgres_sslmode": "verify-full"}, Misconfigured, "does not support TLS: check POSTGRES_SSLMODE"),
+        ({"postgres_db": "nowhere"}, Misconfigured, "has no such database: check POSTGRES_DB"),
+        (
+            {"postgres_password": "s3cret"},
+            Misconfigured,
+            "rejects the login: check POSTGRES_USER and POSTGRES_PASSWORD",
+        ),
         (
             {"postgres_host": "nowhere.invalid"},
             Unavailable,
@@ -101,7 +105,7 @@ async def test_a_server_that_hangs_up_may_come_back(mode: str, is_listened_to: b
         with pytest.raises(Unavailable) as told:
             await sessions.connect(settings)
 
-    assert not isinstance(told.value, Unfit)
+    assert not isinstance(told.value, Misconfigured)
     assert (
         str(told.value) == f"Postgres at 127.0.0.1:{port} closes the connection:"
         " check that POSTGRES_HOST and POSTGRES_PORT lead to a Postgres that is running"
@@ -143,7 +147,7 @@ async def test_of_several_hosts_each_is_told(postgres_server: Postgres) -> None:
         async with pools.create_pool(refused, SCHEMA, 1) as pool:
             await pool.fetch("SELECT")
 
-    assert not isinstance(told.value, Unfit)  # the host that is closed may come back, and take the password
+    assert not isinstance(told.value, Misconfigured)  # the host that is closed may come back, and take the password
     assert set(str(told.value).split("; ")) == {
         f"Postgres at 127.0.0.1:{closed} cannot be reached (Connection refused): check POSTGRES_HOST and POSTGRES_PORT",
         f"Postgres at 127.0.0.1:{port} rejects the login: check POSTGRES_USER and POSTGRES_PASSWORD",

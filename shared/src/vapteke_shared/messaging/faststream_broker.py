@@ -3,7 +3,7 @@
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from vapteke_shared.messaging import broker_connections
+from vapteke_shared.messaging import broker_errors
 from vapteke_shared.process.settings import KafkaSettings
 
 
@@ -21,7 +21,7 @@ def create_broker(settings: KafkaSettings) -> KafkaBroker:
 
 
 def _security(settings: KafkaSettings) -> BaseSecurity:
-    tls, password = broker_connections.tls(settings), settings.kafka_sasl_password
+    tls, password = broker_errors.tls(settings), settings.kafka_sasl_password
     if settings.kafka_sasl_username is None or password is None or "SASL" not in settings.kafka_security_protocol:
         return BaseSecurity(tls)
     kind = {"SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}.get(

@@ -5,7 +5,12 @@ import ssl
 import asyncpg
 
 from vapteke_shared.process import addresses
-from vapteke_shared.process.connections import Unavailable, Unfit, untrusted, why_away
+from vapteke_shared.process.connection_errors import (
+    Misconfigured,
+    Unavailable,
+    unreachable_reason,
+    untrusted_certificate,
+)
 from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSettings
 
 
@@ -21,7 +26,7 @@ def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
     return context
 
 
-def fault(settings: PostgresSettings, place: tuple[str, int], error: BaseException) -> BaseException:
+def explain(settings: PostgresSettings, place: tuple[str, int], error: BaseException) -> BaseException:
     """The error for operators when a connection to one host fails, or the same error if its text is clear."""
     where = f"Postgres at {addresses.written(*place)}"
     role = "POSTGRES_OWNER" if isinstance(settings, PostgresOwnerSettings) else "POSTGRES"
@@ -29,17 +34,17 @@ def fault(settings: PostgresSettings, place: tuple[str, int], error: BaseExcepti
         case Unavailable():
             return error
         case ssl.SSLCertVerificationError():
-            return untrusted(where, error, "POSTGRES_SSLROOTCERT", "POSTGRES_HOST")
+            return untrusted_certificate(where, error, "POSTGRES_SSLROOTCERT", "POSTGRES_HOST")
         case asyncpg.InvalidPasswordError():
-            return Unfit(f"{where} rejects the login: check {role}_USER and {role}_PASSWORD")
+            return Misconfigured(f"{where} rejects the login: check {role}_USER and {role}_PASSWORD")
         case asyncpg.InvalidAuthorizationSpecificationError():
             names = f"POSTGRES_SSLMODE, {role}_USER and POSTGRES_DB"
-            return Unfit(f"{where} does not let this user in: check {names}, or its pg_hba.conf")
+            return Misconfigured(f"{where} does not let this user in: check {names}, or its pg_hba.conf")
         case asyncpg.InvalidCatalogNameError():
-            return Unfit(f"{where} has no such database: check POSTGRES_DB")
+            return Misconfigured(f"{where} has no such database: check POSTGRES_DB")
         case ConnectionError() if "rejected SSL" in str(error):
-            return Unfit(f"{where} does not support TLS: check POSTGRES_SSLMODE")
-        case OSError() if (reason := why_away(error)) is not None:
+            return Misconfigured(f"{where} does not support TLS: check POSTGRES_SSLMODE")
+        case OSError() if (reason := unreachable_reason(error)) is not None:
             return Unavailable(f"{where} {reason}: check POSTGRES_HOST and POSTGRES_PORT")
         case OSError() | asyncpg.ConnectionDoesNotExistError():
             lead = "check that POSTGRES_HOST and POSTGRES_PORT lead to a Postgres that is running"

@@ -1,4 +1,4 @@
-"""Records on their way to Kafka in batches per partition: a tenth of what the producer's `send()` costs a record."""
+"""Sends records to Kafka in batches per partition, at a tenth of the cost of the producer's `send()` per record."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -13,10 +13,11 @@ from vapteke_shared.messaging.partitions import Partition
 T = TypeVar("T")
 
 
-class Batches:
-    """`add` records, then wait until they are `acknowledged`; the records of a key keep their order.
+class BatchProducer:
+    """Call `add` for each record, then `acknowledged`. Records with the same key keep their order.
 
-    Both raise KafkaError, and TimeoutError when Kafka does not answer for `seconds`: then all is in doubt.
+    Both raise KafkaError, or TimeoutError when Kafka does not answer for `seconds`. It is unknown then which records
+    were sent.
     """
 
     def __init__(self, producer: AIOKafkaProducer, seconds: float) -> None:
@@ -26,14 +27,14 @@ class Batches:
 
     async def add(self, topic: str, key: bytes, value: bytes | None, headers: Headers) -> None:
         builders = self._builders.get(topic) or await self._open(topic)
-        # as every Kafka client partitions a key, so that it meets its earlier records wherever they came from
+        # the partition that every Kafka client chooses for the key, so that all records of a key are in one partition
         partition = (murmur2(key) & 0x7FFFFFFF) % len(builders)
         if builders[partition].append(timestamp=None, key=key, value=value, headers=headers) is None:
             await self._submit(topic, partition)
             builders[partition].append(timestamp=None, key=key, value=value, headers=headers)
 
     async def acknowledged(self) -> dict[Partition, int]:
-        """The last offset of each partition that got records, once Kafka has all of them."""
+        """Wait until Kafka has all records. Returns the last offset of each partition that received some."""
         for topic, builders in self._builders.items():
             for partition in range(len(builders)):
                 await self._submit(topic, partition)
@@ -41,8 +42,8 @@ class Batches:
         sent = zip(self._acks, answers, strict=True)
         return {partition: answer.offset + count - 1 for (partition, count, _), answer in sent}
 
-    def refused(self) -> dict[str, str]:
-        """Topics that did not take a batch, and the last error's name for it."""
+    def rejected(self) -> dict[str, str]:
+        """The topics that rejected a batch, each with the type of its last error."""
         failed = ((partition.topic, ack) for partition, _, ack in self._acks if ack.done() and not ack.cancelled())
         return {topic: type(ack.exception()).__name__ for topic, ack in failed if ack.exception()}
 

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 from vapteke_local.servers.kafka import Kafka
-from vapteke_shared.messaging.batches import Batches
+from vapteke_shared.messaging.batch_producer import BatchProducer
 from vapteke_shared.messaging.partitions import Partition
 
 COUNT = 5
@@ -52,7 +52,7 @@ async def read(server: Kafka, topic: str, count: int) -> list[ConsumerRecord]:
 async def test_keys_keep_their_order_and_the_last_offsets_are_told(
     kafka_server: Kafka, producer: AIOKafkaProducer, topic: str
 ) -> None:
-    batches = Batches(producer, 30)
+    batches = BatchProducer(producer, 30)
     for number in range(1000):
         await batches.add(topic, b"key %d" % (number % 10), b"%d" % number, [("name", b"content")])
 
@@ -70,7 +70,7 @@ async def test_keys_keep_their_order_and_the_last_offsets_are_told(
 
 async def test_a_key_goes_where_send_puts_it(kafka_server: Kafka, producer: AIOKafkaProducer, topic: str) -> None:
     keys = [os.urandom(length) for length in range(1, 60)]
-    batches = Batches(producer, 30)
+    batches = BatchProducer(producer, 30)
     for key in keys:
         await batches.add(topic, key, b"batches", [])
         await producer.send(topic, b"send", key)
@@ -86,11 +86,11 @@ async def test_a_key_goes_where_send_puts_it(kafka_server: Kafka, producer: AIOK
 
 async def test_a_topic_that_refuses_is_named(kafka_server: Kafka, producer: AIOKafkaProducer, topic: str) -> None:
     other = await create(kafka_server, **{"max.message.bytes": "1000"})
-    batches = Batches(producer, 30)
+    batches = BatchProducer(producer, 30)
     await batches.add(topic, b"key", b"small", [])
     await batches.add(other, b"key", b"x" * 2000, [])
 
     with pytest.raises(MessageSizeTooLargeError):
         await batches.acknowledged()
 
-    assert batches.refused() == {other: "MessageSizeTooLargeError"}
+    assert batches.rejected() == {other: "MessageSizeTooLargeError"}

@@ -1,0 +1,209 @@
+"""Consumes one topic in batches and keeps its offsets in Postgres, with the effect of the records.
+
+`apply` gets raw records and does everything in one Postgres transaction, which also stores the offsets. It must resolve
+bad data itself. Whatever it raises is an outage: the batch waits and is tried again, and nothing is skipped. See
+docs/design.md, "Stored offsets".
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from faststream import AckPolicy
+from prometheus_client import Gauge
+
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.consumer import CHECK_TIMEOUT_SECONDS, Consumer
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.read_positions import ReadPositions
+from vapteke_shared.postgres.outages import is_outage
+from vapteke_shared.process import logs
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.connection_errors import describe
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import ConsumerSettings
+from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
+
+Records = Sequence[ConsumerRecord]
+Apply = Callable[[Records, Cluster, MutableMapping[Partition, int]], Awaitable[None]]
+
+_MAX_BACKOFF_SECONDS = 10
+_OUTAGE_SECONDS = 1  # between attempts during an outage of Postgres: rows should not wait longer than the outage
+_POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+log = logs.get(__name__)
+lag = Gauge("vapteke_consumer_lag_records", "Records of a partition that are not applied yet", ["topic", "partition"])
+
+
+class BatchConsumer(Consumer):
+    """Consumes one topic in batches; `run` is one of the loops of its process.
+
+    Safe to repeat: the stored offsets show which records were applied before. An attempt that takes longer than
+    `attempt_seconds` counts as hanging: each of its statements takes at most a minute.
+    """
+
+    attempt_seconds = 900.0
+
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        pool: asyncpg.Pool,
+        health: Health,
+        topic: str,
+        group: str,
+        apply: Apply,
+        *,
+        reset_command: str,
+        max_records: int,
+        fetch_min_bytes: int = 1,
+    ) -> None:
+        super().__init__(settings, health, topic, [topic])
+        self._pool, self._apply, self._topic, self._reset_command = pool, apply, topic, reset_command
+        self._batches = f"{topic}: batches"
+        self._blocked_by: str | None = "not yet checked"
+        self._positions = ReadPositions()
+        self._subscriber = self._broker.subscriber(
+            topic,
+            group_id=group,
+            group_instance_id=settings.kafka_group_instance_id,
+            batch=True,
+            batch_timeout_ms=200,
+            max_records=max_records,
+            fetch_min_bytes=fetch_min_bytes,
+            max_partition_fetch_bytes=256 * 1024,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            ack_policy=AckPolicy.MANUAL,
+            parser=self._parse,
+            decoder=self._decode,
+            listener=_AssignmentListener(self._assign),
+        )
+        self._subscriber(self._handle)
+
+    async def _check(self) -> None:
+        """Compare the ends of the partitions with the stored offsets: that gives the lag, or shows another Kafka."""
+        partitions, finished = self._consumer.assignment(), self._positions.finished
+        try:
+            stored = await self._stored(partitions)
+        except stored_offsets.KafkaReplaced as error:
+            self._block(str(error))
+            self._look_stuck({}, {})
+            return
+        self._positions.compare(finished, stored)
+        self._seek_where_needed(partitions, stored)
+        # read after the stored offsets: a batch applied meanwhile must not look like an end below the stored offset
+        ends = await self._consumer.end_offsets(partitions) if partitions else {}
+        begins = {tp: await self._first_waiting(tp, stored) for tp in ends}
+        for tp, end in ends.items():
+            lag.labels(tp.topic, tp.partition).set(max(end - begins[tp], 0))
+        is_behind = any(end < stored.get(Partition(*tp), 0) for tp, end in ends.items())
+        self._block("a topic ends below the stored offset" if is_behind else None)
+        self._look_stuck({} if is_behind else ends, {} if is_behind else begins)
+
+    async def _first_waiting(self, tp: TopicPartition, stored: Mapping[Partition, int]) -> int:
+        partition = Partition(*tp)
+        return self._positions.first_waiting(partition, stored.get(partition, 0), await self._consumer.position(tp))
+
+    async def _assign(self, assigned: set[TopicPartition]) -> None:
+        """Read newly assigned partitions from their stored offsets."""
+        self._positions.assign(Partition(*tp) for tp in assigned)
+        try:
+            self._seek_where_needed(assigned, await self._stored(assigned))
+        except Exception as error:  # the next check tries again
+            reraise_cancellation()
+            log.warning("cannot read the stored offsets", error=describe(error))
+
+    def _seek_where_needed(self, assigned: Collection[TopicPartition], stored: Mapping[Partition, int]) -> None:
+        """Seek to the stored offsets. Without one a partition begins at the start, whatever the group's offset is."""
+        still_assigned = self._consumer.assignment() & set(assigned)
+        for partition in self._positions.take_partitions_to_seek(Partition(*tp) for tp in still_assigned):
+            self._consumer.seek(TopicPartition(*partition), stored.get(partition, 0))
+
+    def _block(self, reason: str | None) -> None:
+        """Apply nothing more for this reason; None: apply again."""
+        self._blocked_by = reason
+        if reason is None:
+            self._health.report_ready(self._topic)
+            return
+        replaced = "Kafka was replaced or its topics were created again"
+        text = f"{reason}: {replaced}; `{self._reset_command}` starts from the beginning"
+        self._health.report_fault(self._topic, text)
+
+    async def _stored(self, partitions: Collection[tuple[str, int]]) -> dict[Partition, int]:
+        async with self._pool.acquire(timeout=CHECK_TIMEOUT_SECONDS) as connection:
+            return await stored_offsets.read(connection, [Partition(*each) for each in partitions], self._cluster)
+
+    async def _handle(self, records: Any) -> None:
+        """Never raises: FastStream would continue with the next batch."""
+        with self._in_hand():
+            try:
+                await self._apply_until_done(records, self._positions.begin_batch(records))
+            finally:  # after a cancellation nothing is in hand: what waits then is not fetched
+                self._health.expect_heartbeat(self._batches, None)
+                self._positions.end_batch()
+
+    async def _apply_until_done(self, records: Records, missing: Mapping[Partition, int]) -> None:
+        seconds, max_seconds = 0.25, _MAX_BACKOFF_SECONDS
+        while not self._stopping.is_set():
+            self._health.expect_heartbeat(self._batches, time.monotonic() + self.attempt_seconds)
+            try:
+                if self._blocked_by is None:
+                    await self._apply_or_go_back(records, missing)
+                    return
+            except stored_offsets.KafkaReplaced as error:
+                self._block(str(error))
+            except Exception as error:
+                reraise_cancellation()
+                max_seconds = _OUTAGE_SECONDS if is_outage(error) else _MAX_BACKOFF_SECONDS
+                self._health.report_fault(self._batches, describe(error))
+            await pause(self._stopping, seconds)
+            seconds = min(seconds * 2, max_seconds)
+
+    async def _apply_or_go_back(self, records: Records, missing: Mapping[Partition, int]) -> None:
+        try:
+            await self._apply(records, self._cluster, self._positions.reached)
+        except stored_offsets.AheadOfStoredOffset:
+            await self._go_back(records)
+            return
+        for partition, count in missing.items():
+            log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
+        self._health.report_ready(self._batches)
+        try:
+            async with shutdown_deadline(self._stopping, 1):
+                await self._consumer.commit()  # only so that Kafka's tools show the lag
+        except (KafkaError, ShutdownDeadlineExceeded) as error:
+            log.info("the group's offset was not committed", topic=self._topic, error=describe(error))
+
+    async def _go_back(self, records: Records) -> None:
+        """Read every partition of the batch again from its stored offset: the batch may have been applied in part."""
+        begins = stored_offsets.first_offsets(records)
+        stored = await self._stored(begins)
+        for partition in begins:
+            offset = stored.get(partition, 0)
+            log.warning("reading again from the stored offset", partition=partition.partition, offset=offset)
+            try:
+                self._consumer.seek(TopicPartition(*partition), offset)
+            except IllegalStateError:  # the partition was assigned to another replica
+                continue
+            self._positions.go_back(partition, offset)
+
+    def _server_of(self, error: Exception) -> str:
+        return "Postgres" if isinstance(error, _POSTGRES_ERRORS) else super()._server_of(error)
+
+
+class _AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, assign: Callable[[set[TopicPartition]], Awaitable[None]]) -> None:
+        self._assign = assign
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """A batch in hand may finish: its transaction decides. Another replica reports the lag from now on."""
+        for tp in revoked:
+            with suppress(KeyError):
+                lag.remove(tp.topic, str(tp.partition))
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._assign(assigned)

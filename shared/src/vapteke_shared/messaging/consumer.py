@@ -1,0 +1,121 @@
+"""The base class of consumers: waits for Kafka and its topics, and reports a consumer that fetches nothing."""
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaMessage
+
+from vapteke_shared.messaging import fetch_limits, kafka_clients
+from vapteke_shared.messaging.faststream_broker import create_broker
+from vapteke_shared.messaging.partitions import Cluster
+from vapteke_shared.process import logs
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.connection_errors import describe
+from vapteke_shared.process.health import Health
+from vapteke_shared.process.settings import ConsumerSettings
+from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
+
+CHECK_TIMEOUT_SECONDS = 30
+_BATCH_SECONDS = 10  # after the shutdown began, for the batch in hand and for leaving the group
+
+fetch_limits.install()
+log = logs.get(__name__)
+
+
+class Consumer:
+    """Starts a FastStream broker once Kafka and the topics exist. A subclass adds its one subscriber.
+
+    It also detects a zombie, a consumer that seems alive but fetches nothing. Records wait in one of its partitions,
+    none is in hand, Kafka answers, and yet the first waiting offset is the same in `zombie_checks` checks, which take
+    five minutes: longer than a rebalance or a fetch with all its retries. Records of an open transaction do not count,
+    because the end of the partition lies before them.
+    """
+
+    check_seconds, zombie_checks = 5.0, 60
+    _subscriber: Any
+
+    def __init__(self, settings: ConsumerSettings, health: Health, dependency: str, topics: Collection[str]) -> None:
+        self._settings, self._health, self._dependency, self._topics = settings, health, dependency, topics
+        self._stopping = asyncio.Event()
+        self._cluster = Cluster("", {})
+        self._has_records_in_hand = False
+        self._unmoved: dict[tuple[TopicPartition, int], int] = {}  # first waiting offset → checks that found it
+        self._broker = create_broker(settings)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Consume until `stopping` is set. While Kafka or the topics are missing, report it and try again."""
+        self._stopping = stopping
+        started = False
+        while not stopping.is_set():
+            try:
+                async with shutdown_deadline(stopping, 0), asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                    self._cluster = await kafka_clients.read_cluster(self._settings, self._topics)
+                    if not started:
+                        await self._broker.start()
+                    started = True
+                    await self._check()
+            except ShutdownDeadlineExceeded:
+                break
+            except Exception as error:
+                reraise_cancellation()
+                self._unmoved.clear()
+                self._health.report_fault(self._dependency, describe(error, self._server_of(error)))
+                await pause(stopping, 1)
+            else:
+                await pause(stopping, self.check_seconds)
+        await self._stop()
+
+    @property
+    def _consumer(self) -> AIOKafkaConsumer:
+        consumer = self._subscriber.consumer
+        assert consumer is not None, "the broker is started"
+        return consumer
+
+    @contextmanager
+    def _in_hand(self) -> Iterator[None]:
+        """Records are being processed while the block runs, so a consumer that fetches nothing is not a zombie."""
+        self._has_records_in_hand = True
+        try:
+            yield
+        finally:
+            self._has_records_in_hand = False
+
+    async def _parse(self, raw: Any) -> KafkaMessage:
+        """Pass on a record or a batch unchanged: FastStream's parser decodes headers and raises on malformed ones."""
+        return KafkaMessage(body=b"", raw_message=raw, consumer=self._consumer)
+
+    async def _decode(self, message: KafkaMessage) -> Any:
+        return message.raw_message
+
+    async def _check(self) -> None:
+        """Runs every few seconds; an error that it raises is reported in the health."""
+        self._health.report_ready(self._dependency)
+        assigned = self._consumer.assignment()
+        ends = await self._consumer.end_offsets(assigned) if assigned else {}
+        self._look_stuck(ends, {tp: await self._consumer.position(tp) for tp in ends})
+
+    def _look_stuck(self, ends: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int]) -> None:
+        """Report whether this consumer is a zombie: per assigned partition, the waiting records begin and end here."""
+        waiting = [] if self._has_records_in_hand else [(tp, begin) for tp, begin in begins.items() if begin < ends[tp]]
+        self._unmoved = {position: self._unmoved.get(position, 0) + 1 for position in waiting}
+        stuck = sorted(f"{tp.topic}/{tp.partition}" for (tp, _), n in self._unmoved.items() if n > self.zombie_checks)
+        fault = f"records wait and are not fetched: {', '.join(stuck)}" if stuck else None
+        if self._consumer._coordinator._coordination_task.done():  # aiokafka does not start it again
+            fault = "the consumer has left its group for good"
+        self._health.report_stuck(self._dependency, fault)
+
+    async def _stop(self) -> None:
+        try:
+            async with asyncio.timeout(_BATCH_SECONDS):
+                await self._broker.stop()
+        except Exception as error:  # the process ends either way
+            reraise_cancellation()
+            log.warning("Kafka consumer did not stop cleanly", dependency=self._dependency, error=describe(error))
+
+    def _server_of(self, error: Exception) -> str:
+        """The server that the error comes from; empty for a time-out, which may come from any."""
+        return "Kafka" if isinstance(error, KafkaError) else ""
