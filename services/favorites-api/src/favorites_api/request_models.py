@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import Field
+from vapteke_shared.contract.limits import IDS_PER_REQUEST, ITEMS_PER_CHECK
 from vapteke_shared.http.body_models import Asked
 from vapteke_shared.http.field_types import Id
 
@@ -22,7 +23,10 @@ class NewFavorites(Asked):
 
     user_id: UserId
     item_ids: list[ItemId] = Field(
-        min_length=1, max_length=1000, description="the items; a repeated one counts once", examples=[[10, 12]]
+        min_length=1,
+        max_length=IDS_PER_REQUEST,
+        description="the items; a repeated one counts once",
+        examples=[[10, 12]],
     )
 
 
@@ -30,10 +34,12 @@ class FavoriteCheck(Asked):
     """A customer, and the items to check."""
 
     user_id: UserId
-    item_ids: list[ItemId] = Field(max_length=500, description="the items to check", examples=[[10, 11, 12]])
+    item_ids: list[ItemId] = Field(
+        max_length=ITEMS_PER_CHECK, description="the items to check", examples=[[10, 11, 12]]
+    )
 
 
 class FavoriteIds(Asked):
     """Favorites to delete."""
 
-    id: list[Id] = Field(max_length=1000, description="the favorites' ids", examples=[[1, 2, 3]])
+    id: list[Id] = Field(max_length=IDS_PER_REQUEST, description="the favorites' ids", examples=[[1, 2, 3]])
