@@ -1,4 +1,4 @@
-"""Real servers for all tests: one Postgres and one Apache Kafka for a whole run, started when the first test asks."""
+"""Real servers for all tests: one Postgres and one Apache Kafka for a whole run, started when a test first asks."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     exits = ExitStack()
     config.add_cleanup(exits.close)
     tempfile.tempdir = os.environ["TMPDIR"] = str(exits.enter_context(cleanup.temporary_folder("vapteke-tests-")))
-    exits.callback(cleanup.kill_started)  # what a test started and could not end
+    exits.callback(cleanup.kill_started)  # processes that a test started and could not end
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -37,7 +37,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: near the end of a run, no worker then waits for the other for minutes."""
+    """Runs the longest files first, so that near the end no worker waits minutes for the other."""
     items.sort(key=lambda item: not _LONG.intersection(item.path.parts))
 
 
@@ -47,7 +47,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def server_data() -> Iterator[Path]:
-    """Not pytest's own folder: as root, Postgres runs as somebody who cannot enter that one."""
+    """Not pytest's own folder: started by root, Postgres runs as another user, who cannot enter that one."""
     folder = Path(tempfile.mkdtemp(prefix="vapteke-tests-"))
     folder.chmod(0o711)
     yield folder
@@ -56,13 +56,13 @@ def server_data() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 async def postgres_server(server_data: Path) -> AsyncIterator[Postgres]:
-    """An empty server; `postgres_server.dsn` is the superuser's."""
+    """An empty server. `postgres_server.dsn` is for the superuser."""
     async with postgres.serve(server_data / "postgres") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 async def kafka_server(server_data: Path) -> AsyncIterator[Kafka]:
-    """One broker, no topics; `kafka_server.bootstrap` is the list of addresses."""
+    """One broker without topics. `kafka_server.bootstrap` is the list of its addresses."""
     async with kafka.serve(server_data / "kafka") as server:
         yield server

@@ -123,7 +123,7 @@ def test_the_real_lock_has_a_hashed_uv(bootstrap: ModuleType) -> None:
     assert all(line.strip().startswith("--hash=sha256:") for line in rest)
 
 
-def test_a_lock_without_the_package_ends_it(bootstrap: ModuleType) -> None:
+def test_a_lock_without_the_package_ends_the_set_up(bootstrap: ModuleType) -> None:
     with pytest.raises(SystemExit, match="does not name poetry"):
         bootstrap.locked_block(LOCK, "poetry")
 
@@ -146,7 +146,7 @@ def test_it_names_no_registry() -> None:
         assert "://" not in (ROOT / file).read_text(), file
 
 
-def test_a_python_that_is_too_old_is_told_so() -> None:
+def test_a_python_that_is_too_old_is_an_error() -> None:
     text = (ROOT / "deploy/bootstrap").read_text().replace("OLDEST = (3, 11)", "OLDEST = (4, 0)")
 
     ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env={"PATH": ""}, check=False)

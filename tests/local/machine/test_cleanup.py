@@ -34,13 +34,13 @@ LONG = [
 ]
 pytestmark = [
     pytest.mark.timeout(900),
-    pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death"),
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death"),
 ]
 
 
 @dataclass
 class Run:
-    """One command with all that it starts, and a folder that takes its temporary files."""
+    """One command with everything that it starts, and the folder of its temporary files."""
 
     command: list[str]
     folder: Path
@@ -61,7 +61,7 @@ class Run:
                 command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
             )
 
-    def living(self) -> list[psutil.Process]:
+    def running(self) -> list[psutil.Process]:
         marked = [process for process in psutil.process_iter() if self._is_ours(process)]
         return list({*marked, *(child for process in marked for child in descendants(process))})
 
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def has_servers(self) -> bool:
-        names = {name_of(process) for process in self.living()}
+        names = {name_of(process) for process in self.running()}
         return {"postgres", "java", *self._of_the_test} <= names and self._is_stack_started()
 
     @property
@@ -81,7 +81,7 @@ class Run:
         return set() if {"demo", "up"} & set(self.command) else {"bash"}
 
     def _is_stack_started(self) -> bool:
-        return any("kafka.Kafka" in arguments_of(process) for process in self.living())
+        return any("kafka.Kafka" in arguments_of(process) for process in self.running())
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_run_that_is_ended_leaves_nothing(folder: Path, command: str, ending: 
     run = Run(COMMANDS[command], folder)
     started = run.start()
     wait_for_servers(run, started)
-    seen = run.living()
+    seen = run.running()
 
     started.send_signal(signal.Signals[ending])
     started.wait(180)
@@ -142,7 +142,7 @@ def test_a_run_that_times_out_leaves_nothing(folder: Path, command: str) -> None
     run = Run(COMMANDS[command], folder)
     started, seen = run.start(), set[psutil.Process]()
     while started.poll() is None:
-        seen.update(run.living())
+        seen.update(run.running())
         time.sleep(0.2)
 
     assert started.returncode == 1, (folder / "output").read_text()
@@ -160,6 +160,6 @@ def wait_for_servers(run: Run, started: subprocess.Popen[bytes]) -> None:
 def nothing_is_left(run: Run, seen: list[psutil.Process]) -> None:
     assert len(seen) > 3
     deadline = time.monotonic() + 60
-    while left := [*filter(lives, [*seen, *run.living()]), *(run.folder / "tmp").iterdir()]:
+    while left := [*filter(lives, [*seen, *run.running()]), *(run.folder / "tmp").iterdir()]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Child processes: kept alive while we live, gone when we go."""
+"""Child processes are kept running while this process runs, and end with it."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from vapteke_local.machine.processes import NotStarted, Program
 
 SLEEP = "import time; time.sleep(600)"
 
-only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
 
 
 def program(folder: Path, code: str, **options: object) -> Program:
@@ -59,7 +59,7 @@ async def test_stop_leaves_nothing_not_even_a_grandchild(tmp_path: Path) -> None
     await until(lambda: not any(map(lives, family)), seconds=30)
 
 
-async def test_stop_kills_what_ignores_it_after_its_grace(tmp_path: Path) -> None:
+async def test_stop_kills_a_process_that_ignores_it_after_its_grace_time(tmp_path: Path) -> None:
     code = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {SLEEP}"
     deaf = program(tmp_path, code, grace_seconds=0.5)
     async with processes.running([deaf]) as [process]:
@@ -78,7 +78,7 @@ async def test_a_stop_while_it_waits_to_start_again_starts_nothing(tmp_path: Pat
     assert len(pids) == 1
 
 
-async def test_a_process_that_dies_at_the_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+async def test_a_process_that_dies_at_the_start_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     async with processes.running([program(tmp_path, "raise SystemExit('no such database')")]) as [process]:
         with pytest.raises(NotStarted, match=r"child ended before it was ready.*\nno such database") as failure:
             await processes.until_ready(process, lambda: processes.listening(ports.free_port()))
@@ -86,7 +86,7 @@ async def test_a_process_that_dies_at_the_start_is_told_with_its_last_words(tmp_
     assert str(tmp_path / "child.log") in str(failure.value)
 
 
-async def test_what_never_gets_ready_is_told_with_the_reason(tmp_path: Path) -> None:
+async def test_a_process_that_never_gets_ready_is_reported_with_the_reason(tmp_path: Path) -> None:
     async def never() -> str:
         return "the moon is not full"
 
@@ -95,7 +95,7 @@ async def test_what_never_gets_ready_is_told_with_the_reason(tmp_path: Path) -> 
             await processes.until_ready(process, never, timeout=0.2)
 
 
-async def test_a_failed_command_is_told_with_its_exit_code(tmp_path: Path) -> None:
+async def test_a_failed_command_is_reported_with_its_exit_code(tmp_path: Path) -> None:
     with pytest.raises(NotStarted, match=r"child failed \(exit code 3\)"):
         await processes.run(program(tmp_path, "raise SystemExit(3)"))
 

@@ -1,4 +1,4 @@
-"""The generator's labels against a slow reading of its rows, written from the rules and not from its tables."""
+"""Compares the generator's labels with a slow reading of its rows, which follows the rules and not its tables."""
 
 import hashlib
 import re
@@ -119,7 +119,7 @@ def test_other_seeds_give_other_people() -> None:
 
 @given(seed=seeds, count=st.integers(min_value=0, max_value=700))
 @settings(deadline=None, max_examples=60)
-def test_labels_say_what_a_slow_reading_finds(seed: int, count: int) -> None:
+def test_labels_agree_with_a_slow_reading(seed: int, count: int) -> None:
     persons, labels = [], []
     for person, label in people.labelled(seed, count):
         persons.append(person)
@@ -148,7 +148,7 @@ def test_every_row_read_has_one_class_in_both_imports(seed: int, count: int) -> 
 
 
 @pytest.mark.parametrize("count", [0, 1, 10])
-def test_a_handful_of_people_can_be_made(count: int) -> None:
+def test_a_handful_of_people_can_be_generated(count: int) -> None:
     persons = list(people.generate(3, count))
 
     assert len(persons) == count
@@ -156,7 +156,7 @@ def test_a_handful_of_people_can_be_made(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [-1, people.MAX_COUNT + 1])
-def test_a_senseless_count_is_refused_before_the_first_row(count: int) -> None:
+def test_an_invalid_count_is_rejected_before_the_first_row(count: int) -> None:
     with pytest.raises(ValueError, match="count"):
         people.generate(1, count)
 
@@ -178,7 +178,7 @@ def test_ids_have_narrow_and_wide_gaps(original: tuple[list[Person], list[Expect
 
 
 def kinds_of(person: Person, label: Expected) -> Iterator[str]:
-    """The dirt of a row, under the words of the generator's table."""
+    """The flaws of a row, by the words of the generator's table."""
     phone = (person.phone or "").strip()
     if label.verdict == "rejected":
         yield "no phone" if not phone else "over-long phone" if len(phone) >= 64 else "unreadable phone"
@@ -192,7 +192,7 @@ def kinds_of(person: Person, label: Expected) -> Iterator[str]:
     yield from label.unusable
 
 
-def test_dirt_has_the_shares_of_the_table(original: tuple[list[Person], list[Expected]]) -> None:
+def test_flaws_have_the_shares_of_the_table(original: tuple[list[Person], list[Expected]]) -> None:
     met = Counter(kind for person, label in zip(*original, strict=True) for kind in kinds_of(person, label))
 
     per_mille = {kind: 1000 * times / ORIGINAL_COUNT for kind, times in met.items()}
@@ -234,7 +234,7 @@ def is_spaced(value: object) -> bool:
     return isinstance(value, str) and not is_blank(value) and value != value.strip()
 
 
-def test_rivals_meet_near_and_far_and_in_ties(original: tuple[list[Person], list[Expected]]) -> None:
+def test_rows_with_a_shared_phone_are_near_and_far_and_tie(original: tuple[list[Person], list[Expected]]) -> None:
     by_id = {person.id: person for person in original[0]}
     pairs = [(person, by_id[label.rival]) for person, label in zip(*original, strict=True) if label.rival]
     sizes = Counter(Counter(winner.id for _, winner in pairs).values())
@@ -248,7 +248,7 @@ def test_rivals_meet_near_and_far_and_in_ties(original: tuple[list[Person], list
     assert set(sizes) == {1, 2}
 
 
-def test_rows_with_several_kinds_of_dirt_are_met(original: tuple[list[Person], list[Expected]]) -> None:
+def test_rows_with_several_kinds_of_flaws_occur(original: tuple[list[Person], list[Expected]]) -> None:
     labels = original[1]
 
     assert any(label.verdict == "rejected" and label.unusable for label in labels)
@@ -256,7 +256,7 @@ def test_rows_with_several_kinds_of_dirt_are_met(original: tuple[list[Person], l
     assert any(label.verdict == "created" and len(label.unusable) == 2 for label in labels)
 
 
-def test_values_at_the_limits_are_met(original: tuple[list[Person], list[Expected]]) -> None:
+def test_values_at_the_limits_occur(original: tuple[list[Person], list[Expected]]) -> None:
     persons = original[0]
 
     assert {len((person.first_name or "").strip()) for person in persons} >= {100, 101, 150}
@@ -266,11 +266,11 @@ def test_values_at_the_limits_are_met(original: tuple[list[Person], list[Expecte
     assert {len(label.phone) for label in original[1] if label.phone} == {11, 12, 14, 15}
 
 
-def test_some_thousand_first_names_are_met(original: tuple[list[Person], list[Expected]]) -> None:
+def test_some_thousand_first_names_occur(original: tuple[list[Person], list[Expected]]) -> None:
     assert 1_500 < len({(person.first_name or "").strip() for person in original[0]}) < 5_000
 
 
-def test_only_last_names_leave_cp1251(original: tuple[list[Person], list[Expected]]) -> None:
+def test_only_last_names_have_letters_outside_cp1251(original: tuple[list[Person], list[Expected]]) -> None:
     beyond = set()
     for person in original[0]:
         "".join(filter(None, (person.phone, person.first_name, person.email, person.gender))).encode("cp1251")
@@ -281,7 +281,7 @@ def test_only_last_names_leave_cp1251(original: tuple[list[Person], list[Expecte
     assert len(beyond) > 10
 
 
-def test_instants_are_what_datetime_of_sql_server_holds(original: tuple[list[Person], list[Expected]]) -> None:
+def test_instants_are_values_of_sql_servers_datetime(original: tuple[list[Person], list[Expected]]) -> None:
     instants = [person.last_auth_at for person in original[0] if person.last_auth_at]
 
     assert {instant.microsecond % 10_000 for instant in instants} == {0, 3_000, 7_000}

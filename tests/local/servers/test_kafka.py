@@ -16,14 +16,14 @@ from vapteke_local.servers.kafka import Kafka
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    """A folder that Postgres may enter when we are root, which pytest's own is not."""
+    """A folder that Postgres may enter when we are root; it may not enter pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="vapteke-test-"))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
 
 
-def test_a_cluster_id_is_not_taken_for_an_option() -> None:
+def test_a_cluster_id_cannot_be_read_as_an_option() -> None:
     ids = {kafka.new_cluster_id() for _ in range(1000)}
 
     assert len(ids) == 1000
@@ -72,7 +72,7 @@ async def test_three_brokers_lose_one_and_no_record(data: Path) -> None:
 
 
 async def started_again(server: Kafka) -> None:
-    """Its first broker died once and accepts connections again."""
+    """Waits until the first broker, which died once, accepts connections again."""
     port = int(server.bootstrap[0].split(":")[1])
     async with asyncio.timeout(120):
         while True:

@@ -9,7 +9,7 @@ from vapteke_local.servers import maven
 from vapteke_local.servers.maven import WrongJar
 
 
-def test_a_jar_that_is_not_the_listed_one_is_refused(tmp_path: Path) -> None:
+def test_a_jar_that_is_not_the_listed_one_is_rejected(tmp_path: Path) -> None:
     path = "org/example/tool/1.0/tool-1.0.jar"
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_bytes(b"tampered")

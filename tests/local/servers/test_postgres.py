@@ -17,19 +17,19 @@ from vapteke_local.servers import postgres
 from vapteke_local.servers.postgres import Postgres, Role, Unreachable
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
-only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
 
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    """A folder that Postgres may enter when we are root, which pytest's own is not."""
+    """A folder that Postgres may enter when we are root; it may not enter pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="vapteke-test-"))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
 
 
-async def test_postgres_is_version_18_durable_and_knows_cyrillic(postgres_server: Postgres) -> None:
+async def test_postgres_is_version_18_durable_and_lowercases_cyrillic(postgres_server: Postgres) -> None:
     connection = await asyncpg.connect(postgres_server.dsn)
     shown = {name: await connection.fetchval(f"SHOW {name}") for name in ("fsync", "synchronous_commit")}
     major, lowered = await connection.fetchrow("SELECT split_part(version(), '.', 1), lower('ЩУКА')")
@@ -45,7 +45,7 @@ async def test_postgres_listens_on_127_0_0_1_alone(postgres_server: Postgres) ->
     assert [tuple(a) for a in listening if a.port == postgres_server.port] == [("127.0.0.1", postgres_server.port)]
 
 
-async def test_postgres_wants_the_password(postgres_server: Postgres) -> None:
+async def test_postgres_requires_the_password(postgres_server: Postgres) -> None:
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(postgres_server.dsn_of("postgres", password="wrong"))
 
@@ -56,7 +56,7 @@ async def test_postgres_is_not_root_when_we_are(postgres_server: Postgres) -> No
 
 
 @only_root
-async def test_postgres_says_which_folder_it_cannot_enter(tmp_path: Path) -> None:
+async def test_postgres_names_the_folder_that_it_cannot_enter(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=f"cannot enter {tmp_path}"):
         async with postgres.serve(tmp_path / "data"):
             pass

@@ -8,12 +8,12 @@ from vapteke_local.servers import postgres_binaries
 from vapteke_local.servers.postgres_binaries import NoTls
 
 
-def test_a_machine_that_has_no_postgres_with_tls_is_named() -> None:
+def test_a_machine_without_a_postgres_with_tls_is_named() -> None:
     with pytest.raises(NoTls, match="none is listed for linux-riscv64"):
         postgres_binaries.tls_jar("linux-riscv64")
 
 
-def test_binaries_that_break_off_are_absent(tmp_path: Path) -> None:
+def test_binaries_that_were_unpacked_in_part_are_absent(tmp_path: Path) -> None:
     def fill(folder: Path) -> None:
         (folder / "bin").mkdir()
         raise OSError(errno.ENOSPC, "no space left")

@@ -1,4 +1,4 @@
-"""`vapteke token`: what it prints, and what it does not take."""
+"""`vapteke token`: what it prints, and what it rejects."""
 
 import json
 import os
@@ -19,7 +19,7 @@ VAPTEKE = Path(sys.executable).parent / "vapteke"
 
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
-    """What a running stack says of itself."""
+    """The file in which a running stack describes itself."""
     file = tmp_path / "ready.json"
     file.write_text(json.dumps({"secret_key": SECRET_KEY}))
     return file
@@ -31,7 +31,7 @@ def token(ready: Path | None, *options: str, **variables: str) -> subprocess.Com
     return subprocess.run(command, env={**others, **variables}, capture_output=True, text=True, check=False)
 
 
-def test_it_is_made_with_the_running_stacks_key_and_may_do_what_it_is_asked_for(ready: Path) -> None:
+def test_it_is_signed_with_the_running_stacks_key_and_has_the_scopes_asked_for(ready: Path) -> None:
     printed = token(ready, "--scope", "all").stdout
 
     principal = Verifier(SETTINGS, "customers-api").principal(printed.strip().encode())
@@ -40,7 +40,7 @@ def test_it_is_made_with_the_running_stacks_key_and_may_do_what_it_is_asked_for(
     assert 0.9 < (principal.expires_at - LEEWAY_SECONDS - time.time()) / (12 * 3600) <= 1
 
 
-def test_it_is_made_as_it_is_asked_for(ready: Path) -> None:
+def test_it_has_the_options_asked_for(ready: Path) -> None:
     options = ["--scope", "customers:read", "--scope", "imports:run", "--ttl", "30d", "--subject", "curl"]
 
     principal = Verifier(SETTINGS, "customers-api").principal(token(ready, *options).stdout.strip().encode())
@@ -49,13 +49,13 @@ def test_it_is_made_as_it_is_asked_for(ready: Path) -> None:
     assert 0.9 < (principal.expires_at - time.time()) / (30 * 86_400) < 1.1
 
 
-def test_a_key_of_the_environment_needs_no_stack() -> None:
+def test_a_key_in_the_environment_needs_no_stack() -> None:
     printed = token(None, SECRET_KEY=SECRET_KEY).stdout
 
     assert Verifier(SETTINGS, "customers-api").principal(printed.strip().encode()).subject == "developer"
 
 
-def test_a_stack_that_is_named_goes_before_the_environment(ready: Path) -> None:
+def test_a_named_stack_overrides_the_environment(ready: Path) -> None:
     printed = token(ready, SECRET_KEY="a key of another service altogether").stdout
 
     assert Verifier(SETTINGS, "customers-api").principal(printed.strip().encode()).subject == "developer"
@@ -72,7 +72,7 @@ def test_a_service_prints_one_too(service: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["vapteke", "customers-api", "favorites-api"])
-def test_without_a_scope_it_may_do_nothing_and_says_so(program: str) -> None:
+def test_without_a_scope_it_allows_nothing_and_a_warning_is_printed(program: str) -> None:
     command = [VAPTEKE.with_name(program), "token", "--subject", "report", "--audience", "customers-api"]
     environment = {**os.environ, "SECRET_KEY": SECRET_KEY}
 
@@ -102,14 +102,14 @@ def test_it_is_for_the_service_that_prints_it_or_for_those_that_are_named(
     assert (set(claims["aud"]), printed.stderr) == (audiences, "")
 
 
-def test_without_a_key_and_a_stack_it_says_so(tmp_path: Path) -> None:
+def test_without_a_key_and_a_stack_there_is_an_error(tmp_path: Path) -> None:
     ended = token(tmp_path / "nothing.json")
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == f"no stack is described in {tmp_path / 'nothing.json'}: is `vapteke up` running?\n"
 
 
-def test_a_short_key_is_named_and_not_told() -> None:
+def test_a_short_key_is_an_error_that_does_not_show_it() -> None:
     ended = token(None, SECRET_KEY="s3cret-v4lue")
 
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -117,28 +117,28 @@ def test_a_short_key_is_named_and_not_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--scope", "customers"], "customers:read"),
         (["--audience", "customers"], "customers-api"),
         (["--ttl", "soon"], "30d"),
     ],
 )
-def test_what_it_does_not_understand_is_answered_with_what_it_does(ready: Path, options: list[str], told: str) -> None:
+def test_an_invalid_option_is_answered_with_the_valid_ones(ready: Path, options: list[str], message: str) -> None:
     ended = token(ready, *options)
 
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert told in ended.stderr
+    assert message in ended.stderr
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000), ("007", 7)]
 )
-def test_times_are_read(text: str, seconds: int) -> None:
+def test_valid_times_are_read(text: str, seconds: int) -> None:
     assert bearer_tokens.duration(text).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "0h", "-1", "1.5h", "1w", "h", "1 h", "1h30m", "٣h", "9999999999"])
-def test_other_times_are_not(text: str) -> None:
+def test_other_times_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="such as"):
         bearer_tokens.duration(text)

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from running_stack import START_SECONDS
 from vapteke_local import people
+from vapteke_local.machine import ports
 from vapteke_local.servers import kafka, postgres
 from vapteke_local.servers.postgres import Postgres, Role
 from walkthrough import blocks, differs, walk
@@ -35,7 +36,7 @@ PROCESSES = {
         "legacy-importer 1",
     ),
 }
-only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -47,7 +48,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def new_folder() -> Iterator[Path]:
-    """Everything of one stack, its temporary folder too, so that one can see what it leaves."""
+    """The folder of one stack, with its temporary files, so that a test can see what it leaves."""
     folder = Path(tempfile.mkdtemp(prefix="vapteke-test-"))
     try:
         folder.chmod(0o711)
@@ -59,7 +60,7 @@ def new_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Path]:
-    """The folder of a stack that runs as long as the tests that leave it as it was."""
+    """The folder of a stack shared by the tests that do not change it."""
     with new_folder() as folder, started(folder, "--data", str(folder / "data")) as up:
         ready(folder, up)
         yield folder
@@ -99,7 +100,7 @@ def family(description: dict[str, Any]) -> list[psutil.Process]:
 
 
 def listening_ports(description: dict[str, Any], processes: list[psutil.Process]) -> set[int]:
-    """Postgres may run as another user, whose sockets a container does not let even root see."""
+    """Postgres may run as another user, whose sockets not even root can see in a container."""
     mine = [process for process in processes if process.uids().real == os.getuid()]
     connections = [connection for process in mine for connection in process.net_connections("tcp")]
     postgres_port = urlsplit(description["postgres"]).port
@@ -107,11 +108,11 @@ def listening_ports(description: dict[str, Any], processes: list[psutil.Process]
     return {postgres_port, *(int(c.laddr[1]) for c in connections if c.status == psutil.CONN_LISTEN)}
 
 
-def test_the_description_tells_everything_and_nothing_is_left_after_sigterm(folder: Path) -> None:
+def test_the_description_is_complete_and_nothing_is_left_after_sigterm(folder: Path) -> None:
     with started(folder) as up:
         description = ready(folder, up)
         processes = family(description)
-        ports = listening_ports(description, processes)
+        used = listening_ports(description, processes)
         answers = {name: httpx.get(f"{description[name]}/health/ready").status_code for name in URLS}
 
         up.send_signal(signal.SIGTERM)
@@ -138,8 +139,8 @@ def test_the_description_tells_everything_and_nothing_is_left_after_sigterm(fold
     assert set(description["vaptekesync"]) == {"host", "port", "database", "user", "password", "control_port"}
     assert code == 0
     assert [process for process in processes if process.is_running()] == []
-    assert len(ports) > len(PROCESSES)
-    assert all(map(ports.is_free, ports))
+    assert len(used) > len(PROCESSES)
+    assert all(map(ports.is_free, used))
     assert sorted(path.name for path in folder.rglob("*")) == ["output", "tmp"]
 
 
@@ -151,7 +152,7 @@ def test_sigkill_leaves_no_process_and_no_port_after_5_seconds(folder: Path) -> 
     with started(folder) as up:
         description = ready(folder, up)
         processes = family(description)
-        ports = listening_ports(description, processes)
+        used = listening_ports(description, processes)
         up.kill()
 
         up.wait()
@@ -159,7 +160,7 @@ def test_sigkill_leaves_no_process_and_no_port_after_5_seconds(folder: Path) -> 
 
     assert len(processes) > len(PROCESSES)
     assert alive == []
-    assert all(map(ports.is_free, ports))
+    assert all(map(ports.is_free, used))
 
 
 def test_a_service_that_dies_is_started_again_and_the_description_follows(shared: Path) -> None:
@@ -224,7 +225,7 @@ def test_the_description_says_where_the_metrics_are(shared: Path) -> None:
     assert all(address.removeprefix("http://127.0.0.1") in output for address in addresses.values())
 
 
-def test_the_services_take_the_stacks_token_and_no_stranger(shared: Path) -> None:
+def test_the_services_accept_only_the_stacks_token(shared: Path) -> None:
     description = described(shared)
     listing = f"{description['customers_api']}/rest/v1/customers/"
 
@@ -234,7 +235,7 @@ def test_the_services_take_the_stacks_token_and_no_stranger(shared: Path) -> Non
     assert "vapteke token" in (shared / "output").read_text()
 
 
-def test_a_token_from_the_command_line_opens_what_it_names(shared: Path) -> None:
+def test_a_token_from_the_command_line_opens_its_scopes(shared: Path) -> None:
     ready_file = shared / "ready.json"
     command: list[str | Path] = [VAPTEKE, "token", "--scope", "imports:read", "--ttl", "5m", "--ready", ready_file]
     environment = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
@@ -267,7 +268,7 @@ def _header(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_a_short_key_is_told_in_one_line_before_anything_starts(folder: Path) -> None:
+def test_a_short_key_is_reported_in_one_line_before_anything_starts(folder: Path) -> None:
     with started(folder, SECRET_KEY="s3cret-v4lue") as up:
         code = up.wait(120)
 
@@ -276,7 +277,7 @@ def test_a_short_key_is_told_in_one_line_before_anything_starts(folder: Path) ->
     assert list((folder / "tmp").iterdir()) == []
 
 
-def test_a_missing_variable_of_an_external_piece_is_named_at_once(folder: Path) -> None:
+def test_a_missing_variable_of_an_external_dependency_is_named_at_once(folder: Path) -> None:
     with started(folder, "--external", "kafka", KAFKA_BOOTSTRAP_SERVERS="") as up:
         code = up.wait(120)
 
@@ -285,7 +286,7 @@ def test_a_missing_variable_of_an_external_piece_is_named_at_once(folder: Path) 
     assert list((folder / "tmp").iterdir()) == []
 
 
-async def test_every_piece_can_be_taken_from_elsewhere(folder: Path, shared: Path, postgres_server: Postgres) -> None:
+async def test_every_dependency_can_be_external(folder: Path, shared: Path, postgres_server: Postgres) -> None:
     roles = [Role(name="elsewhere_owner", password="one", owner=True), Role(name="elsewhere_app", password="two")]
     await postgres.ensure_database(postgres_server, roles, "elsewhere")
     legacy = described(shared)["vaptekesync"]

@@ -26,7 +26,7 @@ FREETDS_FOLDERS = (
     "/usr/lib64",
 )
 PORTALS: dict[Server, BlockingPortal] = {}
-"""To the loop that each server runs on."""
+"""Server → the loop that it runs on."""
 # The driver manager would keep connections that a test believes closed.
 pyodbc.pooling = False
 
@@ -49,7 +49,7 @@ def freetds_driver() -> Path:
 
 @pytest.fixture(params=["microsoft", "freetds"])
 def driver(request: pytest.FixtureRequest) -> str:
-    """The part of a connection string that depends on the driver; {host} and {port} are to be filled in."""
+    """The part of a connection string that depends on the driver; {host} and {port} are filled in later."""
     if request.param == "microsoft":
         return f"Driver={microsoft_driver()};Server={{host}},{{port}};Encrypt=no"
     return f"Driver={freetds_driver()};Server={{host}};Port={{port}};TDS_Version=7.4;ClientCharset=UTF-8"
@@ -153,7 +153,7 @@ def large_server(people: list[tuple[Any, ...]]) -> Iterator[Server]:
 
 @pytest.fixture
 def hang_up() -> Callable[[Server], None]:
-    """`hang_up(server)`: cuts every client's connection."""
+    """`hang_up(server)`: closes the connections of all clients."""
 
     def cut(server: Server) -> None:
         PORTALS[server].call(server.hang_up)
@@ -169,12 +169,12 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """`eventually(condition)`: looks until it holds; fails after a minute."""
+    """`eventually(condition)`: polls until it holds; fails after a minute."""
 
     def wait(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60
         while not condition():
-            assert time.monotonic() < deadline, "it did not come to pass"
+            assert time.monotonic() < deadline, "the condition never held"
             time.sleep(0.01)
 
     return wait

@@ -1,4 +1,4 @@
-"""Rows and table changed while the server runs: in the process, through the control door, and after a restart."""
+"""Rows and table changed while the server runs: in the process, through the control port, and after a restart."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_put_changes_the_named_columns_of_a_row(server: Server, ask: Ask, people
     assert ask(server, ALL, 2, 3) == [tuple(expected)]
 
 
-def test_put_adds_a_row_in_its_place(server: Server, ask: Ask) -> None:
+def test_put_adds_a_row_at_its_position(server: Server, ask: Ask) -> None:
     server.put({"ID": 4, "LastName": "Щукина", "Birthday": date(2000, 2, 29)})
 
     found = ask(server, ALL, 3, 6)
@@ -57,7 +57,7 @@ def test_removed_rows_are_gone(server: Server, ask: Ask) -> None:
         server.remove(6)
 
 
-def test_a_result_under_way_shows_the_rows_as_they_were(
+def test_a_result_that_is_being_read_shows_the_rows_as_they_were(
     large_server: Server, connect: Callable[..., pyodbc.Connection], people: list[tuple[Any, ...]]
 ) -> None:
     connection = connect(large_server)
@@ -69,7 +69,7 @@ def test_a_result_under_way_shows_the_rows_as_they_were(
     assert [tuple(row) for row in rows] == people
 
 
-def test_control_sets_values_from_strings(server: Server, ask: Ask) -> None:
+def test_control_sets_values_from_texts(server: Server, ask: Ask) -> None:
     values = {"Phone": "NULL", "Birthday": "1999-12-31", "CityID": "7", "LastAuthAt": "2024-02-29T23:59:58.003"}
 
     assert command(server, do="set", id="3", values=values) == {"ok": True}
@@ -115,7 +115,7 @@ def test_control_adds_removes_and_shows(server: Server, ask: Ask) -> None:
         ({"do": "dance"}, "`do` is one of set, add, remove, table, fault, clear, get, stats"),
     ],
 )
-def test_control_says_what_is_wrong(server: Server, given: dict[str, Any], complaint: str) -> None:
+def test_control_reports_what_is_wrong(server: Server, given: dict[str, Any], complaint: str) -> None:
     answer = command(server, **given)
 
     assert answer["ok"] is False
@@ -131,7 +131,7 @@ def test_control_sets_and_clears_faults(server: Server, connect: Callable[..., p
     assert ask(server, "SELECT 1") == [(1,)]
 
 
-def test_control_tells_the_counters(server: Server, ask: Ask) -> None:
+def test_control_reports_the_counters(server: Server, ask: Ask) -> None:
     ask(server, "SELECT 1")
 
     answer = command(server, do="stats")
@@ -154,7 +154,7 @@ def test_control_replaces_the_table_and_rows_keep_what_they_can(
         ask(server, "SELECT Birthday FROM dbo.Customers WHERE ClientID <= ? ORDER BY ClientID", 6)
 
 
-def test_a_line_that_is_no_json_is_answered(server: Server) -> None:
+def test_a_line_that_is_not_json_is_answered(server: Server) -> None:
     with socket.create_connection((server.host, server.control_port), timeout=5) as connection:
         connection.sendall(b"phone home\n[]\n")
         lines = connection.makefile()
@@ -241,8 +241,8 @@ def test_the_process_serves_made_up_customers_and_stops_at_a_signal(
     assert running.returncode == 0
 
 
-def test_the_process_wants_a_password() -> None:
+def test_the_process_needs_a_password() -> None:
     with process("--port=1", "--control-port=2", "--customers=1") as running:
-        _, said = running.communicate(timeout=10)
+        _, message = running.communicate(timeout=10)
 
-    assert (running.returncode, said) == (1, "VAPTEKESYNC_PASSWORD is not set\n")
+    assert (running.returncode, message) == (1, "VAPTEKESYNC_PASSWORD is not set\n")

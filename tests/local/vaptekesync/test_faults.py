@@ -1,4 +1,4 @@
-"""Faults on command, cancellation, and what a client is left with afterwards."""
+"""Faults on command, cancellation, and the state of a client afterwards."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ EVERYTHING = 10**9
 
 
 def read(connection: pyodbc.Connection, got: list[Any]) -> None:
-    """Fetches a whole range piece by piece, so that `got` shows how far it came."""
+    """Fetches a whole range in parts, so that `got` shows how far it came."""
     cursor = connection.execute(RANGE, EVERYTHING)
     while rows := cursor.fetchmany(100):
         got += rows
@@ -35,7 +35,7 @@ def error_of(action: Callable[..., Any], *arguments: Any) -> str:
     return str(error.value)
 
 
-def test_refuse_closes_new_connections_and_spares_old_ones(server: Server, connect: Connect) -> None:
+def test_refuse_closes_new_connections_and_keeps_old_ones(server: Server, connect: Connect) -> None:
     old = connect(server)
 
     server.set_fault("refuse")
@@ -45,7 +45,7 @@ def test_refuse_closes_new_connections_and_spares_old_ones(server: Server, conne
     assert server.stats.connections_refused >= 1
 
 
-def test_refuse_is_over_after_clear(server: Server, connect: Connect, ask: Ask) -> None:
+def test_refuse_ends_with_clear(server: Server, connect: Connect, ask: Ask) -> None:
     server.set_fault("refuse")
     error_of(connect, server)
 
@@ -63,7 +63,7 @@ def test_delay_comes_before_each_answer(server: Server, ask: Ask) -> None:
     assert time.monotonic() - started >= 0.3
 
 
-def test_delay_of_the_login_spares_the_answers(server: Server, connect: Connect) -> None:
+def test_delay_of_the_login_does_not_delay_answers(server: Server, connect: Connect) -> None:
     server.set_fault("delay", seconds=0.3, before="login")
 
     started = time.monotonic()
@@ -80,9 +80,9 @@ def test_a_query_time_out_leaves_the_connection_usable(server: Server, connect: 
     connection.timeout = 1
     server.set_fault("delay", seconds=60, times=1)
 
-    said = error_of(fetch_one, connection)
+    message = error_of(fetch_one, connection)
 
-    assert "HYT00" in said
+    assert "HYT00" in message
     assert fetch_one(connection) == 1
     assert server.stats.attentions >= 1
 
@@ -111,7 +111,7 @@ def test_drop_waits_for_the_nth_range(server: Server, connect: Connect) -> None:
     assert (len(first), len(second) <= 10) == (1000, True)
 
 
-def test_drop_strikes_once_unless_told_otherwise(server: Server, ask: Ask, connect: Connect) -> None:
+def test_drop_strikes_once_by_default(server: Server, ask: Ask, connect: Connect) -> None:
     server.set_fault("drop", rows=10)
     error_of(read, connect(server), [])
 
@@ -124,13 +124,13 @@ def test_drop_strikes_once_unless_told_otherwise(server: Server, ask: Ask, conne
     assert len(ask(server, RANGE, EVERYTHING)) == 1000
 
 
-def test_a_silent_server_lets_nobody_in(server: Server, connect: Connect, ask: Ask) -> None:
+def test_nobody_can_log_in_to_a_silent_server(server: Server, connect: Connect, ask: Ask) -> None:
     server.set_fault("silent")
 
     started = time.monotonic()
-    said = error_of(lambda: connect(server, timeout=1))
+    message = error_of(lambda: connect(server, timeout=1))
 
-    assert "HYT00" in said
+    assert "HYT00" in message
     assert time.monotonic() - started < 60
     server.clear_faults()
     assert ask(server, "SELECT 1") == [(1,)]
@@ -143,14 +143,14 @@ def test_a_silent_server_does_not_answer_a_statement_nor_its_cancellation(
     connection.timeout = 1
     server.set_fault("silent")
 
-    said = error_of(fetch_one, connection)
+    message = error_of(fetch_one, connection)
 
-    assert "HYT00" in said
+    assert "HYT00" in message
     assert server.stats.attentions == 0
     hang_up(server)
 
 
-def test_silence_in_mid_result_lasts_until_the_client_is_cut_off(
+def test_silence_in_the_middle_of_a_result_lasts_until_the_connection_is_cut(
     large_server: Server, connect: Connect, hang_up: HangUp, eventually: Eventually, threads: ThreadPoolExecutor
 ) -> None:
     connection = connect(large_server)
@@ -172,21 +172,21 @@ def test_fail_shows_its_error_at_the_nth_statement(server: Server, connect: Conn
     server.set_fault("fail", nth=2, number=1205, severity=13, state=51, text="Transaction was deadlocked.")
 
     fetch_one(connection)
-    said = error_of(fetch_one, connection)
+    message = error_of(fetch_one, connection)
 
-    assert "Transaction was deadlocked." in said
-    assert "(1205)" in said
+    assert "Transaction was deadlocked." in message
+    assert "(1205)" in message
     assert fetch_one(connection) == 1
 
 
-def test_fail_in_mid_result_comes_after_the_rows(server: Server, connect: Connect) -> None:
+def test_fail_in_the_middle_of_a_result_comes_after_the_rows(server: Server, connect: Connect) -> None:
     connection = connect(server)
     server.set_fault("fail", rows=250, number=1205, severity=13, text="Transaction was deadlocked.")
     got: list[Any] = []
 
-    said = error_of(read, connection, got)
+    message = error_of(read, connection, got)
 
-    assert "(1205)" in said
+    assert "(1205)" in message
     assert len(got) == 200
     assert fetch_one(connection) == 1
 
@@ -213,12 +213,12 @@ def test_a_fatal_error_ends_the_connection(server: Server, connect: Connect, eve
     ("kind", "options", "complaint"),
     [("explode", {}, "no such fault: explode"), ("drop", {"row": 1}, "no such option of a fault: row")],
 )
-def test_a_fault_there_is_not_is_refused(server: Server, kind: Any, options: dict[str, Any], complaint: str) -> None:
+def test_an_unknown_fault_is_rejected(server: Server, kind: Any, options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         server.set_fault(kind, **options)
 
 
-def test_cancel_from_another_thread_in_mid_result_leaves_the_connection_usable(
+def test_cancel_from_another_thread_during_a_result_leaves_the_connection_usable(
     large_server: Server, connect: Connect, eventually: Eventually, threads: ThreadPoolExecutor
 ) -> None:
     connection = connect(large_server)
@@ -255,7 +255,7 @@ def test_cancel_of_a_statement_that_waits_is_an_error_at_once(
     assert fetch_one(connection) == 1
 
 
-def test_counters_tell_what_was_served(server: Server, ask: Ask, eventually: Eventually) -> None:
+def test_counters_count_what_was_served(server: Server, ask: Ask, eventually: Eventually) -> None:
     ask(server, RANGE, EVERYTHING)
     ask(server, "SELECT 1")
 

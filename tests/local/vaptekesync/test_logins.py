@@ -1,4 +1,4 @@
-"""Who is let in."""
+"""Who may log in, with and without TLS."""
 
 import socket
 import time
@@ -22,23 +22,23 @@ def refusal(connect: Connect, server: Server, **login: str) -> str:
 
 @pytest.mark.parametrize("wrong", ["user", "password"])
 def test_a_wrong_user_or_password_is_error_18456(server: Server, connect: Connect, wrong: str) -> None:
-    said = refusal(connect, server, **{wrong: "wrong"})
+    message = refusal(connect, server, **{wrong: "wrong"})
 
-    assert f"Login failed for user '{'wrong' if wrong == 'user' else server.user}'." in said
-    assert "(18456)" in said
+    assert f"Login failed for user '{'wrong' if wrong == 'user' else server.user}'." in message
+    assert "(18456)" in message
 
 
 def test_a_wrong_database_is_error_4060_and_then_18456(server: Server, connect: Connect, driver: str) -> None:
-    said = refusal(connect, server, database="Other")
+    message = refusal(connect, server, database="Other")
 
     # Both are sent, as by SQL Server; Microsoft's driver shows the first one, FreeTDS the last.
     if "msodbcsql" in driver:
-        assert 'Cannot open database "Other" requested by the login. The login failed. (4060)' in said
+        assert 'Cannot open database "Other" requested by the login. The login failed. (4060)' in message
     else:
-        assert "(18456)" in said
+        assert "(18456)" in message
 
 
-def test_a_refused_client_is_hung_up_on(
+def test_a_rejected_client_is_disconnected(
     server: Server, connect: Connect, eventually: Callable[[Callable[[], bool]], None]
 ) -> None:
     refusal(connect, server, password="wrong")
@@ -53,7 +53,7 @@ def test_names_of_user_and_database_ignore_case_but_the_password_does_not(server
     assert "(18456)" in refusal(connect, server, password=server.password.upper())
 
 
-def test_a_client_that_demands_encryption_is_told_at_once(server: Server, dsn: Callable[..., str], driver: str) -> None:
+def test_a_client_that_requires_encryption_fails_at_once(server: Server, dsn: Callable[..., str], driver: str) -> None:
     demand = dsn(server, extra="Encryption=require").replace("Encrypt=no", "Encrypt=yes")
 
     started = time.monotonic()
@@ -65,7 +65,7 @@ def test_a_client_that_demands_encryption_is_told_at_once(server: Server, dsn: C
     assert time.monotonic() - started < 60, "it waited for its time-out"
 
 
-def test_bytes_that_are_no_tds_are_hung_up_on(server: Server) -> None:
+def test_bytes_that_are_not_tds_end_the_connection(server: Server) -> None:
     with socket.create_connection((server.host, server.port), timeout=5) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
 

@@ -1,4 +1,4 @@
-"""Each listed statement, over both drivers, and what is said of the others."""
+"""Each listed statement over both drivers, and the error for all others."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -62,7 +62,7 @@ def test_columns_are_those_of_the_table(server: Server, ask: Ask) -> None:
     ]
 
 
-def test_a_table_that_is_not_there_has_no_columns(server: Server, ask: Ask) -> None:
+def test_a_missing_table_has_no_columns(server: Server, ask: Ask) -> None:
     assert ask(server, COLUMNS, "dbo", "Clients") == []
 
 
@@ -70,7 +70,7 @@ def test_unique_indexes_name_the_key(server: Server, ask: Ask) -> None:
     assert ask(server, INDEXES, "[dbo].[Customers]") == [("PK_Customers", "ID")]
 
 
-def test_unique_indexes_name_each_column_of_a_composite_key_and_leave_out_what_does_not_hold(
+def test_unique_indexes_name_each_column_of_a_composite_key_and_omit_constraints_that_do_not_hold(
     serve: Serve, ask: Ask
 ) -> None:
     both = Constraint("UQ_Both", "UNIQUE", ("ID", "CityID"))
@@ -81,7 +81,7 @@ def test_unique_indexes_name_each_column_of_a_composite_key_and_leave_out_what_d
         assert ask(server, INDEXES, "[DBO].[customers]") == [("UQ_Both", "ID"), ("UQ_Both", "CityID")]
 
 
-def test_the_type_of_an_object_and_its_synonyms_are_told(serve: Serve, ask: Ask) -> None:
+def test_the_type_of_an_object_and_its_synonyms_are_reported(serve: Serve, ask: Ask) -> None:
     synonym = "SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID(?)"
     with serve(table=replace(CUSTOMERS, type="VIEW", synonyms=("People",))) as server:
         found = ask(server, "SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID(?)", "[dbo].[Customers]")
@@ -100,7 +100,7 @@ def test_keys_are_counted(serve: Serve, ask: Ask) -> None:
     assert counted == [(4, 3, 2)]
 
 
-def test_the_state_of_the_database_is_told_in_master(server: Server, ask: Ask) -> None:
+def test_the_state_of_the_database_is_reported_in_master(server: Server, ask: Ask) -> None:
     state = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
 
     assert ask(server, state, server.database) == [("ONLINE", "MULTI_USER")]
@@ -136,7 +136,7 @@ def test_boundaries_of_a_nullable_key_count_its_nulls_first(serve: Serve, ask: A
     assert found == [(None, 1), (5, 3), (2**40, 4)]
 
 
-def test_range_leaves_out_its_lower_bound_and_takes_its_upper(
+def test_range_excludes_its_lower_bound_and_includes_its_upper(
     server: Server, ask: Ask, people: list[tuple[Any, ...]]
 ) -> None:
     assert ask(server, RANGE, 6, 15) == people[2:5]

@@ -1,4 +1,4 @@
-"""Values on their way through both drivers."""
+"""Values of every type, read through both drivers."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -45,7 +45,7 @@ def table_of(sql_type: str) -> Table:
 
 @pytest.fixture
 def read(serve: Serve, ask: Ask) -> Read:
-    """`read(sql_type, values, item)`: the values as they come out of a column of that type."""
+    """`read(sql_type, values, item)`: the values as they are read from a column of that type."""
 
     def through(sql_type: str, values: list[Any], item: str = "[Value]") -> list[Any]:
         with serve(list(enumerate(values)), table_of(sql_type)) as server:
@@ -69,7 +69,7 @@ def test_cp1251_arrives_as_cyrillic_cast_and_uncast(read: Read) -> None:
     assert cast == uncast == names
 
 
-def test_what_cp1251_lacks_is_a_question_mark(read: Read) -> None:
+def test_a_character_that_cp1251_lacks_becomes_a_question_mark(read: Read) -> None:
     assert read("varchar(400)", ["Ольга 🌷"], "CAST([Value] AS nvarchar(4000))") == ["Ольга ?"]
 
 
@@ -124,6 +124,6 @@ def test_a_value_that_does_not_fit_names_its_column(serve: Serve, sql_type: str,
         pass
 
 
-def test_a_unique_key_is_held(serve: Serve) -> None:
+def test_a_unique_key_is_enforced(serve: Serve) -> None:
     with pytest.raises(DuplicateKey), serve([(1, 1), (2, 2), (1, 3)], table_of("int")):
         pass
