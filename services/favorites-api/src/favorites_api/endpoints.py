@@ -14,7 +14,7 @@ from vapteke_shared.http.audit import records
 from vapteke_shared.http.lists import pagination, query_parameters
 
 from favorites_api import favorites, response_models
-from favorites_api.favorites import CustomerDeleted
+from favorites_api.favorites import CustomerIsDeleted
 from favorites_api.list_parameters import DeletedQuery, FavoriteQuery
 from favorites_api.request_models import FavoriteCheck, FavoriteIds, NewFavorite, NewFavorites
 from favorites_api.response_models import AddedFavorites, Checked, Deleted, FavoriteList
@@ -128,7 +128,7 @@ async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Seque
     try:
         async with application.connection(request) as connection:
             rows = await favorites.add(connection, user_id, item_ids)
-    except CustomerDeleted as error:
+    except CustomerIsDeleted as error:
         records.record(request, "favorites.add", [user_id], refused=error.code)
         raise
     records.record(request, "favorites.add", [user_id])

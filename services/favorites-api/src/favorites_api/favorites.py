@@ -16,7 +16,7 @@ from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.postgres.statements import Statement
 
 
-class CustomerDeleted(ProblemError):
+class CustomerIsDeleted(ProblemError):
     def __init__(self) -> None:
         super().__init__(404, "customer_not_found", "The customer is deleted.")
 
@@ -26,11 +26,11 @@ async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[i
     """Add all items or none. Returns one row per item, ordered by item; `created` marks new favorites.
 
     If another request adds one of the items at the same time, the statement fails and is retried, and then finds that
-    favorite. An unknown customer is accepted. Raises CustomerDeleted.
+    favorite. An unknown customer is accepted. Raises CustomerIsDeleted.
     """
     rows = await connection.fetch(_ADD, user_id, sorted(set(item_ids)))
     if any(row["hidden"] for row in rows):
-        raise CustomerDeleted
+        raise CustomerIsDeleted
     return rows  # type: ignore[no-any-return]
 
 
@@ -68,17 +68,19 @@ _HIDDEN: Final = "EXISTS (SELECT FROM deleted_customers d WHERE d.customer_id = 
 
 # Without ON CONFLICT, which uses up an id for every existing favorite and does not show which rows are new.
 _ADD = f"""
-WITH asked AS (SELECT item_id, {_HIDDEN.format("$1")} AS hidden FROM unnest($2::bigint[]) AS given (item_id)),
-known AS (SELECT id, item_id, created_at FROM favorites WHERE user_id = $1 AND item_id = ANY($2)),
-made AS (
+WITH requested AS (SELECT item_id, {_HIDDEN.format("$1")} AS hidden FROM unnest($2::bigint[]) AS given (item_id)),
+existing AS (SELECT id, item_id, created_at FROM favorites WHERE user_id = $1 AND item_id = ANY($2)),
+added AS (
     INSERT INTO favorites (user_id, item_id)
-    SELECT $1, item_id FROM asked WHERE NOT hidden AND item_id NOT IN (SELECT item_id FROM known) ORDER BY item_id
+    SELECT $1, item_id FROM requested
+    WHERE NOT hidden AND item_id NOT IN (SELECT item_id FROM existing)
+    ORDER BY item_id
     RETURNING id, item_id, created_at
 )
-SELECT found.id, $1 AS user_id, asked.item_id, found.created_at, found.created, asked.hidden
-FROM asked
-LEFT JOIN (SELECT *, false AS created FROM known UNION ALL SELECT *, true FROM made) AS found USING (item_id)
-ORDER BY asked.item_id
+SELECT found.id, $1 AS user_id, requested.item_id, found.created_at, found.created, requested.hidden
+FROM requested
+LEFT JOIN (SELECT *, false AS created FROM existing UNION ALL SELECT *, true FROM added) AS found USING (item_id)
+ORDER BY requested.item_id
 """
 
 _DELETE = f"""

@@ -13,7 +13,7 @@ import asyncpg
 from prometheus_client import Counter
 from vapteke_shared.contract import limits, topics
 from vapteke_shared.contract.events.imports import Planned, RangePublished
-from vapteke_shared.contract.events.legacy_customers import LegacyRow
+from vapteke_shared.contract.events.legacy_customers import LegacyRowEvent
 
 from customers_api.imports.tables import ALIVE
 
@@ -44,7 +44,7 @@ class Admission(NamedTuple):
     import_id: UUID | None
     ranges: Mapping[int, Range]
 
-    def refusal(self, event: LegacyRow) -> str | None:
+    def refusal(self, event: LegacyRowEvent) -> str | None:
         """Why this event of a row changes nothing, as a word; None: it counts."""
         if event.import_id != self.import_id:
             return "import_not_alive"
@@ -56,7 +56,7 @@ class Admission(NamedTuple):
         return None
 
 
-async def read(connection: asyncpg.Connection, events: Collection[LegacyRow]) -> Admission:
+async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent]) -> Admission:
     """Whatever is handed out stays so, and was before its events came: no lock is needed."""
     rows = await connection.fetch(_HANDED_OUT, ALIVE, list({event.chunk for event in events}))
     ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}

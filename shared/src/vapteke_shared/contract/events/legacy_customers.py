@@ -22,7 +22,7 @@ UNREADABLE: Final = "unreadable"
 _FIELDS_ONLY = {"propertyNames": {"enum": sorted(get_args(Field))}}
 
 
-class LegacyRow(ImportEvent, kw_only=True):
+class LegacyRowEvent(ImportEvent, kw_only=True):
     """The fields that every event about a legacy row has."""
 
     chunk: Chunk
@@ -35,7 +35,7 @@ class LegacyRow(ImportEvent, kw_only=True):
     number: Number = None
 
 
-class LegacyCustomerRead(LegacyRow, kw_only=True):
+class LegacyCustomerRead(LegacyRowEvent, kw_only=True):
     """A normalised legacy customer. A field with an unusable value is null, and `unusable` has the reason."""
 
     type = "vapteke.legacy_customer.read"
@@ -59,7 +59,7 @@ class LegacyCustomerRead(LegacyRow, kw_only=True):
     ] = None
 
 
-class LegacyCustomerRejected(LegacyRow, kw_only=True):
+class LegacyCustomerRejected(LegacyRowEvent, kw_only=True):
     """A legacy row that cannot become a customer: the reasons, without the values."""
 
     type = "vapteke.legacy_customer.rejected"
