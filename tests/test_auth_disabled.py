@@ -1,4 +1,4 @@
-"""AUTH_ENABLED=false: nobody overlooks it, and it grants what was granted when the operator decided."""
+"""AUTH_ENABLED=false: it is logged loudly, and it grants no scope that a later release adds."""
 
 import contracts
 import httpx

@@ -1,4 +1,4 @@
-"""What docker-compose.yml starts: restricted, given what it knows and needs, and built of what the tests have seen."""
+"""docker-compose.yml: containers are restricted and get exactly their settings; images hold only tested packages."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The files that tell others what to count on: they are what the code says, and break nobody who has read them."""
+"""The published contracts match the code, and change only in compatible ways."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The texts that readers look up are those of the code, and so are the names of metrics and settings."""
+"""Error texts, metrics and settings that the documents quote match the code."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The gateway before the services: callers who are slow or many are bounded, others are served meanwhile."""
+"""The gateway in front of the services: slow or numerous callers are limited while others are served."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What the Kubernetes overlays render to: right by the schemas of Kubernetes 1.34, and by our own rules."""
+"""The rendered Kubernetes overlays are valid for Kubernetes 1.34 and follow our own rules."""
 
 import re
 import shutil

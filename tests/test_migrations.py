@@ -1,4 +1,4 @@
-"""The migrations of every service: safe at once, the same tables as the models, and nothing for its own role."""
+"""The migrations of every service: safe to run concurrently, equal to the models, and not run by its own role."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The OpenAPI documents are worth reading: everything is described, with examples that are true, and every problem."""
+"""The OpenAPI documents describe every field and every problem, with valid examples."""
 
 import re
 from collections.abc import Iterator

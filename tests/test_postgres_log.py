@@ -1,4 +1,4 @@
-"""What our roles say to Postgres stays out of its log, however much a server of somebody else's logs."""
+"""Our roles' statements stay out of Postgres' log, even on a server that logs everything."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Every route of every service, asked by a stranger, and by somebody with all scopes but its own."""
+"""Every route of every service rejects a caller without a token, and one with every scope except its own."""
 
 import re
 from collections.abc import Iterator

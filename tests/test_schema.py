@@ -1,4 +1,4 @@
-"""The running services against their own OpenAPI documents, as Schemathesis draws requests from them."""
+"""The running services match their OpenAPI documents, for requests that Schemathesis generates."""
 
 import asyncio
 import os

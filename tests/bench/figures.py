@@ -1,4 +1,4 @@
-"""The figures of a run, and the JSON file that keeps them with what they were measured on."""
+"""The figures of a run, and the JSON file that keeps them with the machine they were measured on."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A load on one server: some connections, each of which sends its next request as soon as the last one is answered."""
+"""Loads one server over several connections, each of which sends its next request after the last response."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`make bench` as a whole, in a form of a few seconds: that it measures, never how fast anything is."""
+"""Runs `make bench` in a form of a few seconds. It checks that figures are measured, not how good they are."""
 
 import json
 import os

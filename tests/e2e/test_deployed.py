@@ -1,4 +1,4 @@
-"""What a caller sees of a stack that runs somewhere: behind a gateway, in a cluster, or on this machine."""
+"""A running stack as its callers see it: behind a gateway, in a cluster, or on this machine."""
 
 import asyncio
 import re

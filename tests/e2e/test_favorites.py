@@ -1,4 +1,4 @@
-"""Favorites follow their customer through Kafka, over real processes: gone and back in time, whatever was away."""
+"""Favorites of a deleted customer disappear and return through Kafka, with real processes and after outages."""
 
 import asyncio
 import logging

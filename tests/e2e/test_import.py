@@ -1,4 +1,4 @@
-"""From the endpoint to the verdict, over real processes, a real Kafka and the real ODBC driver."""
+"""An import from the endpoint to the verdict, with real processes, a real Kafka and the real ODBC driver."""
 
 import time
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Records of 400 MiB zeros, a few kilobytes on the wire, in every topic that a service reads."""
+"""Records of 400 MiB of zeros, compressed to a few kilobytes, in every topic that a service reads."""
 
 import re
 from collections.abc import AsyncIterator

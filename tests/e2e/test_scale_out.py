@@ -1,4 +1,4 @@
-"""Two importers and two consumers share an import; one may be killed, and the import be cancelled, in the middle."""
+"""Two importers and two consumers share an import, also when one is killed or the import is cancelled midway."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The whole stack over Kafka with SASL_SSL and Postgres with TLS; who is not trusted is refused, in clear words."""
+"""The whole stack with Kafka over SASL_SSL and Postgres over TLS; untrusted servers are rejected with clear errors."""
 
 import asyncio
 import os
@@ -152,15 +152,15 @@ class Broken:
     ],
     ids=["authority", "name", "mechanism"],
 )
-async def test_a_kafka_that_does_not_fit_is_told(
+async def test_a_kafka_that_does_not_fit_is_reported(
     stack: RunningStack, stranger: str, changed: Variables, what: str
 ) -> None:
     broken = Broken(stack, "vapteke-topics", stranger, changed)
 
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as failure:
         await kafka_clients.read_cluster(KafkaSettings(**broken.settings), [])
 
-    assert str(told.value) == broken.text("Kafka", what)
+    assert str(failure.value) == broken.text("Kafka", what)
 
 
 @pytest.mark.parametrize(
@@ -177,15 +177,15 @@ async def test_a_kafka_that_does_not_fit_is_told(
     ],
     ids=["authority", "unknown to the system", "authority though only required", "name", "no TLS"],
 )
-async def test_a_postgres_that_does_not_fit_is_told(
+async def test_a_postgres_that_does_not_fit_is_reported(
     stack: RunningStack, stranger: str, changed: Variables, what: str
 ) -> None:
     broken = Broken(stack, "favorites-api", stranger, changed)
 
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as failure:
         await is_encrypted(broken)
 
-    assert str(told.value) == broken.text("Postgres", what)
+    assert str(failure.value) == broken.text("Postgres", what)
 
 
 async def is_encrypted(broken: Broken) -> bool:

@@ -141,7 +141,7 @@ async def test_a_real_servers_indexes_views_synonyms_and_grants_are_understood(s
     assert "is a synonym" in synonym[1]
 
 
-async def test_a_real_database_that_is_offline_is_told_apart_from_one_that_is_not_there(server: SqlServer) -> None:
+async def test_a_real_database_that_is_offline_is_distinguished_from_one_that_is_not_there(server: SqlServer) -> None:
     administer(server, "master", f"ALTER DATABASE [{server.database}] SET OFFLINE WITH ROLLBACK IMMEDIATE")
     try:
         code, said = await check(server, {})

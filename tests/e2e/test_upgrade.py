@@ -43,7 +43,7 @@ class Upgrade:
         self.form, self.both, self.legacy = form, both, legacy
         self.token = ""
         self.deleted = set[int]()
-        self.living = set[int]()
+        self.active = set[int]()
         self.favorites: dict[int, list[int]] = {}
         self.history: list[dict[str, Any]] = []
         self.waiting: dict[str, int] = {}
@@ -57,7 +57,7 @@ class Upgrade:
         await old.start()
         self.token = old.output("customers-api", "token", "--subject", "from before")
         await self.fill()
-        self.living, self.favorites = await self.customers(), await self.marked()
+        self.active, self.favorites = await self.customers(), await self.marked()
         self.history = await self.ended_imports()
         begun_before = await self.leave_work_waiting()
         async with self.writing():
@@ -110,7 +110,7 @@ class Upgrade:
     async def writing(self) -> AsyncIterator[None]:
         """Customers change all the time, through old and new processes, as long as there are any."""
         stopping = asyncio.Event()
-        writer = asyncio.create_task(self._write(stopping, sorted(self.living - self.deleted)))
+        writer = asyncio.create_task(self._write(stopping, sorted(self.active - self.deleted)))
         try:
             yield
         finally:
@@ -275,7 +275,7 @@ async def test_the_same_rows_again_change_nothing(upgrade: Upgrade) -> None:
 
 
 async def test_no_customer_is_lost(upgrade: Upgrade) -> None:
-    assert upgrade.living - await upgrade.customers() == upgrade.deleted & upgrade.living
+    assert upgrade.active - await upgrade.customers() == upgrade.deleted & upgrade.active
 
 
 async def test_favorites_are_the_same_and_follow_their_customers(upgrade: Upgrade) -> None:
@@ -297,14 +297,14 @@ async def test_names_that_the_earlier_api_kept_in_another_form_are_found(upgrade
 
 
 async def test_no_follower_diverges(upgrade: Upgrade) -> None:
-    told = rebuilt(await customers_topic.read(upgrade.both.bootstrap))
+    published = rebuilt(await customers_topic.read(upgrade.both.bootstrap))
     async with upgrade.both.database() as connection:
         held = await customers_topic.held(connection)
 
-    assert unlike(told, held)[:3] == []
+    assert unlike(published, held)[:3] == []
 
 
-async def test_the_imports_of_before_are_told_as_they_were(upgrade: Upgrade) -> None:
+async def test_the_imports_of_before_are_shown_as_they_were(upgrade: Upgrade) -> None:
     after = {job["id"]: job for job in await upgrade.ended_imports()}
 
     assert {job["status"] for job in upgrade.history} == {"completed", "cancelled"}

@@ -1,4 +1,4 @@
-"""SIGKILL in mid-import, at seeded random moments: the same verdict, every class exact."""
+"""SIGKILL during an import, at seeded random moments: the verdict and every count stay exact."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Every background loop of every process is struck in turn: the process ends, or its liveness turns red."""
+"""Every background loop of every process fails in turn: the process ends, or its liveness turns red."""
 
 import asyncio
 import gc

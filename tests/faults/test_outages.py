@@ -1,4 +1,4 @@
-"""Postgres ends sessions, restarts, is killed, takes no writes or moves, while clients write and an import runs."""
+"""Postgres restarts, is killed, becomes read-only or moves while clients write and an import runs."""
 
 import asyncio
 import random

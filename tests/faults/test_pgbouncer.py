@@ -1,4 +1,4 @@
-"""Behind pgbouncer: session mode works, and the modes that keep no session are refused by their name."""
+"""Behind pgbouncer, session mode works, and the other modes are rejected by name."""
 
 import asyncio
 from pathlib import Path

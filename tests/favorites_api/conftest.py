@@ -1,4 +1,4 @@
-"""A migrated database per test, cloned from a template, and the REST door over it."""
+"""A migrated database for each test, cloned from a template, and the REST API on top of it."""
 
 from collections.abc import AsyncIterator
 

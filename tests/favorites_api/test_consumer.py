@@ -1,4 +1,4 @@
-"""What Kafka may do to the customers' events: in any order, twice, cut anywhere, compacted, with rubbish among them."""
+"""Customer events as Kafka may deliver them: in any order, twice, in any batches, compacted, and with garbage."""
 
 import asyncio
 import itertools
@@ -46,7 +46,7 @@ def consumer(settings: WorkSettings, pool: asyncpg.Pool) -> CustomersConsumer:
     return CustomersConsumer(settings, pool, Health())
 
 
-def told(
+def customer_event(
     kind: type[CustomerEvent], customer_id: int, version: int, changed: Sequence[Any] = (), **fields: Any
 ) -> CustomerEvent:
     """An event as customers-api sends it."""
@@ -71,19 +71,19 @@ def told(
 
 
 def created(customer_id: int) -> CustomerEvent:
-    return told(CustomerCreated, customer_id, 1, ["phone", "firstname"])
+    return customer_event(CustomerCreated, customer_id, 1, ["phone", "firstname"])
 
 
 def updated(customer_id: int, version: int) -> CustomerEvent:
-    return told(CustomerUpdated, customer_id, version, ["lastname"])
+    return customer_event(CustomerUpdated, customer_id, version, ["lastname"])
 
 
 def deleted(customer_id: int, version: int) -> CustomerEvent:
-    return told(CustomerDeleted, customer_id, version, ["deleted_at"], deleted_at=AT)
+    return customer_event(CustomerDeleted, customer_id, version, ["deleted_at"], deleted_at=AT)
 
 
 def restored(customer_id: int, version: int) -> CustomerEvent:
-    return told(CustomerRestored, customer_id, version, ["deleted_at"])
+    return customer_event(CustomerRestored, customer_id, version, ["deleted_at"])
 
 
 def record(
@@ -106,8 +106,8 @@ def record(
     )
 
 
-def records(told: Iterable[CustomerEvent], first_offset: int = 0, partition: int = 0) -> list[ConsumerRecord]:
-    return [record(event, first_offset + place, partition) for place, event in enumerate(told)]
+def records(given: Iterable[CustomerEvent], first_offset: int = 0, partition: int = 0) -> list[ConsumerRecord]:
+    return [record(event, first_offset + place, partition) for place, event in enumerate(given)]
 
 
 def erasure(customer_id: int, offset: int) -> ConsumerRecord:
@@ -393,7 +393,7 @@ async def test_a_null_value_whose_key_is_no_customer_erases_nobody(
     assert (await known(pool), counted() - before) == ({1: (2, True)}, 1)
 
 
-async def test_what_is_passed_over_is_told_once_its_batch_is_committed(
+async def test_a_skipped_record_is_reported_after_the_commit(
     consumer: CustomersConsumer, postgres_server: Postgres, database_name: str
 ) -> None:
     batch, before = [record(b"rubbish", 0), record(deleted(1, 2), 1)], counted()
@@ -402,13 +402,13 @@ async def test_what_is_passed_over_is_told_once_its_batch_is_committed(
     await owner.execute("ALTER TABLE favorites.deleted_customers RENAME TO away")
     with capture_logs() as rolled_back, pytest.raises(asyncpg.UndefinedTableError):
         await consumer.apply(batch, CLUSTER, {})
-    untold = counted() - before
+    counted_early = counted() - before
     await owner.execute("ALTER TABLE favorites.away RENAME TO deleted_customers")
     await owner.close()
     with capture_logs() as committed:
         await consumer.apply(batch, CLUSTER, {})
 
-    assert (rolled_back, untold) == ([], 0)
+    assert (rolled_back, counted_early) == ([], 0)
     assert ([line["origin"] for line in committed], counted() - before) == ([f"{TOPIC}/0/0"], 1)
 
 

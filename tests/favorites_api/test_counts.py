@@ -1,4 +1,4 @@
-"""The number of all favorites: from a counter that triggers keep, without those that are hidden."""
+"""The number of all favorites, from a counter that triggers maintain; hidden favorites do not count."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The REST door to favorites, asked as the frontend asks: the contract's examples, and what each call promises."""
+"""The REST endpoints of favorites, called as the frontend calls them: the contract's examples and promises."""
 
 import asyncio
 import json
@@ -168,10 +168,10 @@ async def test_of_bulks_that_meet_each_item_is_new_to_one(client: httpx.AsyncCli
     answers = await asyncio.gather(*(client.post(BULK, json=body) for body in bodies))
 
     assert {answer.status_code for answer in answers} == {200}
-    told = [{item["item_id"]: item["id"] for item in answer.json()["items"]} for answer in answers]
+    answered = [{item["item_id"]: item["id"] for item in answer.json()["items"]} for answer in answers]
     outcomes = Counter(item["outcome"] for answer in answers for item in answer.json()["items"])
-    assert list(told[0]) == items
-    assert all(each == told[0] for each in told)
+    assert list(answered[0]) == items
+    assert all(each == answered[0] for each in answered)
     assert outcomes == {"created": 1000, "existed": 11_000}
 
 
@@ -181,11 +181,11 @@ async def test_of_bulks_that_overlap_each_item_is_new_to_one(client: httpx.Async
 
     answers = await asyncio.gather(*(client.post(BULK, json={"user_id": 14722, "item_ids": each}) for each in asked))
 
-    told = [item for answer in answers for item in answer.json()["items"]]
-    created = Counter(item["item_id"] for item in told if item["outcome"] == "created")
+    answered = [item for answer in answers for item in answer.json()["items"]]
+    created = Counter(item["item_id"] for item in answered if item["outcome"] == "created")
     assert {answer.status_code for answer in answers} == {200}
     assert created == Counter(set().union(*asked))
-    assert len({item["id"] for item in told}) == len(created)
+    assert len({item["id"] for item in answered}) == len(created)
 
 
 async def test_a_bulk_of_a_customer_who_is_deleted_meanwhile_adds_nothing(

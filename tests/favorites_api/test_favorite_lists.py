@@ -1,4 +1,4 @@
-"""Lists of favorites: every combination of filters against a model in plain Python, instants, paging by `Link`."""
+"""Lists of favorites: every combination of filters against a plain Python model, instants, and paging by `Link`."""
 
 import random
 import re

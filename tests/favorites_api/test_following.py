@@ -1,4 +1,4 @@
-"""The consumer of the customers' topic over a real Kafka: where it begins to read."""
+"""The consumer of the customers' topic on a real Kafka: at which offset it starts to read."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""A consumer of batches over a real Kafka: what makes it a zombie, and what does not."""
+"""The liveness of a batch consumer on a real Kafka: what turns it red, and what does not."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -62,36 +62,36 @@ async def test_who_fetches_nothing_is_stuck_and_who_waits_for_postgres_is_not(
     await producer.start()
     consumer = Watched(settings.model_copy(update={"kafka_bootstrap_servers": kafka_server.bootstrap}), pool, topic)
     running = asyncio.create_task(consumer.run(stopping))
-    told = []
+    reports = []
 
     await consumer.checked(1)
     consumer.postgres_is_away = True
     for _ in range(30):
         await producer.send_and_wait(topic, b"waits")
     await consumer.checked()
-    told.append(dict(consumer.health.restart_reasons))
+    reports.append(dict(consumer.health.restart_reasons))
 
     consumer._consumer.pause(*consumer._consumer.assignment())
     consumer.postgres_is_away = False
     await consumer.checked(20)
-    told.append(dict(consumer.health.restart_reasons))
+    reports.append(dict(consumer.health.restart_reasons))
 
     consumer._consumer.resume(*consumer._consumer.assignment())
     await consumer.checked()
-    told.append(dict(consumer.health.restart_reasons))
+    reports.append(dict(consumer.health.restart_reasons))
 
     consumer.attempt_seconds = 0.5
     consumer.going_on.clear()
     await producer.send_and_wait(topic, b"hangs")
     await consumer.checked(10)
-    told.append(dict(consumer.health.restart_reasons))
+    reports.append(dict(consumer.health.restart_reasons))
 
     consumer.going_on.set()
     await consumer.checked()
-    told.append(dict(consumer.health.restart_reasons))
+    reports.append(dict(consumer.health.restart_reasons))
 
     stopping.set()
     await asyncio.wait_for(running, 120)
     await producer.stop()
     zombie, hanging = {topic: f"records wait and are not fetched: {topic}/0"}, {f"{topic}: batches": "the loop hangs"}
-    assert told == [{}, zombie, {}, hanging, {}]
+    assert reports == [{}, zombie, {}, hanging, {}]

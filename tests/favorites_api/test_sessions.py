@@ -1,4 +1,4 @@
-"""No request leaves anything in its session: `serve` takes its connections back as they are."""
+"""No request leaves state in its Postgres session: `serve` does not reset its connections."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stored offsets over a real Kafka: records that retention removed, topics created again, grown, in another Kafka."""
+"""Stored offsets on a real Kafka: removed records, topics that are recreated or get partitions, another Kafka."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4

@@ -1,4 +1,4 @@
-"""Tasks done against the stand-in and a real Kafka: what is published, what is tried again, what fails at once."""
+"""Tasks against the stand-in and a real Kafka: what is published, what is retried, and what fails at once."""
 
 import asyncio
 import time

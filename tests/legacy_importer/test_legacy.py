@@ -1,4 +1,4 @@
-"""Reading vAptekeSync over the wire with both ODBC drivers: what is read, what is refused, how long a hang lasts."""
+"""Reading vAptekeSync over the wire with both ODBC drivers: rows, rejected tables, and the deadline of a hang."""
 
 import asyncio
 import subprocess
@@ -286,7 +286,9 @@ async def test_a_view_whose_key_is_no_key_is_refused_with_its_counts(
     assert words in said
 
 
-async def test_a_synonym_is_told_with_what_it_stands_for(serve: Serve, settings_for: SettingsFor, driver: str) -> None:
+async def test_a_synonym_is_reported_with_what_it_stands_for(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
     with serve([], replace(CUSTOMERS, synonyms=("People",))) as server:
         said = await unfit_of(settings_for(server, vaptekesync_driver=driver, vaptekesync_table="People"))
 
@@ -461,7 +463,7 @@ async def test_a_hang_ends_at_the_deadline_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("fault", BREAKS)
-async def test_a_break_is_told_at_once_and_the_next_attempt_works(
+async def test_a_break_is_reported_at_once_and_the_next_attempt_works(
     serve: Serve, settings_for: SettingsFor, driver: str, eventually: Eventually, fault: str
 ) -> None:
     kind, options = BREAKS[fault]
@@ -480,7 +482,9 @@ async def test_a_break_is_told_at_once_and_the_next_attempt_works(
     assert watch.blocked < settings.mssql_timeout / 2
 
 
-async def test_nobody_at_the_port_is_told_by_the_deadline(serve: Serve, settings_for: SettingsFor, driver: str) -> None:
+async def test_no_server_at_the_port_is_reported_by_the_deadline(
+    serve: Serve, settings_for: SettingsFor, driver: str
+) -> None:
     with serve() as server:
         settings = settings_for(server, vaptekesync_driver=driver)
 

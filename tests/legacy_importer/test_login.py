@@ -1,4 +1,4 @@
-"""Connecting to vAptekeSync with both drivers: each cause of a failure has its own text, and no login leaks."""
+"""Connecting to vAptekeSync with both drivers: every cause of a failure has its own text, and no password leaks."""
 
 import socket
 import subprocess
@@ -248,7 +248,7 @@ def test_the_check_names_the_cause_in_one_line(
     assert len(ended.stderr.splitlines()) == 1
 
 
-async def test_nobody_at_the_port_is_an_outage_told_at_once(
+async def test_no_server_at_the_port_is_an_outage_reported_at_once(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
     with serve() as server:
@@ -262,7 +262,7 @@ async def test_nobody_at_the_port_is_an_outage_told_at_once(
         assert time.monotonic() - started < settings.mssql_timeout / 3
 
 
-async def test_a_host_name_that_is_not_there_is_told_at_once(
+async def test_a_host_name_that_is_not_there_is_reported_at_once(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
     with serve() as server:
@@ -312,7 +312,7 @@ async def test_a_database_that_came_online_while_its_state_was_asked_is_used(
         assert server.stats.statements["databases"] == 1
 
 
-async def test_a_database_that_is_online_and_closed_to_the_login_is_not_tried_again(
+async def test_a_database_that_is_online_and_closed_to_the_login_is_not_retried(
     serve: Serve, settings_for: SettingsFor
 ) -> None:
     with serve() as server:
@@ -323,7 +323,7 @@ async def test_a_database_that_is_online_and_closed_to_the_login_is_not_tried_ag
     assert "does not let this login open the database" in said
 
 
-async def test_a_wrong_database_is_told_apart_from_a_wrong_login(
+async def test_a_wrong_database_is_distinguished_from_a_wrong_login(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
     with serve() as server:
@@ -348,7 +348,7 @@ async def test_a_wrong_database_is_told_apart_from_a_wrong_login(
         (40615, "firewall"),
     ],
 )
-async def test_a_login_that_cannot_succeed_is_told_with_its_cure(
+async def test_a_login_that_cannot_succeed_is_reported_with_its_remedy(
     serve: Serve, settings_for: SettingsFor, driver: str, number: int, words: str
 ) -> None:
     with serve() as server:
@@ -408,7 +408,7 @@ async def test_a_read_that_is_not_permitted_names_what_to_grant(
         (7391, "answered with an error (SQLSTATE 42000, error 7391): "),
     ],
 )
-async def test_an_error_of_a_statement_is_not_told_as_a_lost_connection(
+async def test_an_error_of_a_statement_is_not_reported_as_a_lost_connection(
     serve: Serve, settings_for: SettingsFor, driver: str, number: int, words: str
 ) -> None:
     with serve() as server:
@@ -418,9 +418,7 @@ async def test_an_error_of_a_statement_is_not_told_as_a_lost_connection(
     assert words in said
 
 
-async def test_a_view_that_cannot_be_used_is_not_tried_again(
-    serve: Serve, settings_for: SettingsFor, driver: str
-) -> None:
+async def test_a_view_that_cannot_be_used_is_not_retried(serve: Serve, settings_for: SettingsFor, driver: str) -> None:
     with serve() as server:
         server.set_fault("fail", statement="clock", number=4413, severity=16)
         said = await unfit(settings_for(server, vaptekesync_driver=driver))
@@ -448,7 +446,7 @@ async def test_extra_keywords_reach_the_driver_and_replace_ours(
         await connect_and_read_clock(settings_for(server, vaptekesync_driver=driver, vaptekesync_odbc_options=options))
 
 
-async def test_a_value_that_the_driver_does_not_take_is_told_by_its_variable(
+async def test_a_value_that_the_driver_rejects_is_reported_by_its_variable(
     serve: Serve, settings_for: SettingsFor
 ) -> None:
     with serve() as server:
@@ -485,7 +483,7 @@ async def test_strict_encryption_with_an_older_server_is_named_as_a_possible_cau
     assert "VAPTEKESYNC_ENCRYPT=strict needs SQL Server 2022" in said
 
 
-async def test_a_silent_server_with_tls_is_told_by_the_deadline(
+async def test_a_silent_server_with_tls_is_reported_by_the_deadline(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
     with serve(encryption=Encryption(tls.context("trusted"))) as server:

@@ -1,4 +1,4 @@
-"""Extra keywords for the driver: they may tune a connection, never lead it elsewhere."""
+"""Extra keywords for the driver: they may tune a connection, but never redirect it."""
 
 from typing import Any
 

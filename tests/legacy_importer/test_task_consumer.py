@@ -1,4 +1,4 @@
-"""The importer's Kafka door, on a Kafka of its own: it begins without a topic, and nobody else sends tasks."""
+"""The importer's task consumer, on a Kafka of its own where no topic exists yet and nobody else sends tasks."""
 
 import asyncio
 import time
@@ -249,9 +249,9 @@ async def test_a_stop_in_mid_range_ends_in_time(
         await send(own_kafka, whole(import_id))
         async with working(settings):
             await eventually(lambda: server.stats.statements["range"])
-            told = time.monotonic()
+            shutdown_at = time.monotonic()
 
-        assert time.monotonic() - told < settings.mssql_timeout / 2
+        assert time.monotonic() - shutdown_at < settings.mssql_timeout / 2
         await eventually(lambda: server.stats.connections_open == 0, seconds=60)
     assert await answers_of(own_kafka, import_id) == []
     assert await waiting_tasks(own_kafka) == 1
@@ -301,7 +301,7 @@ async def test_tasks_of_imports_that_are_not_alive_cost_nothing(
         assert await answers_of(own_kafka, import_id) == []
 
 
-async def test_a_topic_of_states_that_is_made_anew_is_read_anew(
+async def test_a_topic_of_states_that_is_recreated_is_read_again(
     own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
 ) -> None:
     before, after = uuid4(), uuid4()
@@ -312,7 +312,7 @@ async def test_a_topic_of_states_that_is_made_anew_is_read_anew(
         async with working(settings_for(server, kafka_bootstrap_servers=own_kafka.bootstrap)):
             await send(own_kafka, RangeRequested(import_id=before, number=1, **ALL))
             await committed(own_kafka)
-            await make_anew(own_kafka, topics.IMPORT_STATE.name)
+            await recreate(own_kafka, topics.IMPORT_STATE.name)
             await say(own_kafka, ImportState(import_id=after, status="requested"))
             await send(own_kafka, RangeRequested(import_id=after, number=2, **ALL))
             await committed(own_kafka)
@@ -330,7 +330,7 @@ async def test_an_import_whose_states_are_lost_fails_and_says_why(
 ) -> None:
     import_id = uuid4()
     await say(own_kafka, ImportState(import_id=import_id, status="running"))
-    await make_anew(own_kafka, topics.IMPORT_STATE.name)
+    await recreate(own_kafka, topics.IMPORT_STATE.name)
     await send(
         own_kafka,
         PlanRequested(import_id=import_id, rows_per_range=10, number=1),
@@ -350,7 +350,7 @@ async def test_a_task_waits_for_a_state_that_comes_late(
     own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
 ) -> None:
     import_id = uuid4()
-    await make_anew(own_kafka, topics.IMPORT_STATE.name)
+    await recreate(own_kafka, topics.IMPORT_STATE.name)
     await send(own_kafka, RangeRequested(import_id=import_id, number=2, **ALL))
 
     with serve([customer(1)]) as server:
@@ -368,7 +368,7 @@ async def is_well(health: Health) -> bool:
     return not health.faults
 
 
-async def make_anew(own_kafka: Kafka, topic: str) -> None:
+async def recreate(own_kafka: Kafka, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=own_kafka.bootstrap)
     await admin.start()
 
@@ -398,12 +398,12 @@ async def test_an_importer_logs_how_an_import_ended_that_it_worked_for(
             await say(own_kafka, ImportState(import_id=mine, status="completed", read=1))
             said = ""
 
-            async def told() -> bool:
+            async def is_reported() -> bool:
                 nonlocal said
                 said += capsys.readouterr().out
                 return "import completed" in said
 
-            await until(told)
+            await until(is_reported)
 
     assert str(mine) in said
     assert "import failed" not in said

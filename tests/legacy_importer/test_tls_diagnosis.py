@@ -1,4 +1,4 @@
-"""The importer's own look at the TLS of a server: whatever answers at the port, it ends in no error of ours."""
+"""The importer's own TLS handshake: whatever answers at the port, it raises no error."""
 
 import asyncio
 import struct

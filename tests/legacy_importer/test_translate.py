@@ -1,4 +1,4 @@
-"""From a legacy row to an event, for whatever the driver may give."""
+"""Translating a legacy row into an event, for every value that a driver may return."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -169,10 +169,12 @@ async def test_postgres_takes_every_event(postgres_server: Postgres) -> None:
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20))
 def test_no_reason_tells_a_value(text: str) -> None:
-    told = f"{SECRET}\0{text}{SECRET}"
+    unusable = f"{SECRET}\0{text}{SECRET}"
 
-    event = translate.to_event(row(firstname=told, email=told, birthday=told, gender=told, last_auth_at=told), CONTEXT)
-    rejected = translate.to_event(row(phone=told), CONTEXT)
+    event = translate.to_event(
+        row(firstname=unusable, email=unusable, birthday=unusable, gender=unusable, last_auth_at=unusable), CONTEXT
+    )
+    rejected = translate.to_event(row(phone=unusable), CONTEXT)
 
     assert set(reasons_of(event)) == {"firstname", "email", "birthday", "gender", "last_auth_at"}
     assert SECRET.encode() not in codec.encode(event)

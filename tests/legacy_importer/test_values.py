@@ -1,4 +1,4 @@
-"""What vAptekeSync may hold, over the wire with both drivers: every type of a column, and rows that cannot be read."""
+"""Values of vAptekeSync, read with both drivers: every column type, and rows that cannot be read."""
 
 from collections.abc import Callable
 from contextlib import aclosing

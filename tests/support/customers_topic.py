@@ -23,7 +23,7 @@ Isolation = Literal["read_committed", "read_uncommitted"]
 State = dict[str, Any]
 
 
-class Told(NamedTuple):
+class PublishedEvent(NamedTuple):
     """A record: `seal` tells whether two are identical, headers included."""
 
     key: str
@@ -32,15 +32,15 @@ class Told(NamedTuple):
     seal: int
 
 
-async def read(bootstrap: list[str], isolation: Isolation = "read_committed") -> list[Told]:
+async def read(bootstrap: list[str], isolation: Isolation = "read_committed") -> list[PublishedEvent]:
     """All that is in the topic now, each partition in its order."""
-    told = []
+    published = []
     async with _reader(bootstrap, isolation) as consumer:
         ends = await consumer.end_offsets(PARTITIONS)
         while await _behind(consumer, ends):
             for records in (await consumer.getmany(timeout_ms=1000)).values():
-                told += [_told(record) for record in records]
-    return told
+                published += [_published(record) for record in records]
+    return published
 
 
 async def _behind(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
@@ -63,17 +63,17 @@ async def _reader(bootstrap: list[str], isolation: Isolation) -> AsyncIterator[A
         await consumer.stop()
 
 
-def _told(record: Any) -> Told:
+def _published(record: Any) -> PublishedEvent:
     event = codec.decode(record.value, record.headers)
     assert isinstance(event, CustomerEvent)
     subject = dict(record.headers)["ce_subject"].decode()
-    return Told(record.key.decode(), subject, event, hash((record.value, record.headers)))
+    return PublishedEvent(record.key.decode(), subject, event, hash((record.value, record.headers)))
 
 
-def rebuilt(told: Iterable[Told]) -> dict[int, State]:
+def rebuilt(published: Iterable[PublishedEvent]) -> dict[int, State]:
     """The customers, by one who drops what is not newer than what he has."""
     newest: dict[int, CustomerEvent] = {}
-    for _, _, event, _ in told:
+    for _, _, event, _ in published:
         if event.id not in newest or event.version > newest[event.id].version:
             newest[event.id] = event
     return {customer_id: state(event) for customer_id, event in newest.items()}
@@ -94,9 +94,13 @@ FROM customers c LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f 
 """
 
 
-def unlike(told: dict[int, State], kept: dict[int, State]) -> list[tuple[State | None, State | None]]:
+def unlike(published: dict[int, State], kept: dict[int, State]) -> list[tuple[State | None, State | None]]:
     """Customers that are not the same: as the events tell them, as Postgres holds them."""
-    return [(told.get(each), kept.get(each)) for each in told.keys() | kept.keys() if told.get(each) != kept.get(each)]
+    return [
+        (published.get(each), kept.get(each))
+        for each in published.keys() | kept.keys()
+        if published.get(each) != kept.get(each)
+    ]
 
 
 def state(event: CustomerEvent) -> State:
@@ -113,10 +117,10 @@ def _in_milliseconds(at: datetime | None) -> str | None:
     return at and f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
 
 
-def first_told(told: Iterable[Told]) -> dict[tuple[int, int], Told]:
+def first_of_each_version(published: Iterable[PublishedEvent]) -> dict[tuple[int, int], PublishedEvent]:
     """By customer and version, the first record of each."""
-    first: dict[tuple[int, int], Told] = {}
-    for each in told:
+    first: dict[tuple[int, int], PublishedEvent] = {}
+    for each in published:
         first.setdefault((each.event.id, each.event.version), each)
     return first
 

@@ -36,7 +36,7 @@ class Disturbances:
         self.kills = 0
 
     async def happen(self, dice: random.Random, writes: int, strikes: int) -> None:
-        """Each at its moment, told by the number of writes that are done; the first strikes fall into the imports."""
+        """Run each step once this share of the writes is done; the first strikes hit the imports."""
         steps: list[tuple[float, Step]] = [
             (0.1, lambda: self._import(dice, struck=True)),
             (0.4, lambda: self._import(dice, struck=strikes > 1)),

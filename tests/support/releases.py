@@ -199,7 +199,7 @@ async def _earlier_legacy(folder: Path, sources: Path, seed: int, count: int) ->
 
 
 def _nothing(_: object) -> None:
-    """Nobody is told of a start."""
+    """No start is reported."""
 
 
 @asynccontextmanager

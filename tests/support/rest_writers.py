@@ -105,7 +105,7 @@ class Writers:
             customer_id = answer.json()["id"]
             self.created.add(customer_id)
             self._highest = max(self._highest, customer_id)
-            self._told(customer_id, answer, answer.json())
+            self._remember(customer_id, answer, answer.json())
 
     async def _change(self, dice: Dice) -> None:
         customer_id = self._somebody(dice, self._living)
@@ -113,7 +113,7 @@ class Writers:
             "change", "PATCH", f"{customer_id}/", {200, 404}, _profile(dice, 0.3), self._tag(dice, customer_id)
         )
         if answer.status_code == 200:
-            self._told(customer_id, answer, answer.json())
+            self._remember(customer_id, answer, answer.json())
 
     async def _change_nothing(self, dice: Dice) -> None:
         customer_id = self._somebody(dice, self._living)
@@ -121,7 +121,7 @@ class Writers:
         body = {name: shown[name] for name in _PROFILE if name in shown}
         answer = await self._ask("change nothing", "PATCH", f"{customer_id}/", {200, 404}, body, tag)
         if answer.status_code == 200:
-            self._told(customer_id, answer, answer.json())
+            self._remember(customer_id, answer, answer.json())
             if tag and answer.headers["etag"] != tag:
                 self.surprises.append("change nothing: it is a new version")
 
@@ -132,7 +132,7 @@ class Writers:
             "change phone", "PATCH", path, {200, 404, 409}, {"phone": phone}, self._tag(dice, customer_id)
         )
         if answer.status_code == 200:
-            self._told(customer_id, answer, {"phone": phone})
+            self._remember(customer_id, answer, {"phone": phone})
 
     async def _delete(self, dice: Dice) -> None:
         customer_id = self._somebody(dice, self._living)
@@ -144,7 +144,7 @@ class Writers:
         customer_id = self._somebody(dice, self._deleted)
         answer = await self._ask("restore", "POST", f"{customer_id}/restore/", {200, 404, 409})
         if answer.status_code == 200:
-            self._told(customer_id, answer, answer.json())
+            self._remember(customer_id, answer, answer.json())
 
     async def _ask(
         self, wish: str, method: str, path: str, expected: set[int], body: Any = None, tag: str = ""
@@ -157,7 +157,7 @@ class Writers:
             self.surprises.append(f"{wish}: {answer.status_code} {answer.text}")
         return answer
 
-    def _told(self, customer_id: int, answer: httpx.Response, shown: Shown) -> None:
+    def _remember(self, customer_id: int, answer: httpx.Response, shown: Shown) -> None:
         tag = answer.headers["etag"]
         self.answers.append((customer_id, int(tag.strip('"')), shown))
         self._known[customer_id] = (tag, shown)

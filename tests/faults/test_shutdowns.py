@@ -1,4 +1,4 @@
-"""SIGTERM: every process ends in time, with code 0; callers meet no error, and the import that goes on ends exact."""
+"""SIGTERM: every process ends in time with code 0, callers see no error, and a running import stays exact."""
 
 import asyncio
 import contextlib
