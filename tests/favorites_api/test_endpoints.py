@@ -500,7 +500,8 @@ async def test_who_did_what_to_whose_favorites_is_on_record(
     await client.request("DELETE", URL, json={"id": list(range(1, 10))})
     await client.request("DELETE", f"{URL}?id=1")
 
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"audit"' in line]
+    written = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"audit"' in line]
+    lines = [line for line in written if "more" not in line]  # a sum of an earlier test's refused calls may come late
     assert [(line["subject"], line["event"], line["ids"]) for line in lines] == [
         ("tester", "favorites.add", [14738]),
         ("tester", "favorites.add", [14738]),

@@ -32,7 +32,7 @@ async def _open_or_explain(settings: LegacySettings) -> Connection:
         await _explain(settings, refusal)
     except CauseUnknown as error:
         raise (await tls_diagnosis.tls_error(settings) if is_freetds else None) or error from None
-    try:  # the database is open to others, or has come online meanwhile
+    try:  # the database is online: it may have come online just now
         return await _open(settings)
     except (DatabaseClosed, LoginRefused):
         raise legacy_errors.no_user_in_database(settings) from None

@@ -62,7 +62,7 @@ async def connect(
 
 
 def _let_go(attempt: asyncio.Task[Session]) -> None:
-    """Close a session that came too late: another host was faster, or the caller waits no longer."""
+    """Close a session that opened too late: another host was faster, or the caller no longer waits."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
 
@@ -156,7 +156,10 @@ async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:
 
 
 async def check(session: Session, seconds: float) -> None:
-    """Check that the session accepts writes and has its process. Raises Unavailable, TimeoutError or PostgresError."""
+    """Check that the session accepts writes and still has its own server process.
+
+    Raises Unavailable, TimeoutError or PostgresError.
+    """
     row = await session.fetchrow(_WHO, timeout=seconds)
     if row["is_read_only"]:
         raise ReadOnly("Postgres accepts no writes: it is a standby, or default_transaction_read_only is on")

@@ -15,7 +15,7 @@ from vapteke_shared.http import field_types, problems
 CACHE_BUSTER: Final = "_"
 """The one unknown parameter that is ignored: jQuery and others add it to bypass caches."""
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
-_UNPLUSSED = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
+_MISSING_PLUS = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
 
 
 def _digits(value: Any) -> int:
@@ -30,9 +30,9 @@ def _flag(value: Any) -> bool:
     return bool(value == "true")
 
 
-def _plussed(value: Any) -> str:
-    """The value with the plus of its offset: a plus that was not encoded arrives as a blank."""
-    return _UNPLUSSED.sub(r"\1+\2", value)
+def _with_plus(value: Any) -> str:
+    """Restore the plus sign of a UTC offset: a plus that the caller did not encode arrives as a space."""
+    return _MISSING_PLUS.sub(r"\1+\2", value)
 
 
 Digits = BeforeValidator(_digits)
@@ -40,7 +40,7 @@ Id = Annotated[int, Field(ge=1, le=INT64_MAX), Digits]
 Distinct = AfterValidator(lambda each: sorted(set(each)))
 Ids = Annotated[list[Id], Field(max_length=IDS_PER_REQUEST), Distinct]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Moment = Annotated[field_types.Moment, BeforeValidator(_plussed)]
+Moment = Annotated[field_types.Moment, BeforeValidator(_with_plus)]
 
 
 def optional(description: str, *examples: Any, **schema: Any) -> Any:
