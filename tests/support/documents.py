@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,8 @@ def source_files() -> Iterator[Path]:
                 yield path
 
 
-def texts_of(packages: Iterable[str]) -> str:
+@cache
+def texts_of(packages: tuple[str, ...]) -> str:
     """All constant texts of the source files of these packages, one a line."""
     folders = [path for path in ROOT.glob("*/*/src/*") if path.name in packages]
     folders += [path for path in ROOT.glob("*/src/*") if path.name in packages]
