@@ -61,7 +61,7 @@ ROOMS = ["contract", "process", "postgres", "messaging", "http"]
 SHARED = ROOT / "shared/src/vapteke_shared"
 # the same of vapteke_local, and of its stand-in for vAptekeSync
 LOCAL_ROOMS = ["machine", "people", "servers", "vaptekesync", "stack", "demo", "cli"]
-STAND_IN_ROOMS = ["types", "table", "protocol", "sql", "server"]
+STAND_IN_ROOMS = ["types", "table", "protocol", "sql", "session", "server"]
 LOCAL = ROOT / "deploy/local/src/vapteke_local"
 
 

@@ -20,7 +20,7 @@ from legacy_importer.login import connect
 from legacy_importer.settings import WorkSettings
 from legacy_importer.translate import LegacyRow
 from vapteke_local.vaptekesync import CUSTOMERS, Column, Constraint, Server, Table
-from vapteke_local.vaptekesync.server.faults import FaultKind
+from vapteke_local.vaptekesync.session.faults import FaultKind
 
 Serve = Callable[..., Any]
 SettingsFor = Callable[..., WorkSettings]

@@ -1,1 +1,1 @@
-"""`vapteke demo`: imports all customers twice as a frontend would, and checks what comes of it."""
+"""`vapteke demo`: imports all customers twice as a frontend would, and checks the results."""

@@ -93,7 +93,7 @@ def prefixes() -> list[Prefix]:
     rare = [prefix(beginning, FOREIGN) for beginning, times in ABROAD.items() for _ in range(times)]
     rare += [prefix(beginning, LANDLINE) for beginning, times in DOMESTIC.items() for _ in range(times)]
     mobile = [prefix(f"7 {area}", MOBILE) for area in MOBILE_AREAS]
-    return rare + [mobile[place % len(mobile)] for place in range(512 - len(rare))]
+    return rare + [mobile[position % len(mobile)] for position in range(512 - len(rare))]
 
 
 PREFIXES = prefixes()

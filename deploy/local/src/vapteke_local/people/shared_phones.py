@@ -36,7 +36,7 @@ def share_phone(starts: tuple[int, int], bits: int) -> dict[int, SharedPhone]:
         members.append(starts[bits >> 2 & 1] + 65 + (bits >> 24) % 35)
     tick = (bits >> 12) % (DAYS * TICKS_A_DAY)
     choice = (None, None, instant(tick), instant(tick), instant(tick + 1), instant(tick // 2))
-    seen = {row: choice[(bits >> 32 + 8 * place) % len(choice)] for place, row in enumerate(members)}
+    seen = {row: choice[(bits >> 32 + 8 * position) % len(choice)] for position, row in enumerate(members)}
     winner = max(members, key=lambda row: (seen[row] or datetime.min, row))
     prefix = PREFIXES[(bits >> 40) % len(PREFIXES)]
     return {row: SharedPhone(members[0], winner, prefix, seen[row]) for row in members}

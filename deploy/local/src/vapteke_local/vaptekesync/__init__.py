@@ -6,10 +6,10 @@ It and the made-up people need only the standard library, so that its image need
 
 from vapteke_local.vaptekesync.protocol.encryption import Encryption
 from vapteke_local.vaptekesync.server.control_client import control
-from vapteke_local.vaptekesync.server.faults import Fault, Faults
 from vapteke_local.vaptekesync.server.server import Server
 from vapteke_local.vaptekesync.server.start import serve
-from vapteke_local.vaptekesync.server.state import Stats
+from vapteke_local.vaptekesync.session.faults import Fault, Faults
+from vapteke_local.vaptekesync.session.state import Stats
 from vapteke_local.vaptekesync.table.definition import CUSTOMERS, Column, Constraint, Table, UnknownColumn
 from vapteke_local.vaptekesync.table.rows import BadValue, DuplicateKey, NoSuchRow, Rows
 from vapteke_local.vaptekesync.types.definitions import SqlType

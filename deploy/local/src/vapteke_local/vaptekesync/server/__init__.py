@@ -1,1 +1,1 @@
-"""The running stand-in: sockets, sessions, faults on command and the control port."""
+"""The running server: its ports, its rows from outside, and the control port that changes them."""

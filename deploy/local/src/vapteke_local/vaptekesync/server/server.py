@@ -8,9 +8,9 @@ from typing import Any
 
 from vapteke_local.vaptekesync.protocol.packets import Connection
 from vapteke_local.vaptekesync.protocol.token_stream import SqlError
-from vapteke_local.vaptekesync.server import session
-from vapteke_local.vaptekesync.server.faults import Fault, FaultKind, Faults
-from vapteke_local.vaptekesync.server.state import ServerState, Stats
+from vapteke_local.vaptekesync.session import session
+from vapteke_local.vaptekesync.session.faults import Fault, FaultKind, Faults
+from vapteke_local.vaptekesync.session.state import ServerState, Stats
 from vapteke_local.vaptekesync.table import changes as row_changes
 from vapteke_local.vaptekesync.table.definition import Table
 from vapteke_local.vaptekesync.table.journal import Journal

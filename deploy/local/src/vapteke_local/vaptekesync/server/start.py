@@ -15,7 +15,7 @@ from vapteke_local.vaptekesync.protocol.login import Account
 from vapteke_local.vaptekesync.protocol.packets import Connection
 from vapteke_local.vaptekesync.server import control
 from vapteke_local.vaptekesync.server.server import Server
-from vapteke_local.vaptekesync.server.state import ServerState
+from vapteke_local.vaptekesync.session.state import ServerState
 from vapteke_local.vaptekesync.sql.database import Database
 from vapteke_local.vaptekesync.table.definition import CUSTOMERS, Table
 from vapteke_local.vaptekesync.table.journal import Journal

@@ -8,13 +8,13 @@ import logging
 from vapteke_local.vaptekesync.protocol import packets, procedure_calls, token_stream
 from vapteke_local.vaptekesync.protocol.packets import Connection, Message, Reply
 from vapteke_local.vaptekesync.protocol.token_stream import DONE, DONE_PROC, SqlError
-from vapteke_local.vaptekesync.server.answer import Answer
-from vapteke_local.vaptekesync.server.exchange import Exchange
-from vapteke_local.vaptekesync.server.interruptions import Cancelled, Dropped, Silenced
-from vapteke_local.vaptekesync.server.login_exchange import log_in
-from vapteke_local.vaptekesync.server.prepared_statements import Handles
-from vapteke_local.vaptekesync.server.procedures import Procedures
-from vapteke_local.vaptekesync.server.state import ServerState
+from vapteke_local.vaptekesync.session.answer import Answer
+from vapteke_local.vaptekesync.session.exchange import Exchange
+from vapteke_local.vaptekesync.session.interruptions import Cancelled, Dropped, Silenced
+from vapteke_local.vaptekesync.session.login_exchange import log_in
+from vapteke_local.vaptekesync.session.prepared_statements import Handles
+from vapteke_local.vaptekesync.session.procedures import Procedures
+from vapteke_local.vaptekesync.session.state import ServerState
 from vapteke_local.vaptekesync.types.field_reader import Malformed
 
 log = logging.getLogger(__name__)

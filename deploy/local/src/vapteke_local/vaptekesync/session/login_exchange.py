@@ -10,8 +10,8 @@ from vapteke_local.vaptekesync.protocol import encryption, login, packets, token
 from vapteke_local.vaptekesync.protocol.encryption import Channel
 from vapteke_local.vaptekesync.protocol.login import Login
 from vapteke_local.vaptekesync.protocol.token_stream import DONE, SqlError
-from vapteke_local.vaptekesync.server.exchange import Exchange
-from vapteke_local.vaptekesync.server.interruptions import Dropped
+from vapteke_local.vaptekesync.session.exchange import Exchange
+from vapteke_local.vaptekesync.session.interruptions import Dropped
 
 log = logging.getLogger(__name__)
 

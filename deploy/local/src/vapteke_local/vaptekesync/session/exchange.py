@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vapteke_local.vaptekesync.protocol import packets
 from vapteke_local.vaptekesync.protocol.packets import Connection, Message, Reply
-from vapteke_local.vaptekesync.server.interruptions import Silenced
-from vapteke_local.vaptekesync.server.state import ServerState
+from vapteke_local.vaptekesync.session.interruptions import Silenced
+from vapteke_local.vaptekesync.session.state import ServerState
 from vapteke_local.vaptekesync.types.field_reader import Malformed
 
 

@@ -8,9 +8,9 @@ from vapteke_local.vaptekesync.protocol import token_stream
 from vapteke_local.vaptekesync.protocol.login import SERVER_NAME
 from vapteke_local.vaptekesync.protocol.packets import Connection, Reply
 from vapteke_local.vaptekesync.protocol.token_stream import DONE_PROC, SqlError
-from vapteke_local.vaptekesync.server.faults import Fault
-from vapteke_local.vaptekesync.server.interruptions import Cancelled, Dropped, Silenced
-from vapteke_local.vaptekesync.server.state import ServerState
+from vapteke_local.vaptekesync.session.faults import Fault
+from vapteke_local.vaptekesync.session.interruptions import Cancelled, Dropped, Silenced
+from vapteke_local.vaptekesync.session.state import ServerState
 from vapteke_local.vaptekesync.sql import statements
 from vapteke_local.vaptekesync.sql.parameters import Parameters
 from vapteke_local.vaptekesync.sql.results import Result

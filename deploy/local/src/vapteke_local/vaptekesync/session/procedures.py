@@ -6,9 +6,9 @@ from vapteke_local.vaptekesync.protocol import token_stream
 from vapteke_local.vaptekesync.protocol.login import SERVER_NAME
 from vapteke_local.vaptekesync.protocol.procedure_calls import Call, Parameter
 from vapteke_local.vaptekesync.protocol.token_stream import DONE_IN_PROC, DONE_PROC, SqlError
-from vapteke_local.vaptekesync.server import prepared_statements
-from vapteke_local.vaptekesync.server.answer import Answer
-from vapteke_local.vaptekesync.server.prepared_statements import Handles, Prepared
+from vapteke_local.vaptekesync.session import prepared_statements
+from vapteke_local.vaptekesync.session.answer import Answer
+from vapteke_local.vaptekesync.session.prepared_statements import Handles, Prepared
 from vapteke_local.vaptekesync.sql import statements
 
 # SQL Server sends 8180 after 102 too. Some drivers show only one error, and the statement that is not listed must show.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from vapteke_local.vaptekesync.protocol.encryption import Encryption
 from vapteke_local.vaptekesync.protocol.login import Account
-from vapteke_local.vaptekesync.server.faults import Faults
+from vapteke_local.vaptekesync.session.faults import Faults
 from vapteke_local.vaptekesync.sql.database import Database
 
 
