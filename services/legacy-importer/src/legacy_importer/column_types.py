@@ -33,7 +33,7 @@ async def types(connection: Connection, settings: LegacySettings) -> dict[str, s
 
 
 def check(types: Mapping[str, str], settings: LegacySettings) -> None:
-    """Raises LegacyMisconfigured, which names every column with the wrong type and the types that its field allows."""
+    """Check that each field can be read from the type of its column. Raises LegacyMisconfigured with every mismatch."""
     faults = [
         f"column {column} is of type {types[column.casefold()]}; {field} can be read from {', '.join(_ALLOWED[field])}"
         for field, column in settings.vaptekesync_columns.model_dump().items()

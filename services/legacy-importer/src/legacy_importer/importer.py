@@ -80,7 +80,7 @@ class Importer:
 
     async def send_to_dead_letters(self, letter: DeadLetter) -> None:
         """Retries for as long as Kafka is down. Raises ShuttingDown."""
-        await self._with_kafka(lambda: self._publisher.send_letter(letter))
+        await self._until_kafka_accepts(lambda: self._publisher.send_letter(letter))
 
     async def _do(self, task: Event) -> None:
         match task:
@@ -108,7 +108,7 @@ class Importer:
         attempts = 1 + self._settings.mssql_retries_count
         for attempt in range(1, attempts + 1):
             try:
-                return await self._with_kafka(work)
+                return await self._until_kafka_accepts(work)
             except LegacyUnavailable as error:
                 attempts_failed.inc()
                 log.warning("an attempt failed", attempt=attempt, of=attempts, error=str(error))
@@ -118,7 +118,7 @@ class Importer:
             await self._pause(self._settings.mssql_retries_sleep)
         raise AssertionError("there is at least one attempt")
 
-    async def _with_kafka(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _until_kafka_accepts(self, work: Callable[[], Awaitable[T]]) -> T:
         """Repeat the work from its start for as long as Kafka is down: an outage never fails a task."""
         while True:
             try:
@@ -133,7 +133,9 @@ class Importer:
             raise ShuttingDown
 
     async def _report(self, event: ImportEvent) -> None:
-        await self._with_kafka(lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event))
+        await self._until_kafka_accepts(
+            lambda: self._publisher.send(topics.IMPORT_PROGRESS.name, str(event.import_id), event)
+        )
 
     async def _plan(self, task: PlanRequested) -> Planned:
         async with connect(self._settings) as connection:
