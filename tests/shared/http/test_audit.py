@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from tokens_for import SETTINGS, bearer
 from vapteke_shared.http import problems
 from vapteke_shared.http.access import auth
-from vapteke_shared.http.audit import records
+from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.problems import ProblemError
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -22,14 +22,14 @@ def service() -> FastAPI:
     app = FastAPI(openapi_url=None)
     problems.install(app)
 
-    @app.get("/people/", dependencies=[auth.needs("customers:read")])
+    @app.get("/people/", dependencies=[auth.require_scope("customers:read")])
     async def read(request: Request) -> None:
-        records.record(request, "customers.list", [14722, 14738])
+        data_access.record(request, "customers.list", [14722, 14738])
         raise ProblemError(404, "gone", "Gone.")
 
     @app.get("/open")
     async def public(request: Request) -> None:
-        records.record(request, "customers.read", [14722])
+        data_access.record(request, "customers.read", [14722])
 
     auth.protect(app, SETTINGS, "customers-api", ["/open"])
     return app
@@ -93,13 +93,13 @@ def test_its_shape_is_that_of_the_other_lines_and_no_log_level_silences_it() -> 
 
 PROGRAM = """
 from fastapi import Request
-from vapteke_shared.http.audit import records
+from vapteke_shared.http.audit import data_access
 from vapteke_shared.process import logs
 from vapteke_shared.http.access.tokens import Principal
 
 logs.configure("ERROR")
-logs.get("customers-api").error("this one is told")
+logs.get("customers-api").error("this one is logged")
 logs.get("customers-api").info("this one is not")
 scope = {"type": "http", "headers": [], "principal": Principal("tester", frozenset(), 0)}
-records.record(Request(scope), "customers.read", [14722])
+data_access.record(Request(scope), "customers.read", [14722])
 """

@@ -31,11 +31,11 @@ def service(settings: AuthSettings = SETTINGS) -> FastAPI:
     app = FastAPI(openapi_url=None)
     problems.install(app)
 
-    @app.get("/things/", dependencies=[auth.needs("customers:read")])
+    @app.get("/things/", dependencies=[auth.require_scope("customers:read")])
     async def read(request: Request) -> str:
         return callers.principal(request).subject
 
-    @app.post("/things/", dependencies=[auth.needs("customers:write")])
+    @app.post("/things/", dependencies=[auth.require_scope("customers:write")])
     async def write() -> None:
         return
 
@@ -317,7 +317,7 @@ def test_a_service_with_an_unprotected_route_is_not_made(add: Callable[[FastAPI]
 
 def test_a_scope_must_be_a_known_one() -> None:
     with pytest.raises(ValueError, match="customer:read"):
-        auth.needs("customer:read")
+        auth.require_scope("customer:read")
 
 
 async def test_without_authentication_everybody_is_anonymous_and_the_log_says_so() -> None:

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import asyncpg
 from fastapi import Body, Request, Response
-from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http import application, json_responses, openapi
 from vapteke_shared.http.access import auth
-from vapteke_shared.http.audit import records
+from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import pagination, query_parameters
 
 from favorites_api import favorites, response_models
@@ -22,7 +22,7 @@ from favorites_api.response_models import AddedFavorites, Checked, Deleted, Favo
 router = application.router("favorites")
 
 _PATH = "/rest/v1/favorites/"
-_READ, _WRITE = [auth.needs("favorites:read")], [auth.needs("favorites:write")]
+_READ, _WRITE = [auth.require_scope("favorites:read")], [auth.require_scope("favorites:write")]
 _NO_CUSTOMER = openapi.problems(customer_not_found=404)
 
 
@@ -45,13 +45,13 @@ async def list_favorites(request: Request) -> Response:
     Follow the `Link` header to read all pages. Every page then costs the same, while a larger `offset` costs more.
     """
     query = query_parameters.read(request, FavoriteQuery)
-    place = pagination.place(request, query)
+    position = pagination.position(request, query)
     async with application.connection(request) as connection:
         page = await favorites.page(
-            connection, query.filters(), query.limit, after=place.after, offset=query.offset, counted=query.count
+            connection, query.filters(), query.limit, after=position.after, offset=query.offset, counted=query.count
         )
     _record(request, "favorites.list", page.rows, query.user_id or ())
-    return pagination.answer(request, query, page, [_response(row) for row in page.rows], place)
+    return pagination.response(request, query, page, [_response(row) for row in page.rows], position)
 
 
 @router.post(
@@ -68,7 +68,7 @@ async def list_favorites(request: Request) -> Response:
 async def add_favorite(request: Request, body: NewFavorite) -> Response:
     """Adding an item twice returns the same favorite. Unknown customers are accepted, deleted ones are not."""
     [favorite] = await _add(request, body.user_id, [body.item_id])
-    return json_answers.json_response(_response(favorite), 201 if favorite["created"] else 200)
+    return json_responses.json_response(_response(favorite), 201 if favorite["created"] else 200)
 
 
 @router.post(
@@ -81,7 +81,7 @@ async def add_favorites(request: Request, body: NewFavorites) -> Response:
     """Adds all items or none. `outcome` shows which favorites are new."""
     rows = await _add(request, body.user_id, body.item_ids)
     outcomes = {True: "created", False: "existed"}
-    return json_answers.json_response(
+    return json_responses.json_response(
         {"items": [{**_response(row), "outcome": outcomes[row["created"]]} for row in rows]}
     )
 
@@ -96,8 +96,8 @@ async def check_favorites(request: Request, body: FavoriteCheck) -> Response:
     """Checks up to 500 items of one customer. A deleted customer has no favorites."""
     async with application.connection(request) as connection:
         found = await favorites.find_items(connection, body.user_id, body.item_ids)
-    records.record(request, "favorites.check", [body.user_id])
-    return json_answers.json_response({"item_ids": [item for item in dict.fromkeys(body.item_ids) if item in found]})
+    data_access.record(request, "favorites.check", [body.user_id])
+    return json_responses.json_response({"item_ids": [item for item in dict.fromkeys(body.item_ids) if item in found]})
 
 
 @router.delete(
@@ -116,11 +116,11 @@ async def delete_favorites(
     """Give the ids in the body or in the query, not in both. Favorites that do not exist or are hidden do not count."""
     ids = query_parameters.read(request, DeletedQuery).id
     if (body is None) == (ids is None):
-        raise query_parameters.refusal("id", "Give the ids either in the body or as `?id=1&id=2`")
+        raise query_parameters.invalid_parameter("id", "Give the ids either in the body or as `?id=1&id=2`")
     async with application.connection(request) as connection:
         rows = await favorites.delete(connection, body.id if body else ids)
     _record(request, "favorites.delete", rows)
-    return json_answers.json_response({"success": True, "message": None, "data": {"count_deleted": len(rows)}})
+    return json_responses.json_response({"success": True, "message": None, "data": {"count_deleted": len(rows)}})
 
 
 async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
@@ -129,19 +129,19 @@ async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Seque
         async with application.connection(request) as connection:
             rows = await favorites.add(connection, user_id, item_ids)
     except CustomerIsDeleted as error:
-        records.record(request, "favorites.add", [user_id], refused=error.code)
+        data_access.record(request, "favorites.add", [user_id], refused=error.code)
         raise
-    records.record(request, "favorites.add", [user_id])
+    data_access.record(request, "favorites.add", [user_id])
     if not all(row["created"] for row in rows):
-        records.record(request, "favorites.read", [user_id])
+        data_access.record(request, "favorites.read", [user_id])
     return rows
 
 
 def _response(row: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: row[name] for name in ("id", "user_id", "item_id")}
-    return {**fields, "created_at": json_answers.instant(row["created_at"])}
+    return {**fields, "created_at": json_responses.instant(row["created_at"])}
 
 
 def _record(request: Request, action: str, rows: Iterable[asyncpg.Record], filters: Iterable[int] = ()) -> None:
     """Record the customers of these favorites, and those that the request filters by."""
-    records.record(request, action, sorted({*filters, *(row["user_id"] for row in rows)}))
+    data_access.record(request, action, sorted({*filters, *(row["user_id"] for row in rows)}))

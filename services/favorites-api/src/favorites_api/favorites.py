@@ -145,5 +145,5 @@ def _page(filters: frozenset[str], limit: int, by_item: bool, counted: bool) -> 
         items = _BY_ITEM.format(limit=limit)
     if counted:
         count = f"SELECT count(*) FROM favorites f WHERE {matching}" if filters else _COUNT_ALL
-        items = f"{pagination.counted(items, count)} ORDER BY id"
+        items = f"{pagination.with_count(items, count)} ORDER BY id"
     return Statement(text(items))

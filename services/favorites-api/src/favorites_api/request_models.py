@@ -4,21 +4,21 @@ from typing import Annotated
 
 from pydantic import Field
 from vapteke_shared.contract.limits import IDS_PER_REQUEST, ITEMS_PER_CHECK
-from vapteke_shared.http.body_models import Asked
+from vapteke_shared.http.body_models import RequestModel
 from vapteke_shared.http.field_types import Id
 
 UserId = Annotated[Id, Field(description="the customer's id", examples=[14722])]
 ItemId = Annotated[Id, Field(description="the item's id", examples=[12])]
 
 
-class NewFavorite(Asked):
+class NewFavorite(RequestModel):
     """A favorite to add."""
 
     user_id: UserId
     item_id: ItemId
 
 
-class NewFavorites(Asked):
+class NewFavorites(RequestModel):
     """Favorites of one customer to add."""
 
     user_id: UserId
@@ -30,7 +30,7 @@ class NewFavorites(Asked):
     )
 
 
-class FavoriteCheck(Asked):
+class FavoriteCheck(RequestModel):
     """A customer, and the items to check."""
 
     user_id: UserId
@@ -39,7 +39,7 @@ class FavoriteCheck(Asked):
     )
 
 
-class FavoriteIds(Asked):
+class FavoriteIds(RequestModel):
     """Favorites to delete."""
 
     id: list[Id] = Field(max_length=IDS_PER_REQUEST, description="the favorites' ids", examples=[[1, 2, 3]])

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from pydantic import ConfigDict, Field
-from vapteke_shared.http.body_models import Answer, Instant, without_defaults
+from vapteke_shared.http.body_models import Instant, ResponseModel, without_defaults
 
 
-class Favorite(Answer):
+class Favorite(ResponseModel):
     """An item that a customer has marked."""
 
     id: int = Field(description="the favorite's own id", examples=[1])
@@ -17,7 +17,7 @@ class Favorite(Answer):
     )
 
 
-class FavoriteList(Answer):
+class FavoriteList(ResponseModel):
     """One page of favorites."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
@@ -32,25 +32,25 @@ class AddedFavorite(Favorite):
     outcome: Literal["created", "existed"] = Field(description="whether it is new", examples=["created"])
 
 
-class AddedFavorites(Answer):
+class AddedFavorites(ResponseModel):
     """The favorites of all items in the request."""
 
     items: list[AddedFavorite] = Field(description="in the order of the items' ids")
 
 
-class Checked(Answer):
+class Checked(ResponseModel):
     """The items that are favorites of this customer."""
 
     item_ids: list[int] = Field(description="in the order of the request", examples=[[10, 12]])
 
 
-class CountDeleted(Answer):
+class CountDeleted(ResponseModel):
     """How many favorites were deleted."""
 
     count_deleted: int = Field(description="favorites that existed and are now deleted", examples=[2])
 
 
-class Deleted(Answer):
+class Deleted(ResponseModel):
     """The favorites are deleted."""
 
     success: Literal[True] = Field(True, description="always true: a failure is answered with a problem")

@@ -68,28 +68,28 @@ def _portable(part: Any) -> Any:
     return [_portable(each) for each in part] if isinstance(part, list) else part
 
 
-def incompatibilities(old: Any, new: Any, place: str = "$") -> Iterator[str]:
+def incompatibilities(old: Any, new: Any, path: str = "$") -> Iterator[str]:
     """One line for each reason why a consumer of one schema cannot read events of the other; none when it can."""
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):
-            yield from incompatibilities(*pair, f"{place}[{number}]")
+            yield from incompatibilities(*pair, f"{path}[{number}]")
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         for word in sorted((old.keys() | new.keys()) - _WORDS - {"properties", "required"}):
-            yield from incompatibilities(old.get(word), new.get(word), f"{place}.{word}")
-        yield from _fields(old, new, place)
+            yield from incompatibilities(old.get(word), new.get(word), f"{path}.{word}")
+        yield from _fields(old, new, path)
     elif old != new or type(old) is not type(new):
-        yield f"{place} was {old!r}, is {new!r}"
+        yield f"{path} was {old!r}, is {new!r}"
 
 
-def _fields(old: Schema, new: Schema, place: str) -> Iterator[str]:
+def _fields(old: Schema, new: Schema, path: str) -> Iterator[str]:
     before, after = old.get("properties", {}), new.get("properties", {})
     required, now_required = set(old.get("required", ())), set(new.get("required", ()))
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
-            yield f"{place}: the field {name} is gone"
+            yield f"{path}: the field {name} is gone"
         elif name in now_required - required:
-            yield f"{place}: the field {name} is required now, but events without it exist"
+            yield f"{path}: the field {name} is required now, but events without it exist"
         elif name in required - now_required:
-            yield f"{place}: the field {name} is no longer required, but consumers rely on it"
+            yield f"{path}: the field {name} is no longer required, but consumers rely on it"
         if name in before and name in after:
-            yield from incompatibilities(before[name], after[name], f"{place}.properties.{name}")
+            yield from incompatibilities(before[name], after[name], f"{path}.properties.{name}")

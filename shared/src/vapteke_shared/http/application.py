@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vapteke_shared.contract import asyncapi
 from vapteke_shared.http import documentation_pages, middleware, openapi, problems
 from vapteke_shared.http.access import auth
-from vapteke_shared.http.fast_routes import QuickRoute
+from vapteke_shared.http.fast_routes import FastRoute
 from vapteke_shared.postgres import pool_health, pools, retries
 from vapteke_shared.postgres.tables import Schema
 from vapteke_shared.process import health, http_server, lifecycle
@@ -70,7 +70,7 @@ class _App(FastAPI):
 
 def router(tag: str) -> APIRouter:
     """A router whose routes `create_app` adds to the app directly: an included router is searched twice per request."""
-    return APIRouter(tags=[tag], route_class=QuickRoute, generate_unique_id_function=openapi.operation_id)
+    return APIRouter(tags=[tag], route_class=FastRoute, generate_unique_id_function=openapi.operation_id)
 
 
 def connection(request: Request) -> PoolAcquireContext:

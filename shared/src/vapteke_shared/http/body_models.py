@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from vapteke_shared.http import problems
-from vapteke_shared.http.json_answers import instant
+from vapteke_shared.http.json_responses import instant
 
 Instant = Annotated[
     datetime, PlainSerializer(instant, return_type=str), WithJsonSchema({"type": "string", "format": "date-time"})
@@ -28,11 +28,11 @@ def without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """A request body: strict types, no unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=without_defaults)
@@ -53,5 +53,5 @@ class Asked(BaseModel):
         raise ValidationError.from_exception_data(cls.__name__, [*faults, _fault("unknown_fields", text)])
 
 
-def _fault(kind: str, text: str, *place: int | str) -> InitErrorDetails:
-    return {"type": PydanticCustomError(kind, text), "loc": place, "input": None}
+def _fault(kind: str, text: str, *location: int | str) -> InitErrorDetails:
+    return {"type": PydanticCustomError(kind, text), "loc": location, "input": None}

@@ -13,12 +13,12 @@ from fastapi.dependencies.models import Dependant
 from starlette.types import Receive, Scope, Send
 
 from vapteke_shared.http.access import auth
-from vapteke_shared.http.request_bodies import BodyRoute
+from vapteke_shared.http.body_checks import BodyRoute
 
 _PLAIN: Final = {str, int, bool, date, datetime, UUID, NoneType}
 
 
-class QuickRoute(BodyRoute):
+class FastRoute(BodyRoute):
     """Bypasses FastAPI's dependency solver when an endpoint takes only the request, path parameters and headers.
 
     The solver takes longer than the query of such an endpoint. Unusual requests, such as one with an invalid value,
@@ -28,18 +28,18 @@ class QuickRoute(BodyRoute):
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         dependant, answers = self.dependant, signature(endpoint).return_annotation
-        self.is_quick = answers is Response and iscoroutinefunction(endpoint) and _is_simple(dependant)
-        self._needs: list[Any] = [each.call for each in dependant.dependencies]
+        self.is_fast = answers is Response and iscoroutinefunction(endpoint) and _is_simple(dependant)
+        self._required_scopes: list[Any] = [each.call for each in dependant.dependencies]
         self._path = {field.alias: field for field in dependant.path_params}
         self._headers = {field.alias.lower().encode(): field for field in dependant.header_params}
         self._defaults = {field.name: field.default for field in dependant.header_params}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self.is_quick or scope["method"] not in (self.methods or ()):
+        if not self.is_fast or scope["method"] not in (self.methods or ()):
             return await super().handle(scope, receive, send)
         request = Request(scope, receive, send)
-        for need in self._needs:
-            await need(request)
+        for require in self._required_scopes:
+            await require(request)
         try:
             values = _read(self._path, scope["path_params"].items()) | _read(self._headers, scope["headers"])
         except _NotSimplyRight:
@@ -59,7 +59,7 @@ def _is_simple(dependant: Dependant) -> bool:
     simple = Dependant(call=rest.call, path=rest.path, scope=rest.scope, request_param_name="request")
     return (
         rest == simple
-        and all(isinstance(each.call, auth.Needs) for each in dependant.dependencies)
+        and all(isinstance(each.call, auth.RequiredScope) for each in dependant.dependencies)
         and all(_is_plain(field.field_info.annotation) for field in fields)
         and not any(field.field_info.is_required() for field in dependant.header_params)
     )

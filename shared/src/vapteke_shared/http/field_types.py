@@ -14,14 +14,14 @@ _INSTANT = re.compile(
 )
 
 
-def refusal(kind: str, text: str) -> PydanticCustomError:
+def invalid_value(kind: str, text: str) -> PydanticCustomError:
     """The error that a validator raises. `text` says what is expected and must not contain the value."""
     return PydanticCustomError(kind, text)
 
 
-def a_text(value: object) -> object:
+def require_text(value: object) -> object:
     if not isinstance(value, str):
-        raise refusal("string_type", "Input should be a valid string")
+        raise invalid_value("string_type", "Input should be a valid string")
     return value
 
 
@@ -32,17 +32,17 @@ def _whole(value: object) -> object:
 
 def _instant_text(value: object) -> object:
     if not isinstance(value, str):
-        return a_text(value)
+        return require_text(value)
     parts = _INSTANT.fullmatch(value)
     if parts is None:
-        raise refusal("not_an_instant", "Write an instant as YYYY-MM-DDThh:mm:ss, with an offset or in UTC")
+        raise invalid_value("not_an_instant", "Write an instant as YYYY-MM-DDThh:mm:ss, with an offset or in UTC")
     return f"{value}:00" if parts["hours"] and not parts["minutes"] else value
 
 
 def _to_utc(at: datetime) -> datetime:
     """The instant in UTC, to the millisecond. Years 1 and 9999 are invalid: an offset may lead outside all years."""
     if at.year in (MINYEAR, MAXYEAR):
-        raise refusal("out_of_range", "The instant's year is out of range")
+        raise invalid_value("out_of_range", "The instant's year is out of range")
     zoned = at if at.tzinfo else at.replace(tzinfo=UTC)
     return zoned.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
 

@@ -6,13 +6,13 @@ It runs outside Starlette's error handling, so that a 500 has these headers too.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fastapi import Depends, Request
-from starlette.exceptions import HTTPException
+from fastapi import Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vapteke_shared.http import problems
+from vapteke_shared.http.head_requests import IS_HEAD
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -20,7 +20,6 @@ EXPOSED: Final = ("ETag", "Link", "Location", "Updated-Until", "Retry-After", "W
 _SENT: Final = ("Authorization", "If-Match", "If-None-Match", "traceparent", "tracestate")
 _METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
 _NO_STORE: Final = (b"cache-control", b"no-store")
-_IS_HEAD: Final = "vapteke.is_head"
 
 
 def around(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
@@ -47,7 +46,7 @@ class _Refused(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"The preflight is rejected: {bytes(self.body).decode()}."
-        await problems.answer(Request(scope), self.status_code, "cors_refused", detail, self._kept)(
+        await problems.response(Request(scope), self.status_code, "cors_refused", detail, self._kept)(
             scope, receive, send
         )
 
@@ -72,26 +71,10 @@ class Completed:
                 message["body"] = b""
             await send(message)
 
-        await self._app({**scope, "method": "GET", _IS_HEAD: True} if is_head else scope, receive, send_completed)
+        await self._app({**scope, "method": "GET", IS_HEAD: True} if is_head else scope, receive, send_completed)
 
     def _completed(self, given: Headers) -> Headers:
         for name, _ in given:
             if name == b"cache-control":
                 return [*given, *self._headers]
         return [*given, *self._without_caches]
-
-
-def _refuse_head(request: Request) -> None:
-    if _IS_HEAD in request.scope:
-        raise HTTPException(405)
-
-
-NOT_BY_HEAD: Final = Depends(_refuse_head)
-"""A dependency for a route whose GET starts something. Crawlers, monitors and link checkers send HEAD because HTTP
-defines it as safe."""
-
-
-def answers_head(route: Any) -> bool:
-    """Whether a route with GET also supports HEAD."""
-    dependant = getattr(route, "dependant", None)
-    return dependant is None or all(each.call is not _refuse_head for each in dependant.dependencies)

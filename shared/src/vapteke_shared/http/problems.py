@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from vapteke_shared.http import middleware
-from vapteke_shared.http.audit import refusals
+from vapteke_shared.http import head_requests
+from vapteke_shared.http.audit import refused_requests
 from vapteke_shared.postgres import outages
 from vapteke_shared.process import logs
 
@@ -79,7 +79,7 @@ def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def answer(
+def response(
     request: Request,
     status: int,
     code: str,
@@ -123,9 +123,9 @@ _HTTP = {
 
 
 async def _on_problem(request: Request, error: Any) -> Response:
-    if error.status in refusals.STATUSES:
-        refusals.record(request, error.status, error.code, trace_id(request))
-    return answer(request, error.status, error.code, error.detail, error.headers, extensions=error.extensions)
+    if error.status in refused_requests.STATUSES:
+        refused_requests.record(request, error.status, error.code, trace_id(request))
+    return response(request, error.status, error.code, error.detail, error.headers, extensions=error.extensions)
 
 
 async def _on_http(request: Request, error: Any) -> Response:
@@ -134,7 +134,7 @@ async def _on_http(request: Request, error: Any) -> Response:
     headers = {"Allow": ", ".join(_methods(request))} if status == 405 else error.headers
     if status == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers=headers)
-    return answer(request, status, code, detail, headers)
+    return response(request, status, code, detail, headers)
 
 
 def _methods(request: Request) -> list[str]:
@@ -142,7 +142,7 @@ def _methods(request: Request) -> list[str]:
     routes = [context.route for context in iter_route_contexts(request.app.routes)]
     here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     named = {method for route in here for method in getattr(route, "methods", None) or ()}
-    by_head = "GET" in named and all(map(middleware.answers_head, here))
+    by_head = "GET" in named and all(map(head_requests.supports_head, here))
     return sorted({*named, "OPTIONS", *(["HEAD"] if by_head else [])})
 
 
@@ -151,20 +151,20 @@ async def _on_validation(request: Request, error: Any) -> Response:
     faults = [_field_fault(fault) for fault in found[:_MAX_FAULTS]]
     more = f" There are {len(found) - _MAX_FAULTS} more." if len(found) > _MAX_FAULTS else ""
     detail = f"The request is invalid; see errors.{more}"
-    return answer(request, 422, "invalid_request", detail, errors=faults)
+    return response(request, 422, "invalid_request", detail, errors=faults)
 
 
 def _field_fault(fault: dict[str, Any]) -> FieldFault:
     if fault["type"] == "json_invalid":  # FastAPI puts the number of the character where the field's name would be
-        place, character = fault["loc"]
+        location, character = fault["loc"]
         detail = f"This is not JSON: {fault['ctx']['error']} at character {character}"
-        return FieldFault(pointer=f"/{place}", detail=detail)
+        return FieldFault(pointer=f"/{location}", detail=detail)
     return FieldFault(pointer=_pointer(fault["loc"]), detail=fault["msg"])
 
 
-def _pointer(place: Sequence[int | str]) -> str:
+def _pointer(location: Sequence[int | str]) -> str:
     """A JSON pointer (RFC 6901). Pydantic adds the branch of a union to the location; ours are in brackets."""
-    parts = [_shortened(str(part), _MAX_NAME) for part in place if not str(part).startswith("(")]
+    parts = [_shortened(str(part), _MAX_NAME) for part in location if not str(part).startswith("(")]
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
@@ -187,7 +187,7 @@ async def _on_outage(request: Request, error: Exception) -> Response:
         return await _on_bug(request, error)
     log.warning("database unavailable", trace_id=trace_id(request), error=type(error).__name__)
     detail = "The database does not answer. Nothing was changed, unless the change was already committed. Try again."
-    return answer(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
+    return response(request, 503, "database_unavailable", detail, {"Retry-After": "1"})
 
 
 def _is_unmigrated(request: Request, error: Exception) -> bool:
@@ -199,14 +199,14 @@ def _is_unmigrated(request: Request, error: Exception) -> bool:
 async def _on_conflict(request: Request, error: Exception) -> Response:
     log.warning("write conflicts remain after all retries", trace_id=trace_id(request), error=type(error).__name__)
     detail = "Other requests are changing the same data. Nothing was changed. Try again."
-    return answer(request, 503, "busy", detail, {"Retry-After": "1"})
+    return response(request, 503, "busy", detail, {"Retry-After": "1"})
 
 
 async def _on_broken_off(request: Request, _: Exception) -> Response:
     """The caller has disconnected, so nobody reads this response."""
-    return answer(request, 422, "broken_off", "The body is incomplete.")
+    return response(request, 422, "broken_off", "The body is incomplete.")
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     log.error("unexpected error", trace_id=trace_id(request), error=type(error).__name__)
-    return answer(request, 500, "internal_error", "An unexpected error occurred; the trace_id finds it in the logs.")
+    return response(request, 500, "internal_error", "An unexpected error occurred; the trace_id finds it in the logs.")

@@ -31,7 +31,7 @@ async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Eve
                 state.report_ready("postgres")
             await pause(stopping, _CHECK_SECONDS)
     finally:
-        watcher.let_go()
+        watcher.close()
 
 
 class _Watcher:
@@ -42,40 +42,40 @@ class _Watcher:
         self._outdated = migrations.outdated(schema)
         self._session: Session | None = None
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         if self._session is not None:
             self._session.terminate()
             self._session = None
 
     async def fault(self) -> str | None:
         try:
-            return await self._asked()
+            return await self._fault_after_reconnecting()
         except Exception as error:
             cancellation.reraise_cancellation()
             return connection_errors.describe(raise_unless_outage(error), "Postgres does not answer")
 
-    async def _asked(self) -> str | None:
+    async def _fault_after_reconnecting(self) -> str | None:
         try:
-            return await self._ask(await self._met())
+            return await self._fault_of(await self._current_session())
         except Exception as error:
             raise_unless_outage(error)
             if self._session is None:
                 raise
-            self.let_go()
-        return await self._ask(await self._met())
+            self.close()
+        return await self._fault_of(await self._current_session())
 
-    async def _met(self) -> Session:
+    async def _current_session(self) -> Session:
         """The current session, or a new one; after a new one, the pool's sessions are replaced as well."""
         if self._session is None:
             try:
-                self._session = await self._pool.beside()
+                self._session = await self._pool.open_extra_session()
             except ReadOnly:
                 await self._pool.expire_connections()
                 raise
-            await self._pool.follow(self._session.server_started_at)
+            await self._pool.replace_sessions(self._session.server_started_at)
         return self._session
 
-    async def _ask(self, session: Session) -> str | None:
+    async def _fault_of(self, session: Session) -> str | None:
         await sessions.check(session, _ANSWER_SECONDS)
         try:
             version = await session.fetchval("SELECT version_num FROM alembic_version", timeout=_ANSWER_SECONDS)

@@ -47,34 +47,39 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self._sessions = WeakSet[Session]()
         super().__init__(
             **options,
-            reset=reset or self._clear,
+            reset=reset or self._reset_session,
             min_size=0,
             max_queries=50_000,
             max_inactive_connection_lifetime=300,
             loop=None,
             connection_class=Session,
             record_class=asyncpg.Record,
-            connect=self._connected,
+            connect=self._open_session,
         )
 
-    async def _connected(self, **_: Any) -> Session:
-        session = await self.beside()
+    async def _open_session(self, **_: Any) -> Session:
+        session = await self.open_extra_session()
         self._sessions.add(session)
         return session
 
-    async def beside(self) -> Session:
+    async def open_extra_session(self) -> Session:
         """Open a session that does not belong to the pool."""
         return await sessions.connect(
-            self._settings, setup=self._set(), command_timeout=self._command_timeout, server_settings=self._names
+            self._settings,
+            setup=self._set_statements(),
+            command_timeout=self._command_timeout,
+            server_settings=self._names,
         )
 
-    def _set(self) -> str:
+    def _set_statements(self) -> str:
         return "".join(f"SET {name} = {value!r};" for name, value in self.session.items())
 
-    async def _clear(self, session: Session) -> None:
-        await session.execute(f"SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; {self._set()}")
+    async def _reset_session(self, session: Session) -> None:
+        await session.execute(
+            f"SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL; {self._set_statements()}"
+        )
 
-    async def follow(self, server_started_at: datetime) -> None:
+    async def replace_sessions(self, server_started_at: datetime) -> None:
         """Replace all sessions: those with another server at once, the others when they return to the pool."""
         for session in list(self._sessions):
             if session.server_started_at != server_started_at:

@@ -26,9 +26,9 @@ def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
     return context
 
 
-def explain(settings: PostgresSettings, place: tuple[str, int], error: BaseException) -> BaseException:
+def explain(settings: PostgresSettings, address: tuple[str, int], error: BaseException) -> BaseException:
     """The error for operators when a connection to one host fails, or the same error if its text is clear."""
-    where = f"Postgres at {addresses.written(*place)}"
+    where = f"Postgres at {addresses.written(*address)}"
     role = "POSTGRES_OWNER" if isinstance(settings, PostgresOwnerSettings) else "POSTGRES"
     match error:
         case Unavailable():

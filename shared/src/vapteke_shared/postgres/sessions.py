@@ -44,8 +44,10 @@ async def connect(
     try:
         while waiting or trying:
             if waiting:
-                place = waiting.pop(0)
-                trying.add(asyncio.create_task(_met(settings, place, user, setup, options), name=f"connect {place}"))
+                address = waiting.pop(0)
+                trying.add(
+                    asyncio.create_task(_connect_to(settings, address, user, setup, options), name=f"connect {address}")
+                )
             head_start = _HEAD_START_SECONDS if waiting else None
             done, trying = await asyncio.wait(trying, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
             for each in sorted(done, key=lambda task: task.exception() is None):
@@ -56,18 +58,18 @@ async def connect(
                 faults.append(fault)
     finally:
         for each in trying:
-            each.add_done_callback(_let_go)
+            each.add_done_callback(_close_if_connected)
             each.cancel()
-    raise _all(faults)
+    raise _combined(faults)
 
 
-def _let_go(attempt: asyncio.Task[Session]) -> None:
+def _close_if_connected(attempt: asyncio.Task[Session]) -> None:
     """Close a session that opened too late: another host was faster, or the caller no longer waits."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
 
 
-def _all(faults: list[BaseException]) -> BaseException:
+def _combined(faults: list[BaseException]) -> BaseException:
     """One error that names each fault once. It is Misconfigured only if all are: otherwise a host may recover."""
     if len(faults) == 1:
         return faults[0]
@@ -75,17 +77,17 @@ def _all(faults: list[BaseException]) -> BaseException:
     return kind("; ".join(dict.fromkeys(connection_errors.describe(fault, "Postgres") for fault in faults)))
 
 
-async def _met(
+async def _connect_to(
     settings: PostgresSettings,
-    place: tuple[str, int],
+    address: tuple[str, int],
     user: tuple[str, str] | None,
     setup: str,
     options: Mapping[str, Any],
 ) -> Session:
     name, password = user or (settings.postgres_user, settings.postgres_password.get_secret_value())
     access: dict[str, Any] = {
-        "host": place[0],
-        "port": place[1],
+        "host": address[0],
+        "port": address[1],
         "database": settings.postgres_db,
         "user": name,
         "password": password,
@@ -97,19 +99,19 @@ async def _met(
         async with asyncio.timeout(_CONNECT_SECONDS):
             session: Session = await asyncpg.connect(**access, timeout=_CONNECT_SECONDS)
             try:
-                await _look(session, place, access)
+                await _check_new(session, address, access)
                 if setup:
                     await session.execute(setup)
             except BaseException:
                 session.terminate()
                 raise
     except Exception as error:
-        raise server_errors.explain(settings, place, raise_unless_outage(error)) from None
+        raise server_errors.explain(settings, address, raise_unless_outage(error)) from None
     return session
 
 
-async def _look(session: Session, place: tuple[str, int], access: Mapping[str, Any]) -> None:
-    where = f"Postgres at {addresses.written(*place)}"
+async def _check_new(session: Session, address: tuple[str, int], access: Mapping[str, Any]) -> None:
+    where = f"Postgres at {addresses.written(*address)}"
     try:
         row = await session.fetchrow(_WHO)
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):

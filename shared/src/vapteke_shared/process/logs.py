@@ -73,7 +73,7 @@ def _name_errors(_: object, __: str, event: structlog.types.EventDict) -> struct
         info = sys.exc_info()
     error = info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
-        event["error"], event["at"] = uncaught_errors.name(error), uncaught_errors.place(error)
+        event["error"], event["at"] = uncaught_errors.name(error), uncaught_errors.location(error)
     for key, value in event.items():
         if isinstance(value, BaseException):
             event[key] = uncaught_errors.name(value)

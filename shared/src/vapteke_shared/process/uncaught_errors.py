@@ -33,7 +33,7 @@ def name(error: BaseException) -> str:
     return type(error).__name__
 
 
-def place(error: BaseException) -> str | None:
+def location(error: BaseException) -> str | None:
     """The file, line and function that raised the error, or the first error of a group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -57,7 +57,7 @@ def without_values(record: logging.LogRecord) -> bool:
 
 def _report(text: str, error: BaseException | None) -> None:
     if error is not None:
-        log.critical(text, error=name(error), at=place(error))
+        log.critical(text, error=name(error), at=location(error))
 
 
 def _warn(_: Warning | str, category: type[Warning], filename: str, lineno: int, *__: Any) -> None:

@@ -8,9 +8,9 @@ import asyncpg
 from fastapi import Body, Header, Path, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared.contract.limits import INT64_MAX
-from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http import application, json_responses, openapi
 from vapteke_shared.http.access import auth
-from vapteke_shared.http.audit import records
+from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists.query_parameters import Digits
 from vapteke_shared.http.problems import ProblemError
 
@@ -22,7 +22,7 @@ from customers_api.customers.writes import PhoneTaken, Shown
 router = application.router("customers")
 
 _PATH = f"/rest/v1/customers/{path_convertor.CUSTOMER_ID}/"
-_READ, _WRITE = [auth.needs("customers:read")], [auth.needs("customers:write")]
+_READ, _WRITE = [auth.require_scope("customers:read")], [auth.require_scope("customers:write")]
 _ETAG = openapi.headers(ETag="the customer's version")
 _PHONE_TAKEN = openapi.extended(
     openapi.problems(phone_taken=409),
@@ -67,7 +67,7 @@ async def create_customer(request: Request, body: NewCustomer) -> Response:
     """Only the phone is required. The phone of a deleted customer is free; `customer_id` of a 409 is who has it."""
     async with _on_record(request, "customers.create") as connection:
         customer = await writes.create(connection, body.phone, body.model_dump(exclude={"phone"}))
-    records.record(request, "customers.create", [customer["id"]])
+    data_access.record(request, "customers.create", [customer["id"]])
     return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
 
 
@@ -85,7 +85,7 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
     """The customer, if not deleted."""
     async with _on_record(request, "customers.read", customer_id) as connection:
         customer = await writes.get(connection, customer_id)
-    records.record(request, "customers.read", [customer_id])
+    data_access.record(request, "customers.read", [customer_id])
     if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
         return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
     return _answer(customer)
@@ -116,8 +116,8 @@ async def change_customer(
         return await _change_phone(request, customer_id, body.phone, if_match)
     async with _on_record(request, "customers.update", customer_id) as connection:
         customer = await writes.update(connection, customer_id, body.model_dump(exclude_unset=True), if_match)
-    records.record(request, "customers.update", [customer_id])
-    records.record(request, "customers.read", [customer_id])
+    data_access.record(request, "customers.update", [customer_id])
+    data_access.record(request, "customers.read", [customer_id])
     return _answer(customer)
 
 
@@ -151,7 +151,7 @@ async def delete_customer(request: Request, customer_id: CustomerId, if_match: I
     """The customer is kept and can be restored; its phone is free for others."""
     async with _on_record(request, "customers.delete", customer_id) as connection:
         written = await writes.delete(connection, customer_id, if_match)
-    records.record(request, "customers.delete", written.ids)
+    data_access.record(request, "customers.delete", written.ids)
     return _done("The customer has been deleted.")
 
 
@@ -169,15 +169,15 @@ async def restore_customer(request: Request, customer_id: CustomerId) -> Respons
     """
     async with _on_record(request, "customers.restore", customer_id) as connection:
         customer, ids = await writes.restore(connection, customer_id)
-    records.record(request, "customers.restore", ids)
-    records.record(request, "customers.read", [customer_id])
+    data_access.record(request, "customers.restore", ids)
+    data_access.record(request, "customers.read", [customer_id])
     return _answer(customer)
 
 
 async def _change_phone(request: Request, customer_id: int, phone: str, if_match: str | None) -> Response:
     async with _on_record(request, "customers.phone_change", customer_id) as connection:
         written = await writes.change_phone(connection, customer_id, phone, if_match)
-    records.record(request, "customers.phone_change", written.ids)
+    data_access.record(request, "customers.phone_change", written.ids)
     return _done("The phone has been changed.", {"ETag": etags.of(written.version)})
 
 
@@ -188,17 +188,17 @@ async def _on_record(request: Request, action: str, *ids: int) -> AsyncIterator[
         async with application.connection(request) as connection:
             yield connection
     except PhoneTaken as taken:
-        records.record(request, "customers.phone_taken", [taken.holder_id, *ids])
+        data_access.record(request, "customers.phone_taken", [taken.holder_id, *ids])
         raise
     except ProblemError as refusal:
-        records.record(request, action, ids, refused=refusal.code)
+        data_access.record(request, action, ids, refused=refusal.code)
         raise
 
 
 def _answer(customer: Shown, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     tagged = {"ETag": etags.of(customer["version"]), **(headers or {})}
-    return json_answers.json_response(writes.shown(customer), status, tagged)
+    return json_responses.json_response(writes.shown(customer), status, tagged)
 
 
 def _done(message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return json_answers.json_response({"success": True, "message": message}, headers=headers)
+    return json_responses.json_response({"success": True, "message": message}, headers=headers)

@@ -9,7 +9,7 @@ from vapteke_shared.contract import limits, phones, texts
 from vapteke_shared.contract.events.legacy_customers import IN_THE_FUTURE
 from vapteke_shared.contract.limits import CLOCK_TOLERANCE, FIRST_BIRTHDAY, INT64_MAX
 from vapteke_shared.contract.phones import PhoneInvalid
-from vapteke_shared.http.field_types import Moment, Whole, a_text, refusal
+from vapteke_shared.http.field_types import Moment, Whole, invalid_value, require_text
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PHONE_FAULTS = {
@@ -27,7 +27,7 @@ def _phone(text: str) -> str:
     try:
         return phones.parse(text).digits
     except PhoneInvalid as error:
-        raise refusal(f"phone_{error.reason}", f"The phone {_PHONE_FAULTS[error.reason]}") from None
+        raise invalid_value(f"phone_{error.reason}", f"The phone {_PHONE_FAULTS[error.reason]}") from None
 
 
 def _cleaned(value: object) -> object:
@@ -37,9 +37,9 @@ def _cleaned(value: object) -> object:
 
 def _kept(text: str) -> str:
     if "\0" in text:
-        raise refusal("zero_character", "The text holds U+0000, which cannot be kept")
+        raise invalid_value("zero_character", "The text holds U+0000, which cannot be kept")
     if not text:
-        raise refusal("empty", "The text is empty: null clears a field")
+        raise invalid_value("empty", "The text is empty: null clears a field")
     return text
 
 
@@ -47,26 +47,26 @@ def _email(text: str) -> str:
     try:
         return texts.email(text)
     except texts.EmailInvalid:
-        raise refusal("not_an_address", "This is not an e-mail address") from None
+        raise invalid_value("not_an_address", "This is not an e-mail address") from None
 
 
 def _date_text(value: object) -> object:
     if isinstance(value, str) and not _DATE.fullmatch(value):
-        raise refusal("not_a_date", "A date is written YYYY-MM-DD")
-    return a_text(value)
+        raise invalid_value("not_a_date", "A date is written YYYY-MM-DD")
+    return require_text(value)
 
 
 def _birthday(day: date) -> date:
     if day > datetime.now(UTC).date():
-        raise refusal(IN_THE_FUTURE, "The birthday lies in the future")
+        raise invalid_value(IN_THE_FUTURE, "The birthday lies in the future")
     if day < FIRST_BIRTHDAY:
-        raise refusal("before_1900", "The birthday lies before 1900")
+        raise invalid_value("before_1900", "The birthday lies before 1900")
     return day
 
 
 def _sign_in(at: datetime) -> datetime:
     if at > datetime.now(UTC) + CLOCK_TOLERANCE:
-        raise refusal(IN_THE_FUTURE, "The last sign-in lies in the future")
+        raise invalid_value(IN_THE_FUTURE, "The last sign-in lies in the future")
     return at
 
 

@@ -7,9 +7,9 @@ import asyncpg
 from fastapi import Body, Request, Response
 from pydantic import Discriminator, Tag
 from vapteke_shared.contract import phones
-from vapteke_shared.http import application, json_answers, openapi
+from vapteke_shared.http import application, json_responses, openapi
 from vapteke_shared.http.access import auth
-from vapteke_shared.http.audit import records
+from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import pagination, query_parameters
 
 from customers_api.customers import queries, writes
@@ -20,7 +20,7 @@ from customers_api.customers.response_models import CustomerList, CustomersFound
 router = application.router("customers")
 
 _PATH = "/rest/v1/customers/"
-_READ = [auth.needs("customers:read")]
+_READ = [auth.require_scope("customers:read")]
 _SHOWN = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
 
 
@@ -51,18 +51,18 @@ async def list_customers(request: Request) -> Response:
     twice.
     """
     query = query_parameters.read(request, CustomerQuery)
-    filters, place = query.filters(), pagination.place(request, query)
+    filters, position = query.filters(), pagination.position(request, query)
     followed = not filters.keys().isdisjoint(("updated_since", "include_deleted"))
     async with application.connection(request) as connection:
         if followed and query.cursor is None:
-            place = place._replace(until=await queries.seen_until(connection))
+            position = position._replace(until=await queries.seen_until(connection))
         page = await queries.page(
-            connection, filters, query.limit, after=place.after, offset=query.offset, counted=query.count
+            connection, filters, query.limit, after=position.after, offset=query.offset, counted=query.count
         )
-    records.record(request, "customers.list", _asked_and_found(query.id or (), page.rows))
-    headers = {"Updated-Until": json_answers.instant(place.until)} if followed else {}
+    data_access.record(request, "customers.list", _asked_and_found(query.id or (), page.rows))
+    headers = {"Updated-Until": json_responses.instant(position.until)} if followed else {}
     shown = [name for parameter, name in _SHOWN.items() if parameter in filters]
-    return pagination.answer(request, query, page, [_item(row, shown) for row in page.rows], place, headers)
+    return pagination.response(request, query, page, [_item(row, shown) for row in page.rows], position, headers)
 
 
 def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
         "birthday": row["birthday"],
     }
     for name in instants:
-        item[name] = json_answers.instant(row[name])
+        item[name] = json_responses.instant(row[name])
     return item
 
 
@@ -113,9 +113,9 @@ async def look_up_customers(request: Request, body: Lookup) -> Response:
             asked = {customer_id: customer_id for customer_id in body.ids}
             rows = await queries.find_by_ids(connection, list(asked))
             found = {row["id"] for row in rows}
-    records.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
+    data_access.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
     missing = [given for given, known_as in asked.items() if known_as not in found]
-    return json_answers.json_response({"items": [writes.shown(row) for row in rows], "missing": missing})
+    return json_responses.json_response({"items": [writes.shown(row) for row in rows], "missing": missing})
 
 
 def _asked_and_found(asked: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:

@@ -15,7 +15,7 @@ from customers_api.customers.fields import HAS_TEXT, Day, Gender, PhoneText
 def _text(value: Any) -> str:
     """As the writers keep it."""
     if "\0" in value:
-        raise field_types.refusal("zero_character", "The text holds U+0000, which no customer has")
+        raise field_types.invalid_value("zero_character", "The text holds U+0000, which no customer has")
     return texts.cleaned(value)
 
 

@@ -102,7 +102,7 @@ def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> S
     parts.append(f"page AS MATERIALIZED ({matching} AND c.id > :after ORDER BY c.id LIMIT {limit} {skip})")
     items = f"{_ITEM} FROM page {_ROWS}"
     if counted:
-        items = pagination.counted(items, count)
+        items = pagination.with_count(items, count)
     return Statement(text(f"WITH {', '.join(parts)} {items} ORDER BY id"))
 
 

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, WrapValidator
 from vapteke_shared.contract.limits import IDS_PER_REQUEST
-from vapteke_shared.http.body_models import Asked
+from vapteke_shared.http.body_models import RequestModel
 from vapteke_shared.http.field_types import Id
 
 from customers_api.customers.fields import Birthday, CityId, Email, Gender, LastAuthAt, Name, PhoneText
 
 
-class ProfileChange(Asked):
+class ProfileChange(RequestModel):
     """Absent fields stay as they are, `null` clears one."""
 
     firstname: Name | None = Field(
@@ -38,7 +38,7 @@ class NewCustomer(ProfileChange):
     phone: PhoneText
 
 
-class PhoneChange(Asked):
+class PhoneChange(RequestModel):
     """A phone, and nothing else."""
 
     phone: PhoneText
@@ -49,7 +49,7 @@ def _as_given(given: Any, digits: Callable[[Any], str]) -> Any:
     return given
 
 
-class LookupByPhones(Asked):
+class LookupByPhones(RequestModel):
     """The customers who have one of these phones."""
 
     phones: list[Annotated[PhoneText, WrapValidator(_as_given)]] = Field(
@@ -60,7 +60,7 @@ class LookupByPhones(Asked):
     )
 
 
-class LookupByIds(Asked):
+class LookupByIds(RequestModel):
     """The customers with these ids."""
 
     ids: list[Id] = Field(

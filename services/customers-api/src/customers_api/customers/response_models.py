@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
-from vapteke_shared.http.body_models import Answer, Instant, without_defaults
+from vapteke_shared.http.body_models import Instant, ResponseModel, without_defaults
 
 
-class PhoneItem(Answer):
+class PhoneItem(ResponseModel):
     """A phone, in its two parts."""
 
     id: int = Field(description="the number's own id", examples=[1])
@@ -16,7 +16,7 @@ class PhoneItem(Answer):
     number: str = Field(description="every digit after the code", examples=["9025163111"])
 
 
-class CustomerItem(Answer):
+class CustomerItem(ResponseModel):
     """A customer in the list: the phone is an object."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
@@ -35,7 +35,7 @@ class CustomerItem(Answer):
     )
 
 
-class CustomerList(Answer):
+class CustomerList(ResponseModel):
     """One page of customers."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
@@ -46,7 +46,7 @@ class CustomerList(Answer):
     )
 
 
-class Customer(Answer):
+class Customer(ResponseModel):
     """A customer alone: the phone is its digits."""
 
     id: int = Field(description="the customer's id", examples=[1])
@@ -63,14 +63,14 @@ class Customer(Answer):
     last_auth_at: Instant | None = Field(description="the last sign-in", examples=["2023-12-21T04:20:37.024Z"])
 
 
-class Done(Answer):
+class Done(ResponseModel):
     """A change that has been made."""
 
     success: Literal[True] = Field(True, description="always true: what fails is a problem")
     message: str = Field(description="what was done, for a person", examples=["The phone has been changed."])
 
 
-class CustomersFound(Answer):
+class CustomersFound(ResponseModel):
     """Who of those asked for is there."""
 
     items: list[Customer] = Field(description="those that are not deleted, in the order of their ids")

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import bindparam
 from sqlmodel import col, select
 from vapteke_shared.contract import phones
-from vapteke_shared.http import json_answers
+from vapteke_shared.http import json_responses
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import ChangedMeanwhile, retry_conflicts
 from vapteke_shared.postgres.statements import Statement
@@ -57,7 +57,7 @@ _ONE = Statement(
 def shown(customer: Shown) -> dict[str, Any]:
     """The contract's keys alone."""
     known = {name: customer[name] for name in ("id", "phone", *FIELDS)}
-    return known | {"last_auth_at": json_answers.instant(customer["last_auth_at"])}
+    return known | {"last_auth_at": json_responses.instant(customer["last_auth_at"])}
 
 
 class CustomerNotFound(ProblemError):

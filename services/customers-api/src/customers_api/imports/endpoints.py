@@ -4,9 +4,9 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import Request, Response
-from vapteke_shared.http import application, middleware, openapi
+from vapteke_shared.http import application, head_requests, openapi
 from vapteke_shared.http.access import auth
-from vapteke_shared.http.audit import records
+from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import query_parameters
 from vapteke_shared.http.problems import ProblemError
 
@@ -30,7 +30,7 @@ router = application.router("imports")
     "/grpc/v1/service/import_customers/",
     status_code=202,
     summary="Load the registered customers from vAptekeSync",
-    dependencies=[auth.needs("imports:run"), middleware.NOT_BY_HEAD],
+    dependencies=[auth.require_scope("imports:run"), head_requests.NOT_BY_HEAD],
     responses={
         202: {
             "description": "The import that has been requested, or the one that is running",
@@ -54,7 +54,7 @@ async def import_customers(request: Request, response: Response) -> ImportStarte
     "/rest/v1/imports/",
     status_code=202,
     summary="Start an import",
-    dependencies=[auth.needs("imports:run")],
+    dependencies=[auth.require_scope("imports:run")],
     responses={202: {"description": "The job", "headers": openapi.headers(Location="the job's path")}},
 )
 async def start_import(request: Request, response: Response) -> Import:
@@ -67,7 +67,7 @@ async def start_import(request: Request, response: Response) -> Import:
 @router.get(
     "/rest/v1/imports/",
     summary="List imports",
-    dependencies=[auth.needs("imports:read")],
+    dependencies=[auth.require_scope("imports:read")],
     response_description="The page",
     openapi_extra=query_parameters.parameters(ImportQuery),
 )
@@ -82,7 +82,7 @@ async def list_imports(request: Request) -> ImportList:
 @router.get(
     "/rest/v1/imports/{import_id}/",
     summary="One import",
-    dependencies=[auth.needs("imports:read")],
+    dependencies=[auth.require_scope("imports:read")],
     response_description="The job",
     responses=openapi.problems(import_not_found=404),
 )
@@ -98,7 +98,7 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
 @router.get(
     "/rest/v1/imports/{import_id}/rejections/",
     summary="What was rejected or repaired",
-    dependencies=[auth.needs("imports:read")],
+    dependencies=[auth.require_scope("imports:read")],
     response_description="The page",
     responses=openapi.problems(import_not_found=404),
     openapi_extra=query_parameters.parameters(RejectionQuery),
@@ -118,7 +118,7 @@ async def list_rejections(request: Request, import_id: ImportId) -> RejectionLis
     "/rest/v1/imports/{import_id}/cancel/",
     status_code=202,
     summary="Cancel an import",
-    dependencies=[auth.needs("imports:run")],
+    dependencies=[auth.require_scope("imports:run")],
     response_description="The job",
     responses=openapi.problems(import_not_found=404, import_ended=409),
 )
@@ -128,7 +128,7 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     """
     async with application.connection(request) as connection, connection.transaction():
         await writes.cancel(connection, import_id)
-    records.record(request, "imports.cancel", [str(import_id)])
+    data_access.record(request, "imports.cancel", [str(import_id)])
     return await get_import(request, import_id)
 
 
@@ -136,7 +136,7 @@ async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
     """Whom it will change is not known yet: on record is the import."""
     async with application.connection(request) as connection, connection.transaction():
         job, new = await writes.request(connection, request.app.state.settings.import_range_rows)
-    records.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
+    data_access.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
     return job, new
 
 
@@ -145,7 +145,7 @@ def _record_rejections(request: Request, import_id: UUID, asked: RejectionQuery,
     found = {row[name] for row in rows for name in ("customer_id", "other_customer_id")} - {None}
     legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
     ids, legacy_ids = sorted(found.union(asked.customer_id or ())), sorted(legacy.union(asked.legacy_id or ()))
-    records.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
+    data_access.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
 
 
 def _no_import() -> ProblemError:

@@ -3,12 +3,12 @@
 from typing import Literal
 
 from pydantic import Field
-from vapteke_shared.http.body_models import Answer, Instant
+from vapteke_shared.http.body_models import Instant, ResponseModel
 
 from customers_api.imports.fields import ImportId, Kind, Status
 
 
-class StartedImport(Answer):
+class StartedImport(ResponseModel):
     """The import that has been requested, or the one that is running."""
 
     import_id: ImportId
@@ -19,7 +19,7 @@ class StartedImport(Answer):
     )
 
 
-class ImportStarted(Answer):
+class ImportStarted(ResponseModel):
     """An import has been requested, or one is running."""
 
     success: Literal[True] = Field(True, description="always true: what fails is a problem")
@@ -27,7 +27,7 @@ class ImportStarted(Answer):
     data: StartedImport = Field(description="the job")
 
 
-class Import(Answer):
+class Import(ResponseModel):
     """An import job. While it lives, the counts are those of the ranges read so far."""
 
     id: ImportId
@@ -58,14 +58,14 @@ class Import(Answer):
     )
 
 
-class ImportList(Answer):
+class ImportList(ResponseModel):
     """One page of imports."""
 
     items: list[Import] = Field(description="the page")
     count: int = Field(description="all that meet the filters", examples=[2])
 
 
-class Rejection(Answer):
+class Rejection(ResponseModel):
     """What was rejected or repaired, and why; never the value."""
 
     legacy_id: int = Field(description="the row's key in vAptekeSync", examples=[3049])
@@ -81,7 +81,7 @@ class Rejection(Answer):
     )
 
 
-class RejectionList(Answer):
+class RejectionList(ResponseModel):
     """One page of what was rejected or repaired."""
 
     items: list[Rejection] = Field(description="the page")

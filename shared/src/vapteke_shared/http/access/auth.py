@@ -16,7 +16,7 @@ from vapteke_shared.http import problems
 from vapteke_shared.http.access import callers
 from vapteke_shared.http.access.callers import CHALLENGE, NO_TOKEN, Network
 from vapteke_shared.http.access.tokens import Principal, TokenRefused, Verifier
-from vapteke_shared.http.audit import refusals
+from vapteke_shared.http.audit import refused_requests
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.process import logs
 from vapteke_shared.process.settings import AuthSettings
@@ -31,9 +31,9 @@ class Unprotected(Exception):
     """A route neither requires a scope nor is public."""
 
 
-def needs(scope: str) -> Any:
+def require_scope(scope: str) -> Any:
     """A dependency for a route: only callers with this scope may call it."""
-    return Security(Needs(scope), scopes=[scope])
+    return Security(RequiredScope(scope), scopes=[scope])
 
 
 def protect(app: FastAPI, settings: AuthSettings, audience: str, public: Collection[str]) -> None:
@@ -62,11 +62,11 @@ def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
     """The path of every route, and the scopes that it requires."""
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route.route, "dependant", None)
-        needed = [each.call for each in dependant.dependencies] if dependant else []
-        yield str(route.path), [need.scope for need in needed if isinstance(need, Needs)]
+        required = [each.call for each in dependant.dependencies] if dependant else []
+        yield str(route.path), [each.scope for each in required if isinstance(each, RequiredScope)]
 
 
-class Needs(SecurityBase):
+class RequiredScope(SecurityBase):
     """Checks that the caller has a scope, and adds the scope to OpenAPI."""
 
     scheme_name = "bearer"
@@ -111,8 +111,8 @@ class Authentication:
 
 
 def _refused(request: Request, refusal: ProblemError) -> ASGIApp:
-    refusals.record(request, refusal.status, refusal.code, problems.trace_id(request))
-    return problems.answer(request, refusal.status, refusal.code, refusal.detail, refusal.headers)
+    refused_requests.record(request, refusal.status, refusal.code, problems.trace_id(request))
+    return problems.response(request, refusal.status, refusal.code, refusal.detail, refusal.headers)
 
 
 def _identified(verifier: Verifier, scope: Scope) -> Principal:

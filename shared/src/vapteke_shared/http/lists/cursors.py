@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-_PLACE = struct.Struct(">QQ")
-_SIGNATURE_BYTES = 14  # with the place it fills base64 without padding
+_POSITION = struct.Struct(">QQ")
+_SIGNATURE_BYTES = 14  # with the position it fills base64 without padding
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The next page begins after this id. `until`: the first page included every change up to this millisecond."""
 
     after: int
@@ -25,21 +25,21 @@ class CursorInvalid(ValueError):
     """The text is not a cursor, or it belongs to other filters."""
 
 
-def encode(place: Place, filters: Mapping[str, Any], key: bytes) -> str:
-    packed = _PLACE.pack(place.after, (place.until - _EPOCH) // timedelta(milliseconds=1))
+def encode(position: Position, filters: Mapping[str, Any], key: bytes) -> str:
+    packed = _POSITION.pack(position.after, (position.until - _EPOCH) // timedelta(milliseconds=1))
     return urlsafe_b64encode(packed + _signature(packed, filters, key)).decode()
 
 
-def decode(text: str, filters: Mapping[str, Any], keys: Iterable[bytes]) -> Place:
+def decode(text: str, filters: Mapping[str, Any], keys: Iterable[bytes]) -> Position:
     """The position in a cursor that was signed with one of the keys. Raises CursorInvalid."""
     try:
-        after, milliseconds = _PLACE.unpack_from(urlsafe_b64decode(text))
-        place = Place(after, _EPOCH + timedelta(milliseconds=milliseconds))
+        after, milliseconds = _POSITION.unpack_from(urlsafe_b64decode(text))
+        position = Position(after, _EPOCH + timedelta(milliseconds=milliseconds))
     except (ValueError, OverflowError, struct.error):
         raise CursorInvalid from None
-    if text not in [encode(place, filters, key) for key in keys]:
+    if text not in [encode(position, filters, key) for key in keys]:
         raise CursorInvalid
-    return place
+    return position
 
 
 def _signature(packed: bytes, filters: Mapping[str, Any], key: bytes) -> bytes:

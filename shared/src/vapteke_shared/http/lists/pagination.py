@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import asyncpg
 from fastapi import Request, Response
 
-from vapteke_shared.http import json_answers
+from vapteke_shared.http import json_responses
 from vapteke_shared.http.lists import cursors, query_parameters
-from vapteke_shared.http.lists.cursors import CursorInvalid, Place
+from vapteke_shared.http.lists.cursors import CursorInvalid, Position
 from vapteke_shared.http.lists.query_parameters import ListQuery
 
 LINK: Final = '`<…>; rel="next"`: the next page; absent on the last one'
@@ -25,7 +25,7 @@ class Page:
     more: bool
 
 
-def counted(items: str, count: str) -> str:
+def with_count(items: str, count: str) -> str:
     """One SQL statement for a page and the total count. It returns a row with the count even when the page is empty."""
     return f"SELECT * FROM ({count}) AS total (count) LEFT JOIN ({items}) AS item ON true"
 
@@ -53,32 +53,32 @@ async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: i
     return Page(found[:limit], count, len(found) > limit)
 
 
-def place(request: Request, query: ListQuery) -> Place:
+def position(request: Request, query: ListQuery) -> Position:
     """Where the page begins. Raises RequestValidationError for an invalid cursor."""
     if query.cursor is None:
-        return Place(0)
+        return Position(0)
     try:
         return cursors.decode(query.cursor, _made_for(request, query), _keys(request))
     except CursorInvalid:
         text = "This is not a cursor, or it belongs to other filters: take it from Link and keep the same filters"
-        raise query_parameters.refusal("cursor", text) from None
+        raise query_parameters.invalid_parameter("cursor", text) from None
 
 
-def answer(
+def response(
     request: Request,
     query: ListQuery,
     page: Page,
     items: Sequence[Mapping[str, Any]],
-    here: Place,
+    here: Position,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The response with a page, its count and a link to the next page; `here` is where this page began."""
     body: dict[str, Any] = {"items": items} if page.count is None else {"items": items, "count": page.count}
     link = {"Link": _link(request, query, here._replace(after=page.rows[-1]["id"]))} if page.more else {}
-    return json_answers.json_response(body, headers={**link, **(headers or {})})
+    return json_responses.json_response(body, headers={**link, **(headers or {})})
 
 
-def _link(request: Request, query: ListQuery, following: Place) -> str:
+def _link(request: Request, query: ListQuery, following: Position) -> str:
     cursor = cursors.encode(following, _made_for(request, query), _keys(request)[0])
     replaced = ("cursor", "offset", query_parameters.CACHE_BUSTER)
     given = [(name, value) for name, value in request.query_params.multi_items() if name not in replaced]

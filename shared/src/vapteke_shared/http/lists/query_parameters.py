@@ -20,13 +20,13 @@ _MISSING_PLUS = re.compile(r"(:\S+) (\d{2}(:?\d{2})?)$", re.ASCII)
 
 def _digits(value: Any) -> int:
     if not _WHOLE.fullmatch(value):
-        raise field_types.refusal("not_whole", "Write a whole number in digits")
+        raise field_types.invalid_value("not_whole", "Write a whole number in digits")
     return int(value)
 
 
 def _flag(value: Any) -> bool:
     if value not in ("true", "false"):
-        raise field_types.refusal("not_a_flag", "This must be true or false")
+        raise field_types.invalid_value("not_a_flag", "This must be true or false")
     return bool(value == "true")
 
 
@@ -88,9 +88,9 @@ def read(request: Request, kind: type[Q]) -> Q:
             max_num_fields=QUERY_PARAMETERS,
         )
     except UnicodeDecodeError:
-        raise refusal("", "The parameters must be percent-encoded UTF-8") from None
+        raise invalid_parameter("", "The parameters must be percent-encoded UTF-8") from None
     except ValueError:
-        raise refusal("", f"There are more than {QUERY_PARAMETERS} parameters") from None
+        raise invalid_parameter("", f"There are more than {QUERY_PARAMETERS} parameters") from None
     given: dict[str, Any] = {}
     unknown: dict[str, str] = {}
     for name, value in pairs:
@@ -99,11 +99,11 @@ def read(request: Request, kind: type[Q]) -> Q:
         elif _is_repeatable(kind, name):
             given.setdefault(name, []).append(value)
         elif name in given:
-            raise refusal(name, "This parameter may be given only once")
+            raise invalid_parameter(name, "This parameter may be given only once")
         else:
             given[name] = value
     if "cursor" in given and "offset" in given:
-        raise refusal("cursor", "The cursor already says where the page begins: omit offset")
+        raise invalid_parameter("cursor", "The cursor already says where the page begins: omit offset")
     unknown.pop(CACHE_BUSTER, None)
     return _validated(kind, given, list(unknown))
 
@@ -120,14 +120,14 @@ def _validated(kind: type[Q], given: dict[str, Any], unknown: Sequence[str]) -> 
     except ValidationError as error:
         faults = [dict(fault) for fault in error.errors(include_input=False, include_url=False)]
     if unknown:
-        place = unknown if len(unknown) == 1 else ()
-        faults.append({"type": "unknown_fields", "loc": place, "msg": problems.unknown_fields(unknown)})
+        location = unknown if len(unknown) == 1 else ()
+        faults.append({"type": "unknown_fields", "loc": location, "msg": problems.unknown_fields(unknown)})
     if faults:
         raise RequestValidationError([{**fault, "loc": ("query", *fault["loc"])} for fault in faults])
     return read
 
 
-def refusal(name: str, text: str) -> RequestValidationError:
+def invalid_parameter(name: str, text: str) -> RequestValidationError:
     """The error for the parameter of this name, or for the query as a whole when the name is empty."""
     return RequestValidationError([{"type": "refused", "loc": ("query", name) if name else ("query",), "msg": text}])
 

@@ -22,9 +22,9 @@ class BodyRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
-            for need in self.dependant.dependencies:
-                if isinstance(need.call, auth.Needs):  # before the body is read or checked
-                    await need.call(request)
+            for each in self.dependant.dependencies:
+                if isinstance(each.call, auth.RequiredScope):  # before the body is read or checked
+                    await each.call(request)
             if int(request.headers.get("content-length", 0)) > BODY_BYTES:  # do not wait for the body
                 raise _too_large()
             if _is_encoded(request):

@@ -22,7 +22,7 @@ def service() -> FastAPI:
     problems.install(app)
     router = application.router("people")
 
-    @router.post("/people/{customer_id}/", dependencies=[auth.needs("customers:read")])
+    @router.post("/people/{customer_id}/", dependencies=[auth.require_scope("customers:read")])
     async def read(customer_id: int, body: list[int] = Body()) -> int:  # noqa: B008 - FastAPI's way
         if customer_id == 404:
             raise ProblemError(404, "gone", "Gone.")

@@ -7,13 +7,13 @@ from fastapi import Request
 
 from vapteke_shared.http import problems
 from vapteke_shared.http.access import callers
-from vapteke_shared.http.audit import lines
+from vapteke_shared.http.audit import writer
 
 
 def record(request: Request, action: str, ids: Sequence[int | str], **more: Any) -> None:
     """Log that the caller did `action`, such as `customers.read`, to the people with these ids; `more` are fields.
 
-    Raises Unrecorded, so that data is not shown when reading it cannot be recorded. A change is made by then.
+    Raises AuditFailed, so that data is not shown when reading it cannot be recorded. A change is made by then.
     """
     fields = {
         "subject": callers.principal(request).subject,
@@ -22,4 +22,4 @@ def record(request: Request, action: str, ids: Sequence[int | str], **more: Any)
         "trace_id": problems.trace_id(request),
         **more,
     }
-    lines.write(action, fields)
+    writer.write(action, fields)

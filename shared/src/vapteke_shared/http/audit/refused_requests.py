@@ -15,7 +15,7 @@ from prometheus_client import Counter
 from starlette.routing import Match
 from starlette.types import Scope
 
-from vapteke_shared.http.audit import lines
+from vapteke_shared.http.audit import writer
 
 STATUSES: Final = frozenset((401, 403, 413, 429, 431))
 """The statuses that are recorded: refused because of who the caller is or how much it sends. A request that is merely
@@ -27,7 +27,7 @@ _REFUSED = Counter("vapteke_refused_calls", "Requests that were refused", ["code
 
 
 def record(request: Request, status: int, code: str, trace_id: str) -> None:
-    """Record a refused request, without the token, the query and the values in the path. Raises Unrecorded."""
+    """Record a refused request, without the token, the query and the values in the path. Raises AuditFailed."""
     _REFUSED.labels(code).inc()
     scope = request.scope
     caller = {
@@ -38,7 +38,7 @@ def record(request: Request, status: int, code: str, trace_id: str) -> None:
     }
     if _window().is_first(tuple(caller.values())):
         call = {"method": scope["method"], "path": _path(scope), "trace_id": trace_id}
-        lines.write(_EVENT, {**caller, **call}, "warning")
+        writer.write(_EVENT, {**caller, **call}, "warning")
 
 
 class _Window:
@@ -74,7 +74,7 @@ class _Window:
 
 def _sum_up(caller: Mapping[str, Any], count: int) -> None:
     if count:
-        lines.write(_EVENT, {**caller, "more": count}, "warning")
+        writer.write(_EVENT, {**caller, "more": count}, "warning")
 
 
 _windows: list[_Window] = []

@@ -10,12 +10,12 @@ import msgspec
 _encode = msgspec.json.Encoder().encode
 
 
-class Unrecorded(Exception):
+class AuditFailed(Exception):
     """The line could not be written to standard output."""
 
 
 def write(event: str, fields: Mapping[str, Any], level: str = "info") -> None:
-    """Write one line. Raises Unrecorded.
+    """Write one line. Raises AuditFailed.
 
     It uses no logger: LOG_LEVEL must not silence the audit, and a logger would cost more than everything else here.
     """
@@ -24,4 +24,4 @@ def write(event: str, fields: Mapping[str, Any], level: str = "info") -> None:
         sys.stdout.write(_encode(line).decode() + "\n")
         sys.stdout.flush()
     except OSError as error:
-        raise Unrecorded(type(error).__name__) from None
+        raise AuditFailed(type(error).__name__) from None
