@@ -18,7 +18,7 @@ from vapteke_shared.process.settings import ServeSettings
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "shared" / "schemas"
-RULE = "What is incompatible needs a new version of the topic: schemas.py has the rule."
+RULE = "What is incompatible needs a new version of the topic: json_schemas.py has the rule."
 
 
 def apps(**settings: Any) -> dict[str, FastAPI]:

@@ -19,15 +19,15 @@ _DESCRIPTION: Final = (
 
 def document(service: str) -> Part:
     """The document of one service; `service` is a name as in `topics.Topic.producer` and `consumers`."""
-    mine = [topic for topic in topics.ALL if service in (topic.producer, *topic.consumers)]
+    used = [topic for topic in topics.ALL if service in (topic.producer, *topic.consumers)]
     return {
         "asyncapi": "3.0.0",
         "info": {"title": f"{service}: topics", "version": "1", "description": _DESCRIPTION},
         "defaultContentType": "application/json",
-        "channels": {topic.name: _channel(topic) for topic in mine},
-        "operations": {f"{_action(service, topic)}.{topic.name}": _operation(service, topic) for topic in mine},
+        "channels": {topic.name: _channel(topic) for topic in used},
+        "operations": {f"{_action(service, topic)}.{topic.name}": _operation(service, topic) for topic in used},
         "components": {
-            "messages": {name: message for topic in mine for name, message in _messages(topic).items()},
+            "messages": {name: message for topic in used for name, message in _messages(topic).items()},
             "schemas": {"cloudEventHeaders": _CLOUD_EVENT, "deadLetterHeaders": _DEAD_LETTER},
         },
     }

@@ -1,1 +1,1 @@
-"""How a process of ours runs: settings, logs, health, loops, shutdown."""
+"""How our processes run: settings, logs, health, loops, the HTTP server, shutdown."""

@@ -72,7 +72,7 @@ class Health:
 
 
 def live(health: Health) -> Response:
-    """503 when the process must be restarted. An outage is no reason: it must not restart every process."""
+    """503 when the process must be restarted. An outage must not restart every process."""
     if health.restart_reasons:
         return JSONResponse({"status": "stuck", "faults": dict(health.restart_reasons)}, 503)
     return JSONResponse({"status": "live"})

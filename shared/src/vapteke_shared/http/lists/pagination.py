@@ -49,7 +49,7 @@ async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: i
     else:
         rows = await connection.fetch(text, *values)
     found = [row for row in rows if row["id"] is not None]
-    count = rows[0]["count"] if rows and "count" in rows[0].keys() else None  # noqa: SIM118 - a Record is no dict
+    count = rows[0]["count"] if rows and "count" in rows[0].keys() else None  # noqa: SIM118 - a Record is not a dict
     return Page(found[:limit], count, len(found) > limit)
 
 
