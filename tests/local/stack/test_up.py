@@ -148,7 +148,7 @@ URLS = ("customers_api", "favorites_api", "legacy_importer")
 
 
 @only_linux
-def test_sigkill_leaves_no_process_and_no_port_after_5_seconds(folder: Path) -> None:
+def test_sigkill_leaves_no_process_no_port_and_no_folder(folder: Path) -> None:
     with started(folder) as up:
         description = ready(folder, up)
         processes = family(description)
@@ -161,6 +161,10 @@ def test_sigkill_leaves_no_process_and_no_port_after_5_seconds(folder: Path) -> 
     assert len(processes) > len(PROCESSES)
     assert alive == []
     assert all(map(ports.is_free, used))
+    deadline = time.monotonic() + 30
+    while [*(folder / "tmp").iterdir()]:
+        assert time.monotonic() < deadline, "the temporary folder is still there"
+        time.sleep(0.05)
 
 
 def test_a_service_that_dies_is_started_again_and_the_description_follows(shared: Path) -> None:

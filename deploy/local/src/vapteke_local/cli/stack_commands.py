@@ -29,8 +29,8 @@ Data = Annotated[
 Ready = Annotated[
     Path | None, typer.Option(dir_okay=False, help="Describe the stack in this file once everything answers.")
 ]
-Count = Annotated[int, typer.Option(min=1)]
-BrokerCount = Annotated[int, typer.Option(min=1, max=5)]
+Count = Annotated[int, typer.Option(min=1, help="Number of processes.")]
+BrokerCount = Annotated[int, typer.Option(min=1, max=5, help="Number of Kafka brokers.")]
 Tls = Annotated[
     bool, typer.Option("--tls", help="Kafka with SASL_SSL and Postgres with TLS, with a state of their own.")
 ]

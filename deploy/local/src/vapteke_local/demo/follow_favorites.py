@@ -29,17 +29,20 @@ async def run(customers: httpx.AsyncClient, favorites: httpx.AsyncClient, consol
         await call(favorites, "POST", f"{FAVORITES}bulk/", json={"user_id": user_id, "item_ids": item_ids})
     both = await _listed(favorites, leaving, staying)
     theirs = [item for item in both if item["user_id"] == staying]
-    console.print(f"customers {leaving} and {staying} have marked {len(both)} items", highlight=False)
+    console.print(f"customers {leaving} and {staying} have {len(both)} favorites", highlight=False)
 
     await call(customers, "DELETE", f"{CUSTOMERS}{leaving}/")
     gone = await _until(favorites, [leaving, staying], theirs)
     console.print(
-        f"customer {leaving} deleted through customers-api: its favorites gone {gone:.2f} s later", highlight=False
+        f"customer {leaving} deleted through customers-api: its favorites were hidden after {gone:.2f} s",
+        highlight=False,
     )
 
     await call(customers, "POST", f"{CUSTOMERS}{leaving}/restore/")
     back = await _until(favorites, [leaving, staying], both)
-    console.print(f"customer {leaving} restored: the same favorites back {back:.2f} s later", highlight=False)
+    console.print(
+        f"customer {leaving} restored: the same favorites were shown again after {back:.2f} s", highlight=False
+    )
     return [
         f"favorites were {s:.2f} s behind, more than {WITHIN_SECONDS:.0f} s" for s in (gone, back) if s > WITHIN_SECONDS
     ]

@@ -53,7 +53,7 @@ async def _both_imports(client: httpx.AsyncClient, stack: Stack, options: Option
     job, timeline = await imports.run_import(client, console)
     console.print(tables.stages(job, timeline))
     faults += compare("Second import", job, people.truth_again(options.seed, options.customers), console)
-    console.print("waiting until Postgres has counted all that was written …")
+    console.print("waiting for the write statistics of Postgres …")
     await asyncio.sleep(database.STATISTICS_DELAY_SECONDS)
     written = (await database.written_rows(stack.postgres)) - before
     console.print(
@@ -74,8 +74,8 @@ async def _sent_events(stack: Stack, console: Console) -> TopicContent:
     waited = time.monotonic() - started
     content = await customers_topic.read_all(stack.variables["favorites-api"])
     text = (
-        f"customer events so far: {content.events:,}, of {content.active_customers:,} customers;"
-        f" all sent {waited:.1f} s later"
+        f"customer events so far: {content.events:,} for {content.active_customers:,} customers;"
+        f" the outbox was empty after {waited:.1f} s"
     )
     console.print(text, highlight=False, soft_wrap=True)
     return content
