@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 WITHOUT_SERVER = "tests/shared/contract/test_texts.py"
 WITH_POSTGRES, WITH_KAFKA, WITH_NGINX = (
     "tests/customers_api/outbox/test_messages.py",
-    "tests/shared/messaging/test_batches.py",
+    "tests/shared/messaging/test_batch_producer.py",
     "tests/test_gateway.py",
 )
 
