@@ -161,7 +161,7 @@ async def test_a_person_who_was_erased_has_no_favorites_ever_again(
     history = records([created(1), deleted(1, 2), restored(1, 3), updated(1, 4), created(LAST)])
     await consumer.apply([*history, erasure(1, 5), erasure(LAST, 6)], CLUSTER, {})
 
-    await _forget_places(pool)
+    await _reset_offsets(pool)
     await consumer.apply([*history, record(updated(1, LAST - 1), 5)], CLUSTER, {})
     async with pool.acquire() as connection:
         await deleted_customers.erase_favorites(connection)
@@ -262,7 +262,7 @@ async def _deliver(consumer: CustomersConsumer, stream: Sequence[CustomerEvent],
             await consumer.apply(records(stream[start:end], start), CLUSTER, {})
 
 
-async def _forget_places(pool: asyncpg.Pool) -> None:
+async def _reset_offsets(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection:
         await stored_offsets.reset(connection)
 
@@ -290,10 +290,10 @@ async def test_compaction_and_replays_leave_what_the_greatest_version_says(
         left = [[e for e in history[:-1] if chance.random() < 0.5] + history[-1:] for history in histories.values()]
         stream = _together(left, chance)
         await _deliver(consumer, stream[: chance.randrange(1, len(stream))], chance)
-        await _forget_places(pool)
+        await _reset_offsets(pool)
 
         await _deliver(consumer, stream, chance)
-        await _forget_places(pool)
+        await _reset_offsets(pool)
 
         assert await hidden(pool) == _deleted_in(histories)
 
@@ -305,7 +305,7 @@ async def test_a_replay_shows_nobody_who_is_deleted_and_hides_nobody_who_lives(
     stream = _together(histories.values(), random.Random(5))
     await consumer.apply(records(stream), CLUSTER, {})
     before = await pool.fetch("SELECT ctid, xmin, * FROM deleted_customers ORDER BY 1")
-    await _forget_places(pool)
+    await _reset_offsets(pool)
 
     for place, event in enumerate(stream):
         await consumer.apply([record(event, place)], CLUSTER, {})

@@ -20,7 +20,8 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 from customers_api.customers import writes
-from customers_api.customers.writes import CustomerNotFound, PhoneTaken
+from customers_api.customers.queries import CustomerNotFound
+from customers_api.customers.writes import PhoneTaken
 from customers_api.imports import sweeper
 from customers_api.imports.consumers import ImportConsumers
 from legacy_events import CLUSTER, Attempt, record, start_import

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 from aiokafka import ConsumerRecord
-from customers_api.imports import writes
+from customers_api.imports import progress, writes
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.event import Event
@@ -22,10 +22,10 @@ READ_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 async def start_import(pool: asyncpg.Pool, upper_bounds: Iterable[int] = (10**9,), in_flight: int = 8) -> UUID:
     """An import whose plan is stored and whose ranges are asked for."""
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.request(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000)
         bounds = list(upper_bounds)
         plan = Planned(import_id=job["id"], row_count=len(bounds), upper_bounds=bounds)
-        await writes.planned(connection, plan, in_flight)
+        await progress.planned(connection, plan, in_flight)
         import_id: UUID = job["id"]
         return import_id
 

@@ -9,7 +9,7 @@ import databases
 import httpx
 import msgspec
 import pytest
-from customers_api.app import forget_places
+from customers_api.app import reset_offsets
 from customers_api.customers import writes
 from customers_api.customers.republish import AlreadyRuns, Republication
 from customers_api.settings import WorkSettings
@@ -88,7 +88,7 @@ async def test_a_run_that_was_cut_off_goes_on_where_it_was(
     ids = await pool.fetch("SELECT key::bigint FROM outbox ORDER BY id")
     assert sent == len(people)
     assert [row[0] for row in ids] == people
-    assert any(text.startswith("goes on after") for text in said)
+    assert any(text.startswith("continues after") for text in said)
 
 
 async def test_the_outbox_does_not_grow_without_bound(
@@ -119,7 +119,7 @@ async def test_a_reset_of_the_offsets_begins_it_with_the_first_customer(
 ) -> None:
     await pool.execute("INSERT INTO republications (upto_id, last_id, sent, total) VALUES ($1, $1, 7, 7)", people[-1])
     async with pool.acquire() as other, other.transaction():
-        await forget_places(other)
+        await reset_offsets(other)
 
     seen, _ = await republished(pool, connection)
 

@@ -114,7 +114,7 @@ async def test_a_senseless_plan_is_ignored_and_the_real_one_counts(
     consumers: ImportConsumers, pool: asyncpg.Pool, bounds: list[int]
 ) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.request(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000)
     forged = Planned(import_id=job["id"], row_count=2**63 - 1, upper_bounds=bounds, number=job["plan_number"])
     real = Planned(import_id=job["id"], row_count=1, upper_bounds=[100], number=job["plan_number"])
 
@@ -128,7 +128,7 @@ async def test_a_progress_event_with_a_number_never_handed_out_changes_nothing(
     consumers: ImportConsumers, pool: asyncpg.Pool
 ) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.request(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000)
     before = await pool.fetch("SELECT * FROM imports")
     mine = {"import_id": job["id"], "number": 2**60}
 
@@ -182,7 +182,7 @@ def test_a_publication_that_no_range_can_have_is_senseless(changes: dict[str, ob
 )
 async def test_wild_values_are_no_error_loop(consumers: ImportConsumers, pool: asyncpg.Pool, value: bytes) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.request(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000)
     wild = record(value % str(job["id"]).encode(), 0, topic=topics.IMPORT_PROGRESS.name)
     wild.headers[:] = [("ce_type", Planned.type.encode())]
 
@@ -249,6 +249,6 @@ def test_a_range_that_begins_at_zero_has_no_key_of_zero(after_id: int | None, is
     import_id = uuid4()
     admission = Admission(import_id, {0: Range(None, after_id, 100)})
 
-    refusal = admission.refusal(Attempt(import_id).read(0, PHONE))
+    refusal = admission.reason_to_ignore(Attempt(import_id).read(0, PHONE))
 
     assert (refusal is None) is is_inside

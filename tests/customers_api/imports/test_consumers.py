@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
-from customers_api.app import forget_places
+from customers_api.app import reset_offsets
 from customers_api.imports import legacy_customers
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
@@ -126,7 +126,7 @@ async def test_another_kafka_is_refused_until_the_places_are_forgotten(
         await consumers.apply_legacy(batch, Cluster("another-cluster", {}), {})
 
     async with pool.acquire() as connection, connection.transaction():
-        await forget_places(connection)
+        await reset_offsets(connection)
 
     await consumers.apply_legacy(batch, Cluster("another-cluster", {}), {})
     job = await pool.fetchrow("SELECT status, error FROM imports")

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from customers_api.app import forget_places
+from customers_api.app import reset_offsets
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
 from legacy_events import Attempt, counts, end_import, start_import
@@ -66,7 +66,7 @@ async def test_after_a_reset_amid_removed_records_every_partition_is_applied(
         await send(producer, old)
         await remove_half(with_kafka, begins, await consumer.end_offsets(everywhere))
     async with pool.acquire() as connection, connection.transaction():
-        await forget_places(connection)
+        await reset_offsets(connection)
     await end_import(pool)
     attempt = Attempt(await start_import(pool))
     for _ in range(3):  # a row that comes again cuts the batch into parts

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from customers_api.customers import writes
+from customers_api.customers import queries, writes
 from customers_api.imports.consumers import ImportConsumers
 from legacy_events import CLUSTER, READ_AT, Attempt, counts, end_import, people_of, records, start_import
 
@@ -270,7 +270,7 @@ async def test_each_field_that_the_api_wrote_stays_unless_the_legacy_side_change
 
     async with pool.acquire() as connection:
         owners = dict(await pool.fetch("SELECT legacy_id, customer_id FROM legacy_customers"))
-        found = {name: await writes.get(connection, owners[number]) for number, name in enumerate(phones)}
+        found = {name: await queries.get(connection, owners[number]) for number, name in enumerate(phones)}
     assert {name: {field: person[field] for field in ours} for name, person in found.items()} == {
         name: {**ours, name: now[name]} for name in phones
     }

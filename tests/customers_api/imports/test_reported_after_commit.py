@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from customers_api.app import forget_places
+from customers_api.app import reset_offsets
 from customers_api.imports import writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.sweeper import Sweeper
@@ -62,7 +62,7 @@ async def test_a_failed_plan_is_told_once_its_end_is_committed(
     consumers: ImportConsumers, pool: asyncpg.Pool, owner: asyncpg.Connection
 ) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.request(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000)
     event = Failed(import_id=job["id"], chunk=None, error="refused the login")
     progress = [record(event, offset, topic=topics.IMPORT_PROGRESS.name) for offset in range(2)]
     before = counts()
@@ -119,7 +119,7 @@ async def test_an_import_that_a_reset_fails_is_told_by_what_the_reset_returns(
 ) -> None:
     with capture_logs() as logged:
         async with pool.acquire() as connection, connection.transaction():
-            tell = await forget_places(connection)
+            tell = await reset_offsets(connection)
         early = [line["event"] for line in logged]
         assert tell is not None
         tell()

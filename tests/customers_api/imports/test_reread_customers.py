@@ -35,7 +35,7 @@ async def completed_import(pool: asyncpg.Pool) -> None:
 
 async def reread(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection:
-        while await reread_customers.go_on(connection):
+        while await reread_customers.rewrite_next(connection):
             pass
 
 
@@ -182,7 +182,7 @@ async def test_after_an_end_in_the_middle_it_goes_on_and_nobody_changes_twice(po
     people = [await kept(pool, number, firstname=NFD) for number in range(250)]
     await completed_import(pool)
     async with pool.acquire() as connection:
-        await reread_customers.go_on(connection)
+        await reread_customers.rewrite_next(connection)
     async with pool.acquire() as writer, writer.transaction():
         await writer.execute("SELECT FROM customers WHERE id = $1 FOR UPDATE", people[150])
         cut_off = asyncio.create_task(reread(pool))

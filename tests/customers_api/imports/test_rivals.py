@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import asyncpg
 import pytest
 from customers_api.customers import writes
-from customers_api.customers.writes import CustomerNotFound, PhoneTaken
+from customers_api.customers.queries import CustomerNotFound
+from customers_api.customers.writes import PhoneTaken
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
 from histories import DAY, FIELDS, PHONES, History, Row, held

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import pytest
-from customers_api.imports import plan_warnings, writes
+from customers_api.imports import outcomes, plan_warnings, progress, writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.sweeper import Sweeper
 from customers_api.settings import WorkSettings
@@ -26,7 +26,7 @@ def sweeper(pool: asyncpg.Pool) -> Sweeper:
 
 async def publish(pool: asyncpg.Pool, attempt: Attempt, count: int, last_offsets: dict[int, int]) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        await writes.range_published(connection, attempt.published(count, last_offsets), 8)
+        await progress.range_published(connection, attempt.published(count, last_offsets), 8)
 
 
 async def sweep(pool: asyncpg.Pool, sweeper: Sweeper) -> tuple[object, ...]:
@@ -138,7 +138,7 @@ async def test_an_attempt_that_was_lost_counts_for_nothing(
 async def test_a_doomed_import_ends_when_nothing_is_in_flight(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
     running = await start_import(pool, upper_bounds=[100, 200, 300], in_flight=2)
     async with pool.acquire() as connection, connection.transaction():
-        await writes.failed(connection, Failed(import_id=running, chunk=0, error="cannot be reached"))
+        await progress.failed(connection, Failed(import_id=running, chunk=0, error="cannot be reached"))
     assert (await sweep(pool, sweeper))[0] == "running"
 
     await publish(pool, Attempt(running, chunk=1), 0, {})
@@ -167,10 +167,10 @@ async def test_cancelled_before_anything_was_asked_for_an_import_ends_at_once(
     pool: asyncpg.Pool, sweeper: Sweeper, planned: bool
 ) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.request(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000)
         await writes.cancel(connection, job["id"])
         if planned:
-            await writes.planned(connection, Planned(import_id=job["id"], row_count=1, upper_bounds=[1]), 8)
+            await progress.planned(connection, Planned(import_id=job["id"], row_count=1, upper_bounds=[1]), 8)
 
     assert await sweep(pool, sweeper) == ("cancelled", None, 0, 0, 0, 0)
 
@@ -242,7 +242,7 @@ async def test_a_cancel_does_not_wait_for_batch_upon_batch(
         """Always in a batch, as one of three processes."""
         while not cancelled.done():
             async with pool.acquire() as connection, connection.transaction():
-                await writes.lock_alive(connection, {running})
+                await writes.lock_unfinished(connection, running)
                 await asyncio.sleep(0.2 + number / 50)
 
     async def patiently() -> None:
@@ -346,8 +346,8 @@ async def test_a_failed_verdict_is_an_error_in_the_log_and_a_completed_one_a_lin
     await sweep(pool, sweeper)
     failed = await start_import(pool)
     async with pool.acquire() as connection, connection.transaction():
-        ended = await writes.fail(connection, "Kafka was replaced")
-    writes.tell_verdict(ended)
+        ended = await writes.fail_unfinished(connection, "Kafka was replaced")
+    outcomes.report_verdict(ended)
 
     lines = [line for line in capsys.readouterr().out.splitlines() if " import " in line]
 

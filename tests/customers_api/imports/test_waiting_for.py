@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
-from customers_api.imports import writes
+from customers_api.imports import progress, writes
 from legacy_events import start_import
 from vapteke_shared.contract.events.imports import AttemptFailed, Failed, Planned, PlanStarted, RangePublished
 
@@ -17,7 +17,7 @@ UNPUBLISHED = {"event_count": 1, "last_offsets": {0: 7}, "attempt": UUID(int=1)}
 @pytest.fixture
 async def import_id(pool: asyncpg.Pool) -> UUID:
     async with pool.acquire() as connection:
-        job, _ = await writes.request(connection, 10)
+        job, _ = await writes.start(connection, 10)
     return UUID(str(job["id"]))
 
 
@@ -41,7 +41,7 @@ async def test_a_new_import_waits_for_nothing_and_later_for_an_importer(
     before = await waiting_for(client, import_id)
     await a_minute_passes(pool)
     requested = await waiting_for(client, import_id)
-    await writes.plan_started(pool, PlanStarted(import_id=import_id))
+    await progress.plan_started(pool, PlanStarted(import_id=import_id))
     just_started = await waiting_for(client, import_id)
     await a_minute_passes(pool)
     planning = await waiting_for(client, import_id)
@@ -59,7 +59,7 @@ async def test_a_range_that_nobody_reads_and_one_that_nobody_applies_are_told_ap
     unread = await waiting_for(client, import_id)
     async with pool.acquire() as connection:
         published = RangePublished(import_id=import_id, chunk=0, **UNPUBLISHED)
-        await writes.range_published(connection, published, in_flight=8)
+        await progress.range_published(connection, published, in_flight=8)
     fresh = await waiting_for(client, import_id)
     await a_minute_passes(pool)
     unapplied = await waiting_for(client, import_id)
@@ -75,12 +75,12 @@ async def test_a_retry_is_told_until_it_succeeds(pool: asyncpg.Pool, client: htt
 
     async with pool.acquire() as connection:
         event = AttemptFailed(**retry, chunk=0, attempt=1, retry_seconds=900)
-        await writes.attempt_failed(connection, event)
+        await progress.attempt_failed(connection, event)
         first = await waiting_for(client, import_id)
-        await writes.attempt_failed(connection, AttemptFailed(**retry, chunk=0, attempt=2, retry_seconds=0))
+        await progress.attempt_failed(connection, AttemptFailed(**retry, chunk=0, attempt=2, retry_seconds=0))
         second = await waiting_for(client, import_id)
         published = RangePublished(import_id=import_id, chunk=0, **UNPUBLISHED)
-        await writes.range_published(connection, published, in_flight=8)
+        await progress.range_published(connection, published, in_flight=8)
         after = await waiting_for(client, import_id)
 
     assert first is not None
@@ -96,9 +96,9 @@ async def test_a_plan_that_is_tried_again_is_told_until_there_is_one(
     failed = AttemptFailed(import_id=import_id, chunk=None, attempt=1, attempts=2, retry_seconds=0, error=AWAY)
 
     async with pool.acquire() as connection:
-        await writes.attempt_failed(connection, failed)
+        await progress.attempt_failed(connection, failed)
         before = await waiting_for(client, import_id)
-        await writes.planned(connection, Planned(import_id=import_id, row_count=1, upper_bounds=[5]), in_flight=8)
+        await progress.planned(connection, Planned(import_id=import_id, row_count=1, upper_bounds=[5]), in_flight=8)
         after = await waiting_for(client, import_id)
 
     assert before == f"the plan: attempt 2 of 2 now, because: {AWAY}"
@@ -110,6 +110,6 @@ async def test_an_import_that_has_ended_waits_for_nothing(
 ) -> None:
     await a_minute_passes(pool)
     async with pool.acquire() as connection:
-        await writes.failed(connection, Failed(import_id=import_id, chunk=None, error=AWAY))
+        await progress.failed(connection, Failed(import_id=import_id, chunk=None, error=AWAY))
 
     assert await waiting_for(client, import_id) is None

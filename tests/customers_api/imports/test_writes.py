@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import pytest
-from customers_api.imports import writes
+from customers_api.imports import progress, writes
 from legacy_events import Attempt, cancel, end_import, start_import
 from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import Failed, Planned, PlanStarted
@@ -17,13 +17,13 @@ async def tell(pool: asyncpg.Pool, event: Event, in_flight: int = 8) -> None:
     async with pool.acquire() as connection, connection.transaction():
         match event:
             case PlanStarted():
-                await writes.plan_started(connection, event)
+                await progress.plan_started(connection, event)
             case Planned():
-                await writes.planned(connection, event, in_flight)
+                await progress.planned(connection, event, in_flight)
             case Failed():
-                await writes.failed(connection, event)
+                await progress.failed(connection, event)
             case _:
-                await writes.range_published(connection, event, in_flight)  # type: ignore[arg-type]
+                await progress.range_published(connection, event, in_flight)  # type: ignore[arg-type]
 
 
 async def asked_for(pool: asyncpg.Pool) -> list[tuple[int, int | None, int]]:
@@ -39,7 +39,7 @@ async def status(pool: asyncpg.Pool) -> tuple[str, str | None]:
 async def test_of_twenty_callers_at_once_all_get_one_import(pool: asyncpg.Pool) -> None:
     async def call() -> UUID:
         async with pool.acquire() as connection, connection.transaction():
-            job, _ = await writes.request(connection, 10_000)
+            job, _ = await writes.start(connection, 10_000)
             return job["id"]  # type: ignore[no-any-return]
 
     jobs = await asyncio.gather(*(call() for _ in range(20)))
@@ -121,7 +121,7 @@ async def test_a_failed_range_dooms_the_import_and_nothing_more_is_asked_for(poo
 
 async def test_a_failed_plan_ends_the_import(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.request(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000)
     await tell(pool, PlanStarted(import_id=job["id"]))
 
     await tell(pool, Failed(import_id=job["id"], chunk=None, error="refused the login"))
@@ -153,10 +153,10 @@ async def test_a_jump_of_the_sources_clock_is_a_warning_of_the_next_job(pool: as
     warnings = []
     for ahead in (timedelta(days=1), timedelta(0)):
         async with pool.acquire() as connection, connection.transaction():
-            job, _ = await writes.request(connection, 10_000)
+            job, _ = await writes.start(connection, 10_000)
             plan = Planned(import_id=job["id"], row_count=1, upper_bounds=[1])
             plan.source_at, plan.importer_at = now + ahead, now
-            await writes.planned(connection, plan, 8)
+            await progress.planned(connection, plan, 8)
             warnings.append(await connection.fetchval("SELECT warnings FROM imports WHERE id = $1", job["id"]))
         await end_import(pool)
 

@@ -1,4 +1,4 @@
-"""The processes of customers-api and its command line."""
+"""The command line and the processes of customers-api."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from vapteke_shared.process.settings import PostgresSettings, load
 from customers_api.customers import endpoints as customer_endpoints
 from customers_api.customers import list_endpoints, republish
 from customers_api.imports import endpoints as import_endpoints
-from customers_api.imports import legacy_customers, reread_customers, writes
+from customers_api.imports import legacy_customers, outcomes, reread_customers, writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.sweeper import Sweeper
 from customers_api.outbox import relay
@@ -32,9 +32,9 @@ from customers_api.tables import SCHEMA
 _TAGS = [
     {
         "name": "customers",
-        "description": "Registered customers: a phone, and what else is known. Deleted ones can be restored.",
+        "description": "Registered customers: a phone and a profile. Deleted customers can be restored.",
     },
-    {"name": "imports", "description": "Loading registered customers from vAptekeSync, one import at a time."},
+    {"name": "imports", "description": "Imports of registered customers from vAptekeSync, one at a time."},
 ]
 _REPLACED = "Kafka was replaced"
 _AFTER_RESET = (
@@ -45,7 +45,7 @@ log = logs.get("customers-api")
 
 
 def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
-    """The REST service; the pool and the health are the caller's."""
+    """The REST service. The caller owns the pool and the health."""
     return application.create_app(
         settings,
         pool,
@@ -57,27 +57,29 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
     )
 
 
-async def forget_places(connection: asyncpg.Connection) -> Callable[[], None] | None:
-    """Start the topics from the beginning, and fail the import that is alive: its events are lost."""
+async def reset_offsets(connection: asyncpg.Connection) -> Callable[[], None] | None:
+    """Read the topics from the beginning, and fail the unfinished import, because its events are lost."""
     await stored_offsets.reset(connection)
-    await republish.forget(connection)
-    failed = await writes.fail(connection, _REPLACED)
-    return None if failed is None else partial(writes.tell_verdict, failed)
+    await republish.abandon(connection)
+    failed = await writes.fail_unfinished(connection, _REPLACED)
+    return None if failed is None else partial(outcomes.report_verdict, failed)
 
 
 cli = commands.create(
-    SCHEMA, "Customers and their import.", ServeSettings, create_app, forget_places, after_reset=_AFTER_RESET
+    SCHEMA, "Customers and their imports.", ServeSettings, create_app, reset_offsets, after_reset=_AFTER_RESET
 )
-events = typer.Typer(no_args_is_help=True, help="The events that tell others of customers.")
+events = typer.Typer(no_args_is_help=True, help="The events of customers for other services.")
 cli.add_typer(events, name="events")
 
 
 @events.command("republish")
 def republish_customers(
-    rate: Annotated[int, typer.Option(min=1, max=100_000, help="Customers per second, at most.")] = 1000,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Give up a run that has not ended.")] = False,
+    rate: Annotated[int, typer.Option(min=1, max=100_000, help="Customers per second at most.")] = 1000,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Abandon an unfinished run.")] = False,
 ) -> None:
-    """Send every customer's present state again, deleted ones too: after a new Kafka. Safe to repeat and to end."""
+    """Send the current state of every customer again, also of deleted ones. Needed after Kafka was replaced. Safe to
+    repeat and to interrupt.
+    """
     asyncio.run(_republish(rate, from_start))
 
 
@@ -88,21 +90,21 @@ async def _republish(rate: int, from_start: bool) -> None:
         async with pools.create_pool(settings, SCHEMA, 1) as pool, pool.acquire() as connection:
             sent = await republish.Republication(connection, rate, typer.echo).run(from_start)
     except republish.AlreadyRuns:
-        raise SystemExit("customers are being republished already, by another process") from None
+        raise SystemExit("another process is already republishing customers; wait for it to end") from None
     except Exception as error:
         text = connection_errors.describe(raise_unless_outage(error), "Postgres rejects the command")
-        raise SystemExit(f"{text}; the same command goes on where it was") from None
+        raise SystemExit(f"{text}; run the same command again to continue") from None
     typer.echo(f"{sent:,} customers are in the outbox; `customers-api work` sends them")
 
 
 @cli.command()
 def work() -> None:
-    """The consumers, the relay, the sweeper, and what reads the customers' texts again."""
+    """The consumers, the relay, the sweeper, and the loop that rewrites texts of an earlier release."""
     lifecycle.run(WorkSettings, working)
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
-    """The process `work`, until `stopping`."""
+    """Run the process `work` until `stopping` is set."""
     state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
     made = pools.create_pool(settings, SCHEMA, 8, legacy_customers.prepare)
     async with pools.closing(made, stopping) as pool:

@@ -1,4 +1,4 @@
-"""One process at a time: the one that holds an advisory lock leads, the others stand by."""
+"""Leadership: of all processes, the one that holds an advisory lock works, the others stand by."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,30 +12,30 @@ from vapteke_shared.process.shutdown import pause
 Work = Callable[[asyncpg.Connection, asyncio.Event], Awaitable[None]]
 
 _EVERY_SECONDS = 1.0
-_WAIT_SECONDS = 10  # for a connection, and for giving it back
+_WAIT_SECONDS = 10  # for a connection from the pool
 
 
-async def lead(pool: asyncpg.Pool, health: Health, need: str, work: Work, stopping: asyncio.Event) -> None:
-    """In one of all processes, run `work` on the connection that holds the lock named by `need`, until `stopping`.
+async def lead(pool: asyncpg.Pool, health: Health, dependency: str, work: Work, stopping: asyncio.Event) -> None:
+    """Run `work` while this process leads, until `stopping`. The lock is named after `dependency`, a name in `health`.
 
-    The lock goes with the connection: what is read on it, no other leader has touched since. An error in `work` makes
-    `need` ill; the pool, which clears the session of what comes back to it, gives up the lock, and after a second
-    everybody may try again.
+    `work` gets the connection that holds the lock, so no other leader has touched what it reads there. An error in
+    `work` is reported in `health`. The connection goes back to the pool, which clears its session and so releases the
+    lock; after a second every process may try to lead.
     """
     while not stopping.is_set():
         try:
             async with pool.acquire(timeout=_WAIT_SECONDS) as connection:
-                if await connection.fetchval(_LOCK, f"customers.{need}"):
+                if await connection.fetchval(_LOCK, f"customers.{dependency}"):
                     await connection.execute(_SILENCE)
                     await work(connection, stopping)
                 else:
-                    health.report_ready(need)
-        except Exception as error:  # of Postgres or of Kafka; a bug stays visible, as it comes back every second
+                    health.report_ready(dependency)
+        except Exception as error:  # of Postgres or Kafka; a bug comes back every second and stays visible
             reraise_cancellation()
-            health.report_fault(need, f"{WAITS}{connection_errors.describe(error)}")
+            health.report_fault(dependency, f"{WAITS}{connection_errors.describe(error)}")
         await pause(stopping, _EVERY_SECONDS)
 
 
 _LOCK = "SELECT pg_try_advisory_lock(hashtext($1))"
-# a leader that is frozen or out of reach leaves the lock behind; a living one is never silent for so long
+# releases the lock of a leader that is frozen or unreachable; a healthy leader is never silent for so long
 _SILENCE = "SET idle_session_timeout = '20s'"

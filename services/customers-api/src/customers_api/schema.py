@@ -1,4 +1,4 @@
-"""The Postgres schema of customers-api, which holds all of its tables."""
+"""The Postgres schema of customers-api. Its tables are in the package of their subject."""
 
 from typing import ClassVar
 

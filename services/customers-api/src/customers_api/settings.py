@@ -1,4 +1,4 @@
-"""The settings of customers-api beyond those of every service; docs/configuration.md lists them."""
+"""Settings of customers-api, in addition to those of every service. docs/configuration.md lists them all."""
 
 from pydantic import Field
 from vapteke_shared.process import settings
@@ -13,7 +13,7 @@ class ServeSettings(settings.ServeSettings):
 class WorkSettings(settings.WorkSettings):
     """`customers-api work`."""
 
-    import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges asked for at a time")
-    import_stalled_seconds: float = Field(900, gt=0, description="an import without progress for so long has failed")
-    imports_kept: int = Field(30, ge=1, description="the latest imports, whose rejections are kept")
+    import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
+    import_stalled_seconds: float = Field(900, gt=0, description="an import fails after so long without progress")
+    imports_kept: int = Field(30, ge=1, description="how many of the latest imports keep their rejections")
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")

@@ -1,4 +1,4 @@
-"""Every table of customers-api: importing this module makes SCHEMA complete."""
+"""All tables of customers-api. Import SCHEMA from here: its metadata is complete only with every table imported."""
 
 from vapteke_shared.postgres.tables import StoredOffset
 

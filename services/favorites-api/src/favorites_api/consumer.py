@@ -7,7 +7,6 @@ import msgspec
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 from vapteke_shared.contract import topics
-from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.messaging.batch_consumer import BatchConsumer
 from vapteke_shared.messaging.partitions import Cluster, Partition
 from vapteke_shared.process import logs
@@ -46,15 +45,11 @@ class CustomersConsumer:
         self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: MutableMapping[Partition, int]
     ) -> None:
         """Apply a batch, each record once. Raises on outages only: a record that cannot be decoded is skipped."""
-        async with (
-            self._pool.acquire() as connection,
-            stored_offsets.transaction(connection, records, cluster, reached) as is_new,
-        ):
-            decoded = [(record, _state(record)) for record in records if is_new(record)]
-            await deleted_customers.apply(connection, [each for _, each in decoded if isinstance(each, CustomerState)])
-        for record, error in decoded:
-            if isinstance(error, Exception):
-                _report_skipped(record, type(error).__name__)
+        decoded = [(record, _state(record)) for record in records]
+        async with self._pool.acquire() as connection:
+            skipped = await deleted_customers.apply(connection, decoded, cluster, reached)
+        for record, error in skipped:
+            _report_skipped(record, type(error).__name__)
 
 
 def _state(record: ConsumerRecord) -> CustomerState | Exception:

@@ -1,6 +1,6 @@
 """Keeps track of deleted customers: their favorites are hidden, and shown again after a restoration."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -8,6 +8,10 @@ import asyncpg
 import msgspec
 from msgspec import Meta
 from vapteke_shared.contract.limits import INT64_MAX
+from vapteke_shared.messaging import stored_offsets
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.stored_offsets import Record
+from vapteke_shared.postgres.retries import retry_conflicts
 
 CustomerId = Annotated[int, Meta(ge=1, le=INT64_MAX)]
 _ERASED = INT64_MAX
@@ -33,12 +37,32 @@ class CustomerState(msgspec.Struct, frozen=True):
         return self.deleted_at is not None or "deleted_at" in self.changed
 
 
+Reached = MutableMapping[Partition, int]
+Decoded = tuple[Record, CustomerState | Exception]
+"""A record and its state, or the error when it cannot be decoded."""
+
+
 def erased(customer_id: int) -> CustomerState:
     """The state of an erased customer."""
     return CustomerState(customer_id, _ERASED, datetime.now(UTC), [])
 
 
-async def apply(connection: asyncpg.Connection, states: Iterable[CustomerState]) -> None:
+@retry_conflicts
+async def apply(
+    connection: asyncpg.Connection,
+    decoded: Sequence[Decoded],
+    cluster: Cluster,
+    reached: MutableMapping[Partition, int],
+) -> list[tuple[Record, Exception]]:
+    """Store the states of a batch with the offsets of its records, once. Returns the new records without a state."""
+    records = [record for record, _ in decoded]
+    async with stored_offsets.transaction(connection, records, cluster, reached) as is_new:
+        fresh = [each for each in decoded if is_new(each[0])]
+        await _store_newer(connection, [state for _, state in fresh if isinstance(state, CustomerState)])
+    return [(record, error) for record, error in fresh if isinstance(error, Exception)]
+
+
+async def _store_newer(connection: asyncpg.Connection, states: Iterable[CustomerState]) -> None:
     """Store every state that is newer than the stored one. Safe to repeat.
 
     Only deletions and restorations create rows. Any other event of an active customer ends a deletion that is stored,

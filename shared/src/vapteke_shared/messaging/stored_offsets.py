@@ -39,16 +39,6 @@ class Record(Protocol):
     def offset(self) -> int: ...
 
 
-async def lock(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
-    """Lock the partitions' rows for this transaction, insert missing ones, and return the next offsets.
-
-    Read the state that the offsets protect only after this statement. Raises KafkaReplaced.
-    """
-    topics, numbers = [p.topic for p in partitions], [p.partition for p in partitions]
-    await connection.execute(_INSERT, topics, numbers, cluster.id, [cluster.topics.get(topic) for topic in topics])
-    return _checked(await connection.fetch(_LOCK, topics, numbers), cluster)
-
-
 def _checked(rows: Iterable[Mapping[str, Any]], cluster: Cluster) -> dict[Partition, int]:
     for row in rows:
         _check_identity(row, cluster)
@@ -63,21 +53,18 @@ def _check_identity(row: Mapping[str, Any], cluster: Cluster) -> None:
         raise KafkaReplaced(f"topic {row['topic']} was deleted and created again since its offsets were stored")
 
 
-async def lock_and_check(
-    connection: Connection, records: Sequence[Record], cluster: Cluster, reached: Mapping[Partition, int]
-) -> dict[Partition, int]:
-    """Lock and return the stored offsets of the records' partitions. Records below them are done already.
+def _check_gaps(
+    begins: Mapping[Partition, int], stored: Mapping[Partition, int], reached: Mapping[Partition, int]
+) -> None:
+    """Raise AheadOfStoredOffset if a partition begins above its stored offset.
 
     `reached` has the offset of each partition up to which everything was read and is done. Offsets missing between it
     and the records are Kafka's own gap (the marker of a transaction; records that were deleted or compacted), which is
-    accepted. Raises AheadOfStoredOffset and KafkaReplaced.
+    accepted.
     """
-    begins = first_offsets(records)
-    stored = await lock(connection, begins.keys(), cluster)
     ahead = {p for p, offset in begins.items() if offset > stored[p] and not (p in reached and reached[p] <= stored[p])}
     if ahead:
         raise AheadOfStoredOffset(ahead)
-    return stored
 
 
 @asynccontextmanager
@@ -86,24 +73,24 @@ async def transaction(
 ) -> AsyncIterator[Callable[[Record], bool]]:
     """One transaction for the effect of the records and for their offsets. Yields a test whether a record is new.
 
-    After the commit it advances `reached`, where the next part of the same batch begins. Raises AheadOfStoredOffset and
-    KafkaReplaced, as `lock_and_check` does.
+    It locks the stored offsets first: read the state that they protect inside. After the commit it advances `reached`,
+    where the next part of the same batch begins. Raises AheadOfStoredOffset and KafkaReplaced.
     """
+    begins = first_offsets(records)
+    topics, numbers = [p.topic for p in begins], [p.partition for p in begins]
     async with connection.transaction():
-        stored = await lock_and_check(connection, records, cluster, reached)
+        await connection.execute(_INSERT, topics, numbers, cluster.id, [cluster.topics.get(topic) for topic in topics])
+        stored = _checked(await connection.fetch(_LOCK, topics, numbers), cluster)
+        _check_gaps(begins, stored, reached)
 
         def is_new(record: Record) -> bool:
             return record.offset >= stored[record.topic, record.partition]  # type: ignore[index]
 
         yield is_new
-        if fresh := [record for record in records if is_new(record)]:
-            await store(connection, next_offsets(fresh))
+        if ends := next_offsets(record for record in records if is_new(record)):
+            names, numbers = [p.topic for p in ends], [p.partition for p in ends]
+            await connection.execute(_STORE, names, numbers, list(ends.values()))
     reached.update(next_offsets(records))
-
-
-async def store(connection: Connection, offsets: Mapping[Partition, int]) -> None:
-    """Store the next offsets."""
-    await connection.execute(_STORE, [p.topic for p in offsets], [p.partition for p in offsets], list(offsets.values()))
 
 
 async def read(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:

@@ -1,4 +1,10 @@
-"""Retries transactions that conflict with concurrent ones."""
+"""Retries transactions that conflict with concurrent ones, by the one convention that every write follows.
+
+A write is one public function of its subject. It takes a connection, is decorated with `retry_conflicts` and opens the
+transaction; a single statement is a transaction by itself. A consumer's write opens it with
+`stored_offsets.transaction`, which adds the offsets. The functions that a write calls get its connection and work in
+its transaction. Endpoints, consumers and loops open none. See docs/design.md, "Transactions".
+"""
 
 import asyncio
 import random

@@ -1,6 +1,7 @@
 """Customer events: every change of a customer writes its whole state to the outbox (docs/design.md, "The outbox").
 
-Written in the transaction of the change, after the customer's row was locked; one event per customer and transaction.
+They are written in the transaction of the change, after the customer's row was locked: one event per customer and
+transaction.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ Origin = Literal["api", "import"]
 
 
 class Change(NamedTuple):
-    """`changed` holds the names of the fields that differ from the version before."""
+    """`changed` names the fields that differ from the previous version."""
 
     customer_id: int
     kind: Kind
@@ -25,16 +26,16 @@ class Change(NamedTuple):
 
 
 async def add(connection: asyncpg.Connection, origin: Origin, changes: Sequence[Change]) -> None:
-    """Say what has changed, from the customers as they now are."""
+    """Write the events of these changes, with the customers' current state. In the caller's transaction."""
     ids, kinds = [change.customer_id for change in changes], [change.kind for change in changes]
     fields = [msgspec.json.encode(change.changed).decode() for change in changes]
     await connection.execute(_ADD, origin, ids, kinds, fields)
 
 
 def insert(origin: str, changes: str, customers: str = "customers") -> str:
-    """SQL that writes one event per row of `changes` (customer_id, kind, changed: json), in the order of the ids.
+    """SQL that writes one event per row of `changes` (customer_id, kind, changed: json), ordered by customer id.
 
-    `customers` is the table, or the CTE that has just written it; `origin` is an SQL expression.
+    `customers` is the table, or a CTE that has just written it. `origin` is an SQL expression.
     """
     return f"""
 INSERT INTO outbox (topic, key, headers, value)

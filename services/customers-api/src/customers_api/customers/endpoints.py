@@ -1,4 +1,4 @@
-"""The REST door to one customer (docs/contract.md, "Customers")."""
+"""The endpoints of one customer (docs/contract.md, "Customers")."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,10 +14,11 @@ from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists.query_parameters import Digits
 from vapteke_shared.http.problems import ProblemError
 
-from customers_api.customers import etags, path_convertor, response_models, writes
+from customers_api.customers import etags, path_convertor, queries, response_models, writes
+from customers_api.customers.queries import Row
 from customers_api.customers.request_models import NewCustomer, PhoneChange, ProfileChange
 from customers_api.customers.response_models import Done
-from customers_api.customers.writes import PhoneTaken, Shown
+from customers_api.customers.writes import PhoneTaken, VersionMismatch
 
 router = application.router("customers")
 
@@ -26,30 +27,32 @@ _READ, _WRITE = [auth.require_scope("customers:read")], [auth.require_scope("cus
 _ETAG = openapi.headers(ETag="the customer's version")
 _PHONE_TAKEN = openapi.extended(
     openapi.problems(phone_taken=409),
-    customer_id={"type": "integer", "description": "who has the phone", "examples": [14722]},
+    customer_id={"type": "integer", "description": "the customer who has the phone", "examples": [14722]},
 )
 _SHOWN: dict[str, Any] = {"model": response_models.Customer, "headers": _ETAG, "description": "The customer"}
 
 CustomerId = Annotated[int, Path(ge=1, le=INT64_MAX, description="the customer's id", examples=[14722]), Digits]
 IfMatch = Annotated[
-    str | None, Header(description="only if the customer's `ETag` is this one; `*`: any", examples=['"3"'])
+    str | None, Header(description="only if the customer's `ETag` is this one; `*` allows any", examples=['"3"'])
 ]
-IfNoneMatch = Annotated[str | None, Header(description="304 if the customer's `ETag` is this one", examples=['"3"'])]
+IfNoneMatch = Annotated[
+    str | None, Header(description="304 if the customer's `ETag` is still this one", examples=['"3"'])
+]
 
 
 def _kind(body: Any) -> str | None:
-    """Which of the two PATCH forms this is; none when it is both."""
+    """Which of the two PATCH bodies this is; None if it mixes both."""
     fields = body if isinstance(body, dict) else {}
     if "phone" not in fields:
         return "(profile)"
     return "(phone)" if len(fields) == 1 else None
 
 
-_BOTH = "The phone is changed alone: send it without other fields, and those in a call of their own"
+_BOTH = "A phone is changed by itself: send the other fields in a request of their own"
 Change = Annotated[
     Annotated[ProfileChange, Tag("(profile)")] | Annotated[PhoneChange, Tag("(phone)")],
     Discriminator(_kind, custom_error_type="phone_not_alone", custom_error_message=_BOTH),
-    Body(description="a profile change, or a phone and nothing else"),
+    Body(description="a profile change, or only a phone"),
 ]
 
 
@@ -64,8 +67,8 @@ Change = Annotated[
     },
 )
 async def create_customer(request: Request, body: NewCustomer) -> Response:
-    """Only the phone is required. The phone of a deleted customer is free; `customer_id` of a 409 is who has it."""
-    async with _on_record(request, "customers.create") as connection:
+    """Only the phone is required. A deleted customer's phone is free. `customer_id` of a 409 is who has the phone."""
+    async with _recording(request, "customers.create") as connection:
         customer = await writes.create(connection, body.phone, body.model_dump(exclude={"phone"}))
     data_access.record(request, "customers.create", [customer["id"]])
     return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
@@ -77,14 +80,14 @@ async def create_customer(request: Request, body: NewCustomer) -> Response:
     dependencies=_READ,
     responses={
         200: _SHOWN,
-        304: {"description": "The customer is as `If-None-Match` says", "headers": _ETAG},
+        304: {"description": "The customer has not changed since `If-None-Match`", "headers": _ETAG},
         **openapi.problems(customer_not_found=404),
     },
 )
 async def get_customer(request: Request, customer_id: CustomerId, if_none_match: IfNoneMatch = None) -> Response:
-    """The customer, if not deleted."""
-    async with _on_record(request, "customers.read", customer_id) as connection:
-        customer = await writes.get(connection, customer_id)
+    """A deleted customer is not found."""
+    async with _recording(request, "customers.read", customer_id) as connection:
+        customer = await queries.get(connection, customer_id)
     data_access.record(request, "customers.read", [customer_id])
     if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
         return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
@@ -99,7 +102,7 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
         200: {
             "model": response_models.Customer | Done,
             "headers": _ETAG,
-            "description": "The customer; of a phone change, that it is done",
+            "description": "The customer; for a phone change, a confirmation",
         },
         **openapi.problems(customer_not_found=404, version_mismatch=412),
         **_PHONE_TAKEN,
@@ -108,14 +111,17 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
 async def change_customer(
     request: Request, customer_id: CustomerId, body: Change, if_match: IfMatch = None
 ) -> Response:
-    """Absent fields stay, `null` clears one. What is equal already is not written. A phone is changed alone.
+    """Fields that are not sent stay as they are; `null` clears a field. A phone is changed by itself.
 
-    The answer of a profile change shows the whole customer: who may write may read the customer that it writes.
+    A profile change returns the whole customer, so permission to write includes reading the written customer. Without
+    a difference nothing is written.
     """
     if isinstance(body, PhoneChange):
         return await _change_phone(request, customer_id, body.phone, if_match)
-    async with _on_record(request, "customers.update", customer_id) as connection:
-        customer = await writes.update(connection, customer_id, body.model_dump(exclude_unset=True), if_match)
+    async with _recording(request, "customers.update", customer_id) as connection:
+        customer = await writes.update(
+            connection, customer_id, body.model_dump(exclude_unset=True), etags.expected_versions(if_match)
+        )
     data_access.record(request, "customers.update", [customer_id])
     data_access.record(request, "customers.read", [customer_id])
     return _answer(customer)
@@ -126,7 +132,7 @@ async def change_customer(
     summary="Change a customer's phone",
     dependencies=_WRITE,
     responses={
-        200: {"model": Done, "headers": _ETAG, "description": "It is done"},
+        200: {"model": Done, "headers": _ETAG, "description": "A confirmation"},
         **openapi.problems(customer_not_found=404, version_mismatch=412),
         **_PHONE_TAKEN,
     },
@@ -134,7 +140,7 @@ async def change_customer(
 async def change_phone(
     request: Request, customer_id: CustomerId, body: PhoneChange, if_match: IfMatch = None
 ) -> Response:
-    """The old phone is free then; `customer_id` of a 409 is who has the new one."""
+    """The old phone becomes free. `customer_id` of a 409 is who has the new one."""
     return await _change_phone(request, customer_id, body.phone, if_match)
 
 
@@ -143,14 +149,14 @@ async def change_phone(
     summary="Delete a customer",
     dependencies=_WRITE,
     responses={
-        200: {"model": Done, "description": "It is done"},
+        200: {"model": Done, "description": "A confirmation"},
         **openapi.problems(customer_not_found=404, version_mismatch=412),
     },
 )
 async def delete_customer(request: Request, customer_id: CustomerId, if_match: IfMatch = None) -> Response:
-    """The customer is kept and can be restored; its phone is free for others."""
-    async with _on_record(request, "customers.delete", customer_id) as connection:
-        written = await writes.delete(connection, customer_id, if_match)
+    """The customer is kept and can be restored. Its phone becomes free for others."""
+    async with _recording(request, "customers.delete", customer_id) as connection:
+        written = await writes.delete(connection, customer_id, etags.expected_versions(if_match))
     data_access.record(request, "customers.delete", written.ids)
     return _done("The customer has been deleted.")
 
@@ -162,12 +168,12 @@ async def delete_customer(request: Request, customer_id: CustomerId, if_match: I
     responses={200: _SHOWN, **openapi.problems(customer_not_found=404), **_PHONE_TAKEN},
 )
 async def restore_customer(request: Request, customer_id: CustomerId) -> Response:
-    """Of a customer that is not deleted: nothing changes.
+    """A customer that is not deleted stays as it is.
 
-    A phone that the API gave must still be free (409 else, `customer_id` is who has it); one from an import goes to
-    whom the import's rule gives it, so the customer may come back without.
+    A phone that was set through the API must still be free: otherwise 409, and `customer_id` is who has it. Who gets a
+    phone that came from an import is decided by the rules of imports, so the customer may come back without a phone.
     """
-    async with _on_record(request, "customers.restore", customer_id) as connection:
+    async with _recording(request, "customers.restore", customer_id) as connection:
         customer, ids = await writes.restore(connection, customer_id)
     data_access.record(request, "customers.restore", ids)
     data_access.record(request, "customers.read", [customer_id])
@@ -175,15 +181,15 @@ async def restore_customer(request: Request, customer_id: CustomerId) -> Respons
 
 
 async def _change_phone(request: Request, customer_id: int, phone: str, if_match: str | None) -> Response:
-    async with _on_record(request, "customers.phone_change", customer_id) as connection:
-        written = await writes.change_phone(connection, customer_id, phone, if_match)
+    async with _recording(request, "customers.phone_change", customer_id) as connection:
+        written = await writes.change_phone(connection, customer_id, phone, etags.expected_versions(if_match))
     data_access.record(request, "customers.phone_change", written.ids)
     return _done("The phone has been changed.", {"ETag": etags.of(written.version)})
 
 
 @asynccontextmanager
-async def _on_record(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
-    """A connection. A refusal is on record too: it tells whether the customer is there, or who has the phone."""
+async def _recording(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
+    """A connection. Refusals are recorded too: they reveal whether the customer exists, or who has the phone."""
     try:
         async with application.connection(request) as connection:
             yield connection
@@ -192,12 +198,14 @@ async def _on_record(request: Request, action: str, *ids: int) -> AsyncIterator[
         raise
     except ProblemError as refusal:
         data_access.record(request, action, ids, refused=refusal.code)
+        if isinstance(refusal, VersionMismatch):
+            refusal.headers = {"ETag": etags.of(refusal.version)}
         raise
 
 
-def _answer(customer: Shown, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def _answer(customer: Row, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     tagged = {"ETag": etags.of(customer["version"]), **(headers or {})}
-    return json_responses.json_response(writes.shown(customer), status, tagged)
+    return json_responses.json_response(response_models.shown(customer), status, tagged)
 
 
 def _done(message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,4 +1,4 @@
-"""What the fields of a person may hold: cleaned texts, and refusals that say what is expected."""
+"""Field types of customers: how input is cleaned and validated, with error texts that say what is expected."""
 
 import re
 from datetime import UTC, date, datetime
@@ -14,12 +14,12 @@ from vapteke_shared.http.field_types import Moment, Whole, invalid_value, requir
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _PHONE_FAULTS = {
     "missing": "is empty",
-    "not_digits": "holds more than digits, spaces, +, -, brackets and dots",
-    "two_numbers": "holds two numbers, or a number and an extension",
+    "not_digits": "contains more than digits, spaces, +, -, brackets and dots",
+    "two_numbers": "contains two numbers, or a number and an extension",
     "too_short": "has fewer than 11 digits, country calling code included",
     "too_long": "has more than 15 digits",
     "no_country_code": "does not begin with a country calling code",
-    "not_ten_digits_after_7": "begins with 7, and exactly ten digits must follow",
+    "not_ten_digits_after_7": "begins with 7 and needs exactly ten more digits",
 }
 
 
@@ -31,15 +31,15 @@ def _phone(text: str) -> str:
 
 
 def _cleaned(value: object) -> object:
-    """Before the length is judged."""
+    """Runs before the length is checked."""
     return texts.cleaned(value) if isinstance(value, str) else value
 
 
 def _kept(text: str) -> str:
     if "\0" in text:
-        raise invalid_value("zero_character", "The text holds U+0000, which cannot be kept")
+        raise invalid_value("zero_character", "The text contains U+0000, which cannot be stored")
     if not text:
-        raise invalid_value("empty", "The text is empty: null clears a field")
+        raise invalid_value("empty", "The text is empty; send null to clear the field")
     return text
 
 
@@ -52,25 +52,25 @@ def _email(text: str) -> str:
 
 def _date_text(value: object) -> object:
     if isinstance(value, str) and not _DATE.fullmatch(value):
-        raise invalid_value("not_a_date", "A date is written YYYY-MM-DD")
+        raise invalid_value("not_a_date", "Write the date as YYYY-MM-DD")
     return require_text(value)
 
 
 def _birthday(day: date) -> date:
     if day > datetime.now(UTC).date():
-        raise invalid_value(IN_THE_FUTURE, "The birthday lies in the future")
+        raise invalid_value(IN_THE_FUTURE, "The birthday is in the future")
     if day < FIRST_BIRTHDAY:
-        raise invalid_value("before_1900", "The birthday lies before 1900")
+        raise invalid_value("before_1900", "The birthday is before 1900")
     return day
 
 
 def _sign_in(at: datetime) -> datetime:
     if at > datetime.now(UTC) + CLOCK_TOLERANCE:
-        raise invalid_value(IN_THE_FUTURE, "The last sign-in lies in the future")
+        raise invalid_value(IN_THE_FUTURE, "The last sign-in is in the future")
     return at
 
 
-# What JSON Schema adds in words of its own: the validators above say it better.
+# The pattern is only for the JSON schema: the validators above check it and give better error texts.
 HAS_TEXT = {"pattern": texts.PATTERN}
 
 PhoneText = Annotated[
@@ -78,12 +78,12 @@ PhoneText = Annotated[
     StringConstraints(max_length=limits.PHONE_SPELLING_CHARACTERS),
     AfterValidator(_phone),
     Field(
-        description="a phone in any spelling; kept as digits, country calling code first",
+        description="phone in any spelling; stored as digits, beginning with the country calling code",
         examples=["+7 902 516-31-11"],
         json_schema_extra={"format": "phone"},
     ),
 ]
-"""Validated, it is the digits alone."""
+"""Validation returns the digits."""
 Name = Annotated[
     str,
     StringConstraints(max_length=limits.NAME_CHARACTERS),

@@ -1,4 +1,4 @@
-"""The REST door to many customers at once (docs/contract.md, "Customers")."""
+"""The endpoints of many customers: the list and the lookup (docs/contract.md, "Customers")."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from vapteke_shared.http.access import auth
 from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import pagination, query_parameters
 
-from customers_api.customers import queries, writes
+from customers_api.customers import queries, response_models
 from customers_api.customers.list_parameters import CustomerQuery
 from customers_api.customers.request_models import LookupByIds, LookupByPhones
 from customers_api.customers.response_models import CustomerList, CustomersFound
@@ -34,21 +34,20 @@ _SHOWN = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
             "description": "The page",
             "headers": openapi.headers(
                 Link=pagination.LINK,
-                Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` to go on with when "
-                "this list has been read",
+                Updated_Until="with `include_deleted` or `updated_since`: the `updated_since` of the next request "
+                "once this list has been read",
             ),
         }
     },
     openapi_extra=query_parameters.parameters(CustomerQuery),
 )
 async def list_customers(request: Request) -> Response:
-    """Customers that are not deleted, in the order of their ids; `count` is exact.
+    """Active customers, ordered by id; `count` is exact.
 
-    `Link` leads through all of them: each page costs the same, however deep, which `offset` does not.
+    Follow `Link` to read them all: every page costs the same. A large `offset` costs more with every page.
 
-    To follow changes: read the whole list once with `include_deleted=true`, then ask again and again with
-    `updated_since` too, the `Updated-Until` of the time before. Nothing is lost so; what changed just before it comes
-    twice.
+    To follow changes, read the whole list once with `include_deleted=true`. Then repeat the request with
+    `updated_since` set to the `Updated-Until` of the previous time. No change is lost; a recent one may come twice.
     """
     query = query_parameters.read(request, CustomerQuery)
     filters, position = query.filters(), pagination.position(request, query)
@@ -81,7 +80,7 @@ def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
 
 
 def _kind(body: Any) -> str | None:
-    """Which of the two lookups this is; none when it is neither or both."""
+    """Which of the two lookups this is; None if it is neither or both."""
     fields = body if isinstance(body, dict) else {}
     if ("phones" in fields) == ("ids" in fields):
         return None
@@ -90,7 +89,7 @@ def _kind(body: Any) -> str | None:
 
 Lookup = Annotated[
     Annotated[LookupByPhones, Tag("(phones)")] | Annotated[LookupByIds, Tag("(ids)")],
-    Discriminator(_kind, custom_error_type="phones_or_ids", custom_error_message="Give either phones or ids"),
+    Discriminator(_kind, custom_error_type="phones_or_ids", custom_error_message="Send either phones or ids"),
     Body(description="up to 1,000 phones, or as many ids"),
 ]
 
@@ -99,11 +98,11 @@ Lookup = Annotated[
     _PATH + "lookup/",
     summary="Look up customers by phones or ids",
     dependencies=_READ,
-    responses={200: {"model": CustomersFound, "description": "Who is there"}},
+    responses={200: {"model": CustomersFound, "description": "The customers that were found"}},
 )
 async def look_up_customers(request: Request, body: Lookup) -> Response:
-    """Those that are not deleted. The phones travel in the body, as addresses end up in logs."""
-    asked: dict[Any, Any]  # as it was given, to what the customer is found by
+    """Finds active customers only. The phones are sent in the body, because URLs end up in logs."""
+    asked: dict[Any, Any]  # from what was sent to the id or the digits that it means
     async with application.connection(request) as connection:
         if isinstance(body, LookupByPhones):
             asked = {given: phones.parse(given).digits for given in body.phones}
@@ -115,9 +114,9 @@ async def look_up_customers(request: Request, body: Lookup) -> Response:
             found = {row["id"] for row in rows}
     data_access.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
     missing = [given for given, known_as in asked.items() if known_as not in found]
-    return json_responses.json_response({"items": [writes.shown(row) for row in rows], "missing": missing})
+    return json_responses.json_response({"items": [response_models.shown(row) for row in rows], "missing": missing})
 
 
 def _asked_and_found(asked: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:
-    """Who is not found has been read, too: the answer tells that there is no such customer, or that it is deleted."""
+    """Ids for the audit. The response also reveals that an id does not exist or is deleted."""
     return sorted({*asked, *(row["id"] for row in rows)})

@@ -1,4 +1,4 @@
-"""What the list of customers may be asked for."""
+"""Query parameters of the list of customers."""
 
 from contextlib import suppress
 from typing import Annotated, Any
@@ -13,14 +13,14 @@ from customers_api.customers.fields import HAS_TEXT, Day, Gender, PhoneText
 
 
 def _text(value: Any) -> str:
-    """As the writers keep it."""
+    """Cleaned in the way in which names and addresses are stored."""
     if "\0" in value:
-        raise field_types.invalid_value("zero_character", "The text holds U+0000, which no customer has")
+        raise field_types.invalid_value("zero_character", "The text contains U+0000, which no stored text has")
     return texts.cleaned(value)
 
 
 def _address(text: str) -> str:
-    with suppress(texts.EmailInvalid):  # nobody has it then
+    with suppress(texts.EmailInvalid):  # no customer has such an address
         return texts.email(text)
     return text
 
@@ -39,16 +39,16 @@ class CustomerQuery(ListQuery):
     email: Email = optional("the whole e-mail address, in any case", "user@example.com", **HAS_TEXT)
     firstname: Name = optional("how the first name begins, in any case", "викт", **HAS_TEXT)
     lastname: Name = optional("how the last name begins, in any case", "иван", **HAS_TEXT)
-    city_id: Annotated[int, Field(ge=0, le=INT64_MAX), Digits] = optional("the city's number", 0)
+    city_id: Annotated[int, Field(ge=0, le=INT64_MAX), Digits] = optional("number of the city", 0)
     gender: Gender = optional("M or F", "M")
     birthday_from: Day = optional("born on this day or later", "1980-01-01")
     birthday_to: Day = optional("born on this day or earlier", "1989-12-31")
     id: Ids = optional("one of these ids, up to 1,000 of them: `id=1&id=2`", [14722, 14738])
     updated_since: Moment = optional(
-        "changed at this instant or later; with any offset, without one in UTC. Each customer then has `updated_at`, "
-        "and `Updated-Until` is what to ask for the next time",
+        "changed at this time or later. Each customer then has `updated_at`, and the header `Updated-Until` is the "
+        "value for the next request",
         "2023-12-21T04:20:37.024Z",
     )
     include_deleted: Flag = Field(
-        False, description="the deleted too; each customer then has `deleted_at`", examples=[True]
+        False, description="include deleted customers; each customer then has `deleted_at`", examples=[True]
     )

@@ -1,6 +1,6 @@
 """Decides who holds a phone whenever a claim changes, in that transaction (docs/design.md, "Who holds a phone").
 
-These are the statements for the change of one customer; an import decides for a whole batch (`legacy_customers`).
+These are the statements for the change of one customer. An import decides for a whole batch (`legacy_customers`).
 """
 
 from collections.abc import Collection
@@ -36,14 +36,14 @@ def phones_of(customer: asyncpg.Record) -> set[int]:
 
 
 async def holder_of(connection: asyncpg.Connection, phone_id: int) -> int | None:
-    """The living customer with this phone."""
+    """The active customer with this phone."""
     return await connection.fetchval(_HOLDER, phone_id)  # type: ignore[no-any-return]
 
 
 async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], changing: int) -> list[Change]:
-    """Give each of these locked phones to its owner, losers first; what that changes for others than `changing`.
+    """Give each of these locked phones to its owner, losers first. Returns the changes of customers except `changing`.
 
-    The customer `changing` gets its version and its event from the change that asks.
+    The caller writes version and event of the customer `changing`.
     """
     decided = await connection.fetch(_OWNERS, list(phone_ids))
     moved = [row for row in decided if row["owner_id"] != row["holder_id"]]
@@ -57,7 +57,8 @@ async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], cha
     return [Change(customer_id, "phone_changed", ["phone"]) for customer_id in sorted(others)]
 
 
-# Who changes one customer's phone waits here, not behind the locks: there each commit would overtake all the others.
+# Changes of one customer's phone queue here. If they queued at the row locks, each commit would make all others start
+# over.
 _QUEUE = "SELECT pg_advisory_xact_lock(hashtextextended('customers.phone of ' || $1::bigint, 0))"
 
 _CUSTOMER = """
@@ -77,7 +78,8 @@ SELECT FROM customers WHERE id IN (
 
 _HOLDER = "SELECT id FROM customers WHERE phone_id = $1 AND deleted_at IS NULL"
 
-# The living customer to whom the API gave it; else the greatest claimant among the living who hold no API-given phone.
+# The active customer for whom the API set it; otherwise the greatest claimant among active customers without such a
+# phone.
 _OWNERS = """
 SELECT wanted.phone_id, holder.id AS holder_id, CASE WHEN holder.phone_from = 'api' THEN holder.id ELSE (
     SELECT c.id FROM legacy_customers m JOIN customers c ON c.id = m.customer_id

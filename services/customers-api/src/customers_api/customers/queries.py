@@ -1,4 +1,4 @@
-"""Many customers: pages, filters, counts, and looking up many at once. The living are those that are not deleted."""
+"""Reads customers: one by its id, pages with filters and counts, many by ids or phones."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -7,13 +7,31 @@ from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from sqlmodel import col, select
 from vapteke_shared.http.lists import pagination
 from vapteke_shared.http.lists.pagination import Page
+from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.statements import Statement
 
+from customers_api.customers.tables import Customer, Firstname, Phone
+
+Row = Mapping[str, Any]
 _OVERLAP: Final = timedelta(seconds=1)
-"""Generous: what may pass between a transaction's beginning and its showing in pg_stat_activity."""
+"""More than the time from the beginning of a transaction until pg_stat_activity shows it."""
+
+
+class CustomerNotFound(ProblemError):
+    def __init__(self) -> None:
+        super().__init__(404, "customer_not_found", "There is no such customer.")
+
+
+async def get(connection: asyncpg.Connection, customer_id: int) -> Row:
+    """The active customer with this id: its fields and its `version`. Raises CustomerNotFound."""
+    customer = await connection.fetchrow(*_ONE(id=customer_id))
+    if customer is None:
+        raise CustomerNotFound
+    return customer  # type: ignore[no-any-return]
 
 
 async def page(
@@ -25,32 +43,32 @@ async def page(
     offset: int = 0,
     counted: bool = True,
 ) -> Page:
-    """The customers behind the id `after` that meet all the filters, in the order of ids: one statement, one truth."""
+    """The customers with ids above `after` that match all filters, ordered by id. Page and count are one statement."""
     query = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
     return await pagination.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def seen_until(connection: asyncpg.Connection) -> datetime:
-    """What cannot be seen yet when the next statement begins will have this `updated_at`, or a later one.
+    """A bound: changes that the next statement does not see yet will have this `updated_at` or a later one.
 
-    `updated_at` is never before its transaction's beginning, so the oldest transaction that is open now is the bound.
+    A transaction never writes an `updated_at` before its own beginning, so the oldest open transaction is the bound.
     """
     oldest: datetime = await connection.fetchval(_OLDEST)
     return oldest - _OVERLAP
 
 
 async def find_by_ids(connection: asyncpg.Connection, ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """The living among them, in the order of ids."""
+    """The active customers with these ids, ordered by id."""
     return await connection.fetch(_BY_IDS, ids)  # type: ignore[no-any-return]
 
 
 async def find_by_phones(connection: asyncpg.Connection, phones: Sequence[str]) -> Sequence[asyncpg.Record]:
-    """The living who have one of these phones (digits), in the order of ids."""
+    """The active customers with these phones (digits), ordered by id."""
     return await connection.fetch(_BY_PHONES, phones)  # type: ignore[no-any-return]
 
 
 async def fold_counts(connection: asyncpg.Connection) -> None:
-    """Add up the rows of customer_counts when they are many; at any moment their sum is the same."""
+    """Merge the rows of customer_counts when there are many. Their sum never changes."""
     await connection.execute(_FOLD_COUNTS)
 
 
@@ -60,7 +78,7 @@ _OLDEST = "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_
 
 
 def _begins(column: str, name: str) -> str:
-    """No LIKE, so that its wildcards are letters here."""
+    """SQL: the column begins with the parameter. LIKE would take `%` and `_` in it as wildcards."""
     prefix = f"folded(:{name})"
     return f"folded({column}) ~>=~ {prefix} AND folded({column}) ~<~ ({prefix} || chr({0x10FFFF}))"
 
@@ -77,13 +95,32 @@ _CONDITIONS: Final = {
     "updated_since": "c.updated_at >= :updated_since",
 }
 
-# OFFSET 0 has Postgres look up each row by its index. It would read a whole table for a thousand of its rows.
+# OFFSET 0 makes Postgres look up each row by its index. Without it, it reads a whole table to join a thousand rows.
 _BY_ID = "SELECT * FROM customers WHERE id = asked.id OFFSET 0"
 _ROWS = """
 JOIN LATERAL (SELECT * FROM customers WHERE id = page.id OFFSET 0) AS c ON true
 LEFT JOIN LATERAL (SELECT * FROM phones WHERE id = c.phone_id OFFSET 0) AS p ON true
 LEFT JOIN LATERAL (SELECT * FROM firstnames WHERE id = c.firstname_id OFFSET 0) AS f ON true
 """
+_ONE = Statement(
+    select(  # type: ignore[call-overload,misc,unused-ignore]
+        Customer.id,
+        col(Phone.digits).label("phone"),
+        col(Firstname.name).label("firstname"),
+        Customer.lastname,
+        Customer.email,
+        Customer.birthday,
+        Customer.gender,
+        Customer.city_id,
+        Customer.last_auth_at,
+        Customer.version,
+    )
+    .join(Phone, col(Phone.id) == Customer.phone_id, isouter=True)
+    .join(Firstname, col(Firstname.id) == Customer.firstname_id, isouter=True)
+    .where(Customer.id == bindparam("id"), col(Customer.deleted_at).is_(None))
+)
+
+
 _ITEM = """
 SELECT
     c.id, c.phone_id, p.code, p.number, f.name AS firstname, c.lastname, c.email, c.birthday, c.updated_at, c.deleted_at
@@ -92,10 +129,13 @@ SELECT
 
 @lru_cache(512)
 def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> Statement:
-    """The limit stands in the text: Postgres takes an unknown one for a tenth of the table. The page is planned by
-    itself: what is joined to it has misled Postgres 16 into reading the table."""
+    """The statement of a page.
+
+    The limit is part of the text, because Postgres assumes an unknown limit to be a tenth of the table. The page is
+    MATERIALIZED, because joins to it have misled Postgres 16 into reading the whole table.
+    """
     matching, count, parts = _matching(filters), _count(filters), []
-    if "updated_since" in filters:  # by its own index, and once: those changed last may be the last of all ids
+    if "updated_since" in filters:  # by their own index: the last changed may have the highest ids
         parts = [f"changed AS MATERIALIZED ({matching})"]
         matching, count = "SELECT id FROM changed AS c WHERE true", "SELECT count(*) FROM changed"
     skip = "OFFSET :offset" if offset else ""
@@ -115,14 +155,14 @@ def _count(filters: AbstractSet[str]) -> str:
 
 
 def _matching(filters: AbstractSet[str]) -> str:
-    """The ids of those who meet the filters."""
+    """SQL for the ids of the customers that match the filters."""
     source = "customers c"
     if "id" in filters:
         source = f"unnest(CAST(:id AS bigint[])) AS asked (id) CROSS JOIN LATERAL ({_BY_ID}) AS c"
     conditions = [condition for name, condition in _CONDITIONS.items() if name in filters]
     if "include_deleted" not in filters:
         conditions.append("c.deleted_at IS NULL")
-    elif "phone" in filters:  # of all, but each half has an index of its own
+    elif "phone" in filters:  # active and deleted customers have an index each
         conditions.append("(c.deleted_at IS NULL OR c.deleted_at IS NOT NULL)")
     return f"SELECT c.id FROM {source} WHERE {' AND '.join(conditions or ['true'])}"
 

@@ -1,7 +1,7 @@
-"""Every customer's present state is sent again: for followers of a new Kafka, who would else see nobody.
+"""Sends the current state of every customer again, for the consumers of a new Kafka.
 
-Through the outbox and under the customer's lock, with the version that the customer has: who knows it already drops
-it. How far it is stands in `republications`, so that it goes on there after any end.
+The events go through the outbox, under the customer's lock and with its current version, so a consumer that knows the
+version drops the event. Progress is stored in `republications`: an interrupted run continues there.
 """
 
 import asyncio
@@ -15,37 +15,37 @@ from customers_api.customers import customer_events
 from customers_api.customers.customer_events import Change
 
 _BATCH_ROWS = 500
-_SAY_SECONDS = 5.0
+_REPORT_SECONDS = 5.0
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class AlreadyRuns(Exception):
-    """Another process republishes."""
+    """Another process is republishing."""
 
 
 class Republication:
-    """One run of the command, on a connection of its own: a lock on it keeps a second one away.
+    """One run of the command, on a connection of its own, whose lock prevents a second run.
 
-    It waits while the outbox has `waiting_rows`: the events of the API must not wait behind many of ours.
+    It waits while the outbox has `waiting_rows` rows, so that events of the API do not wait behind many of its own.
     """
 
-    def __init__(self, connection: asyncpg.Connection, rate: int, say: Say, waiting_rows: int = 2_000) -> None:
-        self._connection, self._rate, self._say, self._waiting_rows = connection, rate, say, waiting_rows
-        self._said_at = 0.0
+    def __init__(self, connection: asyncpg.Connection, rate: int, report: Report, waiting_rows: int = 2_000) -> None:
+        self._connection, self._rate, self._report, self._waiting_rows = connection, rate, report, waiting_rows
+        self._reported_at = 0.0
 
     async def run(self, from_start: bool = False) -> int:
-        """Republish all customers, deleted ones too; returns how many, over all runs. Raises AlreadyRuns."""
+        """Send all customers, also deleted ones. Returns how many, over all runs. Raises AlreadyRuns."""
         if not await self._connection.fetchval("SELECT pg_try_advisory_lock(hashtext('customers.republish'))"):
             raise AlreadyRuns
         if from_start:
-            await forget(self._connection)
+            await abandon(self._connection)
         run_id, sent, total = await self._begin()
         if sent:
-            self._say(f"goes on after {sent:,} of {total:,} customers")
+            self._report(f"continues after {sent:,} of {total:,} customers")
         while count := await self._step(run_id):
             sent += count
-            self._say_now_and_then(sent, total)
+            self._report_progress(sent, total)
         await self._connection.execute("UPDATE republications SET finished_at = now() WHERE id = $1", run_id)
         return sent
 
@@ -55,35 +55,35 @@ class Republication:
         return row
 
     async def _step(self, run_id: int) -> int:
-        """One batch, as slowly as the rate wants."""
+        """Send one batch and pause to keep to the rate."""
         started = time.monotonic()
-        await self._outbox_has_room()
+        await self._wait_for_room()
         count = await _send(self._connection, run_id, min(_BATCH_ROWS, self._rate))
         await asyncio.sleep(max(0.0, count / self._rate - (time.monotonic() - started)))
         return count
 
-    async def _outbox_has_room(self) -> None:
+    async def _wait_for_room(self) -> None:
         while await self._connection.fetchval(_IS_FULL, self._waiting_rows):
-            self._say_now_and_then_that("the outbox is full: `customers-api work` has to send what waits in it")
+            self._report_sometimes("the outbox is full: it waits for `customers-api work` to send it")
             await asyncio.sleep(0.2)
 
-    def _say_now_and_then(self, sent: int, total: int) -> None:
-        self._say_now_and_then_that(f"{sent:,} of {total:,} customers ({sent / max(total, 1):.0%})")
+    def _report_progress(self, sent: int, total: int) -> None:
+        self._report_sometimes(f"{sent:,} of {total:,} customers ({sent / max(total, 1):.0%})")
 
-    def _say_now_and_then_that(self, text: str) -> None:
-        if time.monotonic() - self._said_at >= _SAY_SECONDS:
-            self._said_at = time.monotonic()
-            self._say(text)
+    def _report_sometimes(self, text: str) -> None:
+        if time.monotonic() - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = time.monotonic()
+            self._report(text)
 
 
-async def forget(connection: asyncpg.Connection) -> None:
-    """A run that has not ended is given up: the next one begins with the first customer."""
+async def abandon(connection: asyncpg.Connection) -> None:
+    """Abandon an unfinished run: the next one begins with the first customer."""
     await connection.execute("DELETE FROM republications WHERE finished_at IS NULL")
 
 
 @retry_conflicts
 async def _send(connection: asyncpg.Connection, run_id: int, rows: int) -> int:
-    """The next customers, in one transaction with how far we are; 0: that was all."""
+    """Send the next customers and store the progress. Returns how many; 0 when all are sent."""
     async with connection.transaction():
         customers = await connection.fetch(_NEXT, run_id, rows)
         if customers:
@@ -93,7 +93,7 @@ async def _send(connection: asyncpg.Connection, run_id: int, rows: int) -> int:
         return len(customers)
 
 
-# customers that come later have their events by themselves
+# customers that are created later have events of their own
 _BEGIN = """
 INSERT INTO republications (upto_id, total)
 SELECT coalesce(max(id), 0), count(*) FROM customers

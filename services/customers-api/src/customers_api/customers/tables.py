@@ -1,4 +1,4 @@
-"""Customers, their phones and first names.
+"""Tables of customers, their phones and first names.
 
 Personal columns are nullable, so that a person can be erased and the row stay.
 """
@@ -22,17 +22,17 @@ from vapteke_shared.postgres.tables import INSTANT, NOW, identity
 
 from customers_api.schema import SCHEMA, Table
 
-_LIVING = text("deleted_at IS NULL")
+_ACTIVE = text("deleted_at IS NULL")
 
 
 def _by_folded(name: str, column: str, **options: Any) -> Index:
-    """Without case, and in the order of the code points, so that a prefix is a range."""
+    """An index that ignores case and orders by code point, so that a prefix is a range."""
     folded = literal_column(f"{SCHEMA.name}.folded({column})", Text()).label("folded")
     return Index(name, folded, postgresql_ops={"folded": "text_pattern_ops"}, **options)
 
 
 class Phone(Table, table=True):
-    """One row per number, for ever. `digits` is code and number together."""
+    """One row per number, never deleted. `digits` is code and number together."""
 
     __tablename__ = "phones"
 
@@ -45,7 +45,7 @@ class Phone(Table, table=True):
 class Firstname(Table, table=True):
     __tablename__ = "firstnames"
     __table_args__ = (
-        # by prefix; what it includes lets the index alone answer
+        # for prefixes; the included columns allow index-only scans
         _by_folded("firstnames_folded_idx", "name", postgresql_include=["name", "id"]),
     )
 
@@ -54,22 +54,22 @@ class Firstname(Table, table=True):
 
 
 class Customer(Table, table=True):
-    """A registered customer. `phone_from` says who gave the phone: `api` or `import`."""
+    """A registered customer. `phone_from` is the source of the phone: `api` or `import`."""
 
     __tablename__ = "customers"
     __table_args__ = (
-        # one phone, one living customer
-        Index("customers_living_phone_key", "phone_id", unique=True, postgresql_where=_LIVING),
-        Index("customers_living_id_idx", "id", postgresql_where=_LIVING),
+        # a phone has one active customer at most
+        Index("customers_living_phone_key", "phone_id", unique=True, postgresql_where=_ACTIVE),
+        Index("customers_living_id_idx", "id", postgresql_where=_ACTIVE),
         Index("customers_phoneless_idx", "id", postgresql_where=text("deleted_at IS NULL AND phone_id IS NULL")),
-        # the filters of the list; with deleted_at the index alone can count, with and without the deleted
+        # the filters of the list; deleted_at allows counting by index-only scans
         _by_folded("customers_email_idx", "email"),
         _by_folded("customers_lastname_idx", "lastname"),
         Index("customers_firstname_id_idx", "firstname_id", "deleted_at"),
         Index("customers_city_id_idx", "city_id", "deleted_at"),
         Index("customers_birthday_idx", "birthday", "gender", "deleted_at"),
         Index("customers_deleted_phone_id_idx", "phone_id", postgresql_where=text("deleted_at IS NOT NULL")),
-        # every update changes it: a btree would end HOT updates, the first and last instant of each page do not
+        # every update changes it: a btree would prevent HOT updates, this summary of each page does not
         Index(
             "customers_updated_at_idx", "updated_at", postgresql_using="brin", postgresql_with={"pages_per_range": 1}
         ),
@@ -97,7 +97,7 @@ class Customer(Table, table=True):
 
 
 class CustomerCount(Table, table=True):
-    """By how much the numbers of customers changed, row by row; their sums are the numbers. Triggers write it."""
+    """Changes of the numbers of active (`living`) and deleted customers, whose sums count. Triggers write them."""
 
     __tablename__ = "customer_counts"
 
@@ -107,7 +107,7 @@ class CustomerCount(Table, table=True):
 
 
 class Republication(Table, table=True):
-    """A run of `events republish`: customers up to `upto_id` are sent again, and are sent up to `last_id`."""
+    """A run of `events republish`: it sends customers up to `upto_id` and has sent them up to `last_id`."""
 
     __tablename__ = "republications"
 

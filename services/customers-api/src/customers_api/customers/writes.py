@@ -1,68 +1,35 @@
-"""One customer: every read and write of it. The living are those that are not deleted.
+"""Writes to one customer: create, update, change the phone, delete, restore.
 
-Each write is a transaction of its own, safe beside imports and other writers: phones are locked before customers, each
-in the order of ids; what cannot go on together is tried again. Its events are written with it. `updated_at` is the
-clock behind the locks, so that it ascends with `version`.
+Each is a transaction that also writes the customer's event. It is safe beside imports and other writers: phones are
+locked before customers, both in the order of ids, and conflicts are retried. `updated_at` is read from the clock after
+the locks are taken, so that it grows with `version`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
-from sqlalchemy import bindparam
-from sqlmodel import col, select
 from vapteke_shared.contract import phones
-from vapteke_shared.http import json_responses
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import ChangedMeanwhile, retry_conflicts
-from vapteke_shared.postgres.statements import Statement
 
-from customers_api.customers import customer_events, etags, phone_owners
+from customers_api.customers import customer_events, phone_owners, queries
 from customers_api.customers.customer_events import Change, Kind
-from customers_api.customers.tables import Customer, Firstname, Phone
+from customers_api.customers.queries import CustomerNotFound, Row
 
-Shown = Mapping[str, Any]
-"""A customer as the contract shows it, and its `version`."""
+Expected = Collection[int] | None
+"""The customer must have one of these versions; None: any."""
 
 
 class Written(NamedTuple):
-    """The customer's version now, and the ids of all whose phone or state has changed with it."""
+    """The customer's new version, and the ids of all customers whose phone or state has changed."""
 
     version: int
     ids: Sequence[int]
 
 
 FIELDS = ("firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at")
-
-_ONE = Statement(
-    select(  # type: ignore[call-overload,misc,unused-ignore]
-        Customer.id,
-        col(Phone.digits).label("phone"),
-        col(Firstname.name).label("firstname"),
-        Customer.lastname,
-        Customer.email,
-        Customer.birthday,
-        Customer.gender,
-        Customer.city_id,
-        Customer.last_auth_at,
-        Customer.version,
-    )
-    .join(Phone, col(Phone.id) == Customer.phone_id, isouter=True)
-    .join(Firstname, col(Firstname.id) == Customer.firstname_id, isouter=True)
-    .where(Customer.id == bindparam("id"), col(Customer.deleted_at).is_(None))
-)
-
-
-def shown(customer: Shown) -> dict[str, Any]:
-    """The contract's keys alone."""
-    known = {name: customer[name] for name in ("id", "phone", *FIELDS)}
-    return known | {"last_auth_at": json_responses.instant(customer["last_auth_at"])}
-
-
-class CustomerNotFound(ProblemError):
-    def __init__(self) -> None:
-        super().__init__(404, "customer_not_found", "There is no such customer.")
 
 
 class PhoneTaken(ProblemError):
@@ -74,21 +41,14 @@ class PhoneTaken(ProblemError):
 
 class VersionMismatch(ProblemError):
     def __init__(self, version: int) -> None:
-        detail = "The customer has changed since the version that If-Match names; ETag is the present one."
-        super().__init__(412, "version_mismatch", detail, {"ETag": etags.of(version)})
-
-
-async def get(connection: asyncpg.Connection, customer_id: int) -> Shown:
-    """The customer, unless deleted; raises CustomerNotFound."""
-    customer = await connection.fetchrow(*_ONE(id=customer_id))
-    if customer is None:
-        raise CustomerNotFound
-    return customer  # type: ignore[no-any-return]
+        self.version = version
+        detail = "The customer has changed since the expected version. Read it again and repeat the request."
+        super().__init__(412, "version_mismatch", detail)
 
 
 @retry_conflicts
-async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str, Any]) -> Shown:
-    """A customer with this phone (digits); raises PhoneTaken."""
+async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str, Any]) -> Row:
+    """Create a customer with this phone (digits). Raises PhoneTaken."""
     phone_id, firstname_id = await _ids(connection, phone, fields.get("firstname"))
     given = {name: fields.get(name) for name in FIELDS}
     changed = ["phone", *(name for name, value in given.items() if value is not None)]
@@ -102,65 +62,66 @@ async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str
 
 @retry_conflicts
 async def update(
-    connection: asyncpg.Connection, customer_id: int, fields: Mapping[str, Any], if_match: str | None = None
-) -> Shown:
-    """Set the given fields; what is equal already is not written. Raises CustomerNotFound, VersionMismatch."""
+    connection: asyncpg.Connection, customer_id: int, fields: Mapping[str, Any], expected: Expected = None
+) -> Row:
+    """Set the given fields. Without a difference nothing is written. Raises CustomerNotFound, VersionMismatch."""
     _, firstname_id = await _ids(connection, None, fields.get("firstname"))
     async with connection.transaction():
-        row = _checked(await connection.fetchrow(_LOCK, customer_id), if_match)
+        row = _checked(await connection.fetchrow(_LOCK, customer_id), expected)
         after = {name: fields.get(name, row[name]) for name in FIELDS[1:]}
         after["firstname"] = firstname_id if "firstname" in fields else row["firstname_id"]
         before = {**row, "firstname": row["firstname_id"]}
         changed = [name for name in FIELDS if after[name] != before[name]]
         if changed:
             await connection.execute(_UPDATE, customer_id, *(after[name] for name in FIELDS), _json(changed))
-        return await get(connection, customer_id)
+        return await queries.get(connection, customer_id)
 
 
 @retry_conflicts
 async def change_phone(
-    connection: asyncpg.Connection, customer_id: int, phone: str, if_match: str | None = None
+    connection: asyncpg.Connection, customer_id: int, phone: str, expected: Expected = None
 ) -> Written:
-    """Give the customer this phone (digits); its old one goes to whom the legacy side names.
+    """Give the customer this phone (digits). Its old phone goes to the customer whose legacy row names it, if any.
 
     Raises CustomerNotFound, VersionMismatch, PhoneTaken.
     """
     phone_id, _ = await _ids(connection, phone, None)
     async with connection.transaction():
-        row = _checked(await phone_owners.lock(connection, customer_id, phone_id), if_match)
+        row = _checked(await phone_owners.lock(connection, customer_id, phone_id), expected)
         if row["phone_id"] == phone_id:
             return Written(row["version"], [customer_id])
         holder = await phone_owners.holder_of(connection, phone_id)
         if holder is not None:
             raise PhoneTaken(holder)
         await connection.execute(_CHANGE_PHONE, customer_id, phone_id)
-        return await _tell(connection, Change(customer_id, "phone_changed", ["phone"]), row)
+        return await _changed(connection, Change(customer_id, "phone_changed", ["phone"]), row)
 
 
 @retry_conflicts
-async def delete(connection: asyncpg.Connection, customer_id: int, if_match: str | None = None) -> Written:
-    """The customer keeps its fields and its phone, which another may get now. Raises as `update` does."""
+async def delete(connection: asyncpg.Connection, customer_id: int, expected: Expected = None) -> Written:
+    """Mark the customer as deleted. It keeps its fields and its phone, which another customer may get now.
+
+    Raises CustomerNotFound, VersionMismatch.
+    """
     async with connection.transaction():
-        row = _checked(await phone_owners.lock(connection, customer_id), if_match)
+        row = _checked(await phone_owners.lock(connection, customer_id), expected)
         await connection.execute(_DELETE, customer_id)
-        return await _tell(connection, Change(customer_id, "deleted", ["deleted_at"]), row)
+        return await _changed(connection, Change(customer_id, "deleted", ["deleted_at"]), row)
 
 
 @retry_conflicts
-async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Shown, Sequence[int]]:
-    """Bring a deleted customer back; a living one stays as it is. Returns it, and the ids of all that have changed.
+async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Row, Sequence[int]]:
+    """Restore a deleted customer; an active one stays as it is. Returns it and the ids of all changed customers.
 
-    Raises CustomerNotFound, PhoneTaken.
-
-    PhoneTaken, if another living customer holds the phone that the API gave this one; a phone from an import is
-    decided anew instead.
+    Raises CustomerNotFound, and PhoneTaken if another active customer holds the phone that the API gave this one. Who
+    holds a phone that came from an import is decided again instead.
     """
     async with connection.transaction():
         row = await phone_owners.lock(connection, customer_id)
         if row is None:
             raise CustomerNotFound
         ids = [customer_id] if row["deleted_at"] is None else await _restore(connection, row)
-        return await get(connection, customer_id), ids
+        return await queries.get(connection, customer_id), ids
 
 
 async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[int]:
@@ -172,39 +133,39 @@ async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[
     others = await phone_owners.decide(connection, phone_owners.phones_of(row), row["id"])
     moved = row["phone_id"] != await connection.fetchval("SELECT phone_id FROM customers WHERE id = $1", row["id"])
     changed = ["phone", "deleted_at"] if moved else ["deleted_at"]
-    return await _say(connection, [Change(row["id"], "restored", changed), *others])
+    return await _add_events(connection, [Change(row["id"], "restored", changed), *others])
 
 
-async def _tell(connection: asyncpg.Connection, change: Change, before: asyncpg.Record) -> Written:
-    """Decide who owns the phone that the customer held `before`, and say all that has changed."""
+async def _changed(connection: asyncpg.Connection, change: Change, before: asyncpg.Record) -> Written:
+    """Decide who holds the phone that the customer held `before`, and write the events of all changes."""
     others = []
     if before["phone_id"] is not None:
         others = await phone_owners.decide(connection, [before["phone_id"]], change.customer_id)
-    return Written(before["version"] + 1, await _say(connection, [change, *others]))
+    return Written(before["version"] + 1, await _add_events(connection, [change, *others]))
 
 
-async def _say(connection: asyncpg.Connection, changes: Sequence[Change]) -> list[int]:
-    """Whom it is about."""
+async def _add_events(connection: asyncpg.Connection, changes: Sequence[Change]) -> list[int]:
+    """Returns the ids of the changed customers."""
     await customer_events.add(connection, "api", changes)
     return [change.customer_id for change in changes]
 
 
-def _checked(row: asyncpg.Record | None, if_match: str | None) -> asyncpg.Record:
+def _checked(row: asyncpg.Record | None, expected: Expected) -> asyncpg.Record:
     if row is None or row["deleted_at"] is not None:
         raise CustomerNotFound
-    if if_match is not None and not etags.match(if_match, row["version"]):
+    if expected is not None and row["version"] not in expected:
         raise VersionMismatch(row["version"])
     return row
 
 
 async def _ids(connection: asyncpg.Connection, phone: str | None, firstname: str | None) -> tuple[int, int | None]:
-    """The ids of a phone and of a first name, inserted if they are new, in a transaction of their own."""
+    """The ids of a phone and a first name. New ones are inserted, in a short transaction of their own."""
     if phone is None and firstname is None:
         return 0, None
     code, number = phones.split(phone) if phone else (None, None)
     phone_id, firstname_id = await connection.fetchrow(_IDS, code, number, firstname)
     if (phone and phone_id is None) or (firstname and firstname_id is None):
-        raise ChangedMeanwhile  # another has inserted it meanwhile
+        raise ChangedMeanwhile  # another transaction has just inserted it
     return phone_id, firstname_id
 
 
@@ -229,14 +190,14 @@ SELECT
 """
 
 
-def _told(kind: Kind) -> str:
-    """SQL that writes the event of the CTE `c`'s one row; $9 is what has changed."""
+def _event(kind: Kind) -> str:
+    """SQL that writes the event of the one row of the CTE `c`. $9 are the changed fields."""
     change = f"(SELECT c.id AS customer_id, '{kind}' AS kind, $9::json AS changed FROM c)"
     return customer_events.insert("'api'", change, "c")
 
 
-# One statement: whoever waits for the phone's lock here looks at the customers as they were before, and is stopped by
-# the unique index instead.
+# One statement. After waiting for the phone's lock it still sees the customers as they were before; then the unique
+# index stops it.
 _CREATE = f"""
 WITH phone AS MATERIALIZED (SELECT id FROM phones WHERE id = $1 FOR NO KEY UPDATE),
 c AS (
@@ -247,7 +208,7 @@ c AS (
     WHERE NOT EXISTS (SELECT FROM customers h WHERE h.phone_id = phone.id AND h.deleted_at IS NULL)
     RETURNING *
 ),
-told AS ({_told("created")})
+event AS ({_event("created")})
 SELECT id FROM c
 """
 
@@ -260,7 +221,7 @@ WITH c AS (
         version = version + 1, updated_at = statement_timestamp()
     WHERE id = $1 RETURNING *
 )
-{_told("updated")}
+{_event("updated")}
 """
 
 _CHANGE_PHONE = """
@@ -274,7 +235,7 @@ UPDATE customers SET
 WHERE id = $1
 """
 
-# A phone from an import is given back only if nobody has a better claim by now.
+# A phone from an import comes back only if nobody has a better claim by now.
 _RESTORE = """
 UPDATE customers SET
     deleted_at = NULL, version = version + 1, updated_at = statement_timestamp(),

@@ -1,7 +1,7 @@
-"""Which events of an import count: those of the import that is alive, about what was handed out, under its number.
+"""Which events of an import count: those of the unfinished import, about a range that was dispatched, with its number.
 
-Whoever may write to the topics can forge an event. One that names what was never handed out changes nothing; one that
-names a hand-out of the import that is alive harms that import at most, since every later reading has a greater number.
+Everyone with write access to the topics can forge an event. An event about a range that was never dispatched changes
+nothing. One about a dispatched range can harm only the unfinished import: every later one has higher dispatch numbers.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,24 +10,17 @@ from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
-from prometheus_client import Counter
 from vapteke_shared.contract import limits, topics
 from vapteke_shared.contract.events.imports import Planned, RangePublished
 from vapteke_shared.contract.events.legacy_customers import LegacyRowEvent
 
-from customers_api.imports.tables import ALIVE
+from customers_api.imports.tables import UNFINISHED
 
 _BELOW_ALL_KEYS = limits.INT64_MIN - 1
 
-ignored = Counter(
-    "vapteke_ignored_events",
-    "Events that change nothing: of an import that has ended or is unknown, of no hand-out, senseless, or repeated",
-    ["reason"],
-)
-
 
 class Range(NamedTuple):
-    """A key range as it was handed out: the rows with `after_id` < key <= `upto_id`."""
+    """A dispatched key range: the rows with `after_id` < key <= `upto_id`. `number` is its dispatch number."""
 
     number: int | None
     after_id: int | None
@@ -39,13 +32,13 @@ class Range(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """The import that is alive, and the ranges of it that were handed out."""
+    """The unfinished import, if there is one, and its dispatched ranges by chunk."""
 
     import_id: UUID | None
     ranges: Mapping[int, Range]
 
-    def refusal(self, event: LegacyRowEvent) -> str | None:
-        """Why this event of a row changes nothing, as a word; None: it counts."""
+    def reason_to_ignore(self, event: LegacyRowEvent) -> str | None:
+        """The reason why this event changes nothing; None if it counts."""
         if event.import_id != self.import_id:
             return "import_not_alive"
         handed_out = self.ranges.get(event.chunk)
@@ -56,33 +49,37 @@ class Admission(NamedTuple):
         return None
 
 
+NONE = Admission(None, {})
+"""Admits no event."""
+
+
 async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent]) -> Admission:
-    """Whatever is handed out stays so, and was before its events came: no lock is needed."""
-    rows = await connection.fetch(_HANDED_OUT, ALIVE, list({event.chunk for event in events}))
+    """Read the ranges of these events. No lock is needed: a range is dispatched before its events, and stays so."""
+    rows = await connection.fetch(_HANDED_OUT, UNFINISHED, list({event.chunk for event in events}))
     ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}
     ranges.pop(None, None)
     return Admission(rows[0]["id"] if rows else None, ranges)
 
 
 def is_current(number: int | None, handed_out: int | None) -> bool:
-    """An importer of the release before gives no number back: it can have only this hand-out."""
+    """Whether an event has the range's dispatch number. An importer of the previous release sends none."""
     return number is None or number == handed_out
 
 
 def fault_of_plan(plan: Planned) -> str | None:
-    """Why no importer can have sent this plan."""
+    """Why no importer can have sent this plan; None if it is valid."""
     bounds = plan.upper_bounds
     if len(bounds) > limits.RANGES_PER_PLAN:
-        return "more ranges than a plan can name"
+        return "more ranges than a plan can have"
     if any(lower >= upper for lower, upper in pairwise(bounds)):
-        return "bounds that do not ascend"
+        return "bounds that are not ascending"
     if plan.row_count < len(bounds) or (plan.row_count > 0) != bool(bounds):
-        return "another number of rows than its ranges can have"
+        return "a number of rows that does not fit its ranges"
     return None
 
 
 def fault_of_publication(event: RangePublished, handed_out: Range) -> str | None:
-    """Why no importer can have published this."""
+    """Why no importer can have published this; None if it is valid."""
     if handed_out.after_id is not None and event.event_count > handed_out.upto_id - handed_out.after_id:
         return "more rows than the range has keys"
     if event.event_count < len(event.last_offsets):
@@ -95,8 +92,8 @@ HAS_PASSED = f"""NOT EXISTS (
         LEFT JOIN consumed_offsets o ON o.topic = '{topics.LEGACY_CUSTOMERS.name}' AND o.partition = l.key::int
         WHERE coalesce(o.next_offset, 0) <= l.value::bigint
     )"""
-"""Whether what range `c` has published is applied: in each partition that has events of it, the stored (next) offset
-lies above the last of them."""
+"""SQL: everything that range `c` has published is applied. In each partition with events of it, the stored (next)
+offset is above the last of them."""
 
 _HANDED_OUT = """
 SELECT i.id, c.chunk, c.number, c.after_id, c.upto_id FROM imports i

@@ -1,4 +1,4 @@
-"""The REST door to imports, as jobs (docs/contract.md, "Imports")."""
+"""The endpoints of imports, as jobs (docs/contract.md, "Imports")."""
 
 from uuid import UUID
 
@@ -29,23 +29,23 @@ router = application.router("imports")
 @router.get(
     "/grpc/v1/service/import_customers/",
     status_code=202,
-    summary="Load the registered customers from vAptekeSync",
+    summary="Import the registered customers from vAptekeSync",
     dependencies=[auth.require_scope("imports:run"), head_requests.NOT_BY_HEAD],
     responses={
         202: {
-            "description": "The import that has been requested, or the one that is running",
+            "description": "The new import, or the one that is already running",
             "headers": openapi.headers(Cache_Control="`no-store`"),
         }
     },
 )
 async def import_customers(request: Request, response: Response) -> ImportStarted:
-    """Starts an import, or joins the one that is running: repeating the call does no harm.
+    """Starts an import, or joins the running one. Safe to repeat.
 
-    `HEAD` is not answered (405): it must start nothing.
+    `HEAD` is not allowed (405), because it must not start anything.
     """
     response.headers["Cache-Control"] = "no-store"
     job, new = await _request_import(request)
-    message = "The import has been requested." if new else "An import is running already: this is it."
+    message = "The import has been requested." if new else "This import is already running."
     data = StartedImport(import_id=job["id"], status=job["status"], url=_url(job["id"]))
     return ImportStarted(message=message, data=data)
 
@@ -58,7 +58,7 @@ async def import_customers(request: Request, response: Response) -> ImportStarte
     responses={202: {"description": "The job", "headers": openapi.headers(Location="the job's path")}},
 )
 async def start_import(request: Request, response: Response) -> Import:
-    """Starts an import, or joins the one that is running; `Location` is the job."""
+    """Starts an import, or joins the running one. `Location` is the path of the job."""
     job, _ = await _request_import(request)
     response.headers["Location"] = _url(job["id"])
     return await get_import(request, job["id"])
@@ -72,7 +72,7 @@ async def start_import(request: Request, response: Response) -> Import:
     openapi_extra=query_parameters.parameters(ImportQuery),
 )
 async def list_imports(request: Request) -> ImportList:
-    """The latest first."""
+    """Imports, the latest first."""
     asked = query_parameters.read(request, ImportQuery)
     async with application.connection(request) as connection:
         rows, count = await queries.history(connection, asked.filters(), asked.limit, asked.offset)
@@ -81,13 +81,13 @@ async def list_imports(request: Request) -> ImportList:
 
 @router.get(
     "/rest/v1/imports/{import_id}/",
-    summary="One import",
+    summary="Read an import",
     dependencies=[auth.require_scope("imports:read")],
     response_description="The job",
     responses=openapi.problems(import_not_found=404),
 )
 async def get_import(request: Request, import_id: ImportId) -> Import:
-    """The job: status, counts, and how long it will take."""
+    """The job: its status, its counts, and how long it will still take."""
     async with application.connection(request) as connection:
         row = await queries.find(connection, import_id)
     if row is None:
@@ -97,14 +97,14 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
 
 @router.get(
     "/rest/v1/imports/{import_id}/rejections/",
-    summary="What was rejected or repaired",
+    summary="List what was rejected or repaired",
     dependencies=[auth.require_scope("imports:read")],
     response_description="The page",
     responses=openapi.problems(import_not_found=404),
     openapi_extra=query_parameters.parameters(RejectionQuery),
 )
 async def list_rejections(request: Request, import_id: ImportId) -> RejectionList:
-    """In the order of the legacy ids. Of an import that is long past they are gone: `IMPORTS_KEPT`."""
+    """Rejections, ordered by legacy id. Only the latest imports keep them (`IMPORTS_KEPT`)."""
     asked = query_parameters.read(request, RejectionQuery)
     async with application.connection(request) as connection:
         if await queries.find(connection, import_id) is None:
@@ -123,25 +123,25 @@ async def list_rejections(request: Request, import_id: ImportId) -> RejectionLis
     responses=openapi.problems(import_not_found=404, import_ended=409),
 )
 async def cancel_import(request: Request, import_id: ImportId) -> Import:
-    """No more ranges are asked for; those that are in flight are still read, applied and counted, then the job is
-    `cancelled`, or `completed` when they were the last. What was applied stays. Cancelling again does no harm.
+    """No more key ranges are requested. Those in flight are still read, applied and counted; then the job is
+    `cancelled`, or `completed` if they were the last. Applied changes stay. Safe to repeat.
     """
-    async with application.connection(request) as connection, connection.transaction():
+    async with application.connection(request) as connection:
         await writes.cancel(connection, import_id)
     data_access.record(request, "imports.cancel", [str(import_id)])
     return await get_import(request, import_id)
 
 
 async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
-    """Whom it will change is not known yet: on record is the import."""
-    async with application.connection(request) as connection, connection.transaction():
-        job, new = await writes.request(connection, request.app.state.settings.import_range_rows)
+    """Start or join an import. The audit records the import: the customers that it will change are not known yet."""
+    async with application.connection(request) as connection:
+        job, new = await writes.start(connection, request.app.state.settings.import_range_rows)
     data_access.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
     return job, new
 
 
 def _record_rejections(request: Request, import_id: UUID, asked: RejectionQuery, rows: Rows) -> None:
-    """Whose rows they are and who holds a phone that they name; `legacy_ids` are theirs in vAptekeSync."""
+    """Record for the audit the customers of the rows and the holders of their phones, and the legacy ids."""
     found = {row[name] for row in rows for name in ("customer_id", "other_customer_id")} - {None}
     legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
     ids, legacy_ids = sorted(found.union(asked.customer_id or ())), sorted(legacy.union(asked.legacy_id or ()))
@@ -162,7 +162,7 @@ def _import(row: asyncpg.Record) -> Import:
     planned, running = row["planned_rows"], row["finished_at"] is None
     return Import(
         **row,
-        waiting_for=waiting_for.told(row),
+        waiting_for=waiting_for.describe(row),
         read=read,
         percent=_percent(row["status"], read, planned),
         rows_per_second=round(rate, 1) if rate is not None else None,

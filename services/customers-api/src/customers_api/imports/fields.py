@@ -1,4 +1,4 @@
-"""Types of the fields and parameters of imports."""
+"""Field types of imports."""
 
 from typing import Annotated, Literal
 from uuid import UUID

@@ -1,10 +1,10 @@
-"""Applying legacy customers: a batch of events becomes phones, first names, customers and the mirror.
+"""Applies legacy customers: a batch of events becomes phones, first names, customers and mirror rows.
 
-One statement after the other in the batch's transaction, each on the whole batch. The caller has locked offsets and the
-import's row; then phones and customers are locked, in the order of docs/design.md, "Transactions".
+Statements run one after another in the caller's transaction, each on the whole batch. The caller has locked the offsets
+and the import's row; phones and then customers are locked here (docs/design.md, "Transactions").
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,36 +15,32 @@ from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, 
 from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers import customer_events
-from customers_api.imports import reread_texts
+from customers_api.imports import kept_texts
+from customers_api.imports.decoding import LegacyEvent
 
-LegacyEvent = LegacyCustomerRead | LegacyCustomerRejected
 Incoming = tuple[int, LegacyEvent]
-"""The partition that an event came in, and the event."""
+"""The partition of the event's record, and the event."""
 
 
 async def prepare(connection: asyncpg.Connection) -> None:
-    """Make the session's temporary tables; once per connection."""
+    """Create the session's temporary tables, once per connection."""
     await connection.execute(_TEMPORARY)
 
 
 async def add_missing_names(connection: asyncpg.Connection, events: Sequence[LegacyEvent]) -> None:
-    """Insert missing phones and first names, in a short transaction of their own: orphans are harmless."""
+    """Insert missing phones and first names, before the transaction of the batch. Unused ones are harmless."""
     read = [event for event in events if isinstance(event, LegacyCustomerRead)]
     numbers = [phones.split(digits) for digits in {event.phone for event in read}]
     await connection.execute(_ADD_PHONES, [p.code for p in numbers], [p.number for p in numbers])
-    await add_missing_firstnames(connection, {event.firstname for event in read if event.firstname})
-
-
-async def add_missing_firstnames(connection: asyncpg.Connection, names: Iterable[str]) -> None:
-    await connection.execute(_ADD_FIRSTNAMES, list(names))
+    await connection.execute(ADD_FIRSTNAMES, list({event.firstname for event in read if event.firstname}))
 
 
 async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Sequence[Incoming]) -> None:
-    """Apply and count events of one import, at most one per legacy row; in the caller's transaction."""
+    """Apply and count events of one import, at most one per legacy row. In the caller's transaction."""
     rows = [_row(partition, event) for partition, event in incoming]
     try:
         await connection.copy_records_to_table("arrivals", records=rows, schema_name="pg_temp")
-    except (OverflowError, TypeError, ValueError) as error:  # asyncpg's own encoder refuses a value
+    except (OverflowError, TypeError, ValueError) as error:  # asyncpg cannot encode a value
         raise asyncpg.DataError(type(error).__name__) from None
     overlapping = await connection.fetchval(_OVERLAPPING, import_id)
     await connection.execute(_CLASSIFY, import_id, overlapping)
@@ -53,7 +49,8 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
         await connection.execute(_LOCK_CUSTOMERS)
         if await connection.fetchval(_UNLOCKED):
             raise ChangedMeanwhile
-        await reread_texts.note_kept(connection)
+        if kept := kept_texts.find(await connection.fetch(kept_texts.CHANGED)):
+            await connection.execute(kept_texts.KEEP, [key for key, _ in kept], [field for _, field in kept])
         for statement in (_SKIP, _LINK, _OWN, _DECIDE, _LOSE, _CREATE, _CHANGE):
             await connection.execute(statement)
         await connection.execute(_MIRROR, import_id)
@@ -86,11 +83,11 @@ def _json(reasons: dict[Any, str] | None) -> str | None:
     return msgspec.json.encode(reasons).decode() if reasons else None
 
 
-# arrivals: the batch as it came; asyncpg takes the first and last day and instant for infinity, which no follower of
-# the customers could read. incoming: each row compared with its mirror; applies: it writes; is_new: its legacy row was
-# never seen; links: it joins a customer that is there; claims: it changes who may own a phone; kept: texts of the
-# customer that stay (reread_texts).
-# owners: who owns each phone that is decided anew. losers: who loses one. changes: what is to be told of whom.
+# arrivals: the batch as it arrived. asyncpg turns the first and the last day and instant into infinity, which consumers
+# of customer events could not read. incoming: each row compared with its mirror row; applies: it writes; is_new: its
+# legacy row was never seen; links: it joins an existing customer; claims: it changes who may hold a phone; kept: texts
+# of the customer that stay (kept_texts). owners: the new holder of each phone that is decided. losers: customers that
+# lose a phone. changes: the events to write.
 _TEMPORARY = """
 CREATE TEMP TABLE arrivals (
     partition int, chunk int, attempt uuid, number bigint, legacy_id bigint,
@@ -111,7 +108,7 @@ CREATE TEMP TABLE changes (customer_id bigint, kind text, changed json) ON COMMI
 """
 
 _NO_BIRTHDAY = "DATE '1900-01-01'"
-"""What SQL Server makes of an empty text."""
+"""What SQL Server turns an empty text into."""
 
 _ADD_PHONES = """
 INSERT INTO phones (code, number)
@@ -120,31 +117,31 @@ WHERE NOT EXISTS (SELECT FROM phones p WHERE p.digits = wanted.code || wanted.nu
 ORDER BY code || number ON CONFLICT DO NOTHING
 """
 
-_ADD_FIRSTNAMES = """
+ADD_FIRSTNAMES = """
 INSERT INTO firstnames (name)
 SELECT name FROM unnest($1::text[]) AS wanted (name)
 WHERE NOT EXISTS (SELECT FROM firstnames f WHERE f.name = wanted.name)
 ORDER BY name ON CONFLICT DO NOTHING
 """
 
-# No clock of ours or theirs is a day wrong without a warning: later than that, nobody has signed in.
+# A clock that is a day wrong would have caused a warning, so nobody can have signed in later than that.
 _TOMORROW = "now() + interval '1 day'"
 _PAST = "BETWEEN '1900-01-02' AND now()"
-"""Neither in the future nor one of the instants that stand for none."""
+"""Neither in the future nor one of the instants that stand for no sign-in."""
 _FAR_AHEAD = f"coalesce(c.last_auth_at > {_TOMORROW}, false)"
 
-# Ranges that another attempt has read rows of: rare, and dear to look into row by row.
+# Ranges of which another attempt has read rows. They are rare, and only their rows need the expensive comparison.
 _OVERLAPPING = """
 SELECT coalesce(array_agg(DISTINCT r.chunk), '{}') FROM import_readings r
 JOIN (SELECT DISTINCT chunk, attempt FROM arrivals) AS e ON e.chunk = r.chunk AND e.attempt <> r.attempt
 WHERE r.import_id = $1
 """
 
-# The reasons for which a phone was rejected when mirror rows had no numbers.
+# The reasons for rejecting a phone at the time when mirror rows had no dispatch numbers.
 _OLD_REASONS = "('missing', 'not_digits', 'too_short', 'too_long', 'no_country_code')"
 
-# The number mirrored of a row that is rejected now was never one: today's rule does not take it, or the row was
-# mirrored by rules that made one number of what today's rule rejects.
+# The mirror names a phone that never was one: today's rule rejects it, or older rules made one phone of a text that
+# today's rule rejects.
 _NO_NUMBER = f"""
 EXISTS (
     SELECT FROM phones w WHERE w.id = m.phone_id
@@ -152,9 +149,9 @@ EXISTS (
 )
 """
 
-# Numbers are ours and ascend over all imports. `read_at` is vAptekeSync's clock: it decides between attempts of one
-# hand-out alone. A hand-out without a number is by a process of the release before: then whatever import is alive is
-# later than all others.
+# Dispatch numbers are ours and ascend over all imports. `read_at` comes from vAptekeSync's clock and only decides
+# between attempts at one dispatch. A dispatch without a number comes from a process of the previous release: then the
+# unfinished import is later than all others.
 _NEWER = """
 CASE
     WHEN e.number <> m.number THEN e.number > m.number
@@ -163,8 +160,8 @@ CASE
 END
 """
 
-# An unusable value counts as equal: the mirror's stands in for it, unless it is one that would be unusable today. The
-# class compares the row with the mirror alone.
+# An unusable value counts as equal: the mirror's value replaces it, unless that would be unusable today too. The class
+# depends only on the row and its mirror row.
 _CLASSIFY = f"""
 INSERT INTO incoming
 SELECT
@@ -219,7 +216,7 @@ FROM (
 ) AS compared
 """
 
-# The phones to decide anew: the mirror's old and new one and the customer's own.
+# The phones whose holder is decided again: the old and the new one of the mirror row, and the customer's own.
 _CONCERNED = """
     SELECT phone_id AS id FROM incoming WHERE claims AND phone_id IS NOT NULL
     UNION SELECT old_phone_id FROM incoming WHERE claims AND old_phone_id IS NOT NULL
@@ -232,7 +229,7 @@ WITH locked AS (SELECT id FROM phones WHERE id IN ({_CONCERNED}) ORDER BY id FOR
 INSERT INTO locked_phones SELECT id FROM locked
 """
 
-# The customers that change, and all who hold or name a phone that is decided.
+# The customers that change, and all that hold or name a phone whose holder is decided.
 _LOCK_CUSTOMERS = f"""
 WITH concerned AS ({_CONCERNED})
 SELECT FROM customers WHERE id IN (
@@ -245,13 +242,14 @@ SELECT FROM customers WHERE id IN (
 # A customer's own phone may have changed while we waited for its lock.
 _UNLOCKED = f"SELECT EXISTS ({_CONCERNED} EXCEPT SELECT id FROM locked_phones)"
 
-# Deleted through the API while we waited for its lock.
+# The customer was deleted through the API while we waited for its lock.
 _SKIP = """
 UPDATE incoming i SET class = 'skipped', applies = false, claims = false
 FROM customers c WHERE c.id = i.customer_id AND c.deleted_at IS NOT NULL AND i.applies AND NOT i.is_new
 """
 
-# A new row belongs to the living customer with its phone who has no legacy row; of several rows, the greatest claimant.
+# A new row links to the active customer that has its phone and no legacy row. Of several rows the greatest claimant
+# links.
 _LINK = """
 UPDATE incoming i SET customer_id = c.id, links = true
 FROM (
@@ -263,15 +261,16 @@ WHERE i.legacy_id = greatest.legacy_id
     AND NOT EXISTS (SELECT FROM legacy_customers m WHERE m.customer_id = c.id)
 """
 
-# A number that the API gave is the legacy row's too once the row comes to name it: no new version, and no event.
+# A phone set through the API counts as imported once the legacy row names it too: no new version and no event.
 _OWN = """
 UPDATE customers c SET phone_from = 'import' FROM incoming i
 WHERE i.applies AND c.id = i.customer_id AND c.phone_from = 'api' AND c.phone_id = i.phone_id
     AND i.phone_id IS DISTINCT FROM i.old_phone_id
 """
 
-# Who owns a phone is a function of the state: the living customer whom the API gave it, else the greatest claimant
-# among the living who hold no API-given phone and whose legacy row, as it stands after this batch, names it.
+# The state alone decides who holds a phone: the active customer for whom the API set it; otherwise the greatest
+# claimant among active customers without a phone set through the API whose legacy row, as it is after this batch, names
+# it.
 _DECIDE = f"""
 WITH concerned AS ({_CONCERNED}),
 claimants AS (
@@ -337,9 +336,8 @@ def _text(name: str, ours: str, theirs: str) -> str:
             WHEN i.{name} IS DISTINCT FROM m.{name} THEN {theirs} ELSE {ours} END"""
 
 
-# Field by field: what the legacy side changed since the mirror was written is taken, the rest keeps what we have. On
-# the first link, legacy fills the gaps only. The last sign-in is the later of both, but for one in the future: that is
-# nobody's.
+# Field by field: a value that vAptekeSync changed since the mirror row was written is taken, every other one stays. On
+# the first link the legacy row only fills gaps. The last sign-in is the later of both, except one in the future.
 _CHANGE = f"""
 WITH changed AS (
     SELECT customer_id FROM incoming WHERE applies AND (links OR NOT is_new)

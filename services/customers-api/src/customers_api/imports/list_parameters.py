@@ -1,4 +1,4 @@
-"""What lists of imports and of rejections can be filtered by."""
+"""Query parameters of the lists of imports and of rejections."""
 
 from typing import Annotated
 
@@ -19,18 +19,18 @@ LegacyIds = Annotated[
 
 
 class ImportQuery(Paging):
-    """The filters can be combined."""
+    """Filters can be combined."""
 
     status: Statuses = optional("in one of these states: `status=failed&status=cancelled`", ["failed", "cancelled"])
-    requested_from: query_parameters.Moment = optional("asked for at this instant or later", "2026-01-01T00:00:00Z")
-    requested_to: query_parameters.Moment = optional("asked for at this instant or earlier", "2026-02-01T00:00:00Z")
+    requested_from: query_parameters.Moment = optional("requested at this time or later", "2026-01-01T00:00:00Z")
+    requested_to: query_parameters.Moment = optional("requested at this time or earlier", "2026-02-01T00:00:00Z")
 
 
 class RejectionQuery(Paging):
-    """The filters can be combined."""
+    """Filters can be combined."""
 
-    kind: Kind = optional("of this kind", "field")
-    field: Word = optional("of this field", "email")
-    reason: Word = optional("for this reason", "not_an_address")
-    legacy_id: LegacyIds = optional("of one of these rows: `legacy_id=3049&legacy_id=3050`", [3049, 3050])
-    customer_id: query_parameters.Ids = optional("of one of these customers: `customer_id=1&customer_id=2`", [14722])
+    kind: Kind = optional("rejections of this kind", "field")
+    field: Word = optional("rejections of this field", "email")
+    reason: Word = optional("rejections for this reason", "not_an_address")
+    legacy_id: LegacyIds = optional("rejections of these legacy rows: `legacy_id=3049`, repeatable", [3049, 3050])
+    customer_id: query_parameters.Ids = optional("rejections of these customers: `customer_id=1`, repeatable", [14722])

@@ -1,4 +1,4 @@
-"""What an operator should know about an import though it goes on: texts for the job's `warnings`."""
+"""Warnings about a plan, for an operator: texts in `warnings` of the job. The import goes on."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,17 @@ from vapteke_shared.contract.events.imports import Planned
 
 EMPTY_TABLE = "the legacy table is empty"
 CLOCK_SECONDS = 60
-"""Clocks that differ by no more are not worth a warning."""
+"""Clocks that differ by less are not worth a warning."""
 
 
 def of_plan(event: Planned, last_ahead: float | None) -> list[str]:
-    """What the importer says of its plan, and what we see in it; `last_ahead` is of the import before, in seconds."""
+    """The importer's own warnings and ours. `last_ahead` is `seconds_ahead` of the previous import."""
     empty = [] if event.upper_bounds else [EMPTY_TABLE]
     return [*(event.warnings or ()), *empty, *_of_clocks(event, last_ahead)]
 
 
 def seconds_ahead(event: Planned) -> float | None:
-    """By how much vAptekeSync's clock is ahead of the importer's; None: an importer that does not report it."""
+    """Seconds by which vAptekeSync's clock is ahead of the importer's; None if the importer does not report it."""
     if event.source_at is None or event.importer_at is None:
         return None
     return (event.source_at - event.importer_at).total_seconds()

@@ -1,4 +1,4 @@
-"""Imports as they are watched: jobs, and what each rejected or repaired."""
+"""Reads imports: jobs, and what each of them rejected or repaired."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ from sqlalchemy import text
 from vapteke_shared.postgres.statements import Statement
 
 from customers_api.imports import waiting_for
-from customers_api.imports.tables import ALIVE
+from customers_api.imports.tables import UNFINISHED
 
 Rows = Sequence[asyncpg.Record]
 
@@ -18,14 +18,14 @@ async def find(connection: asyncpg.Connection, import_id: UUID) -> asyncpg.Recor
     return await connection.fetchrow(_JOBS + " WHERE i.id = $1", import_id)
 
 
-async def find_alive(connection: asyncpg.Connection) -> asyncpg.Record | None:
-    return await connection.fetchrow(_JOBS + " WHERE i.status = ANY($1)", ALIVE)
+async def find_unfinished(connection: asyncpg.Connection) -> asyncpg.Record | None:
+    return await connection.fetchrow(_JOBS + " WHERE i.status = ANY($1)", UNFINISHED)
 
 
 async def history(
     connection: asyncpg.Connection, filters: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
-    """The latest first, and how many meet the filters."""
+    """A page of jobs, the latest first, and the number of jobs that match the filters."""
     where = _where(_OF_JOBS, filters)
     page = f"{_JOBS} WHERE {where} ORDER BY i.requested_at DESC, i.id LIMIT :limit OFFSET :offset"
     return await _page(connection, page, f"SELECT count(*) FROM imports i WHERE {where}", filters, limit, offset)
@@ -34,7 +34,8 @@ async def history(
 async def rejections(
     connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
-    """Those of the winning attempts, and the phone conflicts, by legacy id; and how many meet the filters."""
+    """A page of rejections, ordered by legacy id, and how many match. They are those of the winning attempts, and
+    the phone conflicts."""
     counted = f"{_COUNTED_REJECTIONS} AND {_where(_OF_REJECTIONS, filters)}"
     page = f"SELECT r.* {counted} ORDER BY r.legacy_id, r.id LIMIT :limit OFFSET :offset"
     given = {**filters, "import_id": import_id}
@@ -65,7 +66,7 @@ _OF_REJECTIONS: Final = {
     "customer_id": "r.customer_id = ANY (CAST(:customer_id AS bigint[]))",
 }
 
-# While an import lives, its counts are those of the attempts that have won so far.
+# The counts of an unfinished import are those of the attempts that have won so far.
 _JOBS = f"""
 SELECT
     i.id, i.status, i.planned_rows, i.error, i.warnings, i.requested_at, i.started_at, i.finished_at,

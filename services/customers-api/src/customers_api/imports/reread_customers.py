@@ -1,8 +1,8 @@
-"""After a completed import the customers' texts are read by this release's rule, and those that differ are mended.
+"""After a completed import, names and e-mail addresses that an earlier release stored in another form are rewritten.
 
-An earlier release kept other forms of names and addresses, which no filter finds. Imports mend them only where the
-mirror holds the same text. Here every customer is read once per version of the rule, and again when it has changed
-since: a process of the earlier release may have written it.
+No filter finds the old forms, and an import rewrites them only where the mirror holds the same text. Here each customer
+is read once per version of the rule, and again if it has changed since, because a process of the earlier release may
+have written it.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from vapteke_shared.process.shutdown import pause
 from customers_api import leader
 from customers_api.customers import customer_events
 from customers_api.imports import legacy_customers
-from customers_api.imports.reread_texts import READERS, healed
+from customers_api.imports.text_rule import FIELDS, rewritten
 
 _SCANNED_ROWS = 5_000
-_READ_ROWS = 100  # of those, the ones with more than plain letters; the most that are locked at once
-_SHARE = 0.2  # of the time, so that other writers do not wait
+_READ_ROWS = 100  # of the scanned rows, those with unusual characters; at most so many are locked at once
+_SHARE = 0.2  # of the time, so that other writers need not wait
 _EVERY_SECONDS = 1.0
 
 
-class Healed(NamedTuple):
-    """A customer's texts as they should be, if it still has this version."""
+class Rewritten(NamedTuple):
+    """New texts of a customer, valid if it still has this version. `changed` names the changed fields, as JSON."""
 
     id: int
     version: int
@@ -40,12 +40,12 @@ class Healed(NamedTuple):
 
 
 async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> None:
-    """In one of all processes; a loop of its own, so that no verdict waits for it."""
+    """Rewrite texts while this process leads. It is a loop of its own so that no verdict waits for it."""
 
     async def lead(connection: asyncpg.Connection, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             started = time.monotonic()
-            more = await go_on(connection)
+            more = await rewrite_next(connection)
             health.report_ready("texts")
             resting = (time.monotonic() - started) * (1 / _SHARE - 1)
             await pause(stopping, min(resting, _EVERY_SECONDS) if more else _EVERY_SECONDS)
@@ -54,8 +54,8 @@ async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> No
 
 
 @retry_conflicts
-async def go_on(connection: asyncpg.Connection) -> bool:
-    """Read the next customers, from where the last call ended; whether there may be more. Safe to repeat."""
+async def rewrite_next(connection: asyncpg.Connection) -> bool:
+    """Continue where the last call ended. Returns whether there may be more. Safe to repeat."""
     await connection.execute(_BEGIN, texts.VERSION)
     last_id, since = await connection.fetchrow("SELECT last_id, since FROM customer_rereads")
     if last_id is None:
@@ -64,29 +64,32 @@ async def go_on(connection: asyncpg.Connection) -> bool:
     rows = await connection.fetch(_UNUSUAL, last_id, upto, since, _READ_ROWS)
     if len(rows) == _READ_ROWS:
         upto = rows[-1]["id"]
-    await _write(connection, [found for row in rows if (found := _healed(row)).changed != "[]"], upto)
+    found = [_rewritten(row) for row in rows]
+    await _write(connection, [each for each in found if each.changed != "[]"], upto)
     return True
 
 
-def _healed(row: Mapping[str, Any]) -> Healed:
-    now = {field: healed(field, row[field]) for field in READERS}
-    changed = [field for field in READERS if now[field] != row[field]]
-    return Healed(row["id"], row["version"], **now, changed=msgspec.json.encode(changed).decode())
+def _rewritten(row: Mapping[str, Any]) -> Rewritten:
+    new = {field: rewritten(field, row[field]) for field in FIELDS}
+    changed = [field for field in FIELDS if new[field] != row[field]]
+    return Rewritten(row["id"], row["version"], **new, changed=msgspec.json.encode(changed).decode())
 
 
-async def _write(connection: asyncpg.Connection, found: Sequence[Healed], upto: int | None) -> None:
-    """Those who have changed meanwhile are the next to be read."""
-    await legacy_customers.add_missing_firstnames(connection, {each.firstname for each in found if each.firstname})
+async def _write(connection: asyncpg.Connection, found: Sequence[Rewritten], upto: int | None) -> None:
+    """Write the texts and how far the run has come. The next call reads again what has changed meanwhile."""
+    firstnames = list({each.firstname for each in found if each.firstname})
+    await connection.execute(legacy_customers.ADD_FIRSTNAMES, firstnames)
     async with connection.transaction():
         if found:
             columns = [list(column) for column in zip(*found, strict=True)]
             await connection.execute(_LOCK, columns[0])
-            overtaken = set(columns[0]) - {row["id"] for row in await connection.fetch(_HEAL, *columns)}
-            upto = min(overtaken) - 1 if overtaken else upto
+            changed_meanwhile = set(columns[0]) - {row["id"] for row in await connection.fetch(_REWRITE, *columns)}
+            upto = min(changed_meanwhile) - 1 if changed_meanwhile else upto
         await connection.execute("UPDATE customer_rereads SET last_id = $1", upto)
 
 
-# An import that completes meanwhile has its turn when this one is over. No transaction is open for an hour.
+# An import that completes during a run gets its own run afterwards. The hour covers transactions that were open at
+# the beginning of the last run: none is open for so long.
 _BEGIN = """
 UPDATE customer_rereads r SET
     import_id = latest.id, last_id = 0, rule_version = $1, begun_at = now(),
@@ -102,7 +105,7 @@ def _unusual_name(column: str) -> str:
     return f"({column} !~ '^{texts.PLAIN}$' OR {column} <> btrim({column}) OR {column} = '')"
 
 
-# Postgres alone looks at those with plain letters, of whom there may be millions.
+# Only rows with unusual characters are fetched; there may be millions of others.
 _UNUSUAL = f"""
 SELECT c.id, c.version, f.name AS firstname, c.lastname, c.email
 FROM customers c
@@ -114,9 +117,9 @@ ORDER BY c.id LIMIT $4
 
 _LOCK = "SELECT FROM customers WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
-_CHANGES = "(SELECT id AS customer_id, 'updated' AS kind, changed FROM healed)"
-_HEAL = f"""
-WITH healed AS (
+_CHANGES = "(SELECT id AS customer_id, 'updated' AS kind, changed FROM written)"
+_REWRITE = f"""
+WITH written AS (
     UPDATE customers c SET
         firstname_id = f.id, lastname = n.lastname, email = n.email,
         version = c.version + 1, updated_at = statement_timestamp()
@@ -126,6 +129,6 @@ WITH healed AS (
     WHERE c.id = n.id AND c.version = n.version
     RETURNING c.*, n.changed
 ),
-told AS ({customer_events.insert("'import'", _CHANGES, "healed")})
-SELECT id FROM healed
+events AS ({customer_events.insert("'import'", _CHANGES, "written")})
+SELECT id FROM written
 """

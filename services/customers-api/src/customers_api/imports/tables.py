@@ -1,4 +1,4 @@
-"""Imports: jobs, key ranges, counts, rejections, and the mirror of the legacy rows."""
+"""Tables of imports: jobs, key ranges, counts, rejections, and the mirror of the legacy rows."""
 
 from datetime import date, datetime
 from typing import Any
@@ -21,13 +21,13 @@ from vapteke_shared.postgres.tables import INSTANT, NOW, identity
 
 from customers_api.schema import Table
 
-ALIVE = ("requested", "planning", "running")
-_ALIVE_SQL = "status IN ('requested', 'planning', 'running')"
+UNFINISHED = ("requested", "planning", "running")
+_UNFINISHED_SQL = "status IN ('requested', 'planning', 'running')"
 _ZERO = {"server_default": text("0")}
 
 
 class LegacyCustomer(Table, table=True):
-    """The mirror: each legacy row as it was last applied, and the customer it belongs to. Only imports write it.
+    """The mirror: each legacy row as it was last applied, and its customer. Only imports write it.
 
     `number` and `read_at` are those of the reading that it reflects: `number` is null in rows that were written before
     hand-outs had numbers. `changed_in` and `changed_as` remember the import that last wrote the row and how it counted
@@ -62,8 +62,8 @@ class Import(Table, table=True):
 
     __tablename__ = "imports"
     __table_args__ = (
-        # at most one import is alive
-        Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_ALIVE_SQL)),
+        # at most one import is unfinished
+        Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_UNFINISHED_SQL)),
         CheckConstraint(
             "status IN ('requested', 'planning', 'running', 'completed', 'failed', 'cancelled')", name="status"
         ),

@@ -1,4 +1,4 @@
-"""What an import waits for, in one sentence: the job's `waiting_for`."""
+"""What an unfinished import waits for, in one sentence: `waiting_for` of the job."""
 
 import json
 import math
@@ -9,9 +9,9 @@ from typing import Any, Final
 from customers_api.imports.admissions import HAS_PASSED
 
 PATIENCE_SECONDS: Final = 10
-"""For so long, waiting is normal and nothing is said."""
+"""A shorter wait is normal and not reported."""
 
-# Of an import that is alive: the next retry, since when what was read has not been applied, when a range last moved.
+# Of an unfinished import: the next retry, since when a published range waits to be applied, when a range last moved.
 COLUMNS: Final = """
     coalesce(waiting.attempt_failed, i.attempt_failed) AS attempt_failed,
     waiting.published_at, waiting.moved_at, now() AS now
@@ -34,8 +34,8 @@ LEFT JOIN LATERAL (
 """
 
 
-def told(job: Mapping[str, Any]) -> str | None:
-    """None: it has ended, or nothing is unusual. The error of an attempt holds no personal data."""
+def describe(job: Mapping[str, Any]) -> str | None:
+    """The sentence; None if the import has ended or nothing is unusual. It contains no personal data."""
     if job["finished_at"] is not None:
         return None
     if job["attempt_failed"] is not None:
@@ -46,7 +46,7 @@ def told(job: Mapping[str, Any]) -> str | None:
 
 
 def _wait(job: Mapping[str, Any]) -> tuple[datetime | None, str]:
-    """Since when, and for what."""
+    """Since when it waits, and for what."""
     if job["status"] == "requested":
         who = "an importer, or customers-api work, which sends it the task"
         return job["requested_at"], f"{who}: none has taken the plan"

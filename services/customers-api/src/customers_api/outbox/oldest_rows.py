@@ -9,48 +9,48 @@ _BATCH_BYTES = 8 * 1024 * 1024
 
 
 class OldestRows:
-    """Reads the oldest rows and deletes them, on the one connection that may.
+    """Reads and deletes the oldest rows, on the connection that holds the relay's lock.
 
-    Below `_floor` no row is left and none can come, so reading starts there: a long snapshot elsewhere, a backup's say,
-    keeps all deleted rows' entries in the index, and stepping over a million of them takes a second.
+    Below `_floor` no row is left and none can appear, so reading starts there. That matters while a long snapshot, such
+    as a backup, keeps the index entries of deleted rows: skipping a million of them takes a second.
 
-    Ids are given out in order but become visible in any: a writer takes its table lock before its first id and keeps it
-    to its end. So once none of the writers seen after an id was read is left, every row up to that id is visible.
+    Ids are assigned in order but become visible in any order. A writer takes its table lock before its first id and
+    keeps it until its end. So when all writers seen after reading an id have ended, every row up to that id is visible.
     """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
-        self._floor = self._last = self._settled = self._asked_for = 0
+        self._floor = self._last = self._visible = self._next_visible = 0
         self._writers: set[str] = set()
         self._whole = True
 
     async def read(self, without: Sequence[str] = ()) -> Sequence[asyncpg.Record]:
-        """The oldest rows, but for those of the topics `without`: as many as make a batch, in one statement.
+        """One batch of the oldest rows, except those of the topics `without`.
 
-        A second one would see later rows of a key, and not the earlier ones that have come between.
+        It is one statement: a second one could see later rows of a key before earlier ones.
         """
-        await self._settle()
+        await self._advance_visible()
         self._whole = not without
         rows: Sequence[asyncpg.Record] = await self._connection.fetch(
             _READ, self._floor, without, BATCH_ROWS, _BATCH_BYTES
         )
         self._last = max(self._last, rows[-1]["id"] if rows else 0)
         if not rows and self._whole:
-            self._floor = self._settled + 1
+            self._floor = self._visible + 1
         return rows
 
     async def delete(self, rows: Sequence[asyncpg.Record]) -> None:
-        """Delete exactly these, the rows that were read last."""
+        """Delete exactly these rows, which were read last."""
         await self._connection.execute(_DELETE, [row["id"] for row in rows])
         if self._whole:
-            self._floor = min(self._settled, rows[-1]["id"]) + 1
+            self._floor = min(self._visible, rows[-1]["id"]) + 1
 
-    async def _settle(self) -> None:
+    async def _advance_visible(self) -> None:
         if self._last < self._floor:
             return
         writers = {row["virtualtransaction"] for row in await self._connection.fetch(_WRITERS)}
         if self._writers.isdisjoint(writers):
-            self._settled, self._asked_for, self._writers = self._asked_for, self._last, writers
+            self._visible, self._next_visible, self._writers = self._next_visible, self._last, writers
 
 
 _READ = """

@@ -1,4 +1,4 @@
-"""The relay: sends the outbox to Kafka, in order, one relay at a time (docs/design.md, "The outbox")."""
+"""The relay sends the outbox to Kafka, in order, one relay at a time (docs/design.md, "The outbox")."""
 
 import asyncio
 import math
@@ -22,9 +22,9 @@ from vapteke_shared.process.shutdown import pause
 from customers_api import leader
 from customers_api.outbox.oldest_rows import BATCH_ROWS, OldestRows
 
-_PARTITION_BYTES = 1_000_000  # what cannot be compressed still fits a broker's default of 1 MiB
+_PARTITION_BYTES = 1_000_000  # fits a broker's default of 1 MiB even if it cannot be compressed
 _POLL_SECONDS = 0.2
-_KAFKA_SECONDS = 10  # aiokafka itself would try for ever
+_KAFKA_SECONDS = 10  # aiokafka itself would retry for ever
 _TRANSACTION_MS = 30_000
 _MISSING_SECONDS, _REFUSED_SECONDS = 2, 30
 _MEASURED_SHARE = 0.02
@@ -40,14 +40,14 @@ _REFUSALS = (
 
 log = logs.get(__name__)
 rows_waiting = Gauge("vapteke_outbox_rows", "Rows of the outbox that wait for the relay")
-oldest_waits = Gauge("vapteke_outbox_oldest_seconds", "Age of the outbox's oldest row")
+oldest_waits = Gauge("vapteke_outbox_oldest_seconds", "Age of the oldest row in the outbox")
 sent = Counter("vapteke_outbox_sent", "Rows of the outbox that were sent")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class TopicsRefuse(Exception):
-    """Topics that do not take what they were sent, each with Kafka's reason."""
+class TopicsRejectRecords(Exception):
+    """Topics that reject their records, each with Kafka's reason."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__(str(reasons))
@@ -55,19 +55,19 @@ class TopicsRefuse(Exception):
 
 
 class Held(NamedTuple):
-    """Why the rows of a topic wait, and until when, by the monotonic clock."""
+    """Why the rows of a topic wait, and until when (monotonic clock)."""
 
     reason: str
     until: float
 
 
 class Relay:
-    """Sends the outbox in Kafka transactions, in the order of the ids; of all processes, one.
+    """Sends the outbox in Kafka transactions, in the order of ids, in the one process that leads.
 
-    Its producer is started before it reads, on the connection that holds the lock, and starting it fences those before:
-    a relay that has lost the lock and still lives cannot commit what it has read. A batch whose commit is in doubt is
-    sent again: consumers recognise what they have seen. A topic that is missing or refuses what it is sent is held:
-    its rows wait, those of the others go on.
+    It reads on the connection that holds the lock, and starts its producer before reading. The start fences earlier
+    producers: a relay that has lost the lock but still runs cannot commit what it has read. A batch whose commit is in
+    doubt is sent again; consumers recognise events that they have seen. A topic that is missing or rejects its records
+    is held: its rows wait, the rows of other topics go on.
     """
 
     def __init__(self, settings: KafkaSettings, pool: asyncpg.Pool, health: Health) -> None:
@@ -87,21 +87,21 @@ class Relay:
             oldest_rows = OldestRows(connection)
             while not stopping.is_set():
                 count = await self._send_batch(oldest_rows, producer)
-                self._say()
-                loops.beat()  # a long backlog leaves no time for a pause
+                self._report_held()
+                loops.beat()  # with a long backlog there is no pause that beats
                 if count < BATCH_ROWS:
                     await pause(stopping, _POLL_SECONDS)
         finally:
-            await kafka_clients.stop_producer(producer, seconds=1)  # nothing is on its way that should still arrive
+            await kafka_clients.stop_producer(producer, seconds=1)  # nothing in flight should still arrive
 
     async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> int:
-        """No transaction of Postgres is open while Kafka is spoken to."""
+        """No Postgres transaction is open while Kafka is used. Returns the number of rows sent."""
         rows = await oldest_rows.read(self._holding())
         if not rows or await self._hold_missing({row["topic"] for row in rows}):
             return 0
         try:
             await publish(producer, rows)
-        except TopicsRefuse as error:
+        except TopicsRejectRecords as error:
             self._hold(error.reasons, _REFUSED_SECONDS)
             raise
         await oldest_rows.delete(rows)
@@ -109,7 +109,7 @@ class Relay:
         return len(rows)
 
     async def _hold_missing(self, topics: set[str]) -> bool:
-        """Whether one of these topics is not there; asked once for each while this relay leads."""
+        """Hold the topics that are missing and return whether any is. Each existing topic is checked once per lead."""
         if topics <= self._known:
             return False
         missing = await kafka_clients.missing_topics(self._settings, topics)
@@ -120,12 +120,12 @@ class Relay:
     def _hold(self, reasons: Mapping[str, str], seconds: float) -> None:
         for topic, reason in reasons.items():
             self._held[topic] = Held(reason, time.monotonic() + seconds)
-            log.warning("the rows of a topic wait", topic=topic, reason=reason)
+            log.warning("outbox topic held", topic=topic, reason=reason)
 
     def _holding(self) -> list[str]:
         return [topic for topic, held in self._held.items() if held.until > time.monotonic()]
 
-    def _say(self) -> None:
+    def _report_held(self) -> None:
         holding = self._holding()
         if holding:
             self._health.report_fault("outbox", "; ".join(f"{topic}: {self._held[topic].reason}" for topic in holding))
@@ -134,7 +134,7 @@ class Relay:
 
 
 def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
-    """Its start aborts what a predecessor has not committed, and lets it commit nothing more."""
+    """The relay's producer. Its start aborts the open transaction of a predecessor and fences it."""
     return AIOKafkaProducer(
         **kafka_clients.client_options(settings),
         transactional_id="customers-api-outbox",
@@ -145,9 +145,9 @@ def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
 
 
 async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) -> None:
-    """Send rows in one transaction, those of a key in their order. Raises TopicsRefuse, KafkaError, TimeoutError.
+    """Send rows in one transaction, in order per key. Raises TopicsRejectRecords, KafkaError, TimeoutError.
 
-    What fails is left to the next producer's start, which aborts it: aborting here would wait for Kafka.
+    A failed transaction is aborted by the start of the next producer: aborting it here would wait for Kafka.
     """
     batches = BatchProducer(producer, _KAFKA_SECONDS)
     async with asyncio.timeout(_KAFKA_SECONDS):
@@ -157,7 +157,7 @@ async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) ->
         try:
             await batches.acknowledged()
         except _REFUSALS:
-            raise TopicsRefuse(batches.rejected()) from None
+            raise TopicsRejectRecords(batches.rejected()) from None
         await producer.commit_transaction()
 
 
@@ -166,9 +166,9 @@ def _headers(row: asyncpg.Record) -> list[tuple[str, bytes]]:
 
 
 async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
-    """Keep the gauges true, whoever leads and with Kafka away; NaN while Postgres does not say.
+    """Keep the gauges current, whoever leads and even while Kafka is away. They are NaN while Postgres is away.
 
-    It counts for a fiftieth of the time at most: a backlog of millions is counted less often.
+    Counting takes a fiftieth of the time at most, so a backlog of millions is counted less often.
     """
     while not stopping.is_set():
         started = time.monotonic()

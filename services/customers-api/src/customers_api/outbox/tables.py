@@ -1,4 +1,4 @@
-"""The outbox."""
+"""The table of the outbox."""
 
 from datetime import datetime
 
@@ -11,10 +11,10 @@ from customers_api.schema import Table
 
 
 class Outbox(Table, table=True):
-    """Events and tasks that the relay has yet to send, in the order of `id`."""
+    """Messages that the relay has not sent yet, in the order of `id`."""
 
     __tablename__ = "outbox"
-    # vacuumed by the rows that have passed, at full speed: how many wait says nothing about it
+    # vacuumed after so many deleted rows, at full speed; the number of waiting rows does not matter
     __table_args__ = (
         {
             "postgresql_with": {

@@ -1,0 +1,42 @@
+"""Decodes the records of both consumers into events."""
+
+from typing import Generic, NamedTuple, TypeVar
+
+from aiokafka import ConsumerRecord
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.codec import EventInvalid
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import PROGRESS
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
+
+LegacyEvent = LegacyCustomerRead | LegacyCustomerRejected
+E = TypeVar("E", bound=Event)
+
+
+class Decoded(NamedTuple, Generic[E]):
+    """A record and its event. Without an event the record is a dead letter, and `fault` says why."""
+
+    record: ConsumerRecord
+    event: E | None
+    fault: str = ""
+
+
+def legacy_customer(record: ConsumerRecord) -> Decoded[LegacyEvent]:
+    event, fault = _decode(record)
+    if event is None or isinstance(event, LegacyEvent):
+        return Decoded(record, event, fault)
+    return Decoded(record, None, f"this topic takes no {event.type}")
+
+
+def progress(record: ConsumerRecord) -> Decoded[Event]:
+    event, fault = _decode(record)
+    if event is None or isinstance(event, PROGRESS):
+        return Decoded(record, event, fault)
+    return Decoded(record, None, f"this topic takes no {event.type}")
+
+
+def _decode(record: ConsumerRecord) -> tuple[Event | None, str]:
+    try:
+        return codec.decode(record.value, record.headers), ""
+    except EventInvalid as error:
+        return None, str(error)

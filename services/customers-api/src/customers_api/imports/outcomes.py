@@ -1,0 +1,52 @@
+"""What the consumers and the sweeper count and log once a transaction is committed.
+
+Earlier would be wrong: a transaction that is rolled back is retried, and would be counted twice.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import asyncpg
+from prometheus_client import Counter
+from vapteke_shared.messaging import dead_letters
+from vapteke_shared.messaging.dead_letters import DeadLetter
+from vapteke_shared.process import logs
+
+_VERDICT = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "error")
+
+log = logs.get(__name__)
+verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
+ignored_events = Counter(
+    "vapteke_ignored_events",
+    "Events that change nothing: their import has ended or is unknown, their range was not handed out, or they are "
+    "invalid or repeated",
+    ["reason"],
+)
+
+
+class Outcome(NamedTuple):
+    """What a committed transaction did: dead letters, a reason for each ignored event, and the import that ended."""
+
+    letters: Sequence[DeadLetter] = ()
+    ignored: Sequence[str] = ()
+    ended: asyncpg.Record | None = None
+
+
+def report(outcome: Outcome) -> None:
+    """Count and log the outcome. Call it once, after the commit."""
+    for letter in outcome.letters:
+        dead_letters.report(letter)
+    for reason in outcome.ignored:
+        ignored_events.labels(reason).inc()
+    if outcome.ended is not None:
+        report_verdict(outcome.ended)
+
+
+def report_verdict(job: asyncpg.Record) -> None:
+    """Count and log how an import ended. Call it once, after the commit."""
+    verdicts.labels(job["status"]).inc()
+    fields = {"import_id": str(job["id"])} | {name: job[name] for name in _VERDICT if job[name] is not None}
+    if job["status"] == "failed":
+        log.error("import failed", **fields)
+    else:
+        log.info(f"import {job['status']}", **fields)

@@ -1,0 +1,238 @@
+"""What the importers report of an import: plans, published key ranges and failures.
+
+A handler is named after its event and works in the transaction of `apply`. It locks the import's row before anything
+that depends on the import's status. It returns why it ignored the event, the import that the event ended, or None.
+"""
+
+from collections.abc import Awaitable, MutableMapping
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from vapteke_shared.contract import topics
+from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.imports import (
+    AttemptFailed,
+    Failed,
+    Planned,
+    PlanStarted,
+    RangePublished,
+    RangeRequested,
+)
+from vapteke_shared.messaging import dead_letters, stored_offsets
+from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.postgres.retries import retry_conflicts
+from vapteke_shared.process import logs
+
+from customers_api.imports import admissions, plan_warnings
+from customers_api.imports.admissions import Range
+from customers_api.imports.decoding import Decoded
+from customers_api.imports.outcomes import Outcome
+from customers_api.imports.writes import publish_state
+from customers_api.outbox import messages
+
+Handled: TypeAlias = str | asyncpg.Record | None
+
+log = logs.get(__name__)
+
+
+@retry_conflicts
+async def apply(
+    connection: asyncpg.Connection,
+    decoded: Decoded[Event],
+    cluster: Cluster,
+    reached: MutableMapping[Partition, int],
+    in_flight: int,
+) -> Outcome:
+    """Apply an event once, with its stored offset. `in_flight` is how many ranges the importers may hold at a time."""
+    record, event, fault = decoded
+    async with stored_offsets.transaction(connection, [record], cluster, reached) as is_new:
+        if not is_new(record):
+            return Outcome()
+        if event is None:
+            letter = dead_letters.from_record(record, fault)
+            await messages.add(connection, letter.topic, messages.of_letters([letter]))
+            return Outcome(letters=[letter])
+        handled = await _handle(connection, event, in_flight)
+    return Outcome(ignored=[handled]) if isinstance(handled, str) else Outcome(ended=handled)
+
+
+def _handle(connection: asyncpg.Connection, event: Event, in_flight: int) -> Awaitable[Handled]:
+    match event:
+        case PlanStarted():
+            return plan_started(connection, event)
+        case Planned():
+            return planned(connection, event, in_flight)
+        case RangePublished():
+            return range_published(connection, event, in_flight)
+        case AttemptFailed():
+            return attempt_failed(connection, event)
+        case Failed():
+            return failed(connection, event)
+        case _:
+            raise AssertionError(f"{type(event).__name__} is not an event of progress")
+
+
+async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> Handled:
+    return _ignored_unless(await connection.fetchval(_PLAN_STARTED, event.import_id, event.number))
+
+
+async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int) -> Handled:
+    """Store the first plan that arrives and request the first ranges. Later plans are ignored."""
+    if fault := admissions.fault_of_plan(event):
+        return _invalid(event, fault)
+    ahead = plan_warnings.seconds_ahead(event)
+    warnings = plan_warnings.of_plan(event, await connection.fetchval(_LAST_AHEAD))
+    stored = await connection.fetchrow(_PLANNED, event.import_id, event.row_count, warnings, ahead, event.number)
+    if stored is None:
+        return _ignored_unless(stored)
+    await publish_state(connection, stored)
+    bounds = event.upper_bounds
+    lower: list[int | None] = [None, *bounds[:-1]]
+    await connection.execute(_ADD_CHUNKS, event.import_id, list(range(len(bounds))), lower[: len(bounds)], bounds)
+    await request_ranges(connection, event.import_id, in_flight)
+    return None
+
+
+async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> Handled:
+    """Store the first attempt that published the range and request the next range."""
+    await connection.execute(_LOCK, event.import_id)
+    row = await connection.fetchrow(_RANGE, event.import_id, event.chunk)
+    if row is not None and (fault := admissions.fault_of_publication(event, Range(*row))):
+        return _invalid(event, fault)
+    offsets = msgspec.json.encode(event.last_offsets).decode()
+    stored = await connection.fetchval(
+        _PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets, event.number
+    )
+    if stored is not None:
+        await request_ranges(connection, event.import_id, in_flight)
+    return _ignored_unless(stored)
+
+
+async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -> Handled:
+    """Show the failure in the job until the plan is stored, or the range is published or has failed."""
+    facts = [event.import_id, event.attempt, event.attempts, event.error, event.retry_seconds, event.number]
+    if event.chunk is None:
+        return _ignored_unless(await connection.fetchval(_PLAN_ATTEMPT_FAILED, *facts))
+    return _ignored_unless(await connection.fetchval(_RANGE_ATTEMPT_FAILED, *facts, event.chunk))
+
+
+async def failed(connection: asyncpg.Connection, event: Failed) -> Handled:
+    """A failed plan ends the import at once; a failed range lets the other ranges in flight end first."""
+    if event.chunk is None:
+        ended = await connection.fetchrow(_PLAN_FAILED, event.import_id, event.error, event.number)
+        if ended is not None:
+            await publish_state(connection, ended)
+        return ended or _ignored_unless(ended)
+    failing = await connection.fetchval(_RECORD_ERROR, event.import_id, event.error, event.chunk, event.number)
+    if failing is not None:
+        await connection.execute(_RANGE_FAILED, event.import_id, event.chunk)
+    return _ignored_unless(failing)
+
+
+def _ignored_unless(changed: object) -> str | None:
+    return "not_current" if changed is None else None
+
+
+def _invalid(event: Planned | RangePublished, fault: str) -> str:
+    log.warning("invalid event ignored", import_id=str(event.import_id), type=event.type, fault=fault)
+    return "senseless"
+
+
+async def request_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
+    """Request key ranges until `in_flight` are in flight; none if the import is cancelled or has an error."""
+    chunks = await connection.fetch(_NEXT_RANGES, import_id, in_flight)
+    if not chunks:
+        return
+    unnumbered = await connection.fetchrow(_UNNUMBERED, import_id)
+    if unnumbered is not None:
+        await publish_state(connection, unnumbered)
+    tasks = [_task(import_id, chunk) for chunk in sorted(chunks, key=lambda c: c["chunk"])]
+    await messages.add(connection, topics.IMPORT_TASKS.name, tasks)
+
+
+def _task(import_id: UUID, chunk: asyncpg.Record) -> messages.Message:
+    bounds = {name: chunk[name] for name in ("chunk", "after_id", "upto_id", "number")}
+    return messages.message(f"{import_id}/{chunk['chunk']}", RangeRequested(import_id=import_id, **bounds))
+
+
+_LOCK = "SELECT FROM imports WHERE id = $1 FOR SHARE"
+
+_PLAN_STARTED = """
+UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now()) WHERE id = $1 AND status = 'requested'
+    AND ($2::bigint IS NULL OR plan_number = $2) RETURNING id
+"""
+
+_PLANNED = """
+UPDATE imports SET
+    status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
+    attempt_failed = NULL, started_at = coalesce(started_at, now())
+WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING *
+"""
+
+_LAST_AHEAD = """
+SELECT source_ahead_seconds FROM imports WHERE source_ahead_seconds IS NOT NULL
+ORDER BY requested_at DESC, id LIMIT 1
+"""
+
+_ADD_CHUNKS = """
+INSERT INTO import_chunks (import_id, chunk, after_id, upto_id, status)
+SELECT $1, chunk, after_id, upto_id, 'planned'
+FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS c (chunk, after_id, upto_id)
+"""
+
+_NEXT_RANGES = """
+UPDATE import_chunks SET status = 'requested', number = nextval('hand_out_numbers'), moved_at = now()
+WHERE import_id = $1 AND chunk IN (
+    SELECT chunk FROM import_chunks c JOIN imports i ON i.id = c.import_id
+    WHERE c.import_id = $1 AND c.status = 'planned' AND i.status = 'running'
+        AND i.error IS NULL AND i.cancelled_at IS NULL
+    ORDER BY chunk
+    LIMIT greatest($2 - (SELECT count(*) FROM import_chunks WHERE import_id = $1 AND status = 'requested'), 0)
+)
+RETURNING chunk, after_id, upto_id, number
+"""
+
+# Requested, and perhaps planned, by processes of the previous release, which send no states.
+_UNNUMBERED = "SELECT * FROM imports WHERE id = $1 AND plan_number IS NULL"
+
+_RANGE = "SELECT number, after_id, upto_id FROM import_chunks WHERE import_id = $1 AND chunk = $2"
+
+_PUBLISHED = """
+UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5, moved_at = now()
+WHERE import_id = $1 AND chunk = $2 AND status = 'requested' AND ($6::bigint IS NULL OR number = $6)
+    AND EXISTS (SELECT FROM imports WHERE id = $1 AND status = 'running')
+RETURNING chunk
+"""
+
+_FACTS = """jsonb_build_object(
+    'attempt', $2::int, 'attempts', $3::int, 'error', $4::text, 'retry_at', now() + $5 * interval '1 second'
+)"""
+
+_PLAN_ATTEMPT_FAILED = f"""
+UPDATE imports SET attempt_failed = {_FACTS}
+WHERE id = $1 AND status IN ('requested', 'planning') AND ($6::bigint IS NULL OR plan_number = $6) RETURNING id
+"""
+
+_RANGE_ATTEMPT_FAILED = f"""
+UPDATE import_chunks SET attempt_failed = {_FACTS}
+WHERE import_id = $1 AND chunk = $7 AND status = 'requested' AND ($6::bigint IS NULL OR number = $6) RETURNING chunk
+"""
+
+_RANGE_FAILED = """
+UPDATE import_chunks SET status = 'failed' WHERE import_id = $1 AND chunk = $2
+"""
+
+_RECORD_ERROR = """
+UPDATE imports i SET error = coalesce(error, $2)
+FROM import_chunks c
+WHERE i.id = $1 AND i.status = 'running' AND c.import_id = i.id AND c.chunk = $3 AND c.status = 'requested'
+    AND ($4::bigint IS NULL OR c.number = $4)
+RETURNING i.id
+"""
+
+_PLAN_FAILED = """
+UPDATE imports SET status = 'failed', error = $2, started_at = coalesce(started_at, now()), finished_at = now()
+WHERE id = $1 AND status IN ('requested', 'planning') AND ($3::bigint IS NULL OR plan_number = $3) RETURNING *
+"""
