@@ -62,7 +62,7 @@ def test_customers_api_has_a_part_in_every_topic() -> None:
     }
 
 
-def test_a_channel_tells_what_its_topic_is() -> None:
+def test_a_channel_describes_its_topic() -> None:
     channel = asyncapi.document(topics.FAVORITES_API)["channels"]["vapteke.customers.v1"]
 
     assert list(channel["messages"]) == [kind.type for kind in topics.CUSTOMERS.events]
@@ -107,14 +107,14 @@ def test_the_page_shows_every_topic_message_and_field() -> None:
     assert {"7 days", "14 days", "compacted within 1 day", "customer id"} <= text
 
 
-def test_the_page_runs_nothing_and_has_no_door() -> None:
+def test_the_page_has_no_script_and_no_form() -> None:
     page = Page(asyncapi_page.render(asyncapi.document(topics.CUSTOMERS_API)))
 
     assert not {"script", "form", "button", "input", "iframe"} & set(page.tags)
     assert {link for link in page.loaded if not link.startswith("#")} == {"data:,", "page.css", "../asyncapi.json"}
 
 
-def test_what_a_description_holds_is_text_and_no_markup() -> None:
+def test_a_description_is_text_without_markup() -> None:
     document = asyncapi.document(topics.FAVORITES_API)
     document["info"]["description"] = "<script>alert(1)</script> `a<b`"
 

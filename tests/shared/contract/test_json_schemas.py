@@ -38,7 +38,7 @@ def changed(change: Change) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
-def test_every_event_that_a_schema_shows_is_one(kind: type[Event]) -> None:
+def test_every_example_in_a_schema_is_a_valid_event(kind: type[Event]) -> None:
     body = json_schemas.body(kind)
 
     [example] = body["examples"]
@@ -47,7 +47,7 @@ def test_every_event_that_a_schema_shows_is_one(kind: type[Event]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
-def test_every_field_of_an_event_is_described_with_examples_that_it_takes(kind: type[Event]) -> None:
+def test_every_field_of_an_event_has_a_description_and_valid_examples(kind: type[Event]) -> None:
     for name, field in json_schemas.body(kind)["properties"].items():
         assert field["description"], name
         for example in field["examples"]:
@@ -85,7 +85,7 @@ def test_the_schema_refuses_what_the_decoder_refuses() -> None:
     ],
     ids=["nothing", "words", "a field's words", "a new field", "a new field within one", "order"],
 )
-def test_a_compatible_change_is_let_through(change: Change) -> None:
+def test_a_compatible_change_is_accepted(change: Change) -> None:
     assert changed(change) == []
 
 
@@ -156,5 +156,5 @@ def test_an_incompatible_change_is_named(change: Change, fault: str) -> None:
     assert fault in changed(change)
 
 
-def test_numbers_and_truth_are_different_things() -> None:
+def test_a_number_is_not_a_boolean() -> None:
     assert list(json_schemas.incompatibilities({"minimum": 1}, {"minimum": True})) == ["$.minimum was 1, is True"]

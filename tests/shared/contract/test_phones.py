@@ -188,7 +188,7 @@ def test_a_phone_of_the_contract_is_split_into_code_and_number(text: str, code: 
         ("7'9025163111", "not_digits"),
     ],
 )
-def test_what_is_no_phone_has_a_reason(text: str, reason: str) -> None:
+def test_an_invalid_phone_has_a_reason(text: str, reason: str) -> None:
     with pytest.raises(PhoneInvalid) as invalid:
         phones.parse(text)
 

@@ -29,50 +29,50 @@ def test_a_cleaned_text_is_nfc_and_cleaning_it_again_changes_nothing(text: str) 
 
 
 @given(st.text())
-def test_a_cleaned_text_holds_nothing_that_turns_or_breaks_a_line(text: str) -> None:
+def test_a_cleaned_text_has_no_direction_marks_and_line_breaks(text: str) -> None:
     made = texts.cleaned(text)
 
     assert not [one for one in made if category(one) in ("Cc", "Cf", "Zl", "Zp") and one != "\0"]
 
 
 @given(st.lists(st.sampled_from(INVISIBLE), max_size=5).map("".join))
-def test_what_shows_nothing_is_empty(nothing: str) -> None:
+def test_an_invisible_text_is_empty(nothing: str) -> None:
     assert texts.cleaned(nothing) == ""
     assert texts.cleaned(f"{nothing}Марина{nothing}") == "Марина"
     assert re.fullmatch(texts.PATTERN, nothing) is None or any(one > "\uffff" for one in nothing)
 
 
 @pytest.mark.parametrize("one", [*CONTROLS, *DIRECTIONS, *UNSEEN])
-def test_what_nobody_sees_is_removed_within_a_name_too(one: str) -> None:
+def test_invisible_characters_are_removed_inside_a_name_too(one: str) -> None:
     assert texts.cleaned(f"Ма{one}рина") == "Марина"
 
 
 @pytest.mark.parametrize("one", BREAKS)
-def test_what_breaks_a_line_becomes_a_blank(one: str) -> None:
+def test_a_line_break_becomes_a_blank(one: str) -> None:
     assert texts.cleaned(f"Анна{one}Мария{one}") == "Анна Мария"
 
 
-def test_a_mark_composes_across_what_is_removed() -> None:
+def test_a_mark_composes_across_a_removed_character() -> None:
     assert texts.cleaned("Андреи\u200d\u0306") == "Андрей"
 
 
 @pytest.mark.parametrize(
     "text", ["Анна-Мария", "O’Brien", "Ngô Thị Ngọc Hân", "محمد", "שָׁלוֹם", "ཀྱཽ", "José\u00a0Luis", "👩"]
 )
-def test_names_of_all_languages_stay(text: str) -> None:
+def test_names_in_all_languages_stay(text: str) -> None:
     assert texts.cleaned(text) == normalize("NFC", text)
 
 
 @given(st.text(st.characters(max_codepoint=0x45F, categories=["L", "M", "P", "Z", "S", "N"])))
-def test_plain_letters_are_left_as_they_are(text: str) -> None:
+def test_plain_letters_stay_unchanged(text: str) -> None:
     assert texts.cleaned(f"ё{text}ё") == normalize("NFC", f"ё{text}ё".replace("\u034f", ""))
 
 
-def test_the_marks_on_one_letter_are_bounded() -> None:
+def test_the_marks_on_one_letter_are_limited() -> None:
     assert texts.cleaned("a" + "\u0336" * 90 + "b") == "a" + "\u0336" * limits.MARKS_PER_LETTER + "b"
 
 
-def test_a_zero_character_is_left_to_be_refused() -> None:
+def test_a_zero_character_stays_for_the_caller_to_reject() -> None:
     assert texts.cleaned("a\0b") == "a\0b"
 
 
@@ -93,13 +93,13 @@ def test_an_email_has_one_form(given_as: str, kept: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a@localhost", "a@shop.invalid", "a@b@example.com", "a b@example.com", "a@x\u202e.ru"]
 )
-def test_what_is_no_email_is_told(text: str) -> None:
+def test_an_invalid_email_is_rejected(text: str) -> None:
     with pytest.raises(texts.EmailInvalid):
         texts.email(text)
 
 
 @given(st.emails())
-def test_the_short_cut_says_what_email_validator_says(text: str) -> None:
+def test_the_pattern_for_plain_addresses_agrees_with_email_validator(text: str) -> None:
     try:
         judged = validate_email(text, check_deliverability=False).normalized
     except EmailNotValidError:

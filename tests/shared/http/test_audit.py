@@ -44,7 +44,7 @@ def lines(captured: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in captured.readouterr().out.splitlines()]
 
 
-async def test_it_says_who_did_what_to_whom_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_audit_line_has_who_did_what_to_whom_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     answer = await ask("/people/", bearer("customers:read"))
 
     [line] = lines(capsys)
@@ -61,7 +61,7 @@ async def test_it_says_who_did_what_to_whom_and_no_more(capsys: pytest.CaptureFi
     assert abs(datetime.now(UTC) - instant) < timedelta(minutes=1)
 
 
-async def test_it_has_the_callers_trace(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_audit_line_has_the_callers_trace(capsys: pytest.CaptureFixture[str]) -> None:
     trace = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
 
     answer = await ask("/people/", bearer("customers:read") | trace)
@@ -69,21 +69,21 @@ async def test_it_has_the_callers_trace(capsys: pytest.CaptureFixture[str]) -> N
     assert [line["trace_id"] for line in lines(capsys)] == [answer.json()["trace_id"]] == [TRACE]
 
 
-async def test_what_was_refused_leaves_no_line_of_a_read(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_refused_request_leaves_no_line_of_a_read(capsys: pytest.CaptureFixture[str]) -> None:
     answers = [await ask("/people/", headers) for headers in ({}, bearer("customers:write"))]
 
     assert [answer.status_code for answer in answers] == [401, 403]
     assert "customers.list" not in {line["event"] for line in lines(capsys)}
 
 
-async def test_nobody_in_particular_cannot_be_put_on_record(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_request_without_a_principal_cannot_be_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     answer = await ask("/open", bearer())
 
     assert answer.status_code == 401
     assert "customers.read" not in {line["event"] for line in lines(capsys)}
 
 
-def test_its_shape_is_that_of_the_other_lines_and_no_log_level_silences_it() -> None:
+def test_an_audit_line_looks_like_other_lines_and_no_log_level_silences_it() -> None:
     output = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout
 
     logged, audited = map(json.loads, output.splitlines())

@@ -91,14 +91,14 @@ def widened() -> str:
     return ".".join([head, encoded(text), signature])
 
 
-async def test_a_good_token_gets_in(client: httpx.AsyncClient) -> None:
+async def test_a_valid_token_is_accepted(client: httpx.AsyncClient) -> None:
     answer = await client.get("/things/", headers=header(signed()))
 
     assert (answer.status_code, answer.json()) == (200, "tester")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic dGVzdGVyOnNlY3JldA=="}, {"Authorization": ""}])
-async def test_without_a_token_one_is_asked_for(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_a_request_without_a_token_is_401(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
     answer = await client.get("/things/", headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (401, "token_required")
@@ -161,13 +161,13 @@ async def test_a_wrong_token_is_refused(
 
 
 @given(st.binary(max_size=200))
-def test_rubbish_is_refused_whatever_it_is(token: bytes) -> None:
+def test_any_malformed_token_is_refused(token: bytes) -> None:
     with pytest.raises(TokenRefused):
         Verifier(SETTINGS, "customers-api").principal(token)
 
 
 @given(st.data())
-def test_one_changed_character_spoils_a_token(data: st.DataObject) -> None:
+def test_a_token_with_one_changed_character_is_refused(data: st.DataObject) -> None:
     token = bytearray(signed().encode())
     place = data.draw(st.integers(0, len(token) - 2))  # the last one has bits that mean nothing
     token[place] ^= data.draw(st.integers(1, 255))
@@ -176,7 +176,7 @@ def test_one_changed_character_spoils_a_token(data: st.DataObject) -> None:
         Verifier(SETTINGS, "customers-api").principal(bytes(token))
 
 
-async def test_two_tokens_are_one_too_many(client: httpx.AsyncClient) -> None:
+async def test_two_tokens_are_refused(client: httpx.AsyncClient) -> None:
     answer = await client.get("/things/", headers=[("Authorization", f"Bearer {signed()}")] * 2)
 
     assert (answer.status_code, answer.json()["detail"]) == (401, "There is more than one Authorization header.")
@@ -208,13 +208,13 @@ async def test_each_method_has_its_scope(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "BREW"])
 @pytest.mark.parametrize("path", ["/things/", "/things", "/nothing/", "/open/", "//open", "/open/../things/", "/"])
-async def test_without_a_token_nothing_is_told_of_a_path(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_without_a_token_no_path_is_revealed(client: httpx.AsyncClient, method: str, path: str) -> None:
     answer = await client.request(method, path)
 
     assert answer.status_code == 401
 
 
-async def test_with_a_token_a_path_that_does_not_exist_is_told(client: httpx.AsyncClient) -> None:
+async def test_with_a_token_an_unknown_path_is_404(client: httpx.AsyncClient) -> None:
     assert (await client.get("/nothing/", headers=bearer())).status_code == 404
 
 
@@ -224,7 +224,7 @@ async def test_a_public_path_is_open(client: httpx.AsyncClient) -> None:
     assert statuses == [200, 200]
 
 
-async def test_a_web_socket_is_refused() -> None:
+async def test_a_web_socket_is_rejected() -> None:
     sent = []
 
     async def receive() -> dict[str, str]:
@@ -279,7 +279,7 @@ def test_no_more_than_a_few_thousand_tokens_are_remembered() -> None:
     assert len(verifier._known) == 4096
 
 
-def test_an_issued_token_holds_as_long_as_it_was_asked_to() -> None:
+def test_an_issued_token_is_valid_for_its_ttl() -> None:
     token = tokens.issue(SETTINGS, "tester", ["customers:read", "imports:run"], HOUR, ["customers-api"])
 
     principal = Verifier(SETTINGS, "customers-api").principal(token.encode())
@@ -307,7 +307,7 @@ def a_web_socket(app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("add", [a_route, a_starlette_route, a_mount, a_web_socket])
-def test_a_service_with_an_unprotected_route_is_not_made(add: Callable[[FastAPI], None]) -> None:
+def test_a_service_with_an_unprotected_route_does_not_start(add: Callable[[FastAPI], None]) -> None:
     app = FastAPI(openapi_url=None)
     add(app)
 
@@ -346,7 +346,7 @@ SHORT = "must have at least 32 bytes"
     ("key", "fault"),
     [(None, MISSING), ("", MISSING), ("\n" * 40, MISSING), ("s3cret-v4lue", SHORT), ("х" * 15 + "y", SHORT)],
 )
-def test_a_missing_or_short_key_ends_the_start_and_is_not_told(
+def test_a_missing_or_short_key_ends_the_start_and_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, key: str | None, fault: str
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("no-dot-env"))

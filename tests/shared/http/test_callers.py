@@ -46,7 +46,7 @@ def address(peer: str | None, *forwarded: str, proxies: Sequence[str] = PROXIES,
         (None, ["192.0.2.7"], None),
     ],
 )
-def test_the_address_is_that_before_the_first_proxy_of_ours(
+def test_the_address_is_the_one_that_called_our_first_proxy(
     peer: str | None, forwarded: list[str], expected: str | None
 ) -> None:
     assert address(peer, *forwarded) == expected
@@ -55,12 +55,12 @@ def test_the_address_is_that_before_the_first_proxy_of_ours(
 @pytest.mark.parametrize(
     "rubbish", ["", "unknown", "_hidden", "192.0.2", "1" * 60_000, "192.0.2.7, x", "[", "\x00", "\xff"]
 )
-def test_what_is_no_address_leaves_the_one_of_the_proxy(rubbish: str) -> None:
+def test_an_invalid_address_leaves_that_of_the_proxy(rubbish: str) -> None:
     assert address("10.0.0.1", rubbish) == "10.0.0.1"
 
 
 @given(ADDRESSES, st.lists(ADDRESSES, max_size=4))
-def test_a_stranger_cannot_choose_its_address(said: str, before: list[str]) -> None:
+def test_a_caller_cannot_choose_its_address(said: str, before: list[str]) -> None:
     """Neither directly nor through a proxy of ours, which adds the address that it was called from."""
     forged = ", ".join([*before, said])
 
@@ -70,17 +70,17 @@ def test_a_stranger_cannot_choose_its_address(said: str, before: list[str]) -> N
 
 
 @given(ADDRESSES, ADDRESSES)
-def test_without_proxies_no_header_is_believed(peer: str, said: str) -> None:
+def test_without_proxies_no_header_is_trusted(peer: str, said: str) -> None:
     assert address(peer, said, proxies=[]) == address(peer, proxies=[])
 
 
-def test_only_the_header_that_every_proxy_sets_is_believed() -> None:
+def test_only_the_header_that_every_proxy_sets_is_trusted() -> None:
     others = {"forwarded": "for=198.51.100.9", "x-real-ip": "198.51.100.9"}
 
     assert address("10.0.0.1", **others) == "10.0.0.1"
 
 
-def test_the_setting_takes_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_accepts_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.1, fd00::/8")
 
@@ -90,7 +90,7 @@ def test_the_setting_takes_addresses_and_networks(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("text", ["gateway", "10.0.0.0/33", "*"])
-def test_the_setting_refuses_what_is_neither(text: str) -> None:
+def test_the_setting_rejects_anything_else(text: str) -> None:
     with pytest.raises(ValidationError, match="network"):
         AuthSettings(secret_key=SETTINGS.secret_key, trusted_proxies=text)  # type: ignore[arg-type]
 
@@ -109,7 +109,7 @@ async def _where(request: Request) -> str:
 
 
 @pytest.mark.parametrize(("proxies", "seen"), [("", "127.0.0.1"), ("127.0.0.0/8", "192.0.2.7")])
-async def test_over_the_wire_the_setting_alone_decides(proxies: str, seen: str) -> None:
+async def test_over_the_wire_only_the_setting_decides(proxies: str, seen: str) -> None:
     """uvicorn by itself believes whoever calls from the same machine."""
     port = ports.free_port()
 

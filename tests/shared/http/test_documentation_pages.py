@@ -43,7 +43,7 @@ async def test_a_page_and_all_that_it_loads_come_from_the_service(customers: htt
 
 
 @pytest.mark.parametrize("page", ["/docs/", "/redoc/", "/asyncapi/"])
-async def test_the_browser_is_told_to_load_from_the_service_alone(customers: httpx.AsyncClient, page: str) -> None:
+async def test_the_browser_may_load_only_from_the_service(customers: httpx.AsyncClient, page: str) -> None:
     policy = (await customers.get(page)).headers["content-security-policy"]
 
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
@@ -60,13 +60,13 @@ async def test_a_page_shows_the_services_own_document(customers: httpx.AsyncClie
     assert f'"../{document}.json"' in script
 
 
-async def test_redoc_is_the_one_whose_styles_the_browser_lets_in(customers: httpx.AsyncClient) -> None:
+async def test_the_browser_allows_the_styles_of_this_redoc(customers: httpx.AsyncClient) -> None:
     script = (await customers.get("/redoc/redoc.standalone.js")).text
 
     assert '"2.5.4"' in script, "look at the page in a browser: its console names the hashes that docs.py needs now"
 
 
-async def test_redoc_asks_nobody_for_its_logo(customers: httpx.AsyncClient) -> None:
+async def test_redoc_loads_its_logo_from_the_service(customers: httpx.AsyncClient) -> None:
     script = (await customers.get("/redoc/redoc.standalone.js")).text
 
     assert "cdn.redoc.ly/redoc/logo" not in script
@@ -76,7 +76,7 @@ async def test_redoc_asks_nobody_for_its_logo(customers: httpx.AsyncClient) -> N
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc", "/asyncapi"])
-async def test_a_page_without_its_slash_leads_to_it_behind_any_prefix(customers: httpx.AsyncClient, page: str) -> None:
+async def test_a_page_without_its_slash_redirects_behind_any_prefix(customers: httpx.AsyncClient, page: str) -> None:
     answer = await customers.get(page)
 
     assert (answer.status_code, answer.headers["location"]) == (307, f"{page[1:]}/")
@@ -90,7 +90,7 @@ async def test_the_documents_are_json(customers: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("service", ["customers-api", "favorites-api"])
-async def test_pages_that_are_not_wanted_are_not_there(service: str) -> None:
+async def test_disabled_pages_are_404(service: str) -> None:
     async with client(contracts.apps(docs_enabled=False)[service]) as closed:
         answers = [await closed.get(path) for path in sorted(documentation_pages.PATHS)]
 

@@ -58,7 +58,7 @@ headers = st.lists(
 
 
 @given(st.one_of(numbers, st.text(st.characters(codec="utf-8"), max_size=5)), headers)
-def test_both_roads_answer_the_same(path: str, more: list[tuple[bytes, bytes]]) -> None:
+def test_both_routes_respond_the_same(path: str, more: list[tuple[bytes, bytes]]) -> None:
     token = [(name.encode(), value.encode()) for name, value in bearer("customers:read").items()]
 
     async def both() -> tuple[object, object]:
@@ -111,12 +111,12 @@ def not_a_coroutine(request: Request) -> Response:
     "endpoint",
     [given_nothing, given_a_list, given_a_query, given_a_response, not_a_response, not_said, not_a_coroutine],
 )
-def test_what_asks_for_more_takes_the_whole_road(endpoint: object) -> None:
+def test_an_endpoint_that_takes_more_uses_the_solver(endpoint: object) -> None:
     assert FastRoute("/{number}/", thing).is_fast
     assert not FastRoute("/", endpoint).is_fast
 
 
-def test_what_is_read_most_is_fast() -> None:
+def test_the_most_frequent_reads_are_fast() -> None:
     routes = [*endpoints.router.routes, *list_endpoints.router.routes]
 
     fast = {route.name for route in routes if isinstance(route, FastRoute) and route.is_fast}

@@ -121,7 +121,7 @@ PHONE = b'{"phone": "79025163111", "city_id": '
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_a_senseless_request_has_a_small_answer(method: str, url: str, body: object) -> None:
+async def test_an_invalid_request_gets_a_small_response(method: str, url: str, body: object) -> None:
     problem = await refused("customers-api", method, url, body)
 
     assert problem["code"] == "invalid_request"
@@ -169,7 +169,7 @@ async def _read(body: object) -> object:
         (b"", "Field required"),
     ],
 )
-async def test_a_body_that_is_not_json_is_told_where_and_shows_nothing_of_itself(body: bytes, detail: str) -> None:
+async def test_the_error_for_a_body_that_is_not_json_says_where_and_shows_no_content(body: bytes, detail: str) -> None:
     problem = await refused("customers-api", "POST", CUSTOMERS, body)
 
     assert problem["errors"] == [{"pointer": "/body", "detail": detail}]

@@ -70,7 +70,7 @@ async def test_an_outage_can_be_read_by_an_allowed_page(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("origin", [None, OTHER, "null", PAGE.upper(), f"{PAGE}:8443", PAGE.replace("s:", ":")])
-async def test_no_other_page_is_let_in_and_caches_are_told(origin: str | None) -> None:
+async def test_no_other_page_is_allowed_and_caches_vary_by_origin(origin: str | None) -> None:
     async with opened() as client:
         answer = await client.get("/health/live", headers={"origin": origin} if origin else {})
         asked = await client.options(CUSTOMERS, headers={"origin": origin or OTHER, **PREFLIGHT})
@@ -84,7 +84,7 @@ async def test_no_other_page_is_let_in_and_caches_are_told(origin: str | None) -
     ("asked", "fault"),
     [({"origin": OTHER}, "origin"), ({"access-control-request-method": "PUT"}, "method")],
 )
-async def test_a_preflight_that_is_refused_is_a_problem(asked: dict[str, str], fault: str) -> None:
+async def test_a_rejected_preflight_is_a_problem(asked: dict[str, str], fault: str) -> None:
     async with opened() as client:
         answer = await client.options(CUSTOMERS, headers={"origin": PAGE, **PREFLIGHT, **asked})
 
@@ -96,7 +96,7 @@ async def test_a_preflight_that_is_refused_is_a_problem(asked: dict[str, str], f
     assert int(answer.headers["content-length"]) == len(answer.content)
 
 
-async def test_a_preflight_is_answered_before_a_token_is_asked_for() -> None:
+async def test_a_preflight_needs_no_token() -> None:
     async with opened() as client:
         answer = await client.options(CUSTOMERS, headers={"origin": PAGE, **PREFLIGHT})
 
@@ -148,7 +148,7 @@ async def test_head_is_get_without_a_body(path: str) -> None:
     assert int(head.headers["content-length"]) == len(get.content) > 0
 
 
-async def test_head_of_the_call_that_starts_imports_starts_none() -> None:
+async def test_head_of_the_endpoint_that_starts_imports_starts_none() -> None:
     path = "/grpc/v1/service/import_customers/"
     async with closed() as client:
         answers = [

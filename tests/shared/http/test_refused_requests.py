@@ -115,7 +115,7 @@ async def test_a_refusal_has_a_line_with_the_callers_address_and_no_content(
     assert SECRET not in json.dumps(line)
 
 
-async def test_what_is_wrong_in_a_request_is_no_refusal(lines: AuditLines) -> None:
+async def test_an_invalid_request_is_not_a_refusal(lines: AuditLines) -> None:
     async with asking() as client:
         statuses = [
             (await client.post(path, headers=bearer(), json=[])).status_code
@@ -152,7 +152,7 @@ async def test_a_flood_of_refusals_leaves_few_lines(lines: AuditLines) -> None:
     assert len(found) <= 41 * (seconds + 2)
 
 
-async def test_a_body_that_is_said_to_be_too_large_is_refused_before_it_comes() -> None:
+async def test_a_body_declared_as_too_large_is_rejected_before_it_arrives() -> None:
     async with asking() as client:
         answer = await client.post(
             "/people/7/", headers={**bearer("customers:read"), "Content-Length": "300000"}, content=b"[]"

@@ -37,7 +37,7 @@ def common_audience_requests() -> float:
 
 
 @pytest.mark.parametrize("subject", ["", "  ", "tester\nadmin", "tester\u202e", "x" * 4000])
-def test_no_token_is_issued_that_would_be_refused_for_its_subject(subject: str) -> None:
+def test_a_subject_that_would_be_refused_is_rejected_at_issue(subject: str) -> None:
     with pytest.raises(ValueError, match="subject"):
         token("customers-api", subject=subject)
 
@@ -79,7 +79,7 @@ def test_without_a_common_audience_a_token_for_it_is_refused() -> None:
         Verifier(settings(auth_audience="none"), "customers-api").principal(older_token())
 
 
-def test_no_token_is_for_nobody_called_none() -> None:
+def test_none_is_not_an_audience() -> None:
     claims = {"iss": "vapteke", "aud": "none", "sub": "tester", "iat": 1, "exp": 2**33}
 
     with pytest.raises(TokenRefused):
@@ -89,12 +89,12 @@ def test_no_token_is_for_nobody_called_none() -> None:
 
 
 @pytest.mark.parametrize(("scopes", "audiences"), [(["customers"], ["customers-api"]), ([], ["customer-api"])])
-def test_a_token_is_not_made_of_unknown_words(scopes: list[str], audiences: list[str]) -> None:
+def test_unknown_scopes_and_audiences_are_rejected_at_issue(scopes: list[str], audiences: list[str]) -> None:
     with pytest.raises(ValueError, match="expected customers"):
         tokens.issue(settings(), "tester", scopes, HOUR, audiences)
 
 
-def test_who_names_an_unknown_scope_reads_of_the_word_for_all() -> None:
+def test_the_error_for_an_unknown_scope_names_all() -> None:
     with pytest.raises(ValueError, match=r"^unknown scope customers:all: expected .*, all$"):
         tokens.issue(settings(), "tester", ["customers:all"], HOUR, ["customers-api"])
 
@@ -125,7 +125,7 @@ def test_a_third_key_is_refused_while_two_are_accepted() -> None:
         Verifier(changed, "customers-api").principal(forged)
 
 
-def test_an_empty_file_of_the_previous_key_is_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_file_of_the_previous_key_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret_key").write_text(SECRET_KEY)
     (tmp_path / "secret_key_previous").write_text("\n")
     monkeypatch.delenv("SECRET_KEY", raising=False)
@@ -135,7 +135,7 @@ def test_an_empty_file_of_the_previous_key_is_no_key(tmp_path: Path, monkeypatch
     assert found.keys == [SECRET_KEY.encode()]
 
 
-def test_a_short_previous_key_ends_the_start_and_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_previous_key_ends_the_start_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", SECRET_KEY)
     monkeypatch.setenv("SECRET_KEY_PREVIOUS", "s3cret-v4lue")
 

@@ -49,7 +49,7 @@ async def read(server: Kafka, topic: str, count: int) -> list[ConsumerRecord]:
         await consumer.stop()
 
 
-async def test_keys_keep_their_order_and_the_last_offsets_are_told(
+async def test_keys_keep_their_order_and_last_offsets_are_returned(
     kafka_server: Kafka, producer: AIOKafkaProducer, topic: str
 ) -> None:
     batches = BatchProducer(producer, 30)
@@ -68,7 +68,7 @@ async def test_keys_keep_their_order_and_the_last_offsets_are_told(
     assert last == ends
 
 
-async def test_a_key_goes_where_send_puts_it(kafka_server: Kafka, producer: AIOKafkaProducer, topic: str) -> None:
+async def test_a_key_gets_the_partition_of_send(kafka_server: Kafka, producer: AIOKafkaProducer, topic: str) -> None:
     keys = [os.urandom(length) for length in range(1, 60)]
     batches = BatchProducer(producer, 30)
     for key in keys:
@@ -84,7 +84,9 @@ async def test_a_key_goes_where_send_puts_it(kafka_server: Kafka, producer: AIOK
     assert [len(partitions) for partitions in places.values()] == [1] * len(keys)
 
 
-async def test_a_topic_that_refuses_is_named(kafka_server: Kafka, producer: AIOKafkaProducer, topic: str) -> None:
+async def test_a_topic_that_rejects_records_is_named(
+    kafka_server: Kafka, producer: AIOKafkaProducer, topic: str
+) -> None:
     other = await create(kafka_server, **{"max.message.bytes": "1000"})
     batches = BatchProducer(producer, 30)
     await batches.add(topic, b"key", b"small", [])

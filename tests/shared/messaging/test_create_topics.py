@@ -68,7 +68,7 @@ async def test_the_topics_have_their_partitions_and_configuration(
     assert int(customers["delete.retention.ms"]) == 14 * DAY_MS
 
 
-async def test_a_topic_that_is_there_keeps_its_partitions(settings: TopicsSettings, admin: AIOKafkaAdminClient) -> None:
+async def test_an_existing_topic_keeps_its_partitions(settings: TopicsSettings, admin: AIOKafkaAdminClient) -> None:
     await create_topics.create(settings)
     before = await admin.describe_topics(NAMES)
 
@@ -77,7 +77,7 @@ async def test_a_topic_that_is_there_keeps_its_partitions(settings: TopicsSettin
     assert await admin.describe_topics(NAMES) == before
 
 
-async def test_the_ids_of_cluster_and_topics_are_known_once_the_topics_are_there(settings: TopicsSettings) -> None:
+async def test_the_ids_of_cluster_and_topics_are_known_once_the_topics_exist(settings: TopicsSettings) -> None:
     await create_topics.create(settings)
 
     first = await kafka_clients.read_cluster(settings, NAMES)
@@ -97,7 +97,7 @@ async def test_a_kafka_without_an_authorizer_is_named_at_once(settings: TopicsSe
         await create_topics.create_acls(settings, {user: f"User:{user}" for user in acls.USERS})
 
 
-def test_principals_without_acls_are_refused(
+def test_principals_without_acls_are_rejected(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["vapteke-topics", "--principal", "operator=User:me"])
@@ -108,6 +108,6 @@ def test_principals_without_acls_are_refused(
     assert "add --acls" in capsys.readouterr().err
 
 
-def test_names_carry_the_version_and_keys_are_no_phones() -> None:
+def test_names_contain_the_version_and_no_key_is_a_phone() -> None:
     assert all(topic.name.startswith("vapteke.") and topic.name.endswith(".v1") for topic in topics.ALL)
     assert all("phone" not in topic.key for topic in topics.ALL)

@@ -41,14 +41,14 @@ def read(data: bytes) -> list[tuple[int, bytes]]:
 
 
 @CODECS
-def test_what_is_small_enough_is_left_as_it_is(codec: int) -> None:
+def test_a_small_batch_stays_unchanged(codec: int) -> None:
     data = batch(codec, [b"x" * 1000] * 1000) + batch(codec, [b"y"], base_offset=1000)
 
     assert bounded(data) == data
 
 
 @CODECS
-def test_a_batch_that_unpacks_to_too_much_becomes_one_record_that_says_so(codec: int) -> None:
+def test_a_batch_that_decompresses_to_too_much_becomes_one_record_that_says_so(codec: int) -> None:
     small, after = batch(codec, [b"small"]), batch(codec, [b"after"], base_offset=3)
 
     found = read(bounded(small + batch(codec, [bytes(MAX_BYTES)] * 2, base_offset=1) + after))
@@ -58,7 +58,7 @@ def test_a_batch_that_unpacks_to_too_much_becomes_one_record_that_says_so(codec:
 
 
 @CODECS
-def test_looking_takes_no_more_memory_than_the_bound(codec: int) -> None:
+def test_the_check_takes_no_more_memory_than_the_limit(codec: int) -> None:
     data = batch(codec, [bytes(20 * MAX_BYTES)])
     tracemalloc.start()
 
@@ -70,14 +70,14 @@ def test_looking_takes_no_more_memory_than_the_bound(codec: int) -> None:
 
 
 @CODECS
-def test_batches_that_are_too_much_together_are_left_for_the_next_fetch(codec: int) -> None:
+def test_batches_above_the_limit_are_left_for_the_next_fetch(codec: int) -> None:
     each = [batch(codec, [bytes(MAX_BYTES // 3)], base_offset=offset) for offset in range(5)]
 
     assert bounded(b"".join(each)) == each[0] + each[1]
 
 
 @CODECS
-def test_what_cannot_be_unpacked_at_all_becomes_a_record_too(codec: int) -> None:
+def test_a_batch_that_cannot_be_decompressed_becomes_a_record_too(codec: int) -> None:
     good = batch(codec, [b"value" * 100])
     rubbish = batch(0, [b"value" * 100])
     rubbish = _signed(rubbish[:21] + good[21:23] + rubbish[23:])
@@ -88,7 +88,7 @@ def test_what_cannot_be_unpacked_at_all_becomes_a_record_too(codec: int) -> None
     assert b"are skipped" in value
 
 
-def test_a_batch_broken_on_its_way_is_not_left_out() -> None:
+def test_a_batch_damaged_on_its_way_is_not_skipped() -> None:
     data = bytearray(batch(ZSTD, [b"value" * 100]))
     data[70] ^= 0xFF
 
@@ -102,7 +102,7 @@ def test_a_second_member_of_gzip_is_counted() -> None:
     assert b"are skipped" in read(bounded(two))[0][1]
 
 
-def test_a_part_of_a_batch_at_the_end_stays() -> None:
+def test_an_incomplete_batch_at_the_end_stays() -> None:
     data = batch(ZSTD, [b"value"]) + batch(ZSTD, [b"value"], base_offset=1)[:40]
 
     assert bounded(data) == data

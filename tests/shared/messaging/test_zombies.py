@@ -90,7 +90,7 @@ async def checked(times: int, *consumers: Watched) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_only_who_leaves_records_waiting_in_its_partition_is_a_zombie(
+async def test_only_a_consumer_that_leaves_its_records_waiting_is_a_zombie(
     kafka_server: Kafka, topics: list[str]
 ) -> None:
     settings = ConsumerSettings(kafka_bootstrap_servers=kafka_server.bootstrap)
@@ -123,7 +123,7 @@ async def test_only_who_leaves_records_waiting_in_its_partition_is_a_zombie(
         await open_ended.abort_transaction()
 
 
-async def test_who_takes_no_part_in_its_group_any_more_is_a_zombie(kafka_server: Kafka, topics: list[str]) -> None:
+async def test_a_consumer_that_has_left_its_group_is_a_zombie(kafka_server: Kafka, topics: list[str]) -> None:
     consumer = Watched(ConsumerSettings(kafka_bootstrap_servers=kafka_server.bootstrap), topics[0])
     async with running(consumer):
         await checked(1, consumer)

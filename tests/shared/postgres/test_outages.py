@@ -73,13 +73,13 @@ def name_of(error: Exception) -> str:
 
 
 @pytest.mark.parametrize("error", OUTAGES, ids=name_of)
-def test_what_may_go_well_later_is_an_outage(error: Exception) -> None:
+def test_an_error_that_may_pass_is_an_outage(error: Exception) -> None:
     assert outages.is_outage(error)
     assert outages.raise_unless_outage(error) is error
 
 
 @pytest.mark.parametrize("error", BUGS, ids=name_of)
-def test_a_bug_is_no_outage(error: Exception) -> None:
+def test_a_bug_is_not_an_outage(error: Exception) -> None:
     assert not outages.is_outage(error)
     with pytest.raises(type(error)):
         outages.raise_unless_outage(error)
@@ -101,7 +101,7 @@ async def answered(error: Exception, health: Health | None = None) -> httpx.Resp
 
 
 @pytest.mark.parametrize("error", OUTAGES, ids=name_of)
-async def test_an_outage_is_answered_with_503_and_when_to_come_back(error: Exception) -> None:
+async def test_an_outage_is_503_with_retry_after(error: Exception) -> None:
     answer = await answered(error)
 
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
@@ -110,14 +110,14 @@ async def test_an_outage_is_answered_with_503_and_when_to_come_back(error: Excep
 
 
 @pytest.mark.parametrize("error", BUGS, ids=name_of)
-async def test_a_bug_is_answered_with_500(error: Exception) -> None:
+async def test_a_bug_is_500(error: Exception) -> None:
     answer = await answered(error)
 
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
 
 
 @pytest.mark.parametrize(("fault", "status"), [("the schema is older than the service", 503), (None, 500)])
-async def test_a_table_that_is_missing_is_an_outage_while_the_schema_is_old(fault: str | None, status: int) -> None:
+async def test_a_missing_table_is_an_outage_while_the_schema_is_old(fault: str | None, status: int) -> None:
     health = Health()
     if fault:
         health.report_fault("postgres", fault)

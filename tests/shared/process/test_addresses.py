@@ -41,7 +41,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         ("localhost", {"127.0.0.1": "127.0.0.1"}),
     ],
 )
-async def test_a_service_listens_where_it_is_told_to_and_sees_who_calls(host: str, callers: dict[str, str]) -> None:
+async def test_a_service_listens_on_its_address_and_sees_the_callers(host: str, callers: dict[str, str]) -> None:
     port = ports.free_port()
     async with http_server.served(app, host, port), httpx.AsyncClient(trust_env=False) as client:
         seen = {asked: (await client.get(f"http://{asked}:{port}/")).text for asked in callers}
@@ -49,7 +49,7 @@ async def test_a_service_listens_where_it_is_told_to_and_sees_who_calls(host: st
     assert seen == callers
 
 
-def test_a_taken_port_is_named_with_its_address() -> None:
+def test_a_port_in_use_is_named_with_its_address() -> None:
     taken = http_server.listen("::1", 0)
     port = taken.getsockname()[1]
 
@@ -78,7 +78,7 @@ async def test_kafka_is_reached_over_ipv6(kafka_server: Kafka) -> None:
     assert reached
 
 
-async def test_a_kafka_that_is_away_is_named_with_its_address() -> None:
+async def test_a_kafka_that_does_not_answer_is_named_with_its_address() -> None:
     address = f"[::1]:{ports.free_port()}"
 
     with pytest.raises(Unavailable) as told:
@@ -88,7 +88,7 @@ async def test_a_kafka_that_is_away_is_named_with_its_address() -> None:
 
 
 @pytest.mark.parametrize("servers", ["::1:9092", "::1", "[::1]", "kafka", "PLAINTEXT://kafka:9092", "[kafka]:9092"])
-def test_what_is_no_host_and_port_ends_the_start(servers: str) -> None:
+def test_an_invalid_host_or_port_ends_the_start(servers: str) -> None:
     with pytest.raises(SystemExit, match=r"^configuration: KAFKA_BOOTSTRAP_SERVERS"):
         load(KafkaSettings, kafka_bootstrap_servers=servers)
 
@@ -102,7 +102,7 @@ async def test_postgres_is_reached_over_ipv6(postgres_server: Postgres, host: st
             assert await pool.fetchval("SELECT 1") == 1
 
 
-async def test_a_postgres_that_is_away_is_named_with_its_address(postgres_server: Postgres) -> None:
+async def test_a_postgres_that_does_not_answer_is_named_with_its_address(postgres_server: Postgres) -> None:
     port = ports.free_port()
     given = databases.place(postgres_server, SCHEMA, "away") | {"postgres_host": "::1", "postgres_port": port}
     async with pools.create_pool(PostgresSettings(**given), SCHEMA, 1) as pool:
@@ -120,7 +120,7 @@ def test_vaptekesync_is_named_with_its_address() -> None:
     assert legacy_errors.address(settings) == "vAptekeSync at [2001:db8::1]:1433"
 
 
-def test_hosts_are_given_with_or_without_brackets() -> None:
+def test_a_host_may_have_brackets() -> None:
     settings = HttpSettings(http_host="[::1]", metrics_host="::")
 
     assert (settings.http_host, settings.metrics_host) == ("::1", "::")

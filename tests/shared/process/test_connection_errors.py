@@ -34,7 +34,7 @@ LOGIN = {"kafka_sasl_mechanism": "PLAIN", "kafka_sasl_username": "somebody", "ka
     ],
     ids=["TLS", "login"],
 )
-async def test_a_kafka_that_speaks_less_is_told(kafka_server: Kafka, given: dict[str, Any], text: str) -> None:
+async def test_a_kafka_with_other_security_is_reported(kafka_server: Kafka, given: dict[str, Any], text: str) -> None:
     settings = KafkaSettings(kafka_bootstrap_servers=kafka_server.bootstrap, **given)
 
     with pytest.raises(Unavailable) as told:
@@ -43,7 +43,7 @@ async def test_a_kafka_that_speaks_less_is_told(kafka_server: Kafka, given: dict
     assert str(told.value) == f"Kafka at {kafka_server.bootstrap[0]}{text}"
 
 
-async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
+async def test_a_kafka_that_does_not_answer_is_only_unavailable(kafka_server: Kafka) -> None:
     address = f"127.0.0.1:{ports.free_port()}"
 
     with pytest.raises(Unavailable) as told:
@@ -74,7 +74,7 @@ async def test_a_kafka_that_is_away_may_come_back(kafka_server: Kafka) -> None:
     ],
     ids=["require", "verify-full", "database", "password", "host"],
 )
-async def test_a_postgres_that_does_not_let_us_in_is_told(
+async def test_a_postgres_that_rejects_us_is_reported(
     postgres_server: Postgres, given: dict[str, Any], kind: type[Unavailable], text: str
 ) -> None:
     await databases.made(postgres_server, SCHEMA, "told")
@@ -91,7 +91,7 @@ async def test_a_postgres_that_does_not_let_us_in_is_told(
 @pytest.mark.parametrize("mode", ["disable", "prefer", "require"])
 @pytest.mark.parametrize("is_listened_to", [False, True], ids=["at once", "after the first bytes"])
 @pytest.mark.parametrize("linger", [struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)], ids=["ends", "resets"])
-async def test_a_server_that_hangs_up_may_come_back(mode: str, is_listened_to: bool, linger: bytes) -> None:
+async def test_a_server_that_hangs_up_is_only_unavailable(mode: str, is_listened_to: bool, linger: bytes) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if is_listened_to:
             await reader.read(1024)
@@ -113,7 +113,7 @@ async def test_a_server_that_hangs_up_may_come_back(mode: str, is_listened_to: b
 
 
 @pytest.mark.parametrize("mode", ["disable", "prefer"])
-async def test_a_postgres_without_tls_serves_who_does_not_ask_for_it(postgres_server: Postgres, mode: str) -> None:
+async def test_a_postgres_without_tls_accepts_clients_without_it(postgres_server: Postgres, mode: str) -> None:
     await databases.made(postgres_server, SCHEMA, "without_tls")
     place: dict[str, Any] = databases.place(postgres_server, SCHEMA, "without_tls") | {"postgres_sslmode": mode}
 
@@ -121,7 +121,7 @@ async def test_a_postgres_without_tls_serves_who_does_not_ask_for_it(postgres_se
         assert await pool.fetchval("SELECT 1") == 1
 
 
-async def test_hosts_with_one_fault_are_told_once() -> None:
+async def test_the_same_fault_of_several_hosts_is_reported_once() -> None:
     port = ports.free_port()
     access = {"postgres_user": "anybody", "postgres_password": "none", "postgres_db": "any"}
     settings = PostgresSettings(postgres_host="127.0.0.1,127.0.0.1", postgres_port=str(port), **access)
@@ -134,7 +134,7 @@ async def test_hosts_with_one_fault_are_told_once() -> None:
     )
 
 
-async def test_of_several_hosts_each_is_told(postgres_server: Postgres) -> None:
+async def test_the_faults_of_several_hosts_are_all_reported(postgres_server: Postgres) -> None:
     await databases.made(postgres_server, SCHEMA, "several_told")
     closed, port = ports.free_port(), postgres_server.port
     given: dict[str, Any] = {"postgres_host": "127.0.0.1,127.0.0.1", "postgres_port": f"{closed},{port}"}

@@ -59,7 +59,7 @@ async def serving(stopping: asyncio.Event) -> AsyncIterator[int]:
     await asyncio.wait_for(task, 120)
 
 
-async def test_connections_are_told_to_end_before_they_are_closed() -> None:
+async def test_connections_are_asked_to_end_before_they_are_closed() -> None:
     stopping = asyncio.Event()
     async with serving(stopping) as port:
         kept, slow, idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
@@ -86,7 +86,7 @@ async def test_connections_are_told_to_end_before_they_are_closed() -> None:
         idle[1].close()
 
 
-async def test_whom_the_kernel_has_accepted_is_answered() -> None:
+async def test_a_connection_accepted_by_the_kernel_is_served() -> None:
     stopping = asyncio.Event()
     listener = http_server.listen("127.0.0.1", 0)
     address = listener.getsockname()
@@ -114,7 +114,7 @@ async def late(listener: socket.socket, address: tuple[str, int]) -> list[socket
     return callers
 
 
-async def test_a_load_meets_no_error_at_the_stop() -> None:
+async def test_a_shutdown_under_load_causes_no_error() -> None:
     stopping = asyncio.Event()
     async with serving(stopping) as port:
         load = Load(f"http://127.0.0.1:{port}", "")
@@ -147,7 +147,7 @@ lifecycle.run(Settings, main)
 
 
 @pytest.mark.parametrize("how", ["clear", "mute", "broken"])
-def test_a_process_that_hangs_ends_itself_and_says_why_if_it_can(how: str) -> None:
+def test_a_hanging_process_exits_and_logs_the_reason_if_it_can(how: str) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", HANGING, how], **pipes, text=True) as process:
         assert process.stdout is not None
@@ -163,7 +163,7 @@ def test_a_process_that_hangs_ends_itself_and_says_why_if_it_can(how: str) -> No
     assert ("did not shut down in time: " in said) is (how == "clear")
 
 
-async def test_the_health_check_tells_what_is_wrong() -> None:
+async def test_the_health_check_prints_the_fault() -> None:
     port, state = ports.free_port(), health.Health("postgres")
     state.report_fault("postgres", "Postgres does not\nanswer")
     async with http_server.served(health.create_app(state), "127.0.0.1", port):

@@ -58,7 +58,7 @@ async def swallows(stopping: asyncio.Event) -> None:
         (swallows, "it was cancelled"),
     ],
 )
-async def test_a_loop_that_ends_by_itself_stops_the_others_and_shows(loop: loops.Loop, how: str) -> None:
+async def test_a_loop_that_ends_by_itself_stops_the_others_and_is_reported(loop: loops.Loop, how: str) -> None:
     state, stopping = Health(), asyncio.Event()
 
     with pytest.raises(LoopEnded, match=f"^struck: {how}$"):
@@ -69,7 +69,7 @@ async def test_a_loop_that_ends_by_itself_stops_the_others_and_shows(loop: loops
     assert health.live(state).status_code == 503
 
 
-async def test_a_stop_is_no_fault() -> None:
+async def test_a_shutdown_is_not_a_fault() -> None:
     state, stopping = Health(), asyncio.Event()
     running = asyncio.create_task(loops.run(state, stopping, 60, {"one": lives, "other": lives}))
     await asyncio.sleep(0)
@@ -80,7 +80,7 @@ async def test_a_stop_is_no_fault() -> None:
     assert dict(state.restart_reasons) == {}
 
 
-async def test_a_loop_that_hangs_turns_liveness_red_until_it_goes_on() -> None:
+async def test_a_hanging_loop_turns_liveness_red_until_it_continues() -> None:
     state, stopping, going_on = Health(), asyncio.Event(), asyncio.Event()
 
     async def hangs(stopping: asyncio.Event) -> None:
@@ -102,7 +102,7 @@ async def test_a_loop_that_hangs_turns_liveness_red_until_it_goes_on() -> None:
     assert seen == [{"struck": "the loop hangs"}, {}]
 
 
-async def test_what_a_loops_child_does_is_not_its_heartbeat() -> None:
+async def test_a_child_task_gives_no_heartbeat_for_its_loop() -> None:
     state, stopping = Health(), asyncio.Event()
 
     async def hangs(stopping: asyncio.Event) -> None:
@@ -118,7 +118,7 @@ async def test_what_a_loops_child_does_is_not_its_heartbeat() -> None:
     await running
 
 
-async def test_nothing_is_reraised_where_nobody_was_cancelled() -> None:
+async def test_without_a_cancellation_nothing_is_raised() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await asyncio.sleep(1)

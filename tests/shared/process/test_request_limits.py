@@ -129,7 +129,7 @@ def _peak() -> int:
     ],
     ids=["100 headers", "101 headers", "64 KB", "over 64 KiB", "long line", "longer line", "body", "no HTTP"],
 )
-async def test_the_bounds_are_where_they_are_said_to_be(port: int, request_: bytes, status: int) -> None:
+async def test_each_limit_is_exact(port: int, request_: bytes, status: int) -> None:
     got, body = await told(port, request_)
 
     assert got == status
@@ -197,12 +197,12 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["nothing", "line breaks", "headers", "body", "chunks", "trailers"],
 )
-async def test_what_comes_slowly_is_cut_off(port: int, start: bytes, drop: bytes, status: int) -> None:
+async def test_a_slow_request_is_rejected(port: int, start: bytes, drop: bytes, status: int) -> None:
     assert (await told(port, start, *[drop] * 20, pause=0.05))[0] == status
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_connection_that_is_kept_has_the_same_deadlines(port: int) -> None:
+async def test_a_kept_alive_connection_has_the_same_deadlines(port: int) -> None:
     async with connection(port) as (reader, writer), asyncio.timeout(TIMELY):
         writer.write(GET + b"\r\n")
         first = await reader.readuntil(b"\r\n\r\n")
@@ -215,7 +215,7 @@ async def test_a_connection_that_is_kept_has_the_same_deadlines(port: int) -> No
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_an_answer_that_takes_long_is_not_cut_off_for_the_next_request() -> None:
+async def test_a_slow_response_is_not_cut_off_by_the_next_request() -> None:
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await asyncio.sleep(0.9)
@@ -230,7 +230,7 @@ async def test_an_answer_that_takes_long_is_not_cut_off_for_the_next_request() -
     assert answer.startswith(b"HTTP/1.1 204")
 
 
-async def test_stray_line_breaks_do_not_keep_a_connection_for_ever(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stray_line_breaks_do_not_keep_a_connection_open(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.5)
     number = ports.free_port()
     async with http_server.served(app, "127.0.0.1", number), connection(number) as (reader, writer):
@@ -241,7 +241,7 @@ async def test_stray_line_breaks_do_not_keep_a_connection_for_ever(port: int, mo
         assert b"HTTP" not in await asyncio.wait_for(reader.read(), TIMELY)
 
 
-async def test_connections_beyond_the_bound_are_turned_away_and_the_others_served(
+async def test_connections_above_the_limit_are_rejected_and_the_others_served(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_limits, "MAX_CONNECTIONS", 3)
@@ -258,7 +258,7 @@ async def test_connections_beyond_the_bound_are_turned_away_and_the_others_serve
             await asyncio.sleep(0.05)
 
 
-async def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_that_does_not_read_the_response_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "_UNREAD_SECONDS", 1)
     ended = asyncio.Event()
 
@@ -280,7 +280,7 @@ async def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.Monke
     assert not reader.at_eof()
 
 
-async def test_the_port_of_the_metrics_has_the_same_bounds() -> None:
+async def test_the_metrics_port_has_the_same_limits() -> None:
     number = ports.free_port()
     async with http_server.served(health.create_app(health.Health()), "127.0.0.1", number):
         status, body = await told(number, *flood(GET, b"a: b\r\n", 38))
@@ -289,7 +289,7 @@ async def test_the_port_of_the_metrics_has_the_same_bounds() -> None:
     assert (status, code(body), well) == (431, "headers_too_large", 200)
 
 
-async def test_an_answer_that_comes_before_the_body_is_not_lost() -> None:
+async def test_a_response_sent_before_the_whole_body_is_not_lost() -> None:
     async def early(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 401, "headers": [(b"connection", b"close")]})

@@ -50,7 +50,7 @@ def line_of(kind: type[Settings]) -> str:
     return ended.value.code
 
 
-def test_the_right_variables_are_enough(environment: Environment) -> None:
+def test_the_required_variables_are_enough(environment: Environment) -> None:
     environment()
 
     settings = load(WorkSettings)
@@ -108,7 +108,7 @@ def test_a_missing_or_empty_variable_is_named(environment: Environment, name: st
         ("METRICS_PORT", "0"),
     ],
 )
-def test_a_senseless_value_is_named_and_never_told(environment: Environment, name: str, value: str) -> None:
+def test_an_invalid_value_is_never_shown(environment: Environment, name: str, value: str) -> None:
     environment(**{name: value})
 
     line = line_of(WorkSettings)
@@ -149,7 +149,7 @@ def test_exact_origins_are_allowed(environment: Environment) -> None:
         "https://shop.example.com https://other.example.com",
     ],
 )
-def test_what_no_browser_sends_as_an_origin_ends_the_start(environment: Environment, origin: str) -> None:
+def test_an_origin_that_no_browser_sends_ends_the_start(environment: Environment, origin: str) -> None:
     environment(CORS_ALLOWED_ORIGINS=f"https://right.example.com,{origin}")
 
     line = line_of(HttpSettings)
@@ -179,13 +179,13 @@ def test_columns_and_genders_are_mapped_from_json(environment: Environment) -> N
     assert settings.vaptekesync_genders.model_dump() == {"M": ["м"], "F": ["ж", "д"]}
 
 
-def test_a_process_wants_no_variables_of_others(environment: Environment) -> None:
+def test_a_process_ignores_the_variables_of_others(environment: Environment) -> None:
     environment(VAPTEKESYNC_HOST=None, VAPTEKESYNC_PASSWORD=None, POSTGRES_HOST=None)
 
     assert load(KafkaSettings).kafka_bootstrap_servers == ["kafka-1:9092", "kafka-2:9092"]
 
 
-def test_the_owner_of_the_schema_is_asked_for_by_name(environment: Environment) -> None:
+def test_the_variables_of_the_schema_owner_are_required_by_name(environment: Environment) -> None:
     names = ("POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_OWNER_USER")
     environment(POSTGRES_OWNER_PASSWORD=SECRET)
 
@@ -195,9 +195,7 @@ def test_the_owner_of_the_schema_is_asked_for_by_name(environment: Environment) 
     assert SECRET not in line
 
 
-def test_a_dot_env_file_serves_and_the_environment_goes_before_it(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_overrides_a_dot_env_file(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     environment(VAPTEKESYNC_HOST=None)
     with open(".env", "w", encoding="utf-8") as file:
         file.write("VAPTEKESYNC_HOST=from-the-file\nVAPTEKESYNC_DB=not-this-one\nUNKNOWN=1\n")
@@ -218,7 +216,7 @@ LOGIN = {"KAFKA_SASL_MECHANISM": "SCRAM-SHA-512", "KAFKA_SASL_USERNAME": "somebo
 
 @pytest.mark.parametrize("name", LOGIN)
 @pytest.mark.parametrize("value", [None, ""])
-def test_sasl_wants_mechanism_user_and_password(environment: Environment, name: str, value: str | None) -> None:
+def test_sasl_requires_mechanism_user_and_password(environment: Environment, name: str, value: str | None) -> None:
     environment(KAFKA_SECURITY_PROTOCOL="SASL_SSL", **LOGIN | {name: value})
 
     line = line_of(KafkaSettings)
@@ -226,7 +224,7 @@ def test_sasl_wants_mechanism_user_and_password(environment: Environment, name: 
     assert line == f"configuration: {name}: is required with KAFKA_SECURITY_PROTOCOL=SASL_SSL"
 
 
-def test_what_is_empty_is_not_set(environment: Environment) -> None:
+def test_an_empty_variable_counts_as_unset(environment: Environment) -> None:
     environment(**dict.fromkeys([*LOGIN, "KAFKA_SECURITY_PROTOCOL", "KAFKA_SSL_CAFILE", "VAPTEKESYNC_TIMEZONE"], ""))
 
     settings = load(WorkSettings)
@@ -235,7 +233,7 @@ def test_what_is_empty_is_not_set(environment: Environment) -> None:
     assert (settings.kafka_sasl_username, settings.vaptekesync_timezone) == (None, "UTC")
 
 
-def test_login_and_authority_are_taken(environment: Environment, authority: str) -> None:
+def test_login_and_authority_are_accepted(environment: Environment, authority: str) -> None:
     environment(KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SSL_CAFILE=authority, **LOGIN)
 
     settings = load(KafkaSettings)
@@ -253,7 +251,7 @@ def test_login_and_authority_are_taken(environment: Environment, authority: str)
     ],
     ids=["missing", "empty", "rubbish"],
 )
-def test_a_file_without_certificates_is_told(
+def test_a_file_without_certificates_is_reported(
     environment: Environment, tmp_path: Path, content: str | None, fault: str
 ) -> None:
     file = tmp_path / "authority.pem"
@@ -265,7 +263,7 @@ def test_a_file_without_certificates_is_told(
 
 
 @pytest.mark.parametrize("name", ["KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_MECHANISM"])
-def test_a_word_that_kafka_does_not_know_is_told(environment: Environment, name: str) -> None:
+def test_a_word_that_kafka_does_not_know_is_reported(environment: Environment, name: str) -> None:
     environment(**{name: SECRET})
 
     line = line_of(KafkaSettings)
@@ -335,7 +333,7 @@ def test_a_host_that_can_never_be_found_ends_the_start(environment: Environment,
         "tcp:sql",
     ],
 )
-def test_hosts_of_every_kind_are_taken(environment: Environment, host: str) -> None:
+def test_hosts_of_every_kind_are_accepted(environment: Environment, host: str) -> None:
     environment(VAPTEKESYNC_HOST=host)
 
     assert load(LegacySettings).vaptekesync_host == host.strip("[]")

@@ -105,7 +105,7 @@ SURVIVED = {
 
 
 @pytest.mark.parametrize("happening", [SURVIVED, *({how: name} for how, name in ENDED_BY.items())])
-def test_no_value_of_an_error_is_logged_and_its_type_is(happening: dict[str, str]) -> None:
+def test_an_error_is_logged_by_its_type_without_values(happening: dict[str, str]) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, *happening], capture_output=True, text=True, timeout=100)
 
     lines = [json.loads(line) for line in done.stdout.splitlines()]

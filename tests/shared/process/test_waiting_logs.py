@@ -69,7 +69,7 @@ def passed() -> Iterator[list[str]]:
     logger.removeHandler(handler)
 
 
-def test_the_kafka_clients_other_problems_are_logged_once(passed: list[str]) -> None:
+def test_other_problems_of_the_kafka_client_are_logged_once(passed: list[str]) -> None:
     logger = logging.getLogger("aiokafka.of_a_test")
     for _ in range(20):
         logger.error('Unable connect to "%s:%s": %s', "127.0.0.1", 1, "refused")
@@ -80,7 +80,7 @@ def test_the_kafka_clients_other_problems_are_logged_once(passed: list[str]) -> 
 
 
 @pytest.mark.parametrize("program", ["customers-api", "favorites-api", "legacy-importer"])
-async def test_a_worker_logs_once_that_kafka_is_away(program: str, tmp_path: Path) -> None:
+async def test_a_worker_logs_an_outage_of_kafka_once(program: str, tmp_path: Path) -> None:
     file = tmp_path / "log"
 
     async with breaks_off() as (port, attempts), working(program, port, file):

@@ -22,7 +22,7 @@ ANONYMOUS: Final = (
 callers without a token until an operator names it."""
 
 
-def known(scope: str) -> str:
+def check(scope: str) -> str:
     """The scope itself. Raises ValueError when there is no such scope."""
     if scope not in SCOPES:
         raise ValueError(f"unknown scope: expected one of {', '.join(SCOPES)}")

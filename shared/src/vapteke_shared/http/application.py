@@ -65,7 +65,7 @@ class _App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         origins = self.state.settings.cors_allowed_origins
-        return middleware.around(super().build_middleware_stack(), self.answer_headers, origins)
+        return middleware.wrap(super().build_middleware_stack(), self.answer_headers, origins)
 
 
 def router(tag: str) -> APIRouter:

@@ -42,14 +42,14 @@ class FastRoute(BodyRoute):
             await require(request)
         try:
             values = _read(self._path, scope["path_params"].items()) | _read(self._headers, scope["headers"])
-        except _NotSimplyRight:
+        except _NeedsSolver:
             return await super().handle(scope, receive, send)
         answer = await self.endpoint(request=request, **{**self._defaults, **values})
         return await answer(scope, receive, send)  # type: ignore[no-any-return]
 
 
-class _NotSimplyRight(Exception):
-    pass
+class _NeedsSolver(Exception):
+    """The request is unusual, so FastAPI must read it."""
 
 
 def _is_simple(dependant: Dependant) -> bool:
@@ -72,13 +72,13 @@ def _is_plain(annotation: Any) -> bool:
 
 
 def _read(fields: Mapping[Any, Any], given: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """The validated values of these fields. Raises _NotSimplyRight."""
+    """The validated values of these fields. Raises _NeedsSolver."""
     values = {}
     for key, value in given:
         if field := fields.get(key):
             text = value.decode("latin-1") if isinstance(value, bytes) else value
             read, faults = field.validate(text)
             if faults or field.name in values:
-                raise _NotSimplyRight
+                raise _NeedsSolver
             values[field.name] = read
     return values

@@ -22,7 +22,7 @@ _METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
-def around(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
+def wrap(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
     """The app with `headers` on every response; scripts on pages from `origins` may call it."""
     if origins:
         app = Cors(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED)

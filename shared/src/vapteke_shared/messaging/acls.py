@@ -60,7 +60,7 @@ class Topic(Protocol):
     def consumers(self) -> tuple[str, ...]: ...
 
 
-def needed(topics: Iterable[Topic]) -> list[Acl]:
+def required(topics: Iterable[Topic]) -> list[Acl]:
     """All access rights, groups before topics: a service that sees its topics starts, and then must join its group."""
     named = list(topics)
     return [*_groups(), *_operator(named), *_topics(named)]
@@ -98,7 +98,7 @@ async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals
 
     `principals` maps our users to Kafka's names, such as User:customers-api. Raises KafkaError or Misconfigured.
     """
-    acls = needed(topics)
+    acls = required(topics)
     for acl in acls:
         request = CreateAclsRequest(
             acl.resource, acl.name, _LITERAL, principals[acl.user], _ANY_HOST, acl.operation, _ALLOW
@@ -115,7 +115,7 @@ async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals
 def table(topics: Iterable[Topic]) -> str:
     """All access rights as a Markdown table."""
     rows = [
-        f"| `{a.user}` | {_words(a.operation)} | {_words(a.resource)} | `{a.name}` |" for a in sorted(needed(topics))
+        f"| `{a.user}` | {_words(a.operation)} | {_words(a.resource)} | `{a.name}` |" for a in sorted(required(topics))
     ]
     return "\n".join(["| user | may | what | name |", "|---|---|---|---|", *rows])
 

@@ -35,8 +35,10 @@ _XERIAL, _XERIAL_BYTES = b"\x82SNAPPY\x00", 16
 _NO_CODEC, _CODEC, _TRANSACTIONAL = 0, 0x07, 0x10
 
 log = logs.get(__name__)
-left_out = Counter("vapteke_oversized_batches", "Kafka batches that were replaced because they decompress to too much")
-_room = bytearray(MAX_BYTES)
+replaced_batches = Counter(
+    "vapteke_oversized_batches", "Kafka batches that were replaced because they decompress to too much"
+)
+_buffer = bytearray(MAX_BYTES)
 
 
 class _Batch(NamedTuple):
@@ -62,7 +64,7 @@ def bounded(data: bytes) -> bytes:
     kept, begin, total = bytearray(), 0, 0
     view = memoryview(data)
     while (end := _end(view, begin)) is not None:
-        batch, size = _looked_at(view[begin:end])
+        batch, size = _checked(view[begin:end])
         if kept and total + size > MAX_BYTES:
             return bytes(kept)
         kept += batch
@@ -78,7 +80,7 @@ def _end(view: memoryview, begin: int) -> int | None:
     return end if end <= len(view) else None
 
 
-def _looked_at(data: memoryview) -> tuple[memoryview | bytes, int]:
+def _checked(data: memoryview) -> tuple[memoryview | bytes, int]:
     """The batch or its replacement, and the decompressed size."""
     base_offset, _, leader_epoch, magic, crc = _PREFIX.unpack_from(data)
     if magic != 2:
@@ -131,21 +133,21 @@ def _snappy(packed: memoryview) -> int:
 def _snappy_block(packed: memoryview) -> int:
     """A block begins with its decompressed size, and is decompressed only if that is at most MAX_BYTES."""
     size = int(cramjam.snappy.decompress_raw_len(packed))
-    return size if size > MAX_BYTES else int(cramjam.snappy.decompress_raw_into(packed, _room))
+    return size if size > MAX_BYTES else int(cramjam.snappy.decompress_raw_into(packed, _buffer))
 
 
 _SIZES: dict[int, Callable[[memoryview], int]] = {
     1: _gzip,
     2: _snappy,
-    3: lambda packed: int(cramjam.lz4.decompress_into(packed, _room)),
-    4: lambda packed: int(cramjam.zstd.decompress_into(packed, _room)),
+    3: lambda packed: int(cramjam.lz4.decompress_into(packed, _buffer)),
+    4: lambda packed: int(cramjam.zstd.decompress_into(packed, _buffer)),
 }
 
 
 def _marker(batch: _Batch) -> bytes:
     """The replacement of a batch: one record at its last offset, whose text is neither an event nor null."""
     last = batch.base_offset + batch.last_offset_delta
-    left_out.inc()
+    replaced_batches.inc()
     log.error(
         "records skipped: they are too large when decompressed",
         offset=batch.base_offset,

@@ -110,7 +110,7 @@ class AuthSettings(Settings):
         description="false: no tokens; everybody who can connect has AUTH_ANONYMOUS_SCOPES: for closed networks only",
     )
     auth_anonymous_scopes: Annotated[
-        list[Annotated[str, AfterValidator(scopes.known)]], NoDecode, BeforeValidator(_split)
+        list[Annotated[str, AfterValidator(scopes.check)]], NoDecode, BeforeValidator(_split)
     ] = Field(
         list(scopes.ANONYMOUS),
         description="with AUTH_ENABLED=false: everybody's scopes, comma-separated; later releases add none to them",

@@ -65,7 +65,7 @@ def issue(
     The scope `all` stands for every scope. Raises ValueError for an unknown scope or audience, an empty or unprintable
     subject, a token that would be too long, or a missing key.
     """
-    if not _names_somebody(subject):
+    if not _is_valid_subject(subject):
         raise ValueError("the subject must not be empty, and must have printable characters only")
     _refuse_unknown("scope", scopes, (*SCOPES, ALL_SCOPES))
     _refuse_unknown("audience", audiences, AUDIENCES)
@@ -84,7 +84,7 @@ def issue(
     return token
 
 
-def _names_somebody(subject: str) -> bool:
+def _is_valid_subject(subject: str) -> bool:
     return bool(subject.strip()) and subject.isprintable()
 
 
@@ -185,7 +185,7 @@ class Verifier:
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
         subject, scope, audience = claims["sub"], claims.get("scope", ""), claims["aud"]
-        if not _names_somebody(subject):
+        if not _is_valid_subject(subject):
             raise TokenRefused("The claim sub is empty or not printable.")
         if not isinstance(scope, str):
             raise TokenRefused("The claim scope is not a string.")
