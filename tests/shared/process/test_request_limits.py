@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from vapteke_local.machine import ports
-from vapteke_shared.process import addresses, health, http_server, lifecycle, request_limits
+from vapteke_shared.process import addresses, health, http_server, request_limits
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -231,7 +231,7 @@ async def test_a_slow_response_is_not_cut_off_by_the_next_request() -> None:
 
 
 async def test_stray_line_breaks_do_not_keep_a_connection_open(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "_IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "_IDLE_SECONDS", 0.5)
     number = ports.free_port()
     async with http_server.served(app, "127.0.0.1", number), connection(number) as (reader, writer):
         writer.write(GET + b"\r\n")
