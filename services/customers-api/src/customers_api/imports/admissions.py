@@ -41,10 +41,10 @@ class Admission(NamedTuple):
         """The reason why this event changes nothing; None if it counts."""
         if event.import_id != self.import_id:
             return "import_not_alive"
-        handed_out = self.ranges.get(event.chunk)
-        if handed_out is None or not is_current(event.number, handed_out.number):
+        dispatched = self.ranges.get(event.chunk)
+        if dispatched is None or not is_current(event.number, dispatched.number):
             return "not_handed_out"
-        if event.legacy_id > handed_out.upto_id or event.legacy_id <= handed_out.after:
+        if event.legacy_id > dispatched.upto_id or event.legacy_id <= dispatched.after:
             return "outside_of_the_range"
         return None
 
@@ -55,15 +55,15 @@ NONE = Admission(None, {})
 
 async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent]) -> Admission:
     """Read the ranges of these events. No lock is needed: a range is dispatched before its events, and stays so."""
-    rows = await connection.fetch(_HANDED_OUT, UNFINISHED, list({event.chunk for event in events}))
+    rows = await connection.fetch(_DISPATCHED, UNFINISHED, list({event.chunk for event in events}))
     ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}
     ranges.pop(None, None)
     return Admission(rows[0]["id"] if rows else None, ranges)
 
 
-def is_current(number: int | None, handed_out: int | None) -> bool:
+def is_current(number: int | None, dispatched: int | None) -> bool:
     """Whether an event has the range's dispatch number. An importer of the previous release sends none."""
-    return number is None or number == handed_out
+    return number is None or number == dispatched
 
 
 def fault_of_plan(plan: Planned) -> str | None:
@@ -78,9 +78,9 @@ def fault_of_plan(plan: Planned) -> str | None:
     return None
 
 
-def fault_of_publication(event: RangePublished, handed_out: Range) -> str | None:
+def fault_of_publication(event: RangePublished, dispatched: Range) -> str | None:
     """Why no importer can have published this; None if it is valid."""
-    if handed_out.after_id is not None and event.event_count > handed_out.upto_id - handed_out.after_id:
+    if dispatched.after_id is not None and event.event_count > dispatched.upto_id - dispatched.after_id:
         return "more rows than the range has keys"
     if event.event_count < len(event.last_offsets):
         return "more partitions than events"
@@ -95,7 +95,7 @@ HAS_PASSED = f"""NOT EXISTS (
 """SQL: everything that range `c` has published is applied. In each partition with events of it, the stored (next)
 offset is above the last of them."""
 
-_HANDED_OUT = """
+_DISPATCHED = """
 SELECT i.id, c.chunk, c.number, c.after_id, c.upto_id FROM imports i
 LEFT JOIN import_chunks c ON c.import_id = i.id AND c.chunk = ANY ($2::int[]) AND c.status <> 'planned'
 WHERE i.status = ANY ($1)

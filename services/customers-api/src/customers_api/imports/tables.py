@@ -29,9 +29,9 @@ _ZERO = {"server_default": text("0")}
 class LegacyCustomer(Table, table=True):
     """The mirror: each legacy row as it was last applied, and its customer. Only imports write it.
 
-    `number` and `read_at` are those of the reading that it reflects: `number` is null in rows that were written before
-    hand-outs had numbers. `changed_in` and `changed_as` remember the import that last wrote the row and how it counted
-    it.
+    `number`, the dispatch number, and `read_at` are those of the reading that the row reflects. `number` is null in
+    rows that are older than dispatch numbers. `changed_in` and `changed_as` are the import that last wrote the row,
+    and the class in which it counted it.
     """
 
     __tablename__ = "legacy_customers"
@@ -56,8 +56,8 @@ class LegacyCustomer(Table, table=True):
 class Import(Table, table=True):
     """One run of the import, as a job. The counts are final once `finished_at` is set.
 
-    `plan_number` is the number of the plan's hand-out. `source_ahead_seconds` is by how much vAptekeSync's clock was
-    ahead of the importer's at the plan.
+    `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by how much vAptekeSync's clock was
+    ahead of the importer's at the time of the plan.
     """
 
     __tablename__ = "imports"
@@ -94,7 +94,7 @@ class Import(Table, table=True):
 class ImportChunk(Table, table=True):
     """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won.
 
-    `number` is that of its hand-out, from the sequence `hand_out_numbers`.
+    `number` is its dispatch number, from the sequence `hand_out_numbers`.
     """
 
     __tablename__ = "import_chunks"
@@ -114,7 +114,7 @@ class ImportChunk(Table, table=True):
 
 
 class ImportCount(Table, table=True):
-    """How the events of one attempt at a range were counted, by the partition they came in."""
+    """How the events of one attempt at a range were counted, per partition."""
 
     __tablename__ = "import_counts"
 
@@ -144,7 +144,7 @@ class ImportReading(Table, table=True):
 
 
 class ImportRejection(Table, table=True):
-    """What was rejected or repaired, and why; never the value. `attempt` is null for a phone_conflict."""
+    """What was rejected or repaired, and why; never the value itself. `attempt` is null for a phone_conflict."""
 
     __tablename__ = "import_rejections"
     __table_args__ = (
@@ -166,8 +166,10 @@ class ImportRejection(Table, table=True):
 
 
 class CustomerReread(Table, table=True):
-    """The one row: after the completed import `import_id`, texts of customers up to `last_id` are read again, by this
-    version of the rule and if they changed after `since`. Without `last_id` all are; without `since`, whenever.
+    """One row: the run that rewrites texts after the completed import `import_id`, by `rule_version`.
+
+    It has read customers up to `last_id`; null: all of them. It reads only customers that changed after `since`; null:
+    every customer.
     """
 
     __tablename__ = "customer_rereads"

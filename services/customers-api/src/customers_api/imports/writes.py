@@ -1,4 +1,4 @@
-"""Writes to import jobs: start, cancel, end, and the state that importers are told."""
+"""Writes to import jobs: start, cancel and end them, and send their state to the importers."""
 
 from collections.abc import Mapping
 from uuid import UUID, uuid4
@@ -57,7 +57,7 @@ async def end(
     async with connection.transaction():
         if not await connection.fetchval(_LOCK_FOR_END, import_id, UNFINISHED):
             return None
-        if status == "completed":  # an import that has read only a part of the rows says nothing about conflicts
+        if status == "completed":  # the conflicts of an import that read only some rows would mislead
             await connection.execute(_ADD_PHONE_CONFLICTS, import_id)
         job = await connection.fetchrow(_END, import_id, status, error, *(counts[name] for name in CLASSES))
         await publish_state(connection, job)
