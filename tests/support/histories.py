@@ -24,6 +24,7 @@ from customers_api.customers.queries import CustomerNotFound
 from customers_api.customers.writes import PhoneTaken
 from customers_api.imports import sweeper
 from customers_api.imports.consumers import ImportConsumers
+from customers_api.imports.writes import CLASSES
 from legacy_events import CLUSTER, Attempt, record, start_import
 from reference_model import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared.contract import topics
@@ -260,7 +261,7 @@ class History:
         async with self._pool.acquire() as connection:
             await sweeper.Sweeper(self._pool, Health(), 900).sweep(connection)
         job = await self._pool.fetchrow("SELECT * FROM imports WHERE id = $1", won.import_id)
-        counts = {name: job[name] for name in sweeper.CLASSES if job[name]}
+        counts = {name: job[name] for name in CLASSES if job[name]}
         assert sum(counts.values()) == job["read"] == rows
         return job["status"], counts
 
