@@ -45,7 +45,7 @@ LAYERS = {
         {"legacy"},
         {"table_check"},
         {"importer"},
-        {"consumer"},
+        {"task_consumer"},
         {"cli"},
     ],
     "favorites_api": [

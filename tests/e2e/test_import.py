@@ -140,7 +140,7 @@ async def test_a_missing_column_fails_at_the_first_attempt(legacy: Legacy, stack
     job = await stack.imported()
 
     assert (job["status"], "attempts:" in job["error"]) == ("failed", False)
-    assert job["error"].startswith("table dbo.Customers has no column Birthday, or it may not be read: ")
+    assert job["error"].startswith("table dbo.Customers has no column Birthday, or the user has no right to read it: ")
 
 
 @pytest.mark.parametrize("fault", ["refused", "silent", "silent in mid-result", "away"])

@@ -307,7 +307,7 @@ async def test_a_column_that_may_not_be_read_is_not_only_called_missing(
     with serve([customer(1)], secret("Email")) as server:
         said = await unfit_of(settings_for(server, vaptekesync_driver=driver))
 
-    assert "has no column Email, or it may not be read" in said
+    assert "has no column Email, or the user has no right to read it" in said
 
 
 NAMES = {

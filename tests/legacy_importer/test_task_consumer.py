@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from legacy_importer.consumer import TaskConsumer
 from legacy_importer.import_states import RecentIds
 from legacy_importer.importer import Importer
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
+from legacy_importer.task_consumer import TaskConsumer
 from vapteke_local.servers import kafka
 from vapteke_local.servers.kafka import Kafka
 from vapteke_local.vaptekesync import Server

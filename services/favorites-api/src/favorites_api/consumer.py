@@ -25,7 +25,7 @@ skipped_records = Counter("vapteke_passed_over_records", "Records skipped becaus
 
 
 class CustomersConsumer:
-    """The consumer of `favorites-api work`."""
+    """The consumer of the process `favorites-api work`."""
 
     def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, health: Health) -> None:
         self._pool = pool
@@ -53,8 +53,9 @@ class CustomersConsumer:
 
 
 def _state(record: ConsumerRecord) -> CustomerState | Exception:
-    """Decode a record of any type: every event holds the whole state. A null value erases the customer in the key.
+    """Decode the record of an event; its type does not matter, because every event has the whole state.
 
+    A null value means that the customer in the key was erased.
     Returns the error when the record cannot be decoded.
     """
     try:

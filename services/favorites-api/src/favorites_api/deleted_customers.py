@@ -1,4 +1,7 @@
-"""Keeps track of deleted customers: their favorites are hidden, and shown again after a restoration."""
+"""Stores which customers are deleted, from their events. `favorites.py` hides their favorites in every statement.
+
+A restored customer's favorites are shown again.
+"""
 
 from collections.abc import Iterable, MutableMapping, Sequence
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
 """Reads and writes favorites. Those of a deleted customer are hidden: nothing shows or changes them.
 
-Every statement looks into `deleted_customers`, so a customer's deletion need not touch the favorites themselves.
+Every statement looks into the table `deleted_customers`, so the deletion of a customer changes no favorites.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,9 +133,11 @@ def _query(filters: Mapping[str, Any], limit: int, after: int, offset: int, coun
 
 @lru_cache(512)
 def _page(filters: frozenset[str], limit: int, by_item: bool, counted: bool) -> Statement:
-    """With a filter, the limit is hidden from the planner: otherwise it scans the table by id, expecting to find enough
-    matches soon, and reads everything when they come last. Without a filter the planner must see the limit: it takes an
-    unknown one for a tenth of the table.
+    """The statement that reads one page of favorites, with the total count if `counted`.
+
+    With a filter, the limit is hidden from the planner: otherwise it scans the table by id, expecting to find enough
+    matches soon, and reads everything when they come last. Without a filter the limit is a literal: the planner takes
+    an unknown limit for a tenth of the table.
     """
     conditions = [condition for name, condition in _CONDITIONS.items() if name in filters]
     matching = " AND ".join([*conditions, f"NOT {_HIDDEN.format('f.user_id')}"])

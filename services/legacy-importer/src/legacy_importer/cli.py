@@ -8,12 +8,12 @@ from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import load
 
 from legacy_importer import legacy, table_check
-from legacy_importer.consumer import TaskConsumer
 from legacy_importer.importer import Importer
 from legacy_importer.legacy_errors import LegacyError
 from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import LegacySettings, WorkSettings
+from legacy_importer.task_consumer import TaskConsumer
 
 cli = typer.Typer(
     no_args_is_help=True, help="Reads vAptekeSync and publishes its customers.", pretty_exceptions_enable=False
@@ -22,7 +22,7 @@ cli = typer.Typer(
 
 @cli.command()
 def work() -> None:
-    """Do the import tasks that Kafka hands out, until SIGTERM or SIGINT."""
+    """Take import tasks from Kafka and do them, until SIGTERM or SIGINT."""
     lifecycle.run(WorkSettings, working)
 
 

@@ -14,7 +14,10 @@ _SECTION = "vAptekeSync"
 
 
 def build(settings: LegacySettings) -> str:
-    """Settings without a keyword go into environment variables or a file. Raises LegacyMisconfigured."""
+    """The connection string. Settings for which a driver has no keyword go into environment variables or a file.
+
+    Raises LegacyMisconfigured.
+    """
     is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     own, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
     values = {
@@ -35,7 +38,9 @@ def build(settings: LegacySettings) -> str:
 def _microsoft_driver() -> Path:
     found = odbc_driver.microsoft()
     if found is None:
-        raise LegacyMisconfigured("Microsoft's ODBC driver has no build for this platform: set VAPTEKESYNC_DRIVER")
+        raise LegacyMisconfigured(
+            "Microsoft's ODBC driver is not installed, or has no build for this platform: set VAPTEKESYNC_DRIVER"
+        )
     return found
 
 
@@ -69,8 +74,8 @@ def _microsoft(settings: LegacySettings) -> dict[str, str]:
 def _trust_only(authority: str) -> None:
     """Make OpenSSL trust one authority alone.
 
-    The driver has no keyword for it, but OpenSSL reads the environment. This process has created its TLS context for
-    Kafka before.
+    The driver has no keyword for it, but OpenSSL reads the environment. Kafka is not affected: its TLS context was
+    created before.
     """
     os.environ |= {"SSL_CERT_FILE": authority, "SSL_CERT_DIR": _NOWHERE}
 

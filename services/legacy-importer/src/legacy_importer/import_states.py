@@ -15,7 +15,7 @@ from vapteke_shared.process.settings import KafkaSettings
 _PARTITION = TopicPartition(topics.IMPORT_STATE.name, 0)
 _WAIT_MS = 50
 _PAGE_RECORDS = 500
-_REMEMBERED = 1000  # the relay may send a transaction twice; one never names as many imports as this
+_REMEMBERED = 1000  # the relay may send a transaction twice, and no transaction names so many imports
 
 log = logs.get(__name__)
 
@@ -40,7 +40,7 @@ class RecentIds:
 
 
 class ImportStates:
-    """Reads the topic from its beginning, without a consumer group.
+    """Reads the topic of import states from its beginning, without a consumer group.
 
     customers-api writes a state in the same Kafka transaction as the first task that depends on it, before that task.
     So an importer that has the task always finds the state. It reads uncommitted records too: a state is true even when
@@ -97,7 +97,7 @@ class ImportStates:
         return self._latest is None
 
     def report_end_of(self, import_id: UUID) -> None:
-        """Log how this import ends."""
+        """Log the end of this import when its state arrives."""
         self._reported = import_id
 
     async def close(self) -> None:

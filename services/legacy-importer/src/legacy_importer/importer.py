@@ -46,7 +46,7 @@ attempts_failed = Counter("legacy_importer_failed_attempts", "Attempts to read v
 
 
 class ShuttingDown(Exception):
-    """The process shuts down: another importer does the current task."""
+    """The process shuts down, so another importer will do the current task."""
 
 
 class Importer:
@@ -71,7 +71,7 @@ class Importer:
             raise ShuttingDown from None
 
     async def reject(self, task: Task, why: str) -> None:
-        """Fail the task without an attempt. Raises ShuttingDown.
+        """Report the task as failed without an attempt. Raises ShuttingDown.
 
         customers-api ignores this when the import has already ended.
         """
@@ -79,7 +79,7 @@ class Importer:
         await self._report(_failed(task, task.chunk if isinstance(task, RangeRequested) else None, why))
 
     async def send_to_dead_letters(self, letter: DeadLetter) -> None:
-        """Retries for as long as Kafka is down. Raises ShuttingDown."""
+        """Send a dead letter. Retries for as long as Kafka is down. Raises ShuttingDown."""
         await self._until_kafka_accepts(lambda: self._publisher.send_letter(letter))
 
     async def _do(self, task: Event) -> None:
@@ -192,7 +192,7 @@ class Importer:
 
 
 def _check_plan_size(plan: Planned, rows_per_range: int) -> None:
-    """customers-api ignores a plan with too many ranges, and Kafka rejects too large a record. Raises LegacyError."""
+    """Raise LegacyError if the plan is too large: customers-api would ignore it, or Kafka would reject its record."""
     ranges = len(plan.upper_bounds)
     if ranges > limits.RANGES_PER_PLAN or len(codec.encode(plan)) > limits.RECORD_BYTES:
         raise LegacyError(

@@ -62,7 +62,7 @@ async def try_to_read(connection: Connection, settings: LegacySettings) -> None:
 
 
 async def clock(connection: Connection) -> datetime:
-    """The server's own time, in UTC. Rows that are read afterwards are at least as new."""
+    """The server's current time, in UTC. Ask for it before reading rows: they are then at least as new as this time."""
     [[now]] = await connection.fetch("SELECT SYSUTCDATETIME()")
     return now.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
@@ -114,7 +114,10 @@ class _Selection:
     async def pages_around_unreadable_rows(
         self, after_id: int | None, upto_id: int
     ) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
-        """Like `pages`, but yields an UnreadableRow for each row that makes its SELECT fail. Finds those by halving."""
+        """Like `pages`, but yields an UnreadableRow for each row that makes its SELECT fail.
+
+        To find such rows, it halves the range until one row is left.
+        """
         keys = await self._keys(after_id, upto_id)
         pending, statements = [(0, len(keys))] if keys else [], 0
         while pending:

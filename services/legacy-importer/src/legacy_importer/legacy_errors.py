@@ -14,11 +14,11 @@ from legacy_importer.settings import LegacySettings
 
 
 class LegacyError(Exception):
-    """Any error of vAptekeSync. Its text is for operators and holds no values."""
+    """Any error of vAptekeSync. Its text is for operators and contains no values."""
 
 
 class LegacyUnavailable(LegacyError):
-    """It does not answer, or not at present: another attempt may succeed."""
+    """vAptekeSync does not answer or cannot work at present. Another attempt may succeed."""
 
 
 class LegacyMisconfigured(LegacyError):
@@ -26,11 +26,11 @@ class LegacyMisconfigured(LegacyError):
 
 
 class UnreadableValue(LegacyError):
-    """A value of a row makes the statement fail. It will fail again for this row, but not for others."""
+    """A value of a row makes the statement fail. A statement that leaves out this row succeeds."""
 
 
 class DatabaseClosed(LegacyUnavailable):
-    """The login is accepted, but the database cannot be opened. Only `master` knows why."""
+    """The login is accepted, but the database cannot be opened. A query in `master` shows why."""
 
 
 class CauseUnknown(LegacyUnavailable):
@@ -176,7 +176,7 @@ def no_answer(settings: LegacySettings) -> LegacyUnavailable:
 
 
 def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
-    """Translate an error of the driver. Its own text may hold values and is left out."""
+    """Translate an error of the driver. The driver's text is left out, because it may contain values."""
     state, text = (str(part) for part in (*error.args, "", "")[:2])
     numbers = {int(number) for number in re.findall(r"\((\d+)\)(?: \(SQL\w+\)|; \[|$)", text)}
     where = address(settings)

@@ -30,7 +30,7 @@ def _installed_as(name: str) -> str:
 
 
 def microsoft() -> Path | None:
-    """The path of the driver in Microsoft's wheel, or None without a build for this platform."""
+    """The path of the driver in Microsoft's wheel; None if it is not installed or has no build for this platform."""
     spec = find_spec("mssql_python_odbc")
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():

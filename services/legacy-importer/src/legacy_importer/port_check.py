@@ -1,6 +1,6 @@
 """Checks that a server listens at the port.
 
-The drivers wait equally long for a refused connection and for a silent server, and report neither.
+The drivers take as long to report a refused connection as a silent server, and do not say which of the two it was.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from legacy_importer.legacy_errors import LegacyError, LegacyMisconfigured, Lega
 from legacy_importer.settings import LegacySettings
 
 _resolved_hosts: set[str] = set()
-"""Host names that this process has resolved: when one of them fails later, the name service has an outage."""
+"""Host names that this process has resolved: if one of them cannot be resolved later, the name service has an outage.
+"""
 
 
 async def check(settings: LegacySettings) -> None:

@@ -24,7 +24,7 @@ _ACK_SECONDS = 60
 
 
 class PublishFailed(Exception):
-    """Kafka did not accept a record, or the outcome is unknown. The text holds no values."""
+    """Kafka did not accept a record, or the outcome is unknown. The text contains no values."""
 
 
 class Publisher:
@@ -52,7 +52,7 @@ class Publisher:
             raise await self.failed(error) from None
 
     async def batch(self, topic: str) -> "Batch":
-        """Begin the batch of one attempt. Raises PublishFailed."""
+        """Create the batch of one attempt. Raises PublishFailed."""
         return Batch(self, BatchProducer(await self._started(), _ACK_SECONDS), topic)
 
     async def close(self) -> None:
@@ -80,7 +80,7 @@ class Publisher:
         return self._producer
 
     async def failed(self, error: BaseException) -> PublishFailed:
-        """Close the producer. Returns the error to raise."""
+        """Close the producer, and return the error for the caller to raise."""
         await self.close()
         return PublishFailed(connection_errors.describe(error))
 

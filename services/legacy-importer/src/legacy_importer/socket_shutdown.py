@@ -41,7 +41,7 @@ def _connections(port: int) -> Iterator[tuple[Any, socket.socket]]:
 
 
 def _sockets() -> Iterator[socket.socket]:
-    """Duplicates of all open sockets: another thread may close a file, and its number be reused at once."""
+    """Duplicates of all open sockets, because another thread may close a file and its number may be reused at once."""
     numbers = [int(file.name) for file in _OPEN_FILES.iterdir()] if _OPEN_FILES.is_dir() else []
     for number in numbers:
         with suppress(OSError):  # closed meanwhile

@@ -23,7 +23,7 @@ async def check(connection: Connection, settings: LegacySettings) -> list[str]:
     missing = [name for name in settings.vaptekesync_columns.model_dump().values() if name.casefold() not in found]
     if missing:
         raise LegacyMisconfigured(
-            f"table {table} has no column {', '.join(missing)}, or it may not be read: "
+            f"table {table} has no column {', '.join(missing)}, or the user has no right to read it: "
             "check VAPTEKESYNC_COLUMNS, or grant SELECT on it to VAPTEKESYNC_USER"
         )
     key = settings.vaptekesync_columns.id
@@ -41,7 +41,7 @@ async def _no_table(connection: Connection, settings: LegacySettings, table: str
             "or to a view of that table if it is in another database"
         )
     return LegacyMisconfigured(
-        f"table {table} does not exist, or the user may not read it: "
+        f"table {table} does not exist, or the user has no right to read it: "
         "check VAPTEKESYNC_SCHEMA, VAPTEKESYNC_TABLE and VAPTEKESYNC_DB"
     )
 

@@ -1,6 +1,7 @@
 """Finds out why FreeTDS cannot open a TLS connection, with a handshake of our own that sends no login.
 
-FreeTDS does not report the cause. Another kind of server may listen at the port, so no answer may raise an error here.
+FreeTDS does not report the cause. Another kind of server may listen at the port, so an unexpected answer is not an
+error: it only means that no cause is found.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ class NotTds(Exception):
 
 
 async def tls_error(settings: LegacySettings) -> LegacyMisconfigured | None:
-    """The error of the server's TLS, or None when none shows within the deadline."""
+    """What is wrong with the server's TLS. None: nothing, or nothing was found within the deadline."""
     if settings.vaptekesync_encrypt == "no":
         return None
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, NotTds):

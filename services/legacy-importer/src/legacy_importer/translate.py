@@ -1,7 +1,7 @@
 """Translates a legacy row into an event, without I/O and without a clock.
 
 The rules are those of docs/contract.md: phones follow the phone rule, texts are cleaned, and an empty text is null. A
-value that cannot be used makes its field null, and the event names the field with a reason that never holds the value.
+value that cannot be used makes its field null, and the event has the reason, which never contains the value.
 Only a row without a usable phone, or a row that could not be read, is rejected.
 """
 
@@ -53,7 +53,7 @@ class UnreadableRow(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What all rows of a key range have in common."""
+    """What all rows of a key range share: the ids of the event, the clocks, and the settings for reading values."""
 
     import_id: UUID
     chunk: int
@@ -79,7 +79,7 @@ class Unusable(ValueError):
 
 
 def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomerRead | LegacyCustomerRejected:
-    """Translate one row: into its customer, or into a rejection with the reason."""
+    """Translate one row into the event of a customer, or into a rejection with the reason."""
     if isinstance(row, UnreadableRow):
         return _rejected(row.id, context, "row", UNREADABLE)
     try:

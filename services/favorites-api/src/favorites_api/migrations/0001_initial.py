@@ -1,4 +1,4 @@
-"""Favorites, who is deleted, places in Kafka; and a counter kept by triggers."""
+"""The first tables: favorites, deleted customers, stored offsets, and counts of favorites that triggers keep."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Takes import tasks from Kafka one at a time, and commits each one's offset when it is done."""
+"""Takes import tasks from Kafka one at a time, and commits the offset of each when the task is done."""
 
 import time
 from contextlib import suppress
@@ -41,9 +41,9 @@ log = logs.get(__name__)
 
 
 class TaskConsumer(Consumer):
-    """All importers share the topic as a work queue: when one crashes, another does its task again."""
+    """All importers share the topic as a work queue: when one crashes, another repeats its task."""
 
-    states_seconds = 60.0  # how long to wait for a state in an empty topic; the relay restores a missing one sooner
+    states_seconds = 60.0  # how long to wait while the topic of states is empty; the relay sends a missing state sooner
 
     def __init__(self, settings: WorkSettings, importer: Importer, health: Health) -> None:
         super().__init__(settings, health, "kafka", _TOPICS)
@@ -84,7 +84,7 @@ class TaskConsumer(Consumer):
         try:
             async with shutdown_deadline(self._stopping, 1):
                 await self._consumer.commit()
-        except (KafkaError, ShutdownDeadlineExceeded) as error:  # the task is done again, under a new attempt id
+        except (KafkaError, ShutdownDeadlineExceeded) as error:  # the task will be repeated under a new attempt id
             log.warning("the offset of a finished task was not committed", error=type(error).__name__)
 
     async def _dead_letter(self, letter: DeadLetter) -> bool:
@@ -105,7 +105,10 @@ class TaskConsumer(Consumer):
             await self._states.close()
 
     async def _is_over(self, task: Task) -> bool:
-        """Whether the task's import has ended. A task without a number is done: its release writes no states."""
+        """Whether the task must be skipped because its import has ended, or because no state of it can be found.
+
+        A task without a number comes from a release that writes no states, so it is never skipped.
+        """
         if task.number is None or await self._is_active(task.import_id):
             self._states.report_end_of(task.import_id)
             return False
@@ -119,7 +122,8 @@ class TaskConsumer(Consumer):
     async def _is_active(self, import_id: UUID) -> bool:
         """Wait for the state of the task's import while the topic is empty.
 
-        A state is sent before its tasks. After the topic was recreated, it waits in the outbox of customers-api.
+        A state is sent before the tasks of its import. If the topic was recreated, the state is still in the outbox of
+        customers-api and will be sent again.
         """
         deadline = time.monotonic() + self.states_seconds
         while not (active := await self._states.is_active(import_id)) and self._states.is_empty:
@@ -161,6 +165,7 @@ def _task(record: Any) -> Task:
 
 
 def _longest_task_ms(settings: WorkSettings) -> int:
-    """Time for all attempts at a range; without a poll for longer, Kafka gives the task to another importer."""
+    """The time that all attempts at a range may take. Without a poll for longer, Kafka gives the task to another
+    importer."""
     attempt = 2 * settings.mssql_timeout + settings.mssql_retries_sleep
     return int(1000 * (attempt * (settings.mssql_retries_count + 1) + 600))
