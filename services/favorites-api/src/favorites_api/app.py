@@ -78,5 +78,7 @@ async def _maintain(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
                 await deleted_customers.erase_favorites(connection)
         except Exception as error:
             reraise_cancellation()
-            log.warning("the maintenance of favorites failed", error=type(raise_unless_outage(error)).__name__)
+            if not isinstance(error, asyncpg.UndefinedTableError):  # no schema yet: `postgres` in the health says so
+                raise_unless_outage(error)
+            log.warning("the maintenance of favorites failed", error=type(error).__name__)
         await shutdown.pause(stopping, _MAINTENANCE_SECONDS)

@@ -166,7 +166,9 @@ def _headers(row: asyncpg.Record) -> list[tuple[str, bytes]]:
 
 
 async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
-    """Keep the gauges current, whoever leads and even while Kafka is away. They are NaN while Postgres is away.
+    """Keep the gauges current, whoever leads and even while Kafka is away.
+
+    They are NaN while Postgres is away, and until `migrate` has created the schema.
 
     Counting takes a fiftieth of the time at most, so a backlog of millions is counted less often.
     """
@@ -177,7 +179,8 @@ async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
                 count, age = await connection.fetchrow(_WAITING, timeout=_MEASURE_SECONDS)
         except Exception as error:
             reraise_cancellation()
-            raise_unless_outage(error)
+            if not isinstance(error, asyncpg.UndefinedTableError):  # no schema yet: `postgres` in the health says so
+                raise_unless_outage(error)
             count, age = math.nan, math.nan
         rows_waiting.set(count)
         oldest_waits.set(age)
