@@ -1,4 +1,4 @@
-"""`python -m vapteke_shared.healthcheck`: exits with 0 when the container's process is ready, else with 1 and why.
+"""`python -m vapteke_shared.healthcheck`: exits with 0 when the container's process is ready, else with 1 and a reason.
 
 It imports only the standard library and one small module, because it starts every few seconds.
 """

@@ -180,7 +180,7 @@ async def test_every_pipelined_request_learns_that_its_caller_is_gone() -> None:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_limits, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(request_limits, "HEADERS_SECONDS", 0.3)
     monkeypatch.setattr(request_limits, "BODY_SECONDS", 0.3)
 
 

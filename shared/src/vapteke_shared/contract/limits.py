@@ -14,7 +14,7 @@ INT64_MIN: Final = -(2**63)  # Postgres' bigint, and SQL Server's
 NAME_CHARACTERS: Final = 100  # of a first or last name once it is cleaned; our own rule
 EMAIL_MIN_CHARACTERS: Final = 3  # of an e-mail address: a@b
 EMAIL_CHARACTERS: Final = 254  # of an e-mail address once it is cleaned; RFC 5321: a path of 256 with its brackets
-MARKS_PER_LETTER: Final = 8  # combining marks; no language needs more, hundreds of them cover the lines around a name
+MARKS_PER_LETTER: Final = 8  # combining marks; no language needs more, and hundreds of them cover the text around them
 PHONE_SPELLING_CHARACTERS: Final = 100  # of a phone as a caller spells it; our own rule
 PHONE_MIN_DIGITS: Final = 11  # country calling code included; docs/contract.md, "Phones"
 PHONE_MAX_DIGITS: Final = 15  # country calling code included; ITU-T E.164
@@ -32,9 +32,9 @@ DEAD_LETTER_BYTES: Final = 64 * 1024  # of the value that a dead letter keeps; o
 
 # HTTP
 BODY_BYTES: Final = 256 * 1024  # of a request's body; a thousand ids fit many times
-SENT_BODY_BYTES: Final = 1024 * 1024  # of a request's body as it is sent, with all that chunks add; our own rule
+SENT_BODY_BYTES: Final = 1024 * 1024  # of a request's body as it is sent, chunked encoding included; our own rule
 PAGE_ITEMS: Final = 1000  # on one page of a list; our own rule
-PAGE_ITEMS_DEFAULT: Final = 50  # on one page of a list when the caller names no number
+PAGE_ITEMS_DEFAULT: Final = 50  # on one page of a list when the caller gives no `limit`
 IDS_PER_REQUEST: Final = 1000  # ids, phones or items that one request may name; our own rule
 ITEMS_PER_CHECK: Final = 500  # items that one check of favorites may name; our own rule
 QUERY_PARAMETERS: Final = 4000  # in one query: three lists of IDS_PER_REQUEST, and the rest

@@ -13,7 +13,7 @@ _CODES = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
 _MOBILE = re.compile(r"(?:(?:\+?7|8)[ -]?)?\(?(9\d\d)\)?[ -]?(\d{3})[ -]?(\d\d)[ -]?(\d\d)", re.ASCII)
 _SIGNS = dict.fromkeys(map(ord, " \t+-()[]{}."))
 _SPACES, _FORMATS = characters.of("Zs"), characters.of("Cf")
-_DASHES = characters.of("Pd") + "\u2053\u207b\u208b\u2212"  # and those that Unicode files elsewhere
+_DASHES = characters.of("Pd") + "\u2053\u207b\u208b\u2212"  # and the dashes of other categories
 _PLAIN = {**dict.fromkeys(map(ord, _SPACES), " "), **dict.fromkeys(map(ord, _DASHES), "-")} | dict.fromkeys(
     map(ord, _FORMATS)
 )
@@ -21,7 +21,7 @@ _QUOTES = characters.of("Pi", "Pf") + "\"'`\u00b4\u02bc\u02b9\u2032\u2033\u201a\
 _LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _EDGES = f" \t{_LINE_BREAKS}{_QUOTES}"
 _BEGINNING = re.compile(rf"(?:[{re.escape(_EDGES)}]|tel:|=(?=[{re.escape(_QUOTES)}]))*", re.IGNORECASE)
-# Plain, or in groups of three as spreadsheets show numbers.
+# A number with decimal zeros: plain, or in groups of three, as spreadsheets show it.
 _WITH_ZEROS = re.compile(r"(\+?\d+|\+?\d{1,3}(?: \d{3})+)[.,]0+", re.ASCII)
 _SEPARATED = re.compile(rf"\d.*[,;/\\|{_LINE_BREAKS}].*\d", re.DOTALL)
 _IN_PAIRS = r"\d{1,3}-\d\d-\d\d"
@@ -29,10 +29,10 @@ _WHOLE = rf"(?:{_IN_PAIRS}|\d{{3}}-\d{{3,4}}|(?!810)[1-9]\d{{5,6}})"
 _GAP = r"\s+(?:-\s+)?"
 _TWO_IN_PAIRS = re.compile(rf"(?:^|\s){_IN_PAIRS}{_GAP}{_IN_PAIRS}(?:\s|$)")
 _TWO_WHOLE = re.compile(rf"{_WHOLE}{_GAP}{_WHOLE}")
-# A number as people write it with an extension: in brackets, or without them after a Russian number (known length).
+# A number with an extension: in brackets, or without brackets after a Russian number, whose length is known.
 _EXTENSION_IN_BRACKETS = re.compile(r"(\+? ?(?:\d|\([\d -]+\) ?)(?:[ .-]?\d| ?\(\d+\) ?)*) ?\(\d{1,5}\)")
 _EXTENSION_AFTER_8 = re.compile(r"(8[ -]?\(?\d{3,5}\)?[ -]?\d{1,3}[ -]?\d\d[ -]?\d\d) \d{1,4}")
-# A Russian mobile number without 7 or 8. Groups separated by blanks alone may be a foreign number: 998 901 23 45 67.
+# A Russian mobile number without 7 or 8. Groups separated only by blanks may be a foreign number: 998 901 23 45 67.
 _EXTENSION_AFTER_9 = re.compile(r"(9\d{9}|\(9\d\d\)[ -]?\d{3}[ -]?\d\d[ -]?\d\d|9\d\d[ -]\d{3}-\d\d-\d\d) \d{1,4}")
 _WITH_EXTENSION: Final = (_EXTENSION_IN_BRACKETS, _EXTENSION_AFTER_8, _EXTENSION_AFTER_9)
 
@@ -49,7 +49,7 @@ class Phone(NamedTuple):
 
 
 class PhoneInvalid(ValueError):
-    """The text is not a phone. `reason` is a word for programs and never contains the text."""
+    """The text is not a phone. `reason` is a code for programs and never contains the text."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -101,20 +101,20 @@ def _undecorated(text: str) -> str:
 
 
 def _is_more_than_one(written: str) -> bool:
-    if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _is_two_alike(written):
+    if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _has_two_equal_groups(written):
         return True
     extended = next(filter(None, (kind.fullmatch(written) for kind in _WITH_EXTENSION)), None)
-    return extended is not None and _is_phone_or_of_a_city(extended[1].translate(_SIGNS))
+    return extended is not None and _is_phone_or_city_number(extended[1].translate(_SIGNS))
 
 
-def _is_two_alike(written: str) -> bool:
+def _has_two_equal_groups(written: str) -> bool:
     """Whether there are two groups with the same signs at the same positions, such as (23-45-67) (23-45-68)."""
     groups = [re.sub(r"\d", "0", group) for group in written.split() if group != "-"]
     return len(groups) == 2 and groups[0] == groups[1] and not groups[0].isdigit() and groups[0].count("0") >= 5
 
 
-def _is_phone_or_of_a_city(digits: str) -> bool:
-    """Whether the digits are a whole phone, or a city number: ten digits with the area code, without the country's."""
+def _is_phone_or_city_number(digits: str) -> bool:
+    """Whether the digits are a whole phone, or a city number: ten digits with an area code but no country code."""
     if len(digits) == 10:
         return True
     try:

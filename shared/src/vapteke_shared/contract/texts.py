@@ -12,7 +12,7 @@ from vapteke_shared.contract import characters, limits
 VERSION: Final = 1
 """The version of this rule. Increase it when `cleaned` or `email` changes: stored texts are then cleaned again."""
 
-_BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"  # by their looks, not by category
+_BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"  # invisible, in other categories
 # each selects a variant of the glyph before it
 _VARIATIONS = [*map(chr, range(0xFE00, 0xFE10)), *map(chr, range(0xE0100, 0xE01F0))]
 _BREAKS = [one for one in characters.of("Cc", "Zl", "Zp") if one.isspace()]

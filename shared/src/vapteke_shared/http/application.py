@@ -50,7 +50,7 @@ def create_app(
     auth.protect(app, settings, service, PUBLIC)
     if not settings.auth_enabled:
         state.warnings["auth"] = auth.OFF
-        app.answer_headers.append((b"auth-enabled", b"false"))
+        app.response_headers.append((b"auth-enabled", b"false"))
     app.openapi()  # generated now: the first two readers would otherwise generate it at the same time
     app.add_middleware(SlashAdded)
     return app
@@ -61,11 +61,11 @@ class _App(FastAPI):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.answer_headers = [(b"x-content-type-options", b"nosniff")]
+        self.response_headers = [(b"x-content-type-options", b"nosniff")]
 
     def build_middleware_stack(self) -> ASGIApp:
         origins = self.state.settings.cors_allowed_origins
-        return middleware.wrap(super().build_middleware_stack(), self.answer_headers, origins)
+        return middleware.wrap(super().build_middleware_stack(), self.response_headers, origins)
 
 
 def router(tag: str) -> APIRouter:
@@ -76,13 +76,13 @@ def router(tag: str) -> APIRouter:
 def connection(request: Request) -> PoolAcquireContext:
     """A connection from the pool, for `async with` around the queries only: a slow caller must not hold a connection.
 
-    Raises TimeoutError when all connections stay in use: a caller who waits longer had better try again.
+    Raises TimeoutError when all connections stay in use for 5 seconds.
     """
     return request.app.state.pool.acquire(timeout=_WAIT_SECONDS)
 
 
 class SlashAdded:
-    """Adds the trailing slash that a caller left out: every path works with and without it."""
+    """Adds the trailing slash that a caller left out: paths below /rest/ and /grpc/ work with and without it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -77,5 +77,5 @@ def _file(file: Path, _: Request) -> Response:
 
 
 def _with_slash(request: Request) -> Response:
-    """Redirect to a relative path, which stays right behind any prefix that a gateway adds."""
+    """Redirect to a relative path, which works behind any prefix that a gateway adds."""
     return RedirectResponse(request.url.path.rpartition("/")[2] + "/")

@@ -40,7 +40,7 @@ def _instant_text(value: object) -> object:
 
 
 def _to_utc(at: datetime) -> datetime:
-    """The instant in UTC, to the millisecond. Years 1 and 9999 are invalid: an offset may lead outside all years."""
+    """The instant in UTC, to the millisecond. Years 1 and 9999 are invalid, because UTC could be out of range."""
     if at.year in (MINYEAR, MAXYEAR):
         raise invalid_value("out_of_range", "The instant's year is out of range")
     zoned = at if at.tzinfo else at.replace(tzinfo=UTC)

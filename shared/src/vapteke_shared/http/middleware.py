@@ -34,11 +34,11 @@ class Cors(CORSMiddleware):
 
     def preflight_response(self, request_headers: Any) -> Response:
         answer = super().preflight_response(request_headers)
-        return answer if answer.status_code == 200 else _Refused(answer)
+        return answer if answer.status_code == 200 else _PreflightProblem(answer)
 
 
-class _Refused(Response):
-    """Turns Starlette's plain-text response into a problem."""
+class _PreflightProblem(Response):
+    """Turns Starlette's plain-text response to a rejected preflight into a problem."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__(answer.body, answer.status_code)
@@ -52,7 +52,7 @@ class _Refused(Response):
 
 
 class Completed:
-    """Answers HEAD as GET without the body, and forbids caches to store responses that do not allow it."""
+    """Responds to HEAD as to GET but without the body, and forbids caches to store a response unless it allows them."""
 
     def __init__(self, app: ASGIApp, headers: Headers) -> None:
         self._app, self._headers = app, headers

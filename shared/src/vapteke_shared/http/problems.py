@@ -75,7 +75,7 @@ def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     for kind in (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
         app.add_exception_handler(kind, _on_outage)
-    app.add_exception_handler(ClientDisconnect, _on_broken_off)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -202,7 +202,7 @@ async def _on_conflict(request: Request, error: Exception) -> Response:
     return response(request, 503, "busy", detail, {"Retry-After": "1"})
 
 
-async def _on_broken_off(request: Request, _: Exception) -> Response:
+async def _on_disconnect(request: Request, _: Exception) -> Response:
     """The caller has disconnected, so nobody reads this response."""
     return response(request, 422, "broken_off", "The body is incomplete.")
 

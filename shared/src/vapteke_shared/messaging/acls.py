@@ -49,8 +49,8 @@ class Acl(NamedTuple):
     name: str
 
 
-class Topic(Protocol):
-    """The attributes of a topic that this module uses."""
+class TopicAccess(Protocol):
+    """The attributes of a topic that decide who may read and write it."""
 
     @property
     def name(self) -> str: ...
@@ -60,8 +60,8 @@ class Topic(Protocol):
     def consumers(self) -> tuple[str, ...]: ...
 
 
-def required(topics: Iterable[Topic]) -> list[Acl]:
-    """All access rights, groups before topics: a service that sees its topics starts, and then must join its group."""
+def required(topics: Iterable[TopicAccess]) -> list[Acl]:
+    """All access rights. Groups come first: a service starts when it sees its topics, and then joins its group."""
     named = list(topics)
     return [*_groups(), *_operator(named), *_topics(named)]
 
@@ -75,7 +75,7 @@ def _groups() -> Iterable[Acl]:
         yield Acl(service, Operation.WRITE, Resource.TRANSACTIONAL_ID, name)
 
 
-def _topics(topics: Iterable[Topic]) -> Iterable[Acl]:
+def _topics(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
     for topic in topics:
         for service in _GROUPS:
             if service == topic.producer:
@@ -84,7 +84,7 @@ def _topics(topics: Iterable[Topic]) -> Iterable[Acl]:
                 yield Acl(service, Operation.READ, Resource.TOPIC, topic.name)
 
 
-def _operator(topics: Iterable[Topic]) -> Iterable[Acl]:
+def _operator(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
     """The operator reads everything, with its own group, and changes nothing."""
     yield Acl(OPERATOR, Operation.READ, Resource.GROUP, OPERATOR)
     yield Acl(OPERATOR, Operation.DESCRIBE, Resource.CLUSTER, "kafka-cluster")
@@ -93,8 +93,8 @@ def _operator(topics: Iterable[Topic]) -> Iterable[Acl]:
         yield Acl(OPERATOR, Operation.DESCRIBE_CONFIGS, Resource.TOPIC, topic.name)
 
 
-async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals: Mapping[str, str]) -> int:
-    """Create all access rights and return their number. Safe to repeat; removes none.
+async def create(admin: AIOKafkaAdminClient, topics: Iterable[TopicAccess], principals: Mapping[str, str]) -> int:
+    """Create all access rights and return their number. It removes none, and is safe to repeat.
 
     `principals` maps our users to Kafka's names, such as User:customers-api. Raises KafkaError or Misconfigured.
     """
@@ -112,7 +112,7 @@ async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic], principals
     return len(acls)
 
 
-def table(topics: Iterable[Topic]) -> str:
+def table(topics: Iterable[TopicAccess]) -> str:
     """All access rights as a Markdown table."""
     rows = [
         f"| `{a.user}` | {_words(a.operation)} | {_words(a.resource)} | `{a.name}` |" for a in sorted(required(topics))

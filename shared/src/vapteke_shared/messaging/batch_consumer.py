@@ -1,8 +1,8 @@
 """Consumes one topic in batches and keeps its offsets in Postgres, with the effect of the records.
 
-`apply` gets raw records and does everything in one Postgres transaction, which also stores the offsets. It must resolve
-bad data itself. Whatever it raises is an outage: the batch waits and is tried again, and nothing is skipped. See
-docs/design.md, "Stored offsets".
+`apply` gets raw records and does everything in one Postgres transaction, which also stores the offsets. It must handle
+bad data itself. Every error that it raises counts as an outage: the batch waits and is retried, and nothing is skipped.
+See docs/design.md, "Stored offsets".
 """
 
 import time
@@ -32,7 +32,7 @@ Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, Cluster, MutableMapping[Partition, int]], Awaitable[None]]
 
 _MAX_BACKOFF_SECONDS = 10
-_OUTAGE_SECONDS = 1  # between attempts during an outage of Postgres: rows should not wait longer than the outage
+_OUTAGE_SECONDS = 1  # between attempts during an outage of Postgres, so that work continues soon after it
 _POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 log = logs.get(__name__)
@@ -42,8 +42,8 @@ lag = Gauge("vapteke_consumer_lag_records", "Records of a partition that are not
 class BatchConsumer(Consumer):
     """Consumes one topic in batches; `run` is one of the loops of its process.
 
-    Safe to repeat: the stored offsets show which records were applied before. An attempt that takes longer than
-    `attempt_seconds` counts as hanging: each of its statements takes at most a minute.
+    Kafka may deliver a batch again: the stored offsets show which of its records were applied before. An attempt that
+    takes longer than `attempt_seconds` hangs and turns liveness red, because each statement takes at most a minute.
     """
 
     attempt_seconds = 900.0
@@ -85,13 +85,13 @@ class BatchConsumer(Consumer):
         self._subscriber(self._handle)
 
     async def _check(self) -> None:
-        """Compare the ends of the partitions with the stored offsets: that gives the lag, or shows another Kafka."""
+        """Measure the lag from the stored offsets. Block this consumer if they do not belong to this Kafka."""
         partitions, finished = self._consumer.assignment(), self._positions.finished
         try:
             stored = await self._stored(partitions)
         except stored_offsets.KafkaReplaced as error:
             self._block(str(error))
-            self._look_stuck({}, {})
+            self._report_zombie({}, {})
             return
         self._positions.compare(finished, stored)
         self._seek_where_needed(partitions, stored)
@@ -102,7 +102,7 @@ class BatchConsumer(Consumer):
             lag.labels(tp.topic, tp.partition).set(max(end - begins[tp], 0))
         is_behind = any(end < stored.get(Partition(*tp), 0) for tp, end in ends.items())
         self._block("a topic ends below the stored offset" if is_behind else None)
-        self._look_stuck({} if is_behind else ends, {} if is_behind else begins)
+        self._report_zombie({} if is_behind else ends, {} if is_behind else begins)
 
     async def _first_waiting(self, tp: TopicPartition, stored: Mapping[Partition, int]) -> int:
         partition = Partition(*tp)
@@ -118,13 +118,13 @@ class BatchConsumer(Consumer):
             log.warning("cannot read the stored offsets", error=describe(error))
 
     def _seek_where_needed(self, assigned: Collection[TopicPartition], stored: Mapping[Partition, int]) -> None:
-        """Seek to the stored offsets. Without one a partition begins at the start, whatever the group's offset is."""
+        """Seek to the stored offsets, or to the beginning without one, whatever the group's offset is."""
         still_assigned = self._consumer.assignment() & set(assigned)
         for partition in self._positions.take_partitions_to_seek(Partition(*tp) for tp in still_assigned):
             self._consumer.seek(TopicPartition(*partition), stored.get(partition, 0))
 
     def _block(self, reason: str | None) -> None:
-        """Apply nothing more for this reason; None: apply again."""
+        """Stop applying batches for this reason. None: apply them again."""
         self._blocked_by = reason
         if reason is None:
             self._health.report_ready(self._topic)
@@ -142,7 +142,7 @@ class BatchConsumer(Consumer):
         with self._in_hand():
             try:
                 await self._apply_until_done(records, self._positions.begin_batch(records))
-            finally:  # after a cancellation nothing is in hand: what waits then is not fetched
+            finally:  # also after a cancellation, so that records which still wait show a zombie
                 self._health.expect_heartbeat(self._batches, None)
                 self._positions.end_batch()
 
@@ -200,7 +200,8 @@ class _AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assign = assign
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """A batch in hand may finish: its transaction decides. Another replica reports the lag from now on."""
+        """Remove the lag, which another replica reports from now on. A batch in hand may finish: its transaction checks
+        the stored offsets."""
         for tp in revoked:
             with suppress(KeyError):
                 lag.remove(tp.topic, str(tp.partition))

@@ -20,7 +20,7 @@ from vapteke_shared.process.settings import ConsumerSettings
 from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
 CHECK_TIMEOUT_SECONDS = 30
-_BATCH_SECONDS = 10  # after the shutdown began, for the batch in hand and for leaving the group
+_STOP_SECONDS = 10  # for finishing the batch in hand and leaving the group
 
 fetch_limits.install()
 log = logs.get(__name__)
@@ -92,14 +92,14 @@ class Consumer:
         return message.raw_message
 
     async def _check(self) -> None:
-        """Runs every few seconds; an error that it raises is reported in the health."""
+        """Check Kafka and this consumer. `run` calls it every few seconds and reports its errors in the health."""
         self._health.report_ready(self._dependency)
         assigned = self._consumer.assignment()
         ends = await self._consumer.end_offsets(assigned) if assigned else {}
-        self._look_stuck(ends, {tp: await self._consumer.position(tp) for tp in ends})
+        self._report_zombie(ends, {tp: await self._consumer.position(tp) for tp in ends})
 
-    def _look_stuck(self, ends: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int]) -> None:
-        """Report whether this consumer is a zombie: per assigned partition, the waiting records begin and end here."""
+    def _report_zombie(self, ends: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int]) -> None:
+        """Report whether this consumer is a zombie. Records wait between `begins` and `ends` of each partition."""
         waiting = [] if self._has_records_in_hand else [(tp, begin) for tp, begin in begins.items() if begin < ends[tp]]
         self._unmoved = {position: self._unmoved.get(position, 0) + 1 for position in waiting}
         stuck = sorted(f"{tp.topic}/{tp.partition}" for (tp, _), n in self._unmoved.items() if n > self.zombie_checks)
@@ -110,7 +110,7 @@ class Consumer:
 
     async def _stop(self) -> None:
         try:
-            async with asyncio.timeout(_BATCH_SECONDS):
+            async with asyncio.timeout(_STOP_SECONDS):
                 await self._broker.stop()
         except Exception as error:  # the process ends either way
             reraise_cancellation()

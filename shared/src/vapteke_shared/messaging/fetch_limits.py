@@ -1,4 +1,4 @@
-"""Limits the decompressed size of a fetch from Kafka: a record of 400 MiB zeros is a few kilobytes on the wire.
+"""Limits the decompressed size of a fetch from Kafka: 400 MiB of zeros are a few kilobytes on the wire.
 
 aiokafka decompresses whole batches, and the broker's limits apply to compressed ones. So this module checks the bytes
 of a fetch before aiokafka reads them. A batch that decompresses to more than MAX_BYTES, or that cannot be decompressed,
@@ -26,17 +26,18 @@ Python objects take more memory: a header of two bytes takes 72. A record full o
 consumer with it still fits into its container.
 """
 _PREFIX = struct.Struct(">qiibI")  # base offset, length, leader epoch, magic, CRC
-_REST = struct.Struct(
-    ">hiqqqhii"
-)  # attributes, last offset delta, two timestamps, producer's id, epoch, sequence, count
+# attributes, last offset delta, two timestamps, producer's id, epoch, sequence, count
+_REST = struct.Struct(">hiqqqhii")
 _BATCH_BYTES = _PREFIX.size + _REST.size
-_LENGTH_BEGINS, _CRC_BEGINS, _LENGTH_COVERS = 12, 21, 12
+_LENGTH_OFFSET = 8
+_AFTER_LENGTH = 12  # the leader epoch; the length counts the bytes from here
+_AFTER_CRC = 21  # the attributes; the CRC covers the bytes from here
 _XERIAL, _XERIAL_BYTES = b"\x82SNAPPY\x00", 16
 _NO_CODEC, _CODEC, _TRANSACTIONAL = 0, 0x07, 0x10
 
 log = logs.get(__name__)
 replaced_batches = Counter(
-    "vapteke_oversized_batches", "Kafka batches that were replaced because they decompress to too much"
+    "vapteke_oversized_batches", "Kafka batches that were replaced because they are too large when decompressed"
 )
 _buffer = bytearray(MAX_BYTES)
 
@@ -74,9 +75,9 @@ def bounded(data: bytes) -> bytes:
 
 def _end(view: memoryview, begin: int) -> int | None:
     """Where the batch ends. None when the batch is incomplete: Kafka may cut off a fetch anywhere."""
-    if len(view) < begin + _LENGTH_BEGINS:
+    if len(view) < begin + _AFTER_LENGTH:
         return None
-    end: int = begin + _LENGTH_COVERS + struct.unpack_from(">i", view, begin + 8)[0]
+    end: int = begin + _AFTER_LENGTH + struct.unpack_from(">i", view, begin + _LENGTH_OFFSET)[0]
     return end if end <= len(view) else None
 
 
@@ -93,7 +94,7 @@ def _checked(data: memoryview) -> tuple[memoryview | bytes, int]:
     size = _size(batch)
     if size is not None:
         return data, size
-    if calc_crc32c(bytes(data[_CRC_BEGINS:])) != crc:  # damaged on its way: aiokafka reports it and fetches it again
+    if calc_crc32c(bytes(data[_AFTER_CRC:])) != crc:  # damaged in transit: aiokafka reports it and fetches it again
         return data, len(data)
     marker = _marker(batch)
     return marker, len(marker)
@@ -117,7 +118,7 @@ def _gzip(packed: memoryview) -> int:
 
 
 def _snappy(packed: memoryview) -> int:
-    """The size of a plain snappy block, or of the Java library's blocks, each of which follows its length."""
+    """The size of a plain snappy block, or of the Java library's blocks, each of which has its packed length first."""
     if packed[: len(_XERIAL)] != _XERIAL:
         return _snappy_block(packed)
     size, begin = 0, _XERIAL_BYTES
@@ -160,7 +161,7 @@ def _marker(batch: _Batch) -> bytes:
     builder.append(batch.last_offset_delta, batch.timestamp, None, text.encode(), [])
     built = bytearray(builder.build())
     struct.pack_into(">q", built, 0, batch.base_offset)
-    struct.pack_into(">i", built, _LENGTH_BEGINS, batch.leader_epoch)
+    struct.pack_into(">i", built, _AFTER_LENGTH, batch.leader_epoch)
     return bytes(built)
 
 

@@ -1,4 +1,4 @@
-"""Kafka clients: their options, starting them with clear errors, the admin client, retries, stopping a producer."""
+"""Kafka clients: options, start with clear errors, the admin client, retries, and a producer's stop in time."""
 
 import asyncio
 import time
@@ -44,7 +44,7 @@ class TopicsForbidden(Unavailable):
     """Kafka's ACLs do not let this user see the topics."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        text = f"topics may not be read or written by this user: {', '.join(sorted(names))}"
+        text = f"this user has no right to read or write the topics {', '.join(sorted(names))}"
         super().__init__(f"{text}; `vapteke-topics --acls` grants the rights")
 
 
@@ -72,7 +72,7 @@ async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaS
 
 
 async def _fault(settings: KafkaSettings) -> Unavailable | None:
-    """Why the first broker that fails does so."""
+    """The error of the first broker that cannot be used. None: all can."""
     for address in settings.kafka_bootstrap_servers:
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
@@ -120,7 +120,7 @@ async def missing_topics(settings: KafkaSettings, topics: Iterable[str]) -> set[
 
 
 async def retry(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Retry Kafka's errors until the attempt succeeds, the time is over, or no attempt can succeed."""
+    """Repeat the attempt while Kafka fails, for `seconds`. Raises the last error, and Misconfigured at once."""
     deadline, known = time.monotonic() + seconds, ""
     while True:
         try:
@@ -134,7 +134,7 @@ async def retry(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
 
 
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = 5) -> None:
-    """Stop a producer within `seconds`: without Kafka its own stop would wait for ever (aiokafka #1101)."""
+    """Stop a producer within `seconds`: while Kafka is down, its own stop would wait for ever (aiokafka #1101)."""
     try:
         async with asyncio.timeout(seconds):
             await producer.stop()

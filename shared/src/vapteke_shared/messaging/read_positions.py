@@ -10,8 +10,8 @@ from vapteke_shared.messaging.stored_offsets import Record
 class ReadPositions:
     """The read positions of one consumer.
 
-    `reached`: everything below this offset was read without a break and is done. A partition whose reading was broken
-    off is not in it. The transaction that stores offsets advances it.
+    `reached`: everything below this offset was read without interruption and is done. A partition whose reading was
+    interrupted is not in it. The transaction that stores offsets advances it.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class ReadPositions:
     def take_partitions_to_seek(self, assigned: Iterable[Partition]) -> set[Partition]:
         """Those of the assigned partitions that must be sought to their stored offsets. Each is returned once.
 
-        Their reading is broken off: a batch in hand was delivered before.
+        The seek interrupts their reading, so they are no longer in `reached`.
         """
         to_seek = self._to_seek.intersection(assigned)
         self._to_seek -= to_seek

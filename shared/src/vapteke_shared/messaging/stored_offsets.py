@@ -71,10 +71,10 @@ def _check_gaps(
 async def transaction(
     connection: Connection, records: Sequence[Record], cluster: Cluster, reached: MutableMapping[Partition, int]
 ) -> AsyncIterator[Callable[[Record], bool]]:
-    """One transaction for the effect of the records and for their offsets. Yields a test whether a record is new.
+    """One transaction for the effect of the records and for their offsets. Yields a test for new records.
 
-    It locks the stored offsets first: read the state that they protect inside. After the commit it advances `reached`,
-    where the next part of the same batch begins. Raises AheadOfStoredOffset and KafkaReplaced.
+    It locks the stored offsets first, so read the state that they protect inside the block. After the commit it
+    advances `reached`, where the next part of the same batch begins. Raises AheadOfStoredOffset and KafkaReplaced.
     """
     begins = first_offsets(records)
     topics, numbers = [p.topic for p in begins], [p.partition for p in begins]

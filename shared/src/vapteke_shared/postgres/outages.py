@@ -1,4 +1,4 @@
-"""Which errors are an outage of Postgres: it does not answer, or does not accept work now. One list for all processes.
+"""Decides which errors are an outage of Postgres: it does not answer, or does not accept work now.
 
 During an outage, requests get 503 and loops try again. Any other error is a bug: requests get 500, and a loop ends.
 Two rules keep bugs out of the list. Of the operating system's errors, only those of connections count, never a missing

@@ -18,10 +18,10 @@ from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.settings import PostgresSettings
 
 _SESSION = {
-    "jit": "off",  # it costs more than these statements
+    "jit": "off",  # compiling costs more time than these statements take
     "idle_in_transaction_session_timeout": "60000",  # ms; a frozen process must not keep its locks
 }
-_QUERY_SECONDS = 12  # leaves time for current requests to respond that Postgres does not answer
+_QUERY_SECONDS = 12  # leaves time to respond to current requests with an error when Postgres does not answer
 _CLOSE_SECONDS = 3
 
 log = logs.get(__name__)
@@ -43,7 +43,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self._settings, self._command_timeout = settings, command_timeout
         self._names = {"application_name": schema.service, "timezone": "UTC"}
         self.session: Mapping[str, str] = {"search_path": schema.name, **_SESSION}
-        """The settings of each session. They are set after its start, where a pooler would reject them."""
+        """The settings of each session. They are set once it is open: at its start a pooler would reject them."""
         self._sessions = WeakSet[Session]()
         super().__init__(
             **options,

@@ -148,7 +148,7 @@ async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:
         return False
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
         return True
-    except asyncpg.PostgresConnectionError as error:  # pgbouncer hangs up
+    except asyncpg.PostgresConnectionError as error:  # pgbouncer has closed the connection
         if "statement pooling mode" in str(error):
             return True
         raise

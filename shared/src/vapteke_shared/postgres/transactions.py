@@ -15,7 +15,10 @@ Effect = Callable[[asyncpg.Connection], Awaitable[Callable[[], None] | None]]
 
 
 async def run_command(schema: Schema, effect: Effect) -> None:
-    """Run the effect of a command in one transaction, with settings from the environment. An outage is SystemExit."""
+    """Run the effect of a command in one transaction, with settings from the environment.
+
+    Raises SystemExit with a text for the operator during an outage.
+    """
     settings = load(PostgresSettings)
     logs.configure(settings.log_level)
     try:

@@ -20,7 +20,7 @@ def bare(host: str) -> str:
 
 
 def host(text: str) -> str:
-    """The bare host. Raises ValueError when the text can never be the name of a host."""
+    """The bare host. Raises ValueError when the text cannot be the name or address of a host."""
     name = bare(text)
     if not name.isprintable() or any(each.isspace() or each in "\"'" for each in name):
         raise ValueError("has a blank, a quote or an invisible character in it")
@@ -59,7 +59,7 @@ def parts(address: str) -> tuple[str, int]:
 
 
 def unmapped(client: tuple[str, int] | None) -> tuple[str, int] | None:
-    """The client with an IPv4 address as such: a socket for IPv6 and IPv4 shows 192.0.2.1 as ::ffff:192.0.2.1."""
+    """The client with a plain IPv4 address: a socket for both IPv6 and IPv4 shows 192.0.2.1 as ::ffff:192.0.2.1."""
     if client is None or not client[0].startswith(_MAPPED):
         return client
     return client[0].removeprefix(_MAPPED), client[1]

@@ -11,7 +11,7 @@ class Unavailable(OSError):
 
 
 class Misconfigured(Unavailable):
-    """Certificate, login or protocol do not match the settings: no attempt will succeed."""
+    """Certificate, login or protocol do not match the settings, so no further attempt can succeed."""
 
 
 def describe(error: BaseException, prefix: str = "") -> str:
@@ -36,7 +36,7 @@ def unreachable_reason(error: OSError) -> str | None:
         return "does not answer"
     if isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         return None
-    if isinstance(error, ConnectionError) and error.errno is None:  # raised when the server hangs up
+    if isinstance(error, ConnectionError) and error.errno is None:  # raised when the server closes the connection
         return None
     known = error.errno is not None and error.errno > 0  # a host name that is not found has another kind of number
     return f"cannot be reached ({os.strerror(error.errno or 0) if known else error.strerror or error})"

@@ -22,8 +22,8 @@ log = logs.get(__name__)
 class Health:
     """The state of each dependency of the process, by name: a fault in words, or none when the dependency is ready.
 
-    A cause is logged once when it appears and once when it is over, however often and for however many dependencies it
-    is reported.
+    A cause is logged once when it appears and once when it is over, even if it is reported often or for several
+    dependencies.
     """
 
     def __init__(self, *dependencies: str) -> None:
@@ -52,7 +52,7 @@ class Health:
         return {fault.removeprefix(WAITS) for fault in self.faults.values()} - {STARTING}
 
     def report_stuck(self, name: str, fault: str | None) -> None:
-        """Report a fault that only a restart can cure, or None when it is over. An outage is never such a fault."""
+        """Report a fault that only a restart can end, or None when it is over. Never report an outage here."""
         self._stuck[name] = fault
 
     def expect_heartbeat(self, loop: str, until: float | None) -> None:
@@ -65,7 +65,7 @@ class Health:
 
     @property
     def restart_reasons(self) -> Mapping[str, str]:
-        """The faults that only a restart can cure, and the loops without a heartbeat."""
+        """The faults that only a restart can end, and the loops without a heartbeat."""
         now = time.monotonic()
         hanging = {loop: "the loop hangs" for loop, until in self._expected.items() if until < now}
         return hanging | {name: fault for name, fault in self._stuck.items() if fault is not None}

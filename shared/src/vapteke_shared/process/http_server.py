@@ -1,4 +1,4 @@
-"""Serves an ASGI app over HTTP, and shuts down so that no caller notices."""
+"""Serves an ASGI app over HTTP, and shuts down without losing a request."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ async def _serve(
 
 
 def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContextManager[asyncio.Task[None]]:
-    """Serve an ASGI app while the block runs. A port that is in use is SystemExit."""
+    """Serve an ASGI app while the block runs. Raises SystemExit when the port is in use."""
     return _served(app, listen(host, port), fade_seconds=0, grace_seconds=1)
 
 
@@ -72,7 +72,7 @@ async def _served(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. A port in use, and a host that is not this machine's, are SystemExit."""
+    """A listening socket. Raises SystemExit when the port is in use or the host is not this machine's."""
     try:
         return addresses.listener(host, port)
     except OSError as error:

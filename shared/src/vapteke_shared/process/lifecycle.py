@@ -27,7 +27,7 @@ log = logs.get(__name__)
 
 
 def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(settings, stopping)`; SIGTERM and SIGINT set `stopping`. A loop that ends by itself is SystemExit."""
+    """Run `main(settings, stopping)` until SIGTERM or SIGINT sets `stopping`. Raises SystemExit when a loop ends."""
     settings = load(kind)
     logs.configure(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -40,7 +40,7 @@ def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, No
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:  # a platform without it: the standard loop serves
+    except ImportError:  # uvloop does not exist for every platform; the standard loop works too
         return None
     return uvloop.new_event_loop
 
@@ -60,10 +60,10 @@ async def _until_signalled(main: Callable[[asyncio.Event], Coroutine[Any, Any, N
 
 async def _end_in_time(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
     await stopping.wait()
-    _end_at_last(loop)
+    _exit_when_overdue(loop)
 
 
-def _end_at_last(loop: asyncio.AbstractEventLoop) -> None:
+def _exit_when_overdue(loop: asyncio.AbstractEventLoop) -> None:
     """Exit from separate threads: the event loop, a thread that the interpreter waits for, or the log may hang."""
 
     def log_and_exit() -> None:

@@ -1,4 +1,4 @@
-"""Endless loops: each runs in its own named task, and the process notices when one ends, hangs or is cancelled."""
+"""Runs endless loops, each in its own named task, and reports when one ends, hangs or is cancelled."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ _pulse: ContextVar[_Pulse] = ContextVar("pulse")
 
 
 def beat(seconds: float = 0) -> None:
-    """Report that the calling loop is alive; the next heartbeat is due in `seconds`, or a little later.
+    """Report that the calling loop is running; the next heartbeat is due in `seconds`, or a little later.
 
     `shutdown.pause` calls it, so only a loop that may run several rounds without a pause must call it itself. Raises
     CancelledError when the task was cancelled and the cancellation was swallowed.

@@ -22,16 +22,18 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
 MAX_PIPELINED: Final = 100
 MAX_CONNECTIONS: Final = 900  # many systems allow a process 1,024 open files
-HEAD_SECONDS: Final = 10
+HEADERS_SECONDS: Final = 10
 BODY_SECONDS: Final = 30
 
-_PIECE_BYTES = 16 * 1024  # parsed before the bounds are checked again
+_PIECE_BYTES = 16 * 1024  # parsed before the limits are checked again
 _LINGER_SECONDS = 2
 
 refusals = Counter("vapteke_refused_requests_total", "Requests rejected before they reached the service", ["code"])
 
 
 class Refusal(NamedTuple):
+    """The response to a request that exceeds a limit."""
+
     status: int
     code: str
     detail: str
@@ -67,8 +69,8 @@ _TOO_MANY_CONNECTIONS = Refusal(
 )
 
 
-class _Refused(Exception):
-    """Raised to stop the parser."""
+class _StopParsing(Exception):
+    """Stops the parser, which then calls `send_400_response`."""
 
 
 _DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
@@ -107,7 +109,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._is_discarding:
                 return
             HttpToolsProtocol.data_received(self, data[start : start + _PIECE_BYTES])
-            if self._awaits_body or self._awaits_head():
+            if self._awaits_body or self._awaits_headers():
                 self._received += min(len(data) - start, _PIECE_BYTES)
                 self._check()
             elif self._timer is not None or self.cycle.response_complete:
@@ -115,7 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if len(self.pipeline) > MAX_PIPELINED:
                 self._refuse(_INVALID)
 
-    def _awaits_head(self) -> bool:
+    def _awaits_headers(self) -> bool:
         """Whether the headers of a request are still arriving: its scope has no cycle yet."""
         return self.cycle is None or self.cycle.scope is not self.scope
 
@@ -127,7 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._awaits_body:
             fault = _BODY_TOO_LARGE if received > SENT_BODY_BYTES else None
         else:
-            fault = self._fault_of_head(received - len(self.url))
+            fault = self._fault_of_headers(received - len(self.url))
         if fault:
             self._refuse(fault)
             return
@@ -135,7 +137,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._awaits_body:
             self.cycle.transport = _Closing(self)  # type: ignore[assignment]
 
-    def _fault_of_head(self, header_bytes: int) -> Refusal | None:
+    def _fault_of_headers(self, header_bytes: int) -> Refusal | None:
         if len(self.url) > MAX_LINE_BYTES:
             return _LINE_TOO_LONG
         is_too_large = header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS
@@ -143,24 +145,24 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self._received or len(self.headers) > MAX_HEADERS:
-            self._check_whole_head()
+            self._check_all_headers()
         self._earlier = [each for each in (*self._earlier, self.cycle) if each and not each.response_complete]
         HttpToolsProtocol.on_headers_complete(self)
         self.headers = _DISCARDED  # trailers arrive the same way, but they are not headers
         self._awaits_body = True
 
-    def _check_whole_head(self) -> None:
+    def _check_all_headers(self) -> None:
         self._received = 0
-        if fault := self._fault_of_head(sum(len(name) + len(value) for name, value in self.headers)):
+        if fault := self._fault_of_headers(sum(len(name) + len(value) for name, value in self.headers)):
             self._fault = fault
-            raise _Refused
+            raise _StopParsing
 
     def on_message_complete(self) -> None:
         HttpToolsProtocol.on_message_complete(self)
         self._awaits_body, self._received = False, 0
 
     def send_400_response(self, msg: str) -> None:
-        """Called when the parser has stopped: at invalid data, or because of `_Refused`."""
+        """Called when the parser has stopped: at invalid data, or because of `_StopParsing`."""
         self._refuse(self._fault)
 
     def _await_nothing(self) -> None:
@@ -175,7 +177,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Start the deadline of the headers, or of the body once the headers are there."""
         if self._timed is not self._awaits_body:
             self._stop_watching()
-            seconds = BODY_SECONDS if self._awaits_body else HEAD_SECONDS
+            seconds = BODY_SECONDS if self._awaits_body else HEADERS_SECONDS
             self._timed, self._timer = self._awaits_body, self.loop.call_later(seconds, self._overdue)
 
     def _stop_watching(self) -> None:

@@ -55,7 +55,7 @@ Certificates = Annotated[str, AfterValidator(_with_certificates)]
 
 
 class Settings(BaseSettings):
-    """The base of every process's settings: a variable is the field's name in capitals."""
+    """The base class of all settings. The environment variable of a field is its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -252,8 +252,10 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(kind: type[S], **given: Any) -> S:
-    """Read the settings that are not given. An invalid value ends the process with one line that names each such
-    variable, but never its value."""
+    """Read the settings from the environment, except those in `given`.
+
+    Raises SystemExit with one line that names each invalid variable, but never its value.
+    """
     try:
         return kind(**given)
     except ValidationError as error:

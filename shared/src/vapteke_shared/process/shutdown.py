@@ -1,4 +1,7 @@
-"""What code does when its process shuts down: it stops waiting, and ends what takes too long."""
+"""`pause` and `shutdown_deadline`: how code that waits or works stops when its process shuts down.
+
+lifecycle.py has the order of a shutdown, and loops.py waits for the loops to end.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +19,7 @@ async def shutdown_deadline(stopping: asyncio.Event, seconds: float) -> AsyncIte
     """Cancel the block `seconds` after the shutdown began, and raise ShutdownDeadlineExceeded."""
     try:
         async with asyncio.timeout(None) as limit:
-            watching = asyncio.create_task(_limit_at_stop(limit, stopping, seconds), name="deadline at shutdown")
+            watching = asyncio.create_task(_limit_at_shutdown(limit, stopping, seconds), name="deadline at shutdown")
             try:
                 yield
             finally:
@@ -27,7 +30,7 @@ async def shutdown_deadline(stopping: asyncio.Event, seconds: float) -> AsyncIte
         raise ShutdownDeadlineExceeded from None
 
 
-async def _limit_at_stop(limit: asyncio.Timeout, stopping: asyncio.Event, seconds: float) -> None:
+async def _limit_at_shutdown(limit: asyncio.Timeout, stopping: asyncio.Event, seconds: float) -> None:
     await stopping.wait()
     limit.reschedule(asyncio.get_running_loop().time() + seconds)
 

@@ -90,4 +90,4 @@ def _fault(error: Exception) -> str:
     text = str(error)
     if not text.startswith(_BAD_ENUM):
         return text
-    return _BAD_ENUM + "".join(text.rpartition(" - at ")[1:])  # what stands between is the value
+    return _BAD_ENUM + "".join(text.rpartition(" - at ")[1:])  # leaves out the value, which stands between the two

@@ -1,4 +1,8 @@
-"""The events of customers, for everybody: the full state of a customer after each change."""
+"""The events of customers, for everybody: the full state of a customer after each change.
+
+These classes are the contract. customers-api builds the same JSON in SQL:
+services/customers-api/src/customers_api/customers/customer_events.py.
+"""
 
 from datetime import date
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The events of an import: the tasks that importers are given, the progress that they report, and how imports end."""
+"""The events of an import: tasks for the importers, their progress, and the state of each import."""
 
 from typing import Annotated, Literal
 from uuid import UUID

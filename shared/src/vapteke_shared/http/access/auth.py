@@ -1,4 +1,4 @@
-"""Authentication and authorisation: every path except the public ones requires a bearer token, every route a scope."""
+"""Authentication and authorisation: every path that is not public requires a bearer token, and every route a scope."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence

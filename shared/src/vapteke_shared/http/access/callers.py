@@ -31,7 +31,8 @@ def address(scope: Scope, proxies: Sequence[Network]) -> str | None:
     """The caller's address: the peer's, or the one in X-Forwarded-For if the peer is one of our `proxies`.
 
     The header is read from its end, because each proxy appends the address that called it. Everything before the first
-    address that is not one of our proxies was written by the caller, who may write anything. None: there is no peer.
+    address that is not one of our proxies was written by the caller, who may write anything. Returns None if the peer
+    is unknown.
     """
     peer = scope.get("client")
     here = _parsed(peer[0]) if peer else None

@@ -13,7 +13,8 @@ from vapteke_shared.http.audit import writer
 def record(request: Request, action: str, ids: Sequence[int | str], **more: Any) -> None:
     """Log that the caller did `action`, such as `customers.read`, to the people with these ids; `more` are fields.
 
-    Raises AuditFailed, so that data is not shown when reading it cannot be recorded. A change is made by then.
+    Raises AuditFailed, so that data is not shown when reading it cannot be recorded. A change is already committed by
+    then.
     """
     fields = {
         "subject": callers.principal(request).subject,

@@ -18,8 +18,8 @@ from starlette.types import Scope
 from vapteke_shared.http.audit import writer
 
 STATUSES: Final = frozenset((401, 403, 413, 429, 431))
-"""The statuses that are recorded: refused because of who the caller is or how much it sends. A request that is merely
-invalid is not recorded."""
+"""The statuses that are recorded: those that depend on who the caller is or how much the caller sends. A request that
+is only invalid is not recorded."""
 _EVENT: Final = "calls.refused"
 _SECONDS: Final = 1
 _CALLERS: Final = 20

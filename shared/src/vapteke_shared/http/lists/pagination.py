@@ -69,12 +69,15 @@ def response(
     query: ListQuery,
     page: Page,
     items: Sequence[Mapping[str, Any]],
-    here: Position,
+    position: Position,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The response with a page, its count and a link to the next page; `here` is where this page began."""
+    """The response with a page, its count and a link to the next page.
+
+    `position` is that of this page. The link keeps its `until` and begins after the last row of the page.
+    """
     body: dict[str, Any] = {"items": items} if page.count is None else {"items": items, "count": page.count}
-    link = {"Link": _link(request, query, here._replace(after=page.rows[-1]["id"]))} if page.more else {}
+    link = {"Link": _link(request, query, position._replace(after=page.rows[-1]["id"]))} if page.more else {}
     return json_responses.json_response(body, headers={**link, **(headers or {})})
 
 

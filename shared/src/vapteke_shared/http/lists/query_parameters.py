@@ -55,7 +55,7 @@ class Paging(Query):
     """Which part of a list to read. Subclasses add filters, which can be combined: an item must match all of them."""
 
     limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS), Digits] = Field(
-        PAGE_ITEMS_DEFAULT, description="items per answer", examples=[50]
+        PAGE_ITEMS_DEFAULT, description="items per page", examples=[50]
     )
     offset: Annotated[int, Field(ge=0, le=INT64_MAX), Digits] = Field(0, description="rows to skip", examples=[0])
 
