@@ -95,6 +95,14 @@ def test_a_python_that_is_gone_repeats_the_set_up(tree: Path) -> None:
     assert planned(tree, "demo") == [SETTING_UP, DEMO]
 
 
+def test_a_python_without_pip_is_set_up_from_the_beginning(tree: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tree / ".venv"], check=True)
+    bootstrap = loaded(tree)
+
+    assert bootstrap.is_whole(bootstrap.COMPLETE)
+    assert not bootstrap.is_updatable()
+
+
 def test_a_moved_tree_repeats_the_set_up(tree: Path) -> None:
     moved = tree.rename(tree.with_name("moved"))
 
