@@ -18,7 +18,9 @@ from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
 from legacy_events import CLUSTER, Attempt, counts, people_of, record, records
 from vapteke_local import people
+from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
+from vapteke_shared.contract.events.imports import AttemptFailed
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.messaging.partitions import Cluster, Partition
@@ -180,6 +182,22 @@ async def test_what_postgres_refuses_is_rejected_alone(
     assert [tuple(row) for row in rows] == [(7, "row", "row", "refused_22021"), (13, "row", "row", "refused_22021")]
 
 
+async def test_a_row_whose_rejection_is_refused_as_well_becomes_a_dead_letter(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, postgres_server: Postgres, database_name: str
+) -> None:
+    owner = await asyncpg.connect(postgres_server.dsn_of(database_name))
+    await owner.execute("ALTER TABLE customers.import_rejections ADD CHECK (legacy_id <> 1)")
+    await owner.close()
+    attempt = Attempt(running)
+    bad = attempt.read(1, PHONES[1], lastname="\0")
+
+    await consumers.apply_legacy(records([attempt.read(0, PHONES[0]), bad, attempt.read(2, PHONES[2])]), CLUSTER, {})
+
+    assert await counts(pool) == {"created": 2}
+    reasons = await pool.fetch("SELECT headers->>'reason' FROM outbox WHERE topic LIKE '%dead%'")
+    assert [row[0] for row in reasons] == [f"the database rejects its data: {bad.type}"]
+
+
 def _partitions(events: Sequence[LegacyCustomerRead]) -> list[list[ConsumerRecord]]:
     lanes: list[list[Any]] = [[] for _ in range(4)]
     for event in events:
@@ -255,3 +273,17 @@ async def test_a_progress_event_that_is_rubbish_is_buried_and_the_next_is_done(
 
     assert await pool.fetchval("SELECT status FROM import_chunks") == "published"
     assert await pool.fetchval("SELECT key FROM outbox WHERE topic LIKE '%dead%'") == f"{topic}/0/0"
+
+
+async def test_a_progress_event_that_the_database_refuses_becomes_a_dead_letter(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    refused = AttemptFailed(import_id=running, chunk=0, attempt=1, attempts=3, error="", retry_seconds=1e300)
+    published = Attempt(running).published(3, {0: 2})
+    topic = topics.IMPORT_PROGRESS.name
+
+    await consumers.apply_progress([record(refused, 0, topic=topic), record(published, 1, topic=topic)], CLUSTER, {})
+
+    assert await pool.fetchval("SELECT status FROM import_chunks") == "published"
+    reasons = await pool.fetch("SELECT headers->>'reason' FROM outbox WHERE topic LIKE '%dead%'")
+    assert [row[0] for row in reasons] == [f"the database rejects its data: {refused.type}"]

@@ -76,6 +76,6 @@ class ImportConsumers:
                     outcome = await progress.apply(connection, decoded, cluster, reached, self._in_flight)
                 except _BAD_DATA as error:
                     log.warning("the database rejects a progress event", sqlstate=error.sqlstate)
-                    letter = decoded._replace(event=None, fault="the database rejects its data")
+                    letter = decoding.rejected_by_database(decoded.record)
                     outcome = await progress.apply(connection, letter, cluster, reached, self._in_flight)
                 outcomes.report(outcome)

@@ -1,6 +1,6 @@
 """Decodes the records of both consumers into events."""
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiokafka import ConsumerRecord
 from vapteke_shared.contract.events import codec
@@ -33,6 +33,11 @@ def progress(record: ConsumerRecord) -> Decoded[Event]:
     if event is None or isinstance(event, PROGRESS):
         return Decoded(record, event, fault)
     return Decoded(record, None, f"this topic takes no {event.type}")
+
+
+def rejected_by_database(record: ConsumerRecord) -> Decoded[Any]:
+    """Make a dead letter of a record whose event was decoded, but has data that the database rejects."""
+    return Decoded(record, None, f"the database rejects its data: {codec.decode(record.value, record.headers).type}")
 
 
 def _decode(record: ConsumerRecord) -> tuple[Event | None, str]:

@@ -8,7 +8,7 @@ from vapteke_shared.messaging import dead_letters, stored_offsets
 from vapteke_shared.messaging.partitions import Cluster, Partition
 from vapteke_shared.postgres.retries import retry_conflicts
 
-from customers_api.imports import admissions, legacy_customers, writes
+from customers_api.imports import admissions, decoding, legacy_customers, writes
 from customers_api.imports.admissions import Admission
 from customers_api.imports.decoding import Decoded, LegacyEvent
 from customers_api.imports.outcomes import Outcome
@@ -79,7 +79,7 @@ def without_bad_data(batch: Batch, error: asyncpg.PostgresError) -> list[Batch]:
     if event is None:
         raise error
     if isinstance(event, LegacyCustomerRejected) and "row" in event.reasons:
-        return [[Decoded(record, None, f"the database rejects its data: {event.type}")]]
+        return [[decoding.rejected_by_database(record)]]
     return [[Decoded(record, _rejected(event, f"refused_{error.sqlstate.lower()}"))]]
 
 
