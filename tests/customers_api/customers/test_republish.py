@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from customers_api.app import reset_offsets
 from customers_api.customers import writes
-from customers_api.customers.republish import AlreadyRuns, Republication
+from customers_api.customers.republish import AlreadyRunning, Republication
 from customers_api.settings import WorkSettings
 
 FAST, SLOW = 100_000, 50
@@ -110,7 +110,7 @@ async def test_two_at_once_are_one(pool: asyncpg.Pool, connection: asyncpg.Conne
     async with pool.acquire() as other:
         await other.execute("SELECT pg_advisory_lock(hashtext('customers.republish'))")
 
-        with pytest.raises(AlreadyRuns):
+        with pytest.raises(AlreadyRunning):
             await Republication(connection, FAST, lambda _: None).run()
 
 

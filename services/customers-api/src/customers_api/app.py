@@ -89,7 +89,7 @@ async def _republish(rate: int, from_start: bool) -> None:
     try:
         async with pools.create_pool(settings, SCHEMA, 1) as pool, pool.acquire() as connection:
             sent = await republish.Republication(connection, rate, typer.echo).run(from_start)
-    except republish.AlreadyRuns:
+    except republish.AlreadyRunning:
         raise SystemExit("another process is already republishing customers; wait for it to end") from None
     except Exception as error:
         text = connection_errors.describe(raise_unless_outage(error), "Postgres rejects the command")
@@ -99,7 +99,7 @@ async def _republish(rate: int, from_start: bool) -> None:
 
 @cli.command()
 def work() -> None:
-    """The consumers, the relay, the sweeper, and the loop that rewrites texts of an earlier release."""
+    """Run the consumers, the relay, the sweeper, and the loop that rewrites texts of an earlier release."""
     lifecycle.run(WorkSettings, working)
 
 

@@ -1,4 +1,4 @@
-"""Leadership: of all processes, the one that holds an advisory lock works, the others stand by."""
+"""Leadership: the process that holds an advisory lock does the work, and the others stand by."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ async def lead(pool: asyncpg.Pool, health: Health, dependency: str, work: Work, 
                     await work(connection, stopping)
                 else:
                     health.report_ready(dependency)
-        except Exception as error:  # of Postgres or Kafka; a bug comes back every second and stays visible
+        except Exception as error:  # of Postgres or Kafka; a bug recurs every second, so the health keeps showing it
             reraise_cancellation()
             health.report_fault(dependency, f"{WAITS}{connection_errors.describe(error)}")
         await pause(stopping, _EVERY_SECONDS)

@@ -5,13 +5,13 @@ from vapteke_shared.process import settings
 
 
 class ServeSettings(settings.ServeSettings):
-    """`customers-api serve`."""
+    """The settings of `customers-api serve`."""
 
     import_range_rows: int = Field(10_000, ge=1, le=100_000, description="rows in one key range of an import")
 
 
 class WorkSettings(settings.WorkSettings):
-    """`customers-api work`."""
+    """The settings of `customers-api work`."""
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
     import_stalled_seconds: float = Field(900, gt=0, description="an import fails after so long without progress")

@@ -7,8 +7,8 @@ from customers_api.imports import tables as imports
 from customers_api.outbox import tables as outbox
 from customers_api.schema import SCHEMA, Table
 
-__all__ = ["SCHEMA", "ConsumedOffset", "customers", "imports", "outbox"]
+__all__ = ["SCHEMA", "StoredOffsetRow", "customers", "imports", "outbox"]
 
 
-class ConsumedOffset(Table, StoredOffset, table=True):
+class StoredOffsetRow(Table, StoredOffset, table=True):
     __tablename__ = "consumed_offsets"

@@ -33,7 +33,7 @@ class FavoriteRow(Table, table=True):
     )
 
 
-class FavoriteCount(Table, table=True):
+class FavoriteCountRow(Table, table=True):
     """Changes of the number of favorites, a row for each statement. Their sum includes hidden favorites."""
 
     __tablename__ = "favorite_counts"
@@ -42,7 +42,7 @@ class FavoriteCount(Table, table=True):
     favorites: int = Field(sa_type=BigInteger)
 
 
-class DeletedCustomer(Table, table=True):
+class DeletedCustomerRow(Table, table=True):
     """A customer that has ever been deleted. `deleted_at` is null after a restoration."""
 
     __tablename__ = "deleted_customers"
@@ -56,5 +56,5 @@ class DeletedCustomer(Table, table=True):
     deleted_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
-class ConsumedOffset(Table, StoredOffset, table=True):
+class StoredOffsetRow(Table, StoredOffset, table=True):
     __tablename__ = "consumed_offsets"

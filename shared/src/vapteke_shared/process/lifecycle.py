@@ -27,7 +27,10 @@ log = logs.get(__name__)
 
 
 def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(settings, stopping)` until SIGTERM or SIGINT sets `stopping`. Raises SystemExit when a loop ends."""
+    """Run `main(settings, stopping)`; SIGTERM and SIGINT set `stopping`.
+
+    Raises SystemExit when a loop ends by itself.
+    """
     settings = load(kind)
     logs.configure(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

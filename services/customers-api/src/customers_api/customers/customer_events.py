@@ -1,7 +1,7 @@
 """Customer events: every change of a customer writes its whole state to the outbox (docs/design.md, "The outbox").
 
-They are written in the transaction of the change, after the customer's row was locked: one event per customer and
-transaction.
+Events are written in the transaction of the change, after the customer's row was locked: one event per customer and
+transaction. The SQL here builds the JSON of the classes in shared/src/vapteke_shared/contract/events/customers.py.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Origin = Literal["api", "import"]
 
 
 class Change(NamedTuple):
-    """`changed` names the fields that differ from the previous version."""
+    """A change of one customer. `changed` names the fields that differ from the previous version."""
 
     customer_id: int
     kind: Kind
@@ -26,7 +26,7 @@ class Change(NamedTuple):
 
 
 async def add(connection: asyncpg.Connection, origin: Origin, changes: Sequence[Change]) -> None:
-    """Write the events of these changes, with the customers' current state. In the caller's transaction."""
+    """Write the events of these changes in the caller's transaction, with the customers' current state."""
     ids, kinds = [change.customer_id for change in changes], [change.kind for change in changes]
     fields = [msgspec.json.encode(change.changed).decode() for change in changes]
     await connection.execute(_ADD, origin, ids, kinds, fields)

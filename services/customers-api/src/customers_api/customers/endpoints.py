@@ -29,7 +29,11 @@ _PHONE_TAKEN = openapi.extended(
     openapi.problems(phone_taken=409),
     customer_id={"type": "integer", "description": "the customer who has the phone", "examples": [14722]},
 )
-_SHOWN: dict[str, Any] = {"model": response_models.Customer, "headers": _ETAG, "description": "The customer"}
+_CUSTOMER_RESPONSE: dict[str, Any] = {
+    "model": response_models.Customer,
+    "headers": _ETAG,
+    "description": "The customer",
+}
 
 CustomerId = Annotated[int, Path(ge=1, le=INT64_MAX, description="the customer's id", examples=[14722]), Digits]
 IfMatch = Annotated[
@@ -62,7 +66,7 @@ Change = Annotated[
     status_code=201,
     dependencies=_WRITE,
     responses={
-        201: _SHOWN | {"headers": _ETAG | openapi.headers(Location="the customer's path")},
+        201: _CUSTOMER_RESPONSE | {"headers": _ETAG | openapi.headers(Location="the customer's path")},
         **_PHONE_TAKEN,
     },
 )
@@ -71,7 +75,7 @@ async def create_customer(request: Request, body: NewCustomer) -> Response:
     async with _recording(request, "customers.create") as connection:
         customer = await writes.create(connection, body.phone, body.model_dump(exclude={"phone"}))
     data_access.record(request, "customers.create", [customer["id"]])
-    return _answer(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
+    return _customer_response(customer, 201, {"Location": f"/rest/v1/customers/{customer['id']}/"})
 
 
 @router.get(
@@ -79,7 +83,7 @@ async def create_customer(request: Request, body: NewCustomer) -> Response:
     summary="Read a customer",
     dependencies=_READ,
     responses={
-        200: _SHOWN,
+        200: _CUSTOMER_RESPONSE,
         304: {"description": "The customer has not changed since `If-None-Match`", "headers": _ETAG},
         **openapi.problems(customer_not_found=404),
     },
@@ -91,7 +95,7 @@ async def get_customer(request: Request, customer_id: CustomerId, if_none_match:
     data_access.record(request, "customers.read", [customer_id])
     if if_none_match is not None and etags.is_known(if_none_match, customer["version"]):
         return Response(status_code=304, headers={"ETag": etags.of(customer["version"])})
-    return _answer(customer)
+    return _customer_response(customer)
 
 
 @router.patch(
@@ -124,7 +128,7 @@ async def change_customer(
         )
     data_access.record(request, "customers.update", [customer_id])
     data_access.record(request, "customers.read", [customer_id])
-    return _answer(customer)
+    return _customer_response(customer)
 
 
 @router.patch(
@@ -165,7 +169,7 @@ async def delete_customer(request: Request, customer_id: CustomerId, if_match: I
     _PATH + "restore/",
     summary="Restore a deleted customer",
     dependencies=_WRITE,
-    responses={200: _SHOWN, **openapi.problems(customer_not_found=404), **_PHONE_TAKEN},
+    responses={200: _CUSTOMER_RESPONSE, **openapi.problems(customer_not_found=404), **_PHONE_TAKEN},
 )
 async def restore_customer(request: Request, customer_id: CustomerId) -> Response:
     """A customer that is not deleted stays as it is.
@@ -177,7 +181,7 @@ async def restore_customer(request: Request, customer_id: CustomerId) -> Respons
         customer, ids = await writes.restore(connection, customer_id)
     data_access.record(request, "customers.restore", ids)
     data_access.record(request, "customers.read", [customer_id])
-    return _answer(customer)
+    return _customer_response(customer)
 
 
 async def _change_phone(request: Request, customer_id: int, phone: str, if_match: str | None) -> Response:
@@ -189,7 +193,7 @@ async def _change_phone(request: Request, customer_id: int, phone: str, if_match
 
 @asynccontextmanager
 async def _recording(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
-    """A connection. Refusals are recorded too: they reveal whether the customer exists, or who has the phone."""
+    """A connection. Rejected requests are recorded too: they reveal who has a phone, or whether a customer exists."""
     try:
         async with application.connection(request) as connection:
             yield connection
@@ -203,9 +207,9 @@ async def _recording(request: Request, action: str, *ids: int) -> AsyncIterator[
         raise
 
 
-def _answer(customer: Row, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def _customer_response(customer: Row, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     tagged = {"ETag": etags.of(customer["version"]), **(headers or {})}
-    return json_responses.json_response(response_models.shown(customer), status, tagged)
+    return json_responses.json_response(response_models.as_customer(customer), status, tagged)
 
 
 def _done(message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -35,7 +35,7 @@ def _cleaned(value: object) -> object:
     return texts.cleaned(value) if isinstance(value, str) else value
 
 
-def _kept(text: str) -> str:
+def _not_empty(text: str) -> str:
     if "\0" in text:
         raise invalid_value("zero_character", "The text contains U+0000, which cannot be stored")
     if not text:
@@ -88,14 +88,14 @@ Name = Annotated[
     str,
     StringConstraints(max_length=limits.NAME_CHARACTERS),
     BeforeValidator(_cleaned),
-    AfterValidator(_kept),
+    AfterValidator(_not_empty),
     Field(json_schema_extra=HAS_TEXT),
 ]
 Email = Annotated[
     str,
     StringConstraints(max_length=limits.EMAIL_CHARACTERS),
     BeforeValidator(_cleaned),
-    AfterValidator(_kept),
+    AfterValidator(_not_empty),
     AfterValidator(_email),
     Field(json_schema_extra={"format": "email"}),
 ]

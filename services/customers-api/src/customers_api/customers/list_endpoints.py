@@ -21,7 +21,7 @@ router = application.router("customers")
 
 _PATH = "/rest/v1/customers/"
 _READ = [auth.require_scope("customers:read")]
-_SHOWN = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
+_SHOWN_INSTANTS = {"updated_since": "updated_at", "include_deleted": "deleted_at"}
 
 
 @router.get(
@@ -58,9 +58,9 @@ async def list_customers(request: Request) -> Response:
         page = await queries.page(
             connection, filters, query.limit, after=position.after, offset=query.offset, counted=query.count
         )
-    data_access.record(request, "customers.list", _asked_and_found(query.id or (), page.rows))
+    data_access.record(request, "customers.list", _requested_and_found(query.id or (), page.rows))
     headers = {"Updated-Until": json_responses.instant(position.until)} if followed else {}
-    shown = [name for parameter, name in _SHOWN.items() if parameter in filters]
+    shown = [name for parameter, name in _SHOWN_INSTANTS.items() if parameter in filters]
     return pagination.response(request, query, page, [_item(row, shown) for row in page.rows], position, headers)
 
 
@@ -102,21 +102,23 @@ Lookup = Annotated[
 )
 async def look_up_customers(request: Request, body: Lookup) -> Response:
     """Finds active customers only. The phones are sent in the body, because URLs end up in logs."""
-    asked: dict[Any, Any]  # from what was sent to the id or the digits that it means
+    requested: dict[Any, Any]  # the phone or id as it was sent → the digits or id to find
     async with application.connection(request) as connection:
         if isinstance(body, LookupByPhones):
-            asked = {given: phones.parse(given).digits for given in body.phones}
-            rows = await queries.find_by_phones(connection, list(set(asked.values())))
+            requested = {given: phones.parse(given).digits for given in body.phones}
+            rows = await queries.find_by_phones(connection, list(set(requested.values())))
             found = {row["phone"] for row in rows}
         else:
-            asked = {customer_id: customer_id for customer_id in body.ids}
-            rows = await queries.find_by_ids(connection, list(asked))
+            requested = {customer_id: customer_id for customer_id in body.ids}
+            rows = await queries.find_by_ids(connection, list(requested))
             found = {row["id"] for row in rows}
-    data_access.record(request, "customers.lookup", _asked_and_found(getattr(body, "ids", ()), rows))
-    missing = [given for given, known_as in asked.items() if known_as not in found]
-    return json_responses.json_response({"items": [response_models.shown(row) for row in rows], "missing": missing})
+    data_access.record(request, "customers.lookup", _requested_and_found(getattr(body, "ids", ()), rows))
+    missing = [given for given, wanted in requested.items() if wanted not in found]
+    return json_responses.json_response(
+        {"items": [response_models.as_customer(row) for row in rows], "missing": missing}
+    )
 
 
-def _asked_and_found(asked: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:
-    """Ids for the audit. The response also reveals that an id does not exist or is deleted."""
-    return sorted({*asked, *(row["id"] for row in rows)})
+def _requested_and_found(requested: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:
+    """The ids for the audit, also those not found: the response reveals that they do not exist or are deleted."""
+    return sorted({*requested, *(row["id"] for row in rows)})

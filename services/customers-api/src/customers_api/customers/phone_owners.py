@@ -1,6 +1,6 @@
-"""Decides who holds a phone whenever a claim changes, in that transaction (docs/design.md, "Who holds a phone").
+"""Decides who holds a phone when one customer changes, in the same transaction (docs/design.md, "Who holds a phone").
 
-These are the statements for the change of one customer. An import decides for a whole batch (`legacy_customers`).
+An import applies the same rule to a whole batch, in imports/legacy_customers.py.
 """
 
 from collections.abc import Collection
@@ -12,11 +12,11 @@ from customers_api.customers.customer_events import Change
 
 
 async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | None = None) -> asyncpg.Record | None:
-    """Lock the phones concerned, then the customers who hold or name one, each in the order of ids.
+    """Lock the phones that a change can affect, then the customers who hold or name one, both in the order of ids.
 
-    Concerned are the phone held, the one that the legacy row names, and `wanted`. Returns the customer's columns and
-    `named_phone_id` as they are behind the locks, or None when there is no such customer. Raises ChangedMeanwhile when
-    the customer's phones have changed.
+    The phones are the one that the customer holds, the one that its legacy row names, and `wanted`. Returns the
+    customer's columns and `named_phone_id` as they are once the locks are taken, or None when the customer does not
+    exist. Raises ChangedMeanwhile when the customer's phones have changed in the meantime.
     """
     await connection.execute(_QUEUE, customer_id)
     before = await connection.fetchrow(_CUSTOMER, customer_id)
@@ -43,7 +43,7 @@ async def holder_of(connection: asyncpg.Connection, phone_id: int) -> int | None
 async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], changing: int) -> list[Change]:
     """Give each of these locked phones to its owner, losers first. Returns the changes of customers except `changing`.
 
-    The caller writes version and event of the customer `changing`.
+    The caller writes the new version and the event of the customer `changing`.
     """
     decided = await connection.fetch(_OWNERS, list(phone_ids))
     moved = [row for row in decided if row["owner_id"] != row["holder_id"]]
@@ -57,8 +57,7 @@ async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], cha
     return [Change(customer_id, "phone_changed", ["phone"]) for customer_id in sorted(others)]
 
 
-# Changes of one customer's phone queue here. If they queued at the row locks, each commit would make all others start
-# over.
+# Changes of one customer's phone queue here. If they queued at the row locks, each commit would make all others retry.
 _QUEUE = "SELECT pg_advisory_xact_lock(hashtextextended('customers.phone of ' || $1::bigint, 0))"
 
 _CUSTOMER = """
@@ -78,8 +77,8 @@ SELECT FROM customers WHERE id IN (
 
 _HOLDER = "SELECT id FROM customers WHERE phone_id = $1 AND deleted_at IS NULL"
 
-# The active customer for whom the API set it; otherwise the greatest claimant among active customers without such a
-# phone.
+# The owner is the active customer for whom the API set the phone. Otherwise it is the greatest claimant among the
+# active customers who have no phone set through the API.
 _OWNERS = """
 SELECT wanted.phone_id, holder.id AS holder_id, CASE WHEN holder.phone_from = 'api' THEN holder.id ELSE (
     SELECT c.id FROM legacy_customers m JOIN customers c ON c.id = m.customer_id

@@ -14,11 +14,11 @@ from vapteke_shared.http.lists.pagination import Page
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.statements import Statement
 
-from customers_api.customers.tables import Customer, Firstname, Phone
+from customers_api.customers.tables import CustomerRow, FirstnameRow, PhoneRow
 
 Row = Mapping[str, Any]
 _OVERLAP: Final = timedelta(seconds=1)
-"""More than the time from the beginning of a transaction until pg_stat_activity shows it."""
+"""Longer than it takes until pg_stat_activity shows a transaction that has begun."""
 
 
 class CustomerNotFound(ProblemError):
@@ -49,9 +49,9 @@ async def page(
 
 
 async def seen_until(connection: asyncpg.Connection) -> datetime:
-    """A bound: changes that the next statement does not see yet will have this `updated_at` or a later one.
+    """An instant: every change that the next statement does not see yet will have this `updated_at` or a later one.
 
-    A transaction never writes an `updated_at` before its own beginning, so the oldest open transaction is the bound.
+    A transaction never writes an `updated_at` before its own beginning, so the oldest open transaction sets it.
     """
     oldest: datetime = await connection.fetchval(_OLDEST)
     return oldest - _OVERLAP
@@ -95,7 +95,7 @@ _CONDITIONS: Final = {
     "updated_since": "c.updated_at >= :updated_since",
 }
 
-# OFFSET 0 makes Postgres look up each row by its index. Without it, it reads a whole table to join a thousand rows.
+# OFFSET 0 makes Postgres look up each row by its index. Otherwise it reads a whole table to join a thousand rows.
 _BY_ID = "SELECT * FROM customers WHERE id = asked.id OFFSET 0"
 _ROWS = """
 JOIN LATERAL (SELECT * FROM customers WHERE id = page.id OFFSET 0) AS c ON true
@@ -104,20 +104,20 @@ LEFT JOIN LATERAL (SELECT * FROM firstnames WHERE id = c.firstname_id OFFSET 0) 
 """
 _ONE = Statement(
     select(  # type: ignore[call-overload,misc,unused-ignore]
-        Customer.id,
-        col(Phone.digits).label("phone"),
-        col(Firstname.name).label("firstname"),
-        Customer.lastname,
-        Customer.email,
-        Customer.birthday,
-        Customer.gender,
-        Customer.city_id,
-        Customer.last_auth_at,
-        Customer.version,
+        CustomerRow.id,
+        col(PhoneRow.digits).label("phone"),
+        col(FirstnameRow.name).label("firstname"),
+        CustomerRow.lastname,
+        CustomerRow.email,
+        CustomerRow.birthday,
+        CustomerRow.gender,
+        CustomerRow.city_id,
+        CustomerRow.last_auth_at,
+        CustomerRow.version,
     )
-    .join(Phone, col(Phone.id) == Customer.phone_id, isouter=True)
-    .join(Firstname, col(Firstname.id) == Customer.firstname_id, isouter=True)
-    .where(Customer.id == bindparam("id"), col(Customer.deleted_at).is_(None))
+    .join(PhoneRow, col(PhoneRow.id) == CustomerRow.phone_id, isouter=True)
+    .join(FirstnameRow, col(FirstnameRow.id) == CustomerRow.firstname_id, isouter=True)
+    .where(CustomerRow.id == bindparam("id"), col(CustomerRow.deleted_at).is_(None))
 )
 
 
@@ -129,13 +129,13 @@ SELECT
 
 @lru_cache(512)
 def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> Statement:
-    """The statement of a page.
+    """The statement that reads one page of customers, and the total count if `counted`.
 
-    The limit is part of the text, because Postgres assumes an unknown limit to be a tenth of the table. The page is
-    MATERIALIZED, because joins to it have misled Postgres 16 into reading the whole table.
+    The limit is a literal, because Postgres takes an unknown limit for a tenth of the table. The page is MATERIALIZED,
+    because joins to it have misled Postgres 16 into reading the whole table.
     """
     matching, count, parts = _matching(filters), _count(filters), []
-    if "updated_since" in filters:  # by their own index: the last changed may have the highest ids
+    if "updated_since" in filters:  # read by its own index: customers changed recently may have the highest ids
         parts = [f"changed AS MATERIALIZED ({matching})"]
         matching, count = "SELECT id FROM changed AS c WHERE true", "SELECT count(*) FROM changed"
     skip = "OFFSET :offset" if offset else ""

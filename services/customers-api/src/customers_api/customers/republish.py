@@ -20,7 +20,7 @@ _REPORT_SECONDS = 5.0
 Report = Callable[[str], None]
 
 
-class AlreadyRuns(Exception):
+class AlreadyRunning(Exception):
     """Another process is republishing."""
 
 
@@ -35,9 +35,12 @@ class Republication:
         self._reported_at = 0.0
 
     async def run(self, from_start: bool = False) -> int:
-        """Send all customers, also deleted ones. Returns how many, over all runs. Raises AlreadyRuns."""
+        """Send all customers, also deleted ones. Returns how many were sent, earlier interrupted runs included.
+
+        Raises AlreadyRunning.
+        """
         if not await self._connection.fetchval("SELECT pg_try_advisory_lock(hashtext('customers.republish'))"):
-            raise AlreadyRuns
+            raise AlreadyRunning
         if from_start:
             await abandon(self._connection)
         run_id, sent, total = await self._begin()
@@ -64,7 +67,7 @@ class Republication:
 
     async def _wait_for_room(self) -> None:
         while await self._connection.fetchval(_IS_FULL, self._waiting_rows):
-            self._report_sometimes("the outbox is full: it waits for `customers-api work` to send it")
+            self._report_sometimes("the outbox is full; waiting for `customers-api work` to send its rows")
             await asyncio.sleep(0.2)
 
     def _report_progress(self, sent: int, total: int) -> None:
@@ -83,7 +86,7 @@ async def abandon(connection: asyncpg.Connection) -> None:
 
 @retry_conflicts
 async def _send(connection: asyncpg.Connection, run_id: int, rows: int) -> int:
-    """Send the next customers and store the progress. Returns how many; 0 when all are sent."""
+    """Send the next customers and store the progress. Returns how many were sent; 0 when none is left."""
     async with connection.transaction():
         customers = await connection.fetch(_NEXT, run_id, rows)
         if customers:

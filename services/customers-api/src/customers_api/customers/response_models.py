@@ -70,8 +70,8 @@ class Customer(ResponseModel):
 _CUSTOMER_KEYS = tuple(Customer.model_fields)
 
 
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `Customer`, from a row that may have more."""
+def as_customer(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A response with the keys of `Customer`, from a row that may have more columns."""
     known = {name: row[name] for name in _CUSTOMER_KEYS}
     return known | {"last_auth_at": json_responses.instant(row["last_auth_at"])}
 

@@ -1,6 +1,6 @@
 """Tables of customers, their phones and first names.
 
-Personal columns are nullable, so that a person can be erased and the row stay.
+Personal columns are nullable, so that a person can be erased while the row stays.
 """
 
 from datetime import date, datetime
@@ -31,7 +31,7 @@ def _by_folded(name: str, column: str, **options: Any) -> Index:
     return Index(name, folded, postgresql_ops={"folded": "text_pattern_ops"}, **options)
 
 
-class Phone(Table, table=True):
+class PhoneRow(Table, table=True):
     """One row per number, never deleted. `digits` is code and number together."""
 
     __tablename__ = "phones"
@@ -42,7 +42,7 @@ class Phone(Table, table=True):
     digits: str = Field(sa_column=Column(Text, Computed("code || number", persisted=True), unique=True))
 
 
-class Firstname(Table, table=True):
+class FirstnameRow(Table, table=True):
     __tablename__ = "firstnames"
     __table_args__ = (
         # for prefixes; the included columns allow index-only scans
@@ -53,7 +53,7 @@ class Firstname(Table, table=True):
     name: str = Field(sa_type=Text, unique=True)
 
 
-class Customer(Table, table=True):
+class CustomerRow(Table, table=True):
     """A registered customer. `phone_from` is the source of the phone: `api` or `import`."""
 
     __tablename__ = "customers"
@@ -96,8 +96,8 @@ class Customer(Table, table=True):
     deleted_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
-class CustomerCount(Table, table=True):
-    """Changes of the numbers of active (`living`) and deleted customers, whose sums count. Triggers write them."""
+class CustomerCountRow(Table, table=True):
+    """A change to the numbers of active (`living`) and deleted customers, which are the sums. Triggers write it."""
 
     __tablename__ = "customer_counts"
 
@@ -106,8 +106,8 @@ class CustomerCount(Table, table=True):
     deleted: int = Field(sa_type=BigInteger)
 
 
-class Republication(Table, table=True):
-    """A run of `events republish`: it sends customers up to `upto_id` and has sent them up to `last_id`."""
+class RepublicationRow(Table, table=True):
+    """A run of `events republish`. It sends the customers up to `upto_id`, and has sent those up to `last_id`."""
 
     __tablename__ = "republications"
 

@@ -1,8 +1,8 @@
 """Writes to one customer: create, update, change the phone, delete, restore.
 
-Each is a transaction that also writes the customer's event. It is safe beside imports and other writers: phones are
-locked before customers, both in the order of ids, and conflicts are retried. `updated_at` is read from the clock after
-the locks are taken, so that it grows with `version`.
+Each is a transaction that also writes the customer's event. Imports and other writes can run at the same time: phones
+are locked before customers, both in the order of ids, and conflicts are retried. `updated_at` is read from the clock
+after the locks are taken, so that it grows with `version`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -145,7 +145,7 @@ async def _changed(connection: asyncpg.Connection, change: Change, before: async
 
 
 async def _add_events(connection: asyncpg.Connection, changes: Sequence[Change]) -> list[int]:
-    """Returns the ids of the changed customers."""
+    """Write the events of these changes and return the ids of the changed customers."""
     await customer_events.add(connection, "api", changes)
     return [change.customer_id for change in changes]
 
@@ -196,8 +196,8 @@ def _event(kind: Kind) -> str:
     return customer_events.insert("'api'", change, "c")
 
 
-# One statement. After waiting for the phone's lock it still sees the customers as they were before; then the unique
-# index stops it.
+# This is one statement, so after waiting for the phone's lock it still sees the customers as they were before. If one
+# of them got the phone meanwhile, the unique index rejects the new row, and the write is retried.
 _CREATE = f"""
 WITH phone AS MATERIALIZED (SELECT id FROM phones WHERE id = $1 FOR NO KEY UPDATE),
 c AS (

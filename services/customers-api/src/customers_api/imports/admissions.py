@@ -1,4 +1,4 @@
-"""Which events of an import count: those of the unfinished import, about a range that was dispatched, with its number.
+"""Decides which events count: those of the unfinished import, about a range that was dispatched, with its number.
 
 Everyone with write access to the topics can forge an event. An event about a range that was never dispatched changes
 nothing. One about a dispatched range can harm only the unfinished import: every later one has higher dispatch numbers.
@@ -54,7 +54,7 @@ NONE = Admission(None, {})
 
 
 async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent]) -> Admission:
-    """Read the ranges of these events. No lock is needed: a range is dispatched before its events, and stays so."""
+    """Read the ranges of these events. No lock is needed: a range is dispatched before its events arrive, for good."""
     rows = await connection.fetch(_DISPATCHED, UNFINISHED, list({event.chunk for event in events}))
     ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}
     ranges.pop(None, None)
@@ -92,8 +92,8 @@ HAS_PASSED = f"""NOT EXISTS (
         LEFT JOIN consumed_offsets o ON o.topic = '{topics.LEGACY_CUSTOMERS.name}' AND o.partition = l.key::int
         WHERE coalesce(o.next_offset, 0) <= l.value::bigint
     )"""
-"""SQL: everything that range `c` has published is applied. In each partition with events of it, the stored (next)
-offset is above the last of them."""
+"""SQL: whether everything that range `c` has published is applied, that is, whether the stored (next) offset of each
+partition with events of the range is above the last of them."""
 
 _DISPATCHED = """
 SELECT i.id, c.chunk, c.number, c.after_id, c.upto_id FROM imports i

@@ -27,7 +27,7 @@ batch_seconds = Histogram("vapteke_batch_seconds", "Time to apply a batch")
 
 
 class ImportConsumers:
-    """Both consumers. They raise only outages: what is wrong with the data is resolved here."""
+    """Both consumers. They handle bad data themselves, so only outages are raised."""
 
     def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, health: Health) -> None:
         self._pool, self._in_flight = pool, settings.import_ranges_in_flight

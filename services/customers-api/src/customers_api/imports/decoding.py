@@ -25,14 +25,14 @@ def legacy_customer(record: ConsumerRecord) -> Decoded[LegacyEvent]:
     event, fault = _decode(record)
     if event is None or isinstance(event, LegacyEvent):
         return Decoded(record, event, fault)
-    return Decoded(record, None, f"this topic takes no {event.type}")
+    return Decoded(record, None, f"this event does not belong to this topic: {event.type}")
 
 
 def progress(record: ConsumerRecord) -> Decoded[Event]:
     event, fault = _decode(record)
     if event is None or isinstance(event, PROGRESS):
         return Decoded(record, event, fault)
-    return Decoded(record, None, f"this topic takes no {event.type}")
+    return Decoded(record, None, f"this event does not belong to this topic: {event.type}")
 
 
 def rejected_by_database(record: ConsumerRecord) -> Decoded[Any]:

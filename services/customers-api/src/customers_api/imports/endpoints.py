@@ -73,9 +73,9 @@ async def start_import(request: Request, response: Response) -> Import:
 )
 async def list_imports(request: Request) -> ImportList:
     """Imports, the latest first."""
-    asked = query_parameters.read(request, ImportQuery)
+    query = query_parameters.read(request, ImportQuery)
     async with application.connection(request) as connection:
-        rows, count = await queries.history(connection, asked.filters(), asked.limit, asked.offset)
+        rows, count = await queries.history(connection, query.filters(), query.limit, query.offset)
     return ImportList(items=[_import(row) for row in rows], count=count)
 
 
@@ -105,12 +105,12 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
 )
 async def list_rejections(request: Request, import_id: ImportId) -> RejectionList:
     """Rejections, ordered by legacy id. Only the latest imports keep them (`IMPORTS_KEPT`)."""
-    asked = query_parameters.read(request, RejectionQuery)
+    query = query_parameters.read(request, RejectionQuery)
     async with application.connection(request) as connection:
         if await queries.find(connection, import_id) is None:
             raise _no_import()
-        rows, count = await queries.rejections(connection, import_id, asked.filters(), asked.limit, asked.offset)
-    _record_rejections(request, import_id, asked, rows)
+        rows, count = await queries.rejections(connection, import_id, query.filters(), query.limit, query.offset)
+    _record_rejections(request, import_id, query, rows)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
 
 
@@ -140,11 +140,11 @@ async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
     return job, new
 
 
-def _record_rejections(request: Request, import_id: UUID, asked: RejectionQuery, rows: Rows) -> None:
+def _record_rejections(request: Request, import_id: UUID, query: RejectionQuery, rows: Rows) -> None:
     """Record for the audit the customers of the rows and the holders of their phones, and the legacy ids."""
     found = {row[name] for row in rows for name in ("customer_id", "other_customer_id")} - {None}
     legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
-    ids, legacy_ids = sorted(found.union(asked.customer_id or ())), sorted(legacy.union(asked.legacy_id or ()))
+    ids, legacy_ids = sorted(found.union(query.customer_id or ())), sorted(legacy.union(query.legacy_id or ()))
     data_access.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
 
 

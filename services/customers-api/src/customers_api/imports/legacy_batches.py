@@ -21,7 +21,7 @@ Batch = Sequence[Decoded[LegacyEvent]]
 async def apply(
     connection: asyncpg.Connection, batch: Batch, cluster: Cluster, reached: MutableMapping[Partition, int]
 ) -> Outcome:
-    """Apply each record once, with its stored offset. No legacy row may have two events in the batch."""
+    """Apply each record once, with its stored offset. The batch must not contain two events of one legacy row."""
     admission = await admissions.read(connection, [event for _, event, _ in batch if event])
     if admitted := [event for _, event, _ in batch if event and admission.reason_to_ignore(event) is None]:
         await legacy_customers.add_missing_names(connection, admitted)
@@ -67,10 +67,10 @@ def split_at_repeats(batch: Batch) -> list[Batch]:
 
 
 def without_bad_data(batch: Batch, error: asyncpg.PostgresError) -> list[Batch]:
-    """What to apply instead of a batch that the database rejects.
+    """The batches to apply instead of one that the database rejects: its two halves.
 
-    These are its halves. A single record becomes the rejection of its row, and a rejection becomes a dead letter. A
-    dead letter holds no data that the database could reject, so its error is raised.
+    A single record becomes the rejection of its row, and a rejection becomes a dead letter. The database cannot reject
+    the data of a dead letter, so an error there is a bug and is raised.
     """
     if len(batch) > 1:
         middle = len(batch) // 2

@@ -36,7 +36,7 @@ async def add_missing_names(connection: asyncpg.Connection, events: Sequence[Leg
 
 
 async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Sequence[Incoming]) -> None:
-    """Apply and count events of one import, at most one per legacy row. In the caller's transaction."""
+    """Apply and count events of one import in the caller's transaction. Each legacy row has at most one event."""
     rows = [_row(partition, event) for partition, event in incoming]
     try:
         await connection.copy_records_to_table("arrivals", records=rows, schema_name="pg_temp")
@@ -54,7 +54,7 @@ async def apply(connection: asyncpg.Connection, import_id: UUID, incoming: Seque
         for statement in (_SKIP, _LINK, _OWN, _DECIDE, _LOSE, _CREATE, _CHANGE):
             await connection.execute(statement)
         await connection.execute(_MIRROR, import_id)
-        await connection.execute(_SAY)
+        await connection.execute(_ADD_EVENTS)
     await connection.execute(_READINGS, import_id)
     await connection.execute(_REJECTIONS, import_id)
     await connection.execute(_COUNT, import_id)
@@ -108,7 +108,7 @@ CREATE TEMP TABLE changes (customer_id bigint, kind text, changed json) ON COMMI
 """
 
 _NO_BIRTHDAY = "DATE '1900-01-01'"
-"""What SQL Server turns an empty text into."""
+"""The date that SQL Server makes of an empty text."""
 
 _ADD_PHONES = """
 INSERT INTO phones (code, number)
@@ -140,7 +140,7 @@ WHERE r.import_id = $1
 # The reasons for rejecting a phone at the time when mirror rows had no dispatch numbers.
 _OLD_REASONS = "('missing', 'not_digits', 'too_short', 'too_long', 'no_country_code')"
 
-# The mirror names a phone that never was one: today's rule rejects it, or older rules made one phone of a text that
+# The mirror names a phone that was never valid: today's rule rejects it, or an older rule read it from a text that
 # today's rule rejects.
 _NO_NUMBER = f"""
 EXISTS (
@@ -399,7 +399,7 @@ INSERT INTO changes
 SELECT id, CASE WHEN 'phone' = ANY(changed) THEN 'phone_changed' ELSE 'updated' END, array_to_json(changed) FROM written
 """
 
-_SAY = customer_events.insert("'import'", "changes")
+_ADD_EVENTS = customer_events.insert("'import'", "changes")
 
 _MIRROR = """
 INSERT INTO legacy_customers AS m (

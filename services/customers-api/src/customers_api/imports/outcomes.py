@@ -1,6 +1,6 @@
-"""What the consumers and the sweeper count and log once a transaction is committed.
+"""Counts and logs what the consumers and the sweeper have done, once the transaction is committed.
 
-Earlier would be wrong: a transaction that is rolled back is retried, and would be counted twice.
+A transaction that is rolled back is retried, so counting before the commit would count it twice.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ log = logs.get(__name__)
 verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])
 ignored_events = Counter(
     "vapteke_ignored_events",
-    "Events that change nothing: their import has ended or is unknown, their range was not handed out, or they are "
+    "Events that change nothing: their import has ended or is unknown, their range was not dispatched, or they are "
     "invalid or repeated",
     ["reason"],
 )

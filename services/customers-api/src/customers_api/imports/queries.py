@@ -1,4 +1,4 @@
-"""Reads imports: jobs, and what each of them rejected or repaired."""
+"""Reads import jobs with their counts, and the rows and fields that an import rejected or repaired."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -34,8 +34,10 @@ async def history(
 async def rejections(
     connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
-    """A page of rejections, ordered by legacy id, and how many match. They are those of the winning attempts, and
-    the phone conflicts."""
+    """A page of rejections, ordered by legacy id, and the number of rejections that match the filters.
+
+    Only those of the winning attempts and the phone conflicts count.
+    """
     counted = f"{_COUNTED_REJECTIONS} AND {_where(_OF_REJECTIONS, filters)}"
     page = f"SELECT r.* {counted} ORDER BY r.legacy_id, r.id LIMIT :limit OFFSET :offset"
     given = {**filters, "import_id": import_id}

@@ -1,4 +1,4 @@
-"""After a completed import, names and e-mail addresses that an earlier release stored in another form are rewritten.
+"""Rewrites, after a completed import, the names and e-mail addresses that an earlier release stored in another form.
 
 No filter finds the old forms, and an import rewrites them only where the mirror holds the same text. Here each customer
 is read once per version of the rule, and again if it has changed since, because a process of the earlier release may
@@ -76,7 +76,7 @@ def _rewritten(row: Mapping[str, Any]) -> Rewritten:
 
 
 async def _write(connection: asyncpg.Connection, found: Sequence[Rewritten], upto: int | None) -> None:
-    """Write the texts and how far the run has come. The next call reads again what has changed meanwhile."""
+    """Write the texts and the progress of the run. Customers that changed in the meantime are read again next time."""
     firstnames = list({each.firstname for each in found if each.firstname})
     await connection.execute(legacy_customers.ADD_FIRSTNAMES, firstnames)
     async with connection.transaction():

@@ -1,4 +1,4 @@
-"""The sweeper: every second it looks whether the import can end, and ends it with a verdict. It also folds counts."""
+"""The sweeper: every second it checks whether the import can end, and ends it with a verdict. It also folds counts."""
 
 import asyncio
 import time
@@ -43,13 +43,13 @@ class Sweeper:
             self.grow_idle(time.monotonic() - started)
 
     def grow_idle(self, seconds: float) -> None:
-        """Add to the time without progress, unless a dependency is away."""
+        """Add to the time without progress, unless a dependency is not ready."""
         others = self._health.faults.keys() - {"sweeper", "texts"}
         if not others:
             self._idle_seconds += min(seconds, 2 * _EVERY_SECONDS)
 
     async def sweep(self, connection: asyncpg.Connection) -> None:
-        """Look once, and end the import if everything is done or it has stalled."""
+        """Check once, and end the import if everything is done or it has stalled."""
         job = await connection.fetchrow("SELECT * FROM imports WHERE status = ANY($1)", UNFINISHED)
         if job is None:
             self._progress, self._idle_seconds = (), 0.0

@@ -26,7 +26,7 @@ _UNFINISHED_SQL = "status IN ('requested', 'planning', 'running')"
 _ZERO = {"server_default": text("0")}
 
 
-class LegacyCustomer(Table, table=True):
+class LegacyCustomerRow(Table, table=True):
     """The mirror: each legacy row as it was last applied, and its customer. Only imports write it.
 
     `number`, the dispatch number, and `read_at` are those of the reading that the row reflects. `number` is null in
@@ -53,7 +53,7 @@ class LegacyCustomer(Table, table=True):
     changed_as: str = Field(sa_type=Text)
 
 
-class Import(Table, table=True):
+class ImportRow(Table, table=True):
     """One run of the import, as a job. The counts are final once `finished_at` is set.
 
     `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by how much vAptekeSync's clock was
@@ -91,7 +91,7 @@ class Import(Table, table=True):
     finished_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
-class ImportChunk(Table, table=True):
+class ImportChunkRow(Table, table=True):
     """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won.
 
     `number` is its dispatch number, from the sequence `hand_out_numbers`.
@@ -113,7 +113,7 @@ class ImportChunk(Table, table=True):
     moved_at: datetime | None = Field(None, sa_type=INSTANT)
 
 
-class ImportCount(Table, table=True):
+class ImportCountRow(Table, table=True):
     """How the events of one attempt at a range were counted, per partition."""
 
     __tablename__ = "import_counts"
@@ -129,7 +129,7 @@ class ImportCount(Table, table=True):
     rejected: int = Field(sa_type=BigInteger)
 
 
-class ImportReading(Table, table=True):
+class ImportReadingRow(Table, table=True):
     """Which rows an attempt has read, batch by batch, until the import ends."""
 
     __tablename__ = "import_readings"
@@ -143,7 +143,7 @@ class ImportReading(Table, table=True):
     legacy_ids: list[int] = Field(sa_type=ARRAY(BigInteger))
 
 
-class ImportRejection(Table, table=True):
+class ImportRejectionRow(Table, table=True):
     """What was rejected or repaired, and why; never the value itself. `attempt` is null for a phone_conflict."""
 
     __tablename__ = "import_rejections"
@@ -165,11 +165,11 @@ class ImportRejection(Table, table=True):
     other_legacy_id: int | None = Field(None, sa_type=BigInteger)
 
 
-class CustomerReread(Table, table=True):
-    """One row: the run that rewrites texts after the completed import `import_id`, by `rule_version`.
+class CustomerRereadRow(Table, table=True):
+    """The only row: the progress of the loop that rereads customers after the completed import `import_id`.
 
-    It has read customers up to `last_id`; null: all of them. It reads only customers that changed after `since`; null:
-    every customer.
+    Customers up to `last_id` are done; null: nothing is left to do. The loop uses the rule `rule_version` and skips
+    customers that have not changed since `since`; null: it skips nobody.
     """
 
     __tablename__ = "customer_rereads"

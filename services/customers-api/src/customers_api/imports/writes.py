@@ -65,7 +65,7 @@ async def end(
 
 
 async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg.Record | None:
-    """Fail the unfinished import, if there is one, and return it. In the caller's transaction."""
+    """Fail the unfinished import in the caller's transaction, if there is one, and return it."""
     await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", UNFINISHED)
     job = await connection.fetchrow(_FAIL_UNFINISHED, error, UNFINISHED)
     if job is not None:
@@ -74,12 +74,15 @@ async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg
 
 
 async def lock_unfinished(connection: asyncpg.Connection, import_id: UUID) -> bool:
-    """Whether the import is unfinished. It stays so until the caller's transaction ends, but may be cancelled."""
+    """Lock the import. Returns whether it is unfinished: it then stays so until the caller's transaction ends.
+
+    A cancel does not wait for this lock.
+    """
     return await connection.fetchval(_LOCK_UNFINISHED, import_id, UNFINISHED) is not None
 
 
 async def publish_state(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
-    """Send the job's state to the importers. In the caller's transaction.
+    """Send the job's state to the importers, in the caller's transaction.
 
     Call it before sending tasks that the new state allows: importers do only the tasks of the unfinished import.
     """
@@ -163,7 +166,7 @@ FROM (
 WHERE i.status = ANY($2) RETURNING i.*
 """
 
-# Readings serve an unfinished import only.
+# Only an unfinished import needs its readings.
 _DELETE_OLD_DETAILS = """
 WITH readings AS (
     DELETE FROM import_readings r USING imports i WHERE i.id = r.import_id AND i.finished_at IS NOT NULL

@@ -1,4 +1,4 @@
-"""Lists of customers: counters kept by triggers, texts without case, an index for every filter."""
+"""Lists of customers: counts that triggers keep, a function that ignores case, and an index for every filter."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The outbox is vacuumed by the rows that have passed, at full speed: how many wait says nothing about it."""
+"""The outbox is vacuumed at full speed after a number of deleted rows; the number of waiting rows does not matter."""
 
 from alembic import op
 

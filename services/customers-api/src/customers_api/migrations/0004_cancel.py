@@ -1,4 +1,4 @@
-"""An import remembers that it is to be cancelled."""
+"""An import stores when it was cancelled."""
 
 import sqlalchemy as sa
 from alembic import op

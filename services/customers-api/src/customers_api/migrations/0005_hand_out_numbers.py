@@ -1,4 +1,4 @@
-"""Hand-outs of tasks have numbers, jobs have warnings, and what an import has read is kept until it ends."""
+"""Tasks have dispatch numbers, jobs have warnings, and the rows that an import has read are stored until it ends."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The id of a topic is stored with its offsets: a topic that was deleted and created again is another one."""
+"""The id of a topic is stored with its offsets: a topic that was deleted and created again has another id."""
 
 import sqlalchemy as sa
 from alembic import op

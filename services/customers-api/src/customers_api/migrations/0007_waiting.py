@@ -1,4 +1,4 @@
-"""A job says what it waits for: attempts that failed and are repeated, and when a range was handed out or published."""
+"""A job shows what it waits for: attempts that failed and will be retried, and when a range was sent or published."""
 
 from alembic import op
 

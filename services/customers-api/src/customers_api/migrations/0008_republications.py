@@ -1,4 +1,4 @@
-"""How far the sending of every customer's state is, so that it goes on there."""
+"""The progress of `events republish`, so that an interrupted run continues where it ended."""
 
 import sqlalchemy as sa
 from alembic import op

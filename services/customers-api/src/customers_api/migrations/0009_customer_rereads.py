@@ -1,4 +1,4 @@
-"""After which completed import the customers' texts are read again, and how far that is."""
+"""The progress of the loop that rereads customers after a completed import."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -15,7 +15,7 @@ _TOPICS = {topic.name for topic in topics.ALL}
 
 
 class NeverSent(ValueError):
-    """Kafka would never accept this message. The text contains no values."""
+    """Kafka would never accept this message. The error's text contains no values."""
 
 
 class Message(NamedTuple):

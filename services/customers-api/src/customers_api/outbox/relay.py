@@ -67,7 +67,7 @@ class Relay:
     It reads on the connection that holds the lock, and starts its producer before reading. The start fences earlier
     producers: a relay that has lost the lock but still runs cannot commit what it has read. A batch whose commit is in
     doubt is sent again; consumers recognise events that they have seen. A topic that is missing or rejects its records
-    is held: its rows wait, the rows of other topics go on.
+    is held: its rows wait, and the rows of other topics are still sent.
     """
 
     def __init__(self, settings: KafkaSettings, pool: asyncpg.Pool, health: Health) -> None:
@@ -88,14 +88,14 @@ class Relay:
             while not stopping.is_set():
                 count = await self._send_batch(oldest_rows, producer)
                 self._report_held()
-                loops.beat()  # with a long backlog there is no pause that beats
+                loops.beat()  # with a long backlog the loop never pauses, and only `pause` reports a heartbeat
                 if count < BATCH_ROWS:
                     await pause(stopping, _POLL_SECONDS)
         finally:
             await kafka_clients.stop_producer(producer, seconds=1)  # nothing in flight should still arrive
 
     async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> int:
-        """No Postgres transaction is open while Kafka is used. Returns the number of rows sent."""
+        """Send one batch and return its number of rows. No Postgres transaction is open while it waits for Kafka."""
         rows = await oldest_rows.read(self._holding())
         if not rows or await self._hold_missing({row["topic"] for row in rows}):
             return 0
@@ -166,11 +166,10 @@ def _headers(row: asyncpg.Record) -> list[tuple[str, bytes]]:
 
 
 async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
-    """Keep the gauges current, whoever leads and even while Kafka is away.
+    """Keep the gauges current in every process, even while Kafka is down.
 
-    They are NaN while Postgres is away, and until `migrate` has created the schema.
-
-    Counting takes a fiftieth of the time at most, so a backlog of millions is counted less often.
+    They are NaN while Postgres is down, and until `migrate` has created the schema. Counting takes at most a fiftieth
+    of the time, so a backlog of millions is counted less often.
     """
     while not stopping.is_set():
         started = time.monotonic()

@@ -10,8 +10,8 @@ from vapteke_shared.postgres.tables import INSTANT, NOW, identity
 from customers_api.schema import Table
 
 
-class Outbox(Table, table=True):
-    """Messages that the relay has not sent yet, in the order of `id`."""
+class OutboxRow(Table, table=True):
+    """A message that the relay has not sent yet. The order of `id` is the order of sending."""
 
     __tablename__ = "outbox"
     # vacuumed after so many deleted rows, at full speed; the number of waiting rows does not matter
