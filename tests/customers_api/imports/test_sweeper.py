@@ -232,7 +232,7 @@ async def test_what_was_read_and_is_not_applied_is_named_when_it_stalls(pool: as
     status, error, *_ = await sweep(pool, impatient)
     assert status == "failed"
     assert str(error).startswith("what was read has not been applied since 20")
-    assert str(error).endswith(": /health/ready of customers-api work says what is missing")
+    assert str(error).endswith(": /health/ready of customers-api work shows what is missing")
 
 
 async def test_a_cancel_does_not_wait_for_batch_upon_batch(
@@ -291,7 +291,7 @@ async def test_an_import_without_progress_has_stalled(pool: asyncpg.Pool, runnin
     status, error, *_ = await sweep(pool, impatient)
     assert status == "failed"
     assert str(error).startswith("no importer has answered since 20")
-    assert str(error).endswith(": /health/ready of legacy-importer work and customers-api work says what is missing")
+    assert str(error).endswith(": /health/ready of legacy-importer work and customers-api work shows what is missing")
 
 
 async def test_while_kafka_is_away_no_import_stalls(pool: asyncpg.Pool, running: UUID) -> None:

@@ -42,7 +42,7 @@ def of_stalled(job: Job, chunks: Chunks, since: datetime) -> Verdict:
         return "failed", error
     waiting = any(chunk["status"] == "published" and not chunk["passed"] for chunk in chunks)
     what, who = _NOT_APPLIED if waiting else _NO_ANSWER
-    error = f"{what} since {since:%Y-%m-%d %H:%M:%S} UTC: /health/ready of {who} says what is missing"
+    error = f"{what} since {since:%Y-%m-%d %H:%M:%S} UTC: /health/ready of {who} shows what is missing"
     return "cancelled" if job["cancelled_at"] else "failed", error
 
 
