@@ -49,7 +49,7 @@ LOOPS = {
     "favorites-api work": {"metrics", "watch", "tidy", "customers"},
     "legacy-importer work": {"metrics", "tasks"},
 }
-ONE_SHOT = r"Task-|None$|main of |server of |connect |limit at |cut at |end in "
+ONE_SHOT = r"Task-|None$|main of |server of |connect |deadline at |cut connections at |end in "
 """Names of tasks that are no loops: what they do is bounded, or belongs to a loop that looks after them.
 
 From Python 3.12 on, a task without a name is called None when a task factory has made it.

@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
 from running_stack import START_SECONDS
+from vapteke_local.machine import cleanup
 
 ROOT = Path(__file__).parents[3]
 MARK = "VAPTEKE_TEST_OF_LEFTOVERS"
@@ -163,3 +166,28 @@ def nothing_is_left(run: Run, seen: list[psutil.Process]) -> None:
     while left := [*filter(lives, [*seen, *run.running()]), *(run.folder / "tmp").iterdir()]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+def test_a_folder_goes_while_others_remove_parts_of_it(folder: Path) -> None:
+    leaving, gone = threading.Event(), threading.Event()
+
+    def remove_parts(parts: list[Path]) -> None:
+        leaving.wait()
+        while not gone.is_set():
+            for part in parts:
+                shutil.rmtree(part, ignore_errors=True)
+
+    with ExitStack() as at_end, cleanup.temporary_folder("parts-", folder) as made:
+        parts = [made / str(number) for number in range(50)]
+        for part in parts:
+            part.mkdir()
+            for number in range(50):
+                (part / str(number)).touch()
+        for order in (parts, parts[::-1]):
+            thread = threading.Thread(target=remove_parts, args=[order])
+            thread.start()
+            at_end.callback(thread.join)
+        at_end.callback(gone.set)
+        leaving.set()
+
+    assert not made.exists()

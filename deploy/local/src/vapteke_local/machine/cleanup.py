@@ -32,7 +32,7 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
             made.chmod(0o711)  # started by root, Postgres runs as another user and must enter
             yield made
         finally:
-            shutil.rmtree(made)
+            _remove(made)
 
 
 @contextlib.contextmanager
@@ -51,6 +51,13 @@ def _watched(made: Path) -> Iterator[None]:
         yield
     finally:
         watcher.communicate(b"done")
+
+
+def _remove(folder: Path) -> None:
+    """Removes the folder, parts of which another process may remove at the same time."""
+    while folder.exists():
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
 
 def _watch(made: Path, mark: str) -> None:
