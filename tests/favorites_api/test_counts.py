@@ -3,16 +3,24 @@
 import asyncio
 import random
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import asyncpg
 from favorites_api import deleted_customers, favorites
 from favorites_api.deleted_customers import CustomerState
 from vapteke_local.servers.postgres import Postgres
+from vapteke_shared.messaging.partitions import Cluster
 
 TRUE = (
     "SELECT count(*) FROM favorites"
     " WHERE user_id NOT IN (SELECT customer_id FROM deleted_customers WHERE deleted_at IS NOT NULL)"
 )
+
+
+class Record(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
 
 
 async def counted_and_true(pool: asyncpg.Pool) -> tuple[int | None, int]:
@@ -46,7 +54,8 @@ async def test_nobody_ever_sees_a_wrong_count(pool: asyncpg.Pool) -> None:
             deleted_at = datetime.now(UTC) if version % 2 else None
             async with pool.acquire() as connection:
                 states = [CustomerState(user, version, deleted_at, ["deleted_at"]) for user in (1, 2, 404)]
-                await deleted_customers.apply(connection, states)
+                batch = [(Record("customers", state.id, version - 1), state) for state in states]
+                await deleted_customers.apply(connection, batch, Cluster("a-cluster", {}), {})
 
     async def read() -> int:
         looked = 0

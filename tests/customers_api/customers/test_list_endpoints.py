@@ -296,7 +296,7 @@ async def test_a_cursor_continues_only_what_it_was_made_for(client: httpx.AsyncC
     assert [(other.status_code, other.json()["errors"][0]["pointer"]) for other in others] == [
         (422, "/query/cursor")
     ] * 4
-    assert "made for other filters" in others[0].json()["errors"][0]["detail"]
+    assert "belongs to other filters" in others[0].json()["errors"][0]["detail"]
 
 
 async def test_a_cursor_of_the_previous_key_continues_until_that_key_is_gone(
