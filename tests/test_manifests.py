@@ -224,7 +224,7 @@ def test_postgres_has_connections_for_as_many_replicas_as_there_may_be(tree: Pat
     assert steady < 100 - 3  # what Postgres gives by default, without those that it keeps for superusers
     rows = [f"| `{name}` | {each} | {most[name]} |" for name, each in CONNECTIONS.items()]
     assert "\n".join(rows) in README.read_text()
-    assert f"**{steady}** at most" in README.read_text()
+    assert f"at most **{steady}**" in README.read_text()
     assert f"up to **{upgrade}**" in README.read_text()
 
 

@@ -21,7 +21,7 @@ from vapteke_local.machine import cleanup
 
 ROOT = Path(__file__).parents[3]
 MARK = "VAPTEKE_TEST_OF_LEFTOVERS"
-PYTEST = [sys.executable, "-m", "pytest", "tests/support/endless_test.py"]
+PYTEST = [sys.executable, "-m", "pytest", "tests/support/endless_run.py"]
 COMMANDS = {
     "pytest": PYTEST,
     "pytest that times out": [*PYTEST, "--timeout=60"],
