@@ -1,4 +1,4 @@
-"""The base classes of request and response models. A body has exactly the keys of docs/contract.md."""
+"""The base classes of request and response models. docs/contract.md fixes the keys of each body: add none."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self

@@ -191,7 +191,7 @@ async def _on_outage(request: Request, error: Exception) -> Response:
 
 
 def _is_unmigrated(request: Request, error: Exception) -> bool:
-    """Whether a table or column is missing because the schema is older than the service, as the health reports."""
+    """Whether a table or column is missing while the health reports a fault of Postgres: an older schema, not a bug."""
     missing = isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError)
     return missing and "postgres" in request.app.state.health.faults
 

@@ -10,8 +10,8 @@ from vapteke_shared.messaging.stored_offsets import Record
 class ReadPositions:
     """The read positions of one consumer.
 
-    `reached`: everything below this offset was read without interruption and is done. A partition whose reading was
-    interrupted is not in it. The transaction that stores offsets advances it.
+    `reached` maps a partition to an offset: everything below was read without a gap and is done. A partition that has
+    gone back is absent until it was read again from its stored offset. `stored_offsets.transaction` advances `reached`.
     """
 
     def __init__(self) -> None:

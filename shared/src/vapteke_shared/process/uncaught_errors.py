@@ -47,7 +47,7 @@ def location(error: BaseException) -> str | None:
 
 
 def without_values(record: logging.LogRecord) -> bool:
-    """A logging filter that drops no record, but removes values from its text."""
+    """A logging filter that drops no record. Errors among arguments become their type; asyncio's texts end early."""
     if record.name == "asyncio":  # after the first words its texts show tasks and calls with their arguments
         record.msg, record.args = _WORDS.match(record.getMessage())[0].strip(), ()  # type: ignore[index]
     elif isinstance(record.args, tuple):

@@ -1,4 +1,4 @@
-"""The verdict on an import: whether it is completed, failed or cancelled, or still has something to wait for."""
+"""Decides the verdict on an import: completed, failed, cancelled, or not yet. `sweeper.py` ends the import with it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
