@@ -1,6 +1,6 @@
 """Consumes the topic of customers and applies deletions and restorations."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 import msgspec
@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging.batch_consumer import BatchConsumer
-from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.process import logs
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import WorkSettings
@@ -41,9 +41,7 @@ class CustomersConsumer:
         )
         self.run = consumer.run
 
-    async def apply(
-        self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: MutableMapping[Partition, int]
-    ) -> None:
+    async def apply(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
         """Apply a batch, each record once. Raises on outages only: a record that cannot be decoded is skipped."""
         decoded = [(record, _state(record)) for record in records]
         async with self._pool.acquire() as connection:

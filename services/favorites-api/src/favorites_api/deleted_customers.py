@@ -3,7 +3,7 @@
 A restored customer's favorites are shown again.
 """
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 from vapteke_shared.contract.limits import INT64_MAX
 from vapteke_shared.messaging import stored_offsets
-from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.messaging.stored_offsets import Record
 from vapteke_shared.postgres.retries import retry_conflicts
 
@@ -40,7 +40,6 @@ class CustomerState(msgspec.Struct, frozen=True):
         return self.deleted_at is not None or "deleted_at" in self.changed
 
 
-Reached = MutableMapping[Partition, int]
 Decoded = tuple[Record, CustomerState | Exception]
 """A record and its state, or the error when it cannot be decoded."""
 
@@ -55,7 +54,7 @@ async def apply(
     connection: asyncpg.Connection,
     decoded: Sequence[Decoded],
     cluster: Cluster,
-    reached: MutableMapping[Partition, int],
+    reached: Reached,
 ) -> list[tuple[Record, Exception]]:
     """Store the states of a batch with the offsets of its records, once. Returns the new records without a state."""
     records = [record for record, _ in decoded]

@@ -6,7 +6,7 @@ See docs/design.md, "Stored offsets".
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 
 from vapteke_shared.messaging import stored_offsets
 from vapteke_shared.messaging.consumer import CHECK_TIMEOUT_SECONDS, Consumer
-from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.partitions import Cluster, Partition, Reached
 from vapteke_shared.messaging.read_positions import ReadPositions
 from vapteke_shared.postgres.outages import is_outage
 from vapteke_shared.process import logs
@@ -29,7 +29,7 @@ from vapteke_shared.process.settings import ConsumerSettings
 from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
 Records = Sequence[ConsumerRecord]
-Apply = Callable[[Records, Cluster, MutableMapping[Partition, int]], Awaitable[None]]
+Apply = Callable[[Records, Cluster, Reached], Awaitable[None]]
 
 _MAX_BACKOFF_SECONDS = 10
 _OUTAGE_SECONDS = 1  # between attempts during an outage of Postgres, so that work continues soon after it

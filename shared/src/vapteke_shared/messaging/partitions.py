@@ -1,6 +1,6 @@
 """What identifies an offset: the Kafka cluster and a partition of a topic."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,3 +15,7 @@ class Cluster(NamedTuple):
 class Partition(NamedTuple):
     topic: str
     partition: int
+
+
+Reached = MutableMapping[Partition, int]
+"""Per partition the offset below which everything was read without a gap and is done."""

@@ -4,13 +4,13 @@ The table is `consumed_offsets` (topic, partition, next_offset, cluster_id, topi
 docs/design.md, "Stored offsets".
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from asyncpg import Connection
 
-from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.partitions import Cluster, Partition, Reached
 from vapteke_shared.process import logs
 
 log = logs.get(__name__)
@@ -69,7 +69,7 @@ def _check_gaps(
 
 @asynccontextmanager
 async def transaction(
-    connection: Connection, records: Sequence[Record], cluster: Cluster, reached: MutableMapping[Partition, int]
+    connection: Connection, records: Sequence[Record], cluster: Cluster, reached: Reached
 ) -> AsyncIterator[Callable[[Record], bool]]:
     """One transaction for the effect of the records and for their offsets. Yields a test for new records.
 

@@ -2,14 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 from aiokafka import ConsumerRecord
 from prometheus_client import Histogram
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging.batch_consumer import BatchConsumer
-from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.process import logs
 from vapteke_shared.process.health import Health
 
@@ -18,8 +18,6 @@ from customers_api.settings import WorkSettings
 
 RESET = "customers-api offsets reset"
 _BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-
-Reached = MutableMapping[Partition, int]
 
 log = logs.get(__name__)
 batch_rows = Histogram("vapteke_batch_rows", "Events in a batch", buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000))

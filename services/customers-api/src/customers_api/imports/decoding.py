@@ -22,17 +22,11 @@ class Decoded(NamedTuple, Generic[E]):
 
 
 def legacy_customer(record: ConsumerRecord) -> Decoded[LegacyEvent]:
-    event, fault = _decode(record)
-    if event is None or isinstance(event, LegacyEvent):
-        return Decoded(record, event, fault)
-    return Decoded(record, None, f"this event does not belong to this topic: {event.type}")
+    return _decode(record, (LegacyCustomerRead, LegacyCustomerRejected))
 
 
 def progress(record: ConsumerRecord) -> Decoded[Event]:
-    event, fault = _decode(record)
-    if event is None or isinstance(event, PROGRESS):
-        return Decoded(record, event, fault)
-    return Decoded(record, None, f"this event does not belong to this topic: {event.type}")
+    return _decode(record, PROGRESS)
 
 
 def rejected_by_database(record: ConsumerRecord) -> Decoded[Any]:
@@ -40,8 +34,12 @@ def rejected_by_database(record: ConsumerRecord) -> Decoded[Any]:
     return Decoded(record, None, f"the database rejects its data: {codec.decode(record.value, record.headers).type}")
 
 
-def _decode(record: ConsumerRecord) -> tuple[Event | None, str]:
+def _decode(record: ConsumerRecord, kinds: tuple[type[E], ...]) -> Decoded[E]:
+    """Decode an event of these classes, those of the record's topic."""
     try:
-        return codec.decode(record.value, record.headers), ""
+        event = codec.decode(record.value, record.headers)
     except EventInvalid as error:
-        return None, str(error)
+        return Decoded(record, None, str(error))
+    if isinstance(event, kinds):
+        return Decoded(record, event)
+    return Decoded(record, None, f"this event does not belong to this topic: {event.type}")

@@ -1,11 +1,11 @@
 """Batches of legacy customers: applied in one transaction, and split when the database rejects one."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
 from vapteke_shared.messaging import dead_letters, stored_offsets
-from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.imports import admissions, decoding, legacy_customers, writes
@@ -18,9 +18,7 @@ Batch = Sequence[Decoded[LegacyEvent]]
 
 
 @retry_conflicts
-async def apply(
-    connection: asyncpg.Connection, batch: Batch, cluster: Cluster, reached: MutableMapping[Partition, int]
-) -> Outcome:
+async def apply(connection: asyncpg.Connection, batch: Batch, cluster: Cluster, reached: Reached) -> Outcome:
     """Apply each record once, with its stored offset. The batch must not contain two events of one legacy row."""
     admission = await admissions.read(connection, [event for _, event, _ in batch if event])
     if admitted := [event for _, event, _ in batch if event and admission.reason_to_ignore(event) is None]:

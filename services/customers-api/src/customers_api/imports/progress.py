@@ -4,7 +4,7 @@ A handler is named after its event and works in the transaction of `apply`. It l
 that depends on the import's status. It returns why it ignored the event, the import that the event ended, or None.
 """
 
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable
 from typing import TypeAlias
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from vapteke_shared.contract.events.imports import (
     RangeRequested,
 )
 from vapteke_shared.messaging import dead_letters, stored_offsets
-from vapteke_shared.messaging.partitions import Cluster, Partition
+from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.process import logs
 
@@ -42,7 +42,7 @@ async def apply(
     connection: asyncpg.Connection,
     decoded: Decoded[Event],
     cluster: Cluster,
-    reached: MutableMapping[Partition, int],
+    reached: Reached,
     in_flight: int,
 ) -> Outcome:
     """Apply an event once, with its stored offset. `in_flight` is how many ranges the importers may hold at a time."""
