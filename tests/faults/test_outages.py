@@ -4,11 +4,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import databases
+import httpx
 import psutil
 import pytest
 import two_postgres
@@ -203,16 +204,9 @@ APPLIED = "SELECT sum(next_offset) FROM customers.consumed_offsets WHERE topic L
 
 
 async def test_a_postgres_that_takes_no_writes_is_an_outage_and_heals(around: Around, stack: RunningStack) -> None:
-    async with two_postgres.session(around.pair.primary) as connection:
-        await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-        await connection.fetchval("SELECT pg_reload_conf()")
-        try:
-            await none_ready(stack)
-            refused = await stack.client.post(CUSTOMERS, json={"phone": "79005550001"})
-        finally:
-            await connection.execute("SET default_transaction_read_only = off")
-            await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
-            await connection.fetchval("SELECT pg_reload_conf()")
+    async with two_postgres.read_only(around.pair.primary):
+        await none_ready(stack)
+        refused = await stack.client.post(CUSTOMERS, json={"phone": "79005550001"})
     await all_ready(stack)
     accepted = await stack.client.post(CUSTOMERS, json={"phone": "79005550001"})
 
@@ -289,3 +283,32 @@ async def test_writes_go_to_whichever_of_several_hosts_takes_them(pair: Pair, ro
     print(f"seconds: {[round(each, 1) for each in took]}")  # noqa: T201 - shown by `pytest -s`
     no_other_answers(clients)
     assert max(took) <= most_seconds
+
+
+@pytest.mark.parametrize("standby_answers", [True, False])
+async def test_no_read_is_answered_while_none_of_several_hosts_takes_writes(pair: Pair, standby_answers: bool) -> None:
+    name = f"read_only_{standby_answers}".lower()
+    await databases.migrated(pair.primary, SCHEMA, name)
+    await pair.in_step()
+    hosts = {"POSTGRES_HOST": "127.0.0.1,127.0.0.1", "POSTGRES_PORT": f"{pair.primary.port},{pair.standby.port}"}
+
+    async with (
+        running_service(pair.primary, SCHEMA, name, **hosts) as url,
+        httpx.AsyncClient(base_url=url, headers=bearer()) as client,
+    ):
+        before = await client.get(CUSTOMERS)
+        with nullcontext() if standby_answers else two_postgres.silent(pair.standby):
+            async with two_postgres.read_only(pair.primary):
+                meanwhile = await answered_with(client, 503)
+        after = await answered_with(client, 200)
+
+    assert (before.status_code, after.status_code) == (200, 200)
+    assert meanwhile.json()["code"] == "database_unavailable"
+
+
+async def answered_with(client: httpx.AsyncClient, status: int) -> httpx.Response:
+    """The answer to a read, once it has this status."""
+    async with asyncio.timeout(FAULTY_SECONDS / 3):
+        while (answer := await client.get(CUSTOMERS)).status_code != status:
+            await asyncio.sleep(0.05)
+    return answer

@@ -130,6 +130,20 @@ def silent(server: Postgres) -> Iterator[None]:
 
 
 @asynccontextmanager
+async def read_only(server: Postgres) -> AsyncIterator[None]:
+    """A primary that accepts no writes, as one that is about to be replaced; its sessions stay open."""
+    async with session(server) as connection:
+        await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        await connection.fetchval("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            await connection.execute("SET default_transaction_read_only = off")
+            await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            await connection.fetchval("SELECT pg_reload_conf()")
+
+
+@asynccontextmanager
 async def pair(data: Path) -> AsyncIterator[Pair]:
     async with AsyncExitStack() as exits:
         primary = await exits.enter_async_context(postgres.serve(data / "one"))

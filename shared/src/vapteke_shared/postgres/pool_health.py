@@ -62,6 +62,8 @@ class _Watcher:
             if self._session is None:
                 raise
             self.close()
+            if isinstance(error, ReadOnly):  # the pool has the same server, and perhaps no other host answers
+                await self._pool.expire_connections()
         return await self._fault_of(await self._current_session())
 
     async def _current_session(self) -> Session:

@@ -70,10 +70,11 @@ def _close_if_connected(attempt: asyncio.Task[Session]) -> None:
 
 
 def _combined(faults: list[BaseException]) -> BaseException:
-    """One error that names each fault once. It is Misconfigured only if all are: otherwise a host may recover."""
+    """One error that names each fault once. It is Misconfigured or ReadOnly only if all are: a host may recover."""
     if len(faults) == 1:
         return faults[0]
-    kind = Misconfigured if all(isinstance(fault, Misconfigured) for fault in faults) else Unavailable
+    classes = (Misconfigured, ReadOnly)
+    kind = next((each for each in classes if all(isinstance(fault, each) for fault in faults)), Unavailable)
     return kind("; ".join(dict.fromkeys(connection_errors.describe(fault, "Postgres") for fault in faults)))
 
 
