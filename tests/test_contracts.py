@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import contracts
 import pytest
@@ -48,6 +49,32 @@ def committed(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=contracts.ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_command_accepts_a_field_that_is_added_with_its_name(tmp_path: Path) -> None:
+    name = "vapteke.legacy_customer.read.v1.json"
+    before = json.loads(FILES[contracts.SCHEMAS / name])
+    del before["properties"]["city_id"]
+    _names(before).remove("city_id")
+    (tmp_path / name).write_text(json.dumps(before))
+
+    contracts.check(tmp_path)
+
+
+def test_the_command_refuses_to_remove_a_name_from_an_open_list(tmp_path: Path) -> None:
+    name = "vapteke.legacy_customer.read.v1.json"
+    before = json.loads(FILES[contracts.SCHEMAS / name])
+    _names(before).append("nickname")
+    (tmp_path / name).write_text(json.dumps(before))
+
+    with pytest.raises(SystemExit, match="the name nickname is gone"):
+        contracts.check(tmp_path)
+
+
+def _names(schema: Any) -> list[str]:
+    """The names of fields that may be unusable."""
+    names: list[str] = schema["properties"]["unusable"]["anyOf"][0]["propertyNames"]["x-extensible-enum"]
+    return names
 
 
 def test_the_command_refuses_what_consumers_could_not_read(tmp_path: Path) -> None:

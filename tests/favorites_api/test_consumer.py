@@ -453,6 +453,16 @@ async def test_the_state_counts_whatever_the_type_and_whatever_else_a_newer_prod
     assert await hidden(pool) == {1, 2, 3}
 
 
+async def test_an_event_that_names_a_field_of_a_newer_producer_is_applied(
+    consumer: CustomersConsumer, pool: asyncpg.Pool
+) -> None:
+    event = customer_event(CustomerDeleted, 1, 2, ["deleted_at", "loyalty_card"], deleted_at=AT)
+
+    await consumer.apply(records([event]), CLUSTER, {})
+
+    assert await hidden(pool) == {1}
+
+
 # The place in Kafka
 
 

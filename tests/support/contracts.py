@@ -54,7 +54,7 @@ def faults(name: str, old: json_schemas.Schema) -> list[str]:
     now = json_schemas.published().get(name)
     if now is None:
         return [f"{name}: there is no such event any more, but old ones are about"]
-    return [f"{name}: {fault}" for fault in json_schemas.incompatibilities(old, now)]
+    return [f"{name}: {fault}" for fault in json_schemas.incompatibilities(json_schemas.opened(old), now)]
 
 
 def check(folder: Path) -> None:

@@ -5,6 +5,7 @@ from unicodedata import normalize
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 from customers_api.customers import queries, writes
 from customers_api.imports.consumers import ImportConsumers
@@ -80,6 +81,21 @@ async def test_an_unusable_value_leaves_what_was_there(
     assert await counts(pool) == {"unchanged": 1}
     rejection = await pool.fetchrow("SELECT legacy_id, kind, field, reason FROM import_rejections")
     assert tuple(rejection) == (7, "field", "email", "not_an_address")
+
+
+async def test_names_of_fields_of_a_newer_importer_are_listed_and_the_rest_is_applied(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    attempt = Attempt(running)
+    read = attempt.read(7, PHONE, lastname="Иванов", unusable={"loyalty_card": "too_long"})
+    rejected = msgspec.structs.replace(attempt.rejected(8), reasons={"loyalty_card": "missing"})
+
+    await deliver(consumers, pool, read, rejected)
+
+    assert await people_of(pool) == {7: (PHONE, None, "Иванов", None, None, 1)}
+    assert await counts(pool) == {"created": 1, "rejected": 1}
+    listed = await pool.fetch("SELECT legacy_id, kind, field, reason FROM import_rejections ORDER BY legacy_id")
+    assert listed == [(7, "field", "loyalty_card", "too_long"), (8, "row", "loyalty_card", "missing")]
 
 
 async def test_a_row_rejected_later_keeps_its_customer(

@@ -175,7 +175,11 @@ def test_malformed_json_is_invalid(value: bytes) -> None:
         ("last_auth_at", "2026-01-02"),
         ("unusable", {"phone": "Not A Word"}),
         ("unusable", {"phone": "word\n"}),
-        ("unusable", {"password": "word"}),
+        ("unusable", {"Password": "word"}),
+        ("unusable", {"pass word": "word"}),
+        ("unusable", {"password\n": "word"}),
+        ("unusable", {"": "word"}),
+        ("unusable", {"a" * 61: "word"}),
     ],
 )
 def test_a_value_of_the_wrong_type_is_invalid_and_its_field_is_named(field: str, value: object) -> None:
@@ -220,6 +224,16 @@ def test_a_field_of_a_newer_producer_is_ignored() -> None:
 
     assert isinstance(event, LegacyCustomerRead)
     assert event.phone == "79025163111"
+
+
+@pytest.mark.parametrize("name", ["loyalty_card", "f" * 60, "line2"])
+def test_names_of_fields_of_a_newer_producer_are_accepted(name: str) -> None:
+    accepted = codec.decode(read(unusable={name: "too_long"}), of_type(LegacyCustomerRead.type))
+    rejected = codec.decode(read(reasons={name: "too_long"}), of_type(LegacyCustomerRejected.type))
+
+    assert isinstance(accepted, LegacyCustomerRead)
+    assert isinstance(rejected, LegacyCustomerRejected)
+    assert accepted.unusable == rejected.reasons == {name: "too_long"}
 
 
 @given(st.binary(max_size=200), st.sampled_from([kind.type for kind in KINDS]))

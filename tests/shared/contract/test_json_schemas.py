@@ -24,6 +24,7 @@ def schema() -> Schema:
             "name": {"anyOf": [{"type": "string", "maxLength": 100}, {"type": "null"}], "default": None},
             "gender": {"enum": ["F", "M"]},
             "reasons": {"type": "object", "additionalProperties": {"type": "string"}},
+            "changed": {"type": "array", "items": {"type": "string", "x-extensible-enum": ["id", "name"]}},
             "phone": {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]},
         },
         "required": ["id", "gender"],
@@ -66,7 +67,7 @@ def test_a_schema_file_stands_alone() -> None:
 
 def test_the_schema_refuses_what_the_decoder_refuses() -> None:
     body = json_schemas.body(legacy_customers.LegacyCustomerRead)
-    wrong = {"phone": "7902516311", "chunk": -1, "unusable": {"password": "word"}, "gender": "X", "firstname": ""}
+    wrong = {"phone": "7902516311", "chunk": -1, "unusable": {"Password": "word"}, "gender": "X", "firstname": ""}
 
     for name, value in wrong.items():
         with pytest.raises(jsonschema.ValidationError):
@@ -82,8 +83,9 @@ def test_the_schema_refuses_what_the_decoder_refuses() -> None:
         lambda new: new["properties"].update(email={"type": "string"}),
         lambda new: new["properties"]["phone"]["properties"].update(number={"type": "string"}),
         lambda new: new.update(required=["gender", "id"]),
+        lambda new: new["properties"]["changed"]["items"].update({"x-extensible-enum": ["gender", "id", "name"]}),
     ],
-    ids=["nothing", "words", "a field's words", "a new field", "a new field within one", "order"],
+    ids=["nothing", "words", "a field's words", "a new field", "a new field within one", "order", "a new known name"],
 )
 def test_a_compatible_change_is_accepted(change: Change) -> None:
     assert changed(change) == []
@@ -150,10 +152,50 @@ def test_a_compatible_change_is_accepted(change: Change) -> None:
             "$.properties.phone: the field code is gone",
         ),
         (lambda new: new.update(additionalProperties=False), "$.additionalProperties was None, is False"),
+        (
+            lambda new: new["properties"]["changed"]["items"]["x-extensible-enum"].remove("name"),
+            "$.properties.changed.items.x-extensible-enum: the name name is gone",
+        ),
+        (
+            lambda new: new["properties"]["changed"]["items"].update(enum=["id", "name"]),
+            "$.properties.changed.items.enum was None, is ['id', 'name']",
+        ),
+        (
+            lambda new: new["properties"]["changed"]["items"].pop("x-extensible-enum"),
+            "$.properties.changed.items.x-extensible-enum was ['id', 'name'], is None",
+        ),
+        (
+            lambda new: new["properties"].update(gender={"type": "string", "x-extensible-enum": ["F", "M"]}),
+            "$.properties.gender.enum was ['F', 'M'], is None",
+        ),
     ],
 )
 def test_an_incompatible_change_is_named(change: Change, fault: str) -> None:
     assert fault in changed(change)
+
+
+def test_the_lists_of_names_that_the_first_schemas_closed_are_compared_as_open_ones() -> None:
+    names = {"enum": ["city_id", "phone"]}
+    first = {
+        "type": "object",
+        "properties": {
+            "changed": {"type": "array", "items": names},
+            "reasons": {"type": "object", "propertyNames": names},
+            "unusable": {"propertyNames": names, "anyOf": [{"type": "object"}, {"type": "null"}]},
+            "origin": {"enum": ["api", "import"]},
+        },
+    }
+
+    opened = json_schemas.opened(first)
+
+    known = {"x-extensible-enum": ["city_id", "phone"], "pattern": "^[a-z][a-z0-9_]{0,59}$"}
+    assert opened["properties"] == {
+        "changed": {"type": "array", "items": {"type": "string", **known}},
+        "reasons": {"type": "object", "propertyNames": known},
+        "unusable": {"anyOf": [{"type": "object", "propertyNames": known}, {"type": "null"}]},
+        "origin": {"enum": ["api", "import"]},
+    }
+    assert json_schemas.opened(opened) == opened
 
 
 def test_a_number_is_not_a_boolean() -> None:

@@ -1,28 +1,31 @@
 """The published JSON Schemas of the events, and the check whether a change to one is compatible.
 
 A published schema stays valid: old consumers read new events, and new consumers read the old events that a topic keeps.
-Titles, descriptions and examples may change, and an optional field may be added at any depth. Any other change, and
-the removal of an event type, needs a new version of the topic. A new event type has a file of its own.
+Titles, descriptions and examples may change, an optional field may be added at any depth, and a name may be added to
+an open list (`x-extensible-enum`). Any other change, and the removal of an event type, needs a new version of the
+topic. A new event type has a file of its own.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_args
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import customers
-from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.event import KNOWN_NAMES, Event
 from vapteke_shared.contract.topics import Topic
 
 Schema = Mapping[str, Any]
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _WORDS: Final = {"$id", "$schema", "title", "description", "examples"}
+_OPENED: Final = ("changed", "unusable", "reasons")
+"""The fields whose list of names was closed at first (docs/decisions.md, 33)."""
 _TYPICAL: Final[Mapping[type[Event], Mapping[str, Any]]] = {
     customers.CustomerCreated: {
         "version": 1,
-        "changed": [name for name in get_args(customers.ChangedField) if name != "deleted_at"],
+        "changed": [name for name in customers.CHANGED_FIELDS if name != "deleted_at"],
         "updated_at": "2023-12-21T04:20:37.024Z",
     },
     customers.CustomerPhoneChanged: {"changed": ["phone"]},
@@ -68,6 +71,30 @@ def _portable(part: Any) -> Any:
     return [_portable(each) for each in part] if isinstance(part, list) else part
 
 
+def opened(old: Schema) -> Schema:
+    """An earlier schema, with the lists of names that it closed open as they are today."""
+    fields = {name: _opened(field) if name in _OPENED else field for name, field in old.get("properties", {}).items()}
+    return {**old, "properties": fields} if fields else old
+
+
+def _opened(field: Schema) -> Schema:
+    if "items" in field:
+        return {**field, "items": {"type": "string", **_open_list(field["items"])}}
+    if "propertyNames" not in field:
+        return field
+    names = {"propertyNames": _open_list(field["propertyNames"])}
+    if "anyOf" not in field:
+        return {**field, **names}
+    dictionary, null = field["anyOf"]
+    rest = {word: each for word, each in field.items() if word != "propertyNames"}
+    return {**rest, "anyOf": [{**dictionary, **names}, null]}
+
+
+def _open_list(names: Schema) -> Schema:
+    today = _portable(msgspec.json.schema(customers.ChangedField))
+    return {"pattern": today["pattern"], KNOWN_NAMES: names["enum"]} if "enum" in names else names
+
+
 def incompatibilities(old: Any, new: Any, path: str = "$") -> Iterator[str]:
     """One line for each reason why a consumer of one schema cannot read events of the other; none when it can."""
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -75,10 +102,15 @@ def incompatibilities(old: Any, new: Any, path: str = "$") -> Iterator[str]:
             yield from incompatibilities(*pair, f"{path}[{number}]")
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         for word in sorted((old.keys() | new.keys()) - _WORDS - {"properties", "required"}):
-            yield from incompatibilities(old.get(word), new.get(word), f"{path}.{word}")
+            compare = _names if word == KNOWN_NAMES and word in old and word in new else incompatibilities
+            yield from compare(old.get(word), new.get(word), f"{path}.{word}")
         yield from _fields(old, new, path)
     elif old != new or type(old) is not type(new):
         yield f"{path} was {old!r}, is {new!r}"
+
+
+def _names(old: Iterable[str], new: Iterable[str], path: str) -> Iterator[str]:
+    yield from (f"{path}: the name {name} is gone" for name in old if name not in new)
 
 
 def _fields(old: Schema, new: Schema, path: str) -> Iterator[str]:

@@ -5,16 +5,25 @@ services/customers-api/src/customers_api/customers/customer_events.py.
 """
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from vapteke_shared.contract.events.event import Count, Digits, Event, Instant
+from vapteke_shared.contract.events.event import Count, Digits, Event, Instant, field_name
 from vapteke_shared.contract.limits import INT64_MAX
 
-ChangedField = Literal[
-    "phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "deleted_at"
-]
+CHANGED_FIELDS: Final = (
+    "phone",
+    "firstname",
+    "lastname",
+    "email",
+    "birthday",
+    "gender",
+    "city_id",
+    "last_auth_at",
+    "deleted_at",
+)
+ChangedField = Annotated[str, field_name(CHANGED_FIELDS)]
 
 
 class CustomerEvent(Event):

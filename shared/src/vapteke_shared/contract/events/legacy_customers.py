@@ -1,25 +1,26 @@
 """The events of legacy customers: one for each row that an importer reads from vAptekeSync."""
 
 from datetime import date
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from vapteke_shared.contract.events.event import Count, Digits, Event, Instant, Int64
+from vapteke_shared.contract.events.event import Count, Digits, Event, Instant, Int64, field_name
 from vapteke_shared.contract.events.imports import Attempt, Chunk, ImportEvent, Number
 from vapteke_shared.contract.limits import EMAIL_CHARACTERS, EMAIL_MIN_CHARACTERS, NAME_CHARACTERS, REASON_CHARACTERS
 
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
 Email = Annotated[str, Meta(min_length=EMAIL_MIN_CHARACTERS, max_length=EMAIL_CHARACTERS)]
-Field = Literal["phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "row"]
+Field = Annotated[
+    str,
+    field_name(["phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "row"]),
+]
 Reason = Annotated[str, Meta(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}\Z")]
 IN_THE_FUTURE: Final = "in_the_future"
 PLACEHOLDER_DATE: Final = "placeholder_date"
 """The reason for a date that means "no date", such as 1900-01-01, which SQL Server makes of an empty string."""
 UNREADABLE: Final = "unreadable"
 """The reason for a rejected row, field `row`: one of its values makes every SELECT of the row fail."""
-# msgspec puts only the values of a dict into the schema, not its keys
-_FIELDS_ONLY = {"propertyNames": {"enum": sorted(get_args(Field))}}
 
 
 class LegacyRowEvent(ImportEvent, kw_only=True):
@@ -51,11 +52,7 @@ class LegacyCustomerRead(LegacyRowEvent, kw_only=True):
     ] = None
     unusable: Annotated[
         dict[Field, Reason] | None,
-        Meta(
-            description="fields whose value cannot be used, and why",
-            examples=[{"lastname": "too_long"}],
-            extra_json_schema=_FIELDS_ONLY,
-        ),
+        Meta(description="fields whose value cannot be used, and why", examples=[{"lastname": "too_long"}]),
     ] = None
 
 
@@ -69,7 +66,6 @@ class LegacyCustomerRejected(LegacyRowEvent, kw_only=True):
             min_length=1,
             description="fields that make the row unusable, and why",
             examples=[{"phone": "too_short"}],
-            extra_json_schema=_FIELDS_ONLY,
         ),
     ]
 
