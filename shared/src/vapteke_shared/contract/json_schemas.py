@@ -6,7 +6,7 @@ an open list (`x-extensible-enum`). Any other change, and the removal of an even
 topic. A new event type has a file of its own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -109,7 +109,7 @@ def incompatibilities(old: Any, new: Any, path: str = "$") -> Iterator[str]:
         yield f"{path} was {old!r}, is {new!r}"
 
 
-def _names(old: Iterable[str], new: Iterable[str], path: str) -> Iterator[str]:
+def _names(old: Any, new: Any, path: str) -> Iterator[str]:
     yield from (f"{path}: the name {name} is gone" for name in old if name not in new)
 
 
