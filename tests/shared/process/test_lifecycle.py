@@ -163,6 +163,36 @@ def test_a_hanging_process_exits_and_logs_the_reason_if_it_can(how: str) -> None
     assert ("did not shut down in time: " in said) is (how == "clear")
 
 
+COLLECTING = """
+import gc, weakref
+from vapteke_shared.process import lifecycle
+from vapteke_shared.process.settings import Settings
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+async def main(settings, stopping):
+    collections = lambda: sum(generation["collections"] for generation in gc.get_stats())
+    before = collections()
+    batch = [[number] for number in range(40_000)]
+    print(collections() - before)
+
+    cycles = [weakref.ref(Cycle()) for _ in range(200_000)]
+    print(sum(cycle() is not None for cycle in cycles) < 100_000)
+
+lifecycle.run(Settings, main)
+"""
+
+
+def test_a_large_batch_is_not_searched_for_garbage_again_and_again_but_garbage_is_collected() -> None:
+    process = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True, check=True, timeout=60)
+
+    searches, is_collected = process.stdout.split()
+    assert int(searches) <= 1
+    assert is_collected == "True"
+
+
 async def test_the_health_check_prints_the_fault() -> None:
     port, state = ports.free_port(), health.Health("postgres")
     state.report_fault("postgres", "Postgres does not\nanswer")
