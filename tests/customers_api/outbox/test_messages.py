@@ -9,14 +9,16 @@ from vapteke_shared.contract import limits, topics
 TOPIC = topics.CUSTOMERS.name
 
 
-async def test_messages_are_kept_in_the_order_given(pool: asyncpg.Pool) -> None:
-    given = [Message(key, {"ce_type": "test"}, key.encode()) for key in "cab"]
+@pytest.mark.parametrize("count", [0, 1, 3, 300])
+async def test_messages_are_kept_in_the_order_given(pool: asyncpg.Pool, count: int) -> None:
+    keys = [str(number * 7 % 1000) for number in range(count)]
+    given = [Message(key, {"ce_type": "test"}, key.encode()) for key in keys]
 
     async with pool.acquire() as connection:
         await messages.add(connection, TOPIC, given)
 
     rows = await pool.fetch("SELECT topic, key, headers, value FROM outbox ORDER BY id")
-    assert [tuple(row) for row in rows] == [(TOPIC, key, '{"ce_type": "test"}', key.encode()) for key in "cab"]
+    assert [tuple(row) for row in rows] == [(TOPIC, key, '{"ce_type": "test"}', key.encode()) for key in keys]
 
 
 async def test_a_message_that_no_broker_takes_is_not_written(pool: asyncpg.Pool) -> None:

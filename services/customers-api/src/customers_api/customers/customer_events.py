@@ -1,20 +1,42 @@
 """Customer events: every change of a customer writes its whole state to the outbox (docs/design.md, "The outbox").
 
 Events are written in the transaction of the change, after the customer's row was locked: one event per customer and
-transaction. The SQL here builds the JSON of the classes in shared/src/vapteke_shared/contract/events/customers.py.
+transaction.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
 import msgspec
 from vapteke_shared.contract import topics
+from vapteke_shared.contract.events import codec
+from vapteke_shared.contract.events.customers import (
+    CustomerCreated,
+    CustomerDeleted,
+    CustomerEvent,
+    CustomerPhoneChanged,
+    CustomerRestored,
+    CustomerUpdated,
+)
 
-from customers_api.outbox.messages import SOURCE
+from customers_api.outbox import messages
+from customers_api.outbox.messages import SOURCE, Message
 
 Kind = Literal["created", "updated", "phone_changed", "deleted", "restored"]
 Origin = Literal["api", "import"]
+
+_CLASSES: Final[Mapping[Kind, type[CustomerEvent]]] = {
+    "created": CustomerCreated,
+    "updated": CustomerUpdated,
+    "phone_changed": CustomerPhoneChanged,
+    "deleted": CustomerDeleted,
+    "restored": CustomerRestored,
+}
+_STATE: Final = tuple(name for name in CustomerEvent.__struct_fields__ if name not in ("origin", "changed"))
+_INSTANTS: Final = tuple(name for name in _STATE if name.endswith("_at"))
 
 
 class Change(NamedTuple):
@@ -25,11 +47,47 @@ class Change(NamedTuple):
     changed: Sequence[str]
 
 
+def message(kind: Kind, origin: Origin, changed: Sequence[str], customer: Mapping[str, Any]) -> Message:
+    """The event of a change as a message for the outbox. `customer` is the state after it, by the event's fields."""
+    state = {name: customer[name] for name in _STATE}
+    for name in _INSTANTS:
+        state[name] = _instant(state[name])
+    event = _CLASSES[kind](origin=origin, changed=list(changed), **state)
+    key = str(event.id)
+    return Message(key, _headers(event.type, state["updated_at"], key), codec.encode(event))
+
+
+@lru_cache(maxsize=256)  # the customers of a batch share the time of their change
+def _instant(at: datetime | None) -> str | None:
+    """With three decimals. msgspec would write six, or none."""
+    if at is None:
+        return None
+    text: str = msgspec.to_builtins(at.astimezone(UTC))
+    return f"{text[:23]}Z" if "." in text else f"{text[:19]}.000Z"
+
+
+def _headers(kind: str, at: str, subject: str) -> dict[str, str]:
+    digits = codec.random_uuid().decode()
+    return {
+        "ce_specversion": "1.0",
+        "ce_id": f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}",
+        "ce_type": kind,
+        "ce_source": SOURCE,
+        "ce_time": at,
+        "ce_subject": subject,
+        "content-type": "application/json",
+    }
+
+
 async def add(connection: asyncpg.Connection, origin: Origin, changes: Sequence[Change]) -> None:
     """Write the events of these changes in the caller's transaction, with the customers' current state."""
-    ids, kinds = [change.customer_id for change in changes], [change.kind for change in changes]
-    fields = [msgspec.json.encode(change.changed).decode() for change in changes]
-    await connection.execute(_ADD, origin, ids, kinds, fields)
+    rows = await connection.fetch(_CURRENT, [change.customer_id for change in changes])
+    customers = {row["id"]: row for row in rows}
+    await messages.add(
+        connection,
+        topics.CUSTOMERS.name,
+        [message(change.kind, origin, change.changed, customers[change.customer_id]) for change in changes],
+    )
 
 
 def insert(origin: str, changes: str, customers: str = "customers") -> str:
@@ -43,15 +101,15 @@ SELECT
     '{topics.CUSTOMERS.name}', c.id::text,
     jsonb_build_object(
         'ce_specversion', '1.0', 'ce_id', gen_random_uuid(), 'ce_type', 'vapteke.customer.' || e.kind,
-        'ce_source', '{SOURCE}', 'ce_time', {_instant("c.updated_at")}, 'ce_subject', c.id::text,
+        'ce_source', '{SOURCE}', 'ce_time', {_instant_in_sql("c.updated_at")}, 'ce_subject', c.id::text,
         'content-type', 'application/json'
     ),
     convert_to(json_build_object(
         'id', c.id, 'version', c.version, 'origin', {origin}, 'changed', e.changed,
         'phone', p.digits, 'firstname', f.name, 'lastname', c.lastname, 'email', c.email, 'birthday', c.birthday,
-        'gender', c.gender, 'city_id', c.city_id, 'last_auth_at', {_instant("c.last_auth_at")},
-        'created_at', {_instant("c.created_at")}, 'updated_at', {_instant("c.updated_at")},
-        'deleted_at', {_instant("c.deleted_at")}
+        'gender', c.gender, 'city_id', c.city_id, 'last_auth_at', {_instant_in_sql("c.last_auth_at")},
+        'created_at', {_instant_in_sql("c.created_at")}, 'updated_at', {_instant_in_sql("c.updated_at")},
+        'deleted_at', {_instant_in_sql("c.deleted_at")}
     )::text, 'UTF8')
 FROM {changes} AS e
 JOIN {customers} AS c ON c.id = e.customer_id
@@ -61,10 +119,14 @@ ORDER BY c.id
 """
 
 
-def _instant(column: str) -> str:
+def _instant_in_sql(column: str) -> str:
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
-_ADD = insert(
-    "$1::text", "(SELECT * FROM unnest($2::bigint[], $3::text[], $4::json[]) AS given (customer_id, kind, changed))"
-)
+_CURRENT = """
+SELECT c.*, p.digits AS phone, f.name AS firstname
+FROM unnest($1::bigint[]) AS changed (id)
+JOIN customers c ON c.id = changed.id
+LEFT JOIN phones p ON p.id = c.phone_id
+LEFT JOIN firstnames f ON f.id = c.firstname_id
+"""

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
-import msgspec
 from vapteke_shared.contract import texts
 from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.process.health import Health
@@ -19,6 +18,7 @@ from vapteke_shared.process.shutdown import pause
 
 from customers_api import leader
 from customers_api.customers import customer_events
+from customers_api.customers.customer_events import Change
 from customers_api.imports import legacy_customers
 from customers_api.imports.text_rule import FIELDS, rewritten
 
@@ -29,14 +29,14 @@ _EVERY_SECONDS = 1.0
 
 
 class Rewritten(NamedTuple):
-    """New texts of a customer, valid if it still has this version. `changed` names the changed fields, as JSON."""
+    """New texts of a customer, valid if it still has this version. `changed` names the changed fields."""
 
     id: int
     version: int
     firstname: str | None
     lastname: str | None
     email: str | None
-    changed: str
+    changed: Sequence[str]
 
 
 async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> None:
@@ -65,14 +65,14 @@ async def rewrite_next(connection: asyncpg.Connection) -> bool:
     if len(rows) == _READ_ROWS:
         upto = rows[-1]["id"]
     found = [_rewritten(row) for row in rows]
-    await _write(connection, [each for each in found if each.changed != "[]"], upto)
+    await _write(connection, [each for each in found if each.changed], upto)
     return True
 
 
 def _rewritten(row: Mapping[str, Any]) -> Rewritten:
     new = {field: rewritten(field, row[field]) for field in FIELDS}
     changed = [field for field in FIELDS if new[field] != row[field]]
-    return Rewritten(row["id"], row["version"], **new, changed=msgspec.json.encode(changed).decode())
+    return Rewritten(row["id"], row["version"], **new, changed=changed)
 
 
 async def _write(connection: asyncpg.Connection, found: Sequence[Rewritten], upto: int | None) -> None:
@@ -81,9 +81,12 @@ async def _write(connection: asyncpg.Connection, found: Sequence[Rewritten], upt
     await connection.execute(legacy_customers.ADD_FIRSTNAMES, firstnames)
     async with connection.transaction():
         if found:
-            columns = [list(column) for column in zip(*found, strict=True)]
+            *columns, _ = (list(column) for column in zip(*found, strict=True))
             await connection.execute(_LOCK, columns[0])
-            changed_meanwhile = set(columns[0]) - {row["id"] for row in await connection.fetch(_REWRITE, *columns)}
+            written = {row["id"] for row in await connection.fetch(_REWRITE, *columns)}
+            changes = [Change(each.id, "updated", each.changed) for each in found if each.id in written]
+            await customer_events.add(connection, "import", changes)
+            changed_meanwhile = set(columns[0]) - written
             upto = min(changed_meanwhile) - 1 if changed_meanwhile else upto
         await connection.execute("UPDATE customer_rereads SET last_id = $1", upto)
 
@@ -117,18 +120,13 @@ ORDER BY c.id LIMIT $4
 
 _LOCK = "SELECT FROM customers WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
-_CHANGES = "(SELECT id AS customer_id, 'updated' AS kind, changed FROM written)"
-_REWRITE = f"""
-WITH written AS (
-    UPDATE customers c SET
-        firstname_id = f.id, lastname = n.lastname, email = n.email,
-        version = c.version + 1, updated_at = statement_timestamp()
-    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::json[])
-        AS n (id, version, firstname, lastname, email, changed)
-    LEFT JOIN firstnames f ON f.name = n.firstname
-    WHERE c.id = n.id AND c.version = n.version
-    RETURNING c.*, n.changed
-),
-events AS ({customer_events.insert("'import'", _CHANGES, "written")})
-SELECT id FROM written
+_REWRITE = """
+UPDATE customers c SET
+    firstname_id = f.id, lastname = n.lastname, email = n.email,
+    version = c.version + 1, updated_at = statement_timestamp()
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[])
+    AS n (id, version, firstname, lastname, email)
+LEFT JOIN firstnames f ON f.name = n.firstname
+WHERE c.id = n.id AND c.version = n.version
+RETURNING c.id
 """

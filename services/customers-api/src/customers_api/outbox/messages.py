@@ -35,24 +35,37 @@ def of_letters(letters: Iterable[DeadLetter]) -> list[Message]:
     return [Message(letter.key, letter.headers, letter.value) for letter in letters]
 
 
-async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> None:
-    """Write messages in the caller's transaction. They are sent in this order after its commit.
-
-    Raises NeverSent: such a message would block everything that is written to its topic later.
-    """
+def row(topic: str, message: Message) -> tuple[str, str, str, bytes]:
+    """The values of `COLUMNS`. Raises NeverSent: such a message would block what is written to its topic later."""
     if topic not in _TOPICS:
         raise NeverSent(f"{topic} is not a topic that `vapteke-topics` creates")
-    headers = [msgspec.json.encode(m.headers) for m in messages]
-    for m, encoded in zip(messages, headers, strict=True):
-        size = len(m.key.encode()) + len(encoded) + len(m.value)
-        if size > limits.RECORD_BYTES:
-            raise NeverSent(f"the message has {size} bytes; {topic} takes at most {limits.RECORD_BYTES}")
-    rows = [m.key for m in messages], [encoded.decode() for encoded in headers], [m.value for m in messages]
-    await connection.execute(_ADD, topic, *rows)
+    headers = msgspec.json.encode(message.headers)
+    size = len(message.key.encode()) + len(headers) + len(message.value)
+    if size > limits.RECORD_BYTES:
+        raise NeverSent(f"the message has {size} bytes; {topic} takes at most {limits.RECORD_BYTES}")
+    return topic, message.key, headers.decode(), message.value
 
 
-_ADD = """
-INSERT INTO outbox (topic, key, headers, value)
-SELECT $1, key, headers, value
-FROM unnest($2::text[], $3::jsonb[], $4::bytea[]) WITH ORDINALITY AS m (key, headers, value, place) ORDER BY place
+async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> None:
+    """Write messages in the caller's transaction. They are sent in this order after its commit. Raises NeverSent."""
+    rows = [row(topic, message) for message in messages]
+    if len(rows) > _INSERTED_ROWS:
+        await connection.copy_records_to_table("outbox", records=rows, columns=COLUMNS)
+    elif rows:
+        await connection.execute(_ADD, *map(list, zip(*rows, strict=True)))
+
+
+def insert_after(written: str) -> str:
+    """SQL that writes one message, whose `row` is $1 to $4, if the CTE `written` has a row."""
+    return f"{_INSERT} SELECT $1::text, $2::text, $3::jsonb, $4::bytea FROM {written}"
+
+
+COLUMNS = ("topic", "key", "headers", "value")
+_INSERTED_ROWS = 100
+"""For more rows COPY is faster, although asyncpg first asks for the types of the columns."""
+_INSERT = f"INSERT INTO outbox ({', '.join(COLUMNS)})"
+_ADD = f"""
+{_INSERT} SELECT topic, key, headers, value
+FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[]) WITH ORDINALITY AS m (topic, key, headers, value, place)
+ORDER BY place
 """

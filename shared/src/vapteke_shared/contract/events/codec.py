@@ -38,7 +38,7 @@ def headers(event: Event, source: str, subject: str, at: datetime | None = None)
     """CloudEvents headers of one event. `source` is the service that sends it, `subject` is what it is about."""
     return [
         *_common_headers(event.type, source, at or datetime.now(UTC)),
-        ("ce_id", _random_uuid()),
+        ("ce_id", random_uuid()),
         ("ce_subject", subject.encode()),
     ]
 
@@ -54,7 +54,7 @@ def _common_headers(kind: str, source: str, at: datetime) -> Headers:
     ]
 
 
-def _random_uuid() -> bytes:
+def random_uuid() -> bytes:
     """Like `uuid4().hex`, but seven times faster: the id must be unique, not secret."""
     return b"%032x" % (random.getrandbits(128) & _RANDOM_BITS | _VERSION_4)
 

@@ -1,6 +1,6 @@
 """The events of customers, for everybody: the full state of a customer after each change.
 
-These classes are the contract. customers-api builds the same JSON in SQL:
+These classes are the contract. customers-api builds its messages from them:
 services/customers-api/src/customers_api/customers/customer_events.py.
 """
 
