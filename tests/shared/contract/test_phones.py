@@ -1,11 +1,12 @@
 """The phone rule: the contract's section Phones, by example and by property."""
 
 import sys
+from collections.abc import Callable
 from itertools import permutations
 from unicodedata import category
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 from vapteke_shared.contract import phones
@@ -52,6 +53,22 @@ grouped = st.lists(st.text(DIGITS, min_size=1, max_size=11), min_size=1, max_siz
     )
 )
 spellings = st.builds(lambda *parts: "".join(parts), prefixes, grouped | near_phones, endings)
+
+separator = st.sampled_from(["", " ", "-", ".", "\u00a0", "\u2011"])
+in_groups = st.builds(
+    lambda prefix, opening, area, closing, *rest: "".join([prefix, opening, area, closing, *rest]),
+    st.sampled_from(["", "8", "7", "+7", "8 ", "+7 ", "7-", "8-", "+8", "9", " 8", "'7"]),
+    st.sampled_from(["", "("]),
+    st.text(DIGITS, min_size=3, max_size=3) | st.text(DIGITS, min_size=2, max_size=2).map(lambda rest: "9" + rest),
+    st.sampled_from(["", ")", ") "]),
+    separator,
+    st.text(DIGITS, min_size=3, max_size=3),
+    separator,
+    st.text(DIGITS, min_size=2, max_size=2),
+    separator,
+    st.text(DIGITS, min_size=2, max_size=2),
+    st.sampled_from(["", "", ".0", " ", ";", "1", " (1)"]),
+)
 
 
 def decorated(digits: str, between: list[str]) -> str:
@@ -251,6 +268,19 @@ def test_any_text_is_a_phone_of_the_table_or_has_a_known_reason(text: str) -> No
     assert made.digits.isascii()
     assert made.digits.isdigit()
     assert made.code != "7" or len(made.number) == 10
+
+
+def outcome(read: Callable[[str], str], text: str) -> str:
+    try:
+        return read(text)
+    except PhoneInvalid as error:
+        return error.reason
+
+
+@given(st.one_of(in_groups, spellings, near_phones, accepted_digits))
+@settings(max_examples=500)
+def test_the_shortcut_for_russian_numbers_agrees_with_the_whole_rule(text: str) -> None:
+    assert outcome(phones.digits_of, text) == outcome(phones.digits_by_the_whole_rule, text)
 
 
 def test_no_calling_code_begins_with_another() -> None:

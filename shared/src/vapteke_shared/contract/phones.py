@@ -9,8 +9,8 @@ from vapteke_shared.contract import characters
 from vapteke_shared.contract.limits import PHONE_MAX_DIGITS, PHONE_MIN_DIGITS
 
 _CODES = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
-# Most numbers are Russian mobile ones: for them this gives the same answer as the whole rule, several times faster.
-_MOBILE = re.compile(r"(?:(?:\+?7|8)[ -]?)?\(?(9\d\d)\)?[ -]?(\d{3})[ -]?(\d\d)[ -]?(\d\d)", re.ASCII)
+# Most numbers are Russian: for these spellings this gives the same answer as the whole rule, several times faster.
+_RUSSIAN = re.compile(r"(?:(?:\+?7|8)[ -]?|(?=\(?9))\(?(\d{3})\)?[ -]?(\d{3})[ -]?(\d\d)[ -]?(\d\d)", re.ASCII)
 _SIGNS = dict.fromkeys(map(ord, " \t+-()[]{}."))
 _SPACES, _FORMATS = characters.of("Zs"), characters.of("Cf")
 _DASHES = characters.of("Pd") + "\u2053\u207b\u208b\u2212"  # and the dashes of other categories
@@ -24,6 +24,7 @@ _BEGINNING = re.compile(rf"(?:[{re.escape(_EDGES)}]|tel:|=(?=[{re.escape(_QUOTES
 # A number with decimal zeros: plain, or in groups of three, as spreadsheets show it.
 _WITH_ZEROS = re.compile(r"(\+?\d+|\+?\d{1,3}(?: \d{3})+)[.,]0+", re.ASCII)
 _SEPARATED = re.compile(rf"\d.*[,;/\\|{_LINE_BREAKS}].*\d", re.DOTALL)
+_BLANK_OR_BRACKET = re.compile(r"[\s(]")
 _IN_PAIRS = r"\d{1,3}-\d\d-\d\d"
 _WHOLE = rf"(?:{_IN_PAIRS}|\d{{3}}-\d{{3,4}}|(?!810)[1-9]\d{{5,6}})"
 _GAP = r"\s+(?:-\s+)?"
@@ -62,17 +63,33 @@ def parse(text: str) -> Phone:
     Raises PhoneInvalid with one of: missing, not_digits, two_numbers, too_short, too_long, no_country_code,
     not_ten_digits_after_7.
     """
-    if mobile := _MOBILE.fullmatch(text):
-        return Phone("7", "".join(mobile.groups()))
+    return split(digits_of(text))
+
+
+def digits_of(text: str) -> str:
+    """The digits of a phone in any spelling, country calling code first. Raises PhoneInvalid like `parse`."""
+    if russian := _RUSSIAN.fullmatch(text):
+        return "7" + "".join(russian.groups())
     written = _undecorated(text)
+    if russian := _RUSSIAN.fullmatch(written):
+        return "7" + "".join(russian.groups())
+    return _digits_by_the_whole_rule(written)
+
+
+def digits_by_the_whole_rule(text: str) -> str:
+    """`digits_of` without its shortcut for Russian numbers. It is slower, and a test compares the two."""
+    return _digits_by_the_whole_rule(_undecorated(text))
+
+
+def _digits_by_the_whole_rule(written: str) -> str:
     digits = written.translate(_SIGNS)
     if not digits:
         raise PhoneInvalid("missing")
     if not (digits.isascii() and digits.isdigit()):
         raise PhoneInvalid("two_numbers" if _SEPARATED.search(written) else "not_digits")
-    if digits != written and _is_more_than_one(written):
+    if digits != written.removeprefix("+") and _is_more_than_one(written):
         raise PhoneInvalid("two_numbers")
-    return _parsed(digits)
+    return _parsed(digits).digits
 
 
 def split(digits: str) -> Phone:
@@ -101,6 +118,8 @@ def _undecorated(text: str) -> str:
 
 
 def _is_more_than_one(written: str) -> bool:
+    if not _BLANK_OR_BRACKET.search(written):  # all that follows looks for one of these; most numbers have neither
+        return False
     if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _has_two_equal_groups(written):
         return True
     extended = next(filter(None, (kind.fullmatch(written) for kind in _WITH_EXTENSION)), None)
@@ -109,8 +128,11 @@ def _is_more_than_one(written: str) -> bool:
 
 def _has_two_equal_groups(written: str) -> bool:
     """Whether there are two groups with the same signs at the same positions, such as (23-45-67) (23-45-68)."""
-    groups = [re.sub(r"\d", "0", group) for group in written.split() if group != "-"]
-    return len(groups) == 2 and groups[0] == groups[1] and not groups[0].isdigit() and groups[0].count("0") >= 5
+    groups = [group for group in written.split() if group != "-"]
+    if len(groups) != 2 or len(groups[0]) != len(groups[1]):
+        return False
+    signs, other_signs = (re.sub(r"\d", "0", group) for group in groups)
+    return signs == other_signs and not signs.isdigit() and signs.count("0") >= 5
 
 
 def _is_phone_or_city_number(digits: str) -> bool:

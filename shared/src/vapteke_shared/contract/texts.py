@@ -6,6 +6,7 @@ from typing import Final
 from unicodedata import is_normalized, normalize
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from vapteke_shared.contract import characters, limits
 
@@ -49,6 +50,8 @@ PLAIN_EMAIL: Final = r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-
 go to email-validator itself, which is many times slower."""
 _PLAIN = re.compile(PLAIN)
 _PLAIN_EMAIL = re.compile(PLAIN_EMAIL)
+_IN_LOWER_CASE = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
+"""Names before the @, such as info, that email-validator turns into lower case."""
 _SPECIAL = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
 
 
@@ -85,10 +88,19 @@ def email(text: str) -> str:
     """
     if is_plain_email(text):
         return text
+    if plain := _plain_with_lower_case_domain(text):
+        return plain
     try:
         return validate_email(text, check_deliverability=False).normalized
     except EmailNotValidError:
         raise EmailInvalid from None
+
+
+def _plain_with_lower_case_domain(text: str) -> str | None:
+    """What `email` returns for an address that is plain but for capital letters in its domain. None: another address."""
+    mailbox, _, domain = text.rpartition("@")
+    plain = f"{mailbox}@{domain.lower()}"
+    return plain if text.isascii() and is_plain_email(plain) and mailbox.lower() not in _IN_LOWER_CASE else None
 
 
 def is_plain_email(text: str) -> bool:
