@@ -1,5 +1,6 @@
 """Translating a legacy row into an event, for every value that a driver may return."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from email_validator import EmailNotValidError, validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from legacy_importer import translate
+from legacy_importer import translate, values
 from legacy_importer.settings import Genders
-from legacy_importer.translate import Context, LegacyRow, UnreadableRow, Unusable
+from legacy_importer.translate import Context, LegacyRow, UnreadableRow
+from legacy_importer.values import Unusable
 from vapteke_local import people
 from vapteke_local.people import Expected
 from vapteke_local.servers.postgres import Postgres
@@ -118,13 +120,13 @@ def test_the_page_for_frontend_developers_has_every_reason() -> None:
 
 
 def moment(text: str | datetime, zone: str) -> datetime:
-    return translate.instant(text if isinstance(text, datetime) else datetime.fromisoformat(text), ZoneInfo(zone))
+    return values.instant(text if isinstance(text, datetime) else datetime.fromisoformat(text), ZoneInfo(zone))
 
 
 @given(rows, st.sampled_from(ZONES))
 @settings(max_examples=1500, deadline=None)
 def test_any_row_becomes_an_event_that_the_contract_takes(any_row: LegacyRow, zone: str) -> None:
-    event = translate.to_event(any_row, CONTEXT._replace(zone=ZoneInfo(zone)))
+    event = translate.to_event(any_row, replace(CONTEXT, zone=ZoneInfo(zone)))
 
     encoded = codec.encode(event)
 
@@ -150,7 +152,7 @@ async def test_postgres_takes_every_event(postgres_server: Postgres) -> None:
     @given(rows.map(lambda any_row: any_row._replace(phone="89025163111")), st.sampled_from(ZONES))
     @settings(max_examples=300, deadline=None, database=None)
     def make(any_row: LegacyRow, zone: str) -> None:
-        event = translate.to_event(any_row, CONTEXT._replace(zone=ZoneInfo(zone)))
+        event = translate.to_event(any_row, replace(CONTEXT, zone=ZoneInfo(zone)))
         assert isinstance(event, LegacyCustomerRead)
         made.append(event)
 
@@ -279,7 +281,7 @@ def test_a_row_that_cannot_be_selected_is_rejected_as_unreadable() -> None:
     ("zone", "usable"), [("Europe/Moscow", date(2026, 1, 2)), ("Pacific/Kiritimati", date(2026, 1, 2))]
 )
 def test_today_is_that_of_the_legacy_servers_zone(zone: str, usable: date) -> None:
-    late = CONTEXT._replace(zone=ZoneInfo(zone), now=datetime(2026, 1, 1, 22, tzinfo=UTC))
+    late = replace(CONTEXT, zone=ZoneInfo(zone), now=datetime(2026, 1, 1, 22, tzinfo=UTC))
 
     event = translate.to_event(row(birthday=usable), late)
 
@@ -431,7 +433,29 @@ def test_the_legacy_servers_local_time_becomes_utc(local: str, zone: str, utc: s
 
 
 def test_a_date_alone_is_its_midnight() -> None:
-    assert translate.instant(date(2024, 1, 1), ZoneInfo("Europe/Moscow")) == datetime(2023, 12, 31, 21, tzinfo=UTC)
+    assert values.instant(date(2024, 1, 1), ZoneInfo("Europe/Moscow")) == datetime(2023, 12, 31, 21, tzinfo=UTC)
+
+
+class OtherDate(date):
+    """Equal to a date, but not of its type: so no shortcut takes it."""
+
+
+@given(st.dates() | st.dates(date(1899, 1, 1), date(1901, 1, 1)) | st.dates(date(2025, 12, 30), date(2026, 1, 4)))
+def test_the_shortcut_for_birthdays_agrees_with_the_whole_rule(day: date) -> None:
+    assert translate.to_event(row(birthday=day), CONTEXT) == translate.to_event(
+        row(birthday=OtherDate(day.year, day.month, day.day)), CONTEXT
+    )
+
+
+@given(
+    st.datetimes(min_value=datetime(2, 1, 2), max_value=datetime(9998, 12, 30), allow_imaginary=True),
+    st.sampled_from(ZONES) | st.timezone_keys(),
+    st.sampled_from([0, 1]),
+)
+def test_local_time_becomes_utc_as_astimezone_converts_it(local: datetime, zone: str, fold: int) -> None:
+    local = local.replace(microsecond=0, fold=fold)
+
+    assert moment(local, zone) == local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
 @given(st.datetimes(min_value=datetime(2, 1, 2), max_value=datetime(9998, 12, 30)), st.sampled_from(ZONES))

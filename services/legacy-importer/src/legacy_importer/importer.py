@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -183,7 +184,7 @@ class Importer:
         page: Iterable[LegacyRow | UnreadableRow],
         context: Context,
     ) -> None:
-        context = context._replace(now=datetime.now(UTC))  # reading a range takes some time
+        context = replace(context, now=datetime.now(UTC))  # reading a range takes some time
         for row in page:
             await add(str(row.id), translate.to_event(row, context), context.read_at)
 

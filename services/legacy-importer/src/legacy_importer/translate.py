@@ -6,9 +6,9 @@ Only a row without a usable phone, or a row that could not be read, is rejected.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
-from decimal import Decimal
-from functools import lru_cache
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -22,14 +22,16 @@ from vapteke_shared.contract.events.legacy_customers import (
     LegacyCustomerRead,
     LegacyCustomerRejected,
 )
-from vapteke_shared.contract.limits import CLOCK_TOLERANCE, FIRST_BIRTHDAY, INT64_MAX
+from vapteke_shared.contract.limits import CLOCK_TOLERANCE, FIRST_BIRTHDAY
+
+from legacy_importer import values
+from legacy_importer.values import Number, Unusable
 
 _PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), date(1900, 1, 1)))
 """Dates that stand for an empty one, in SQL Server's types and in programs that write to it."""
 _LAST_PLACEHOLDER_YEAR = max(_PLACEHOLDERS).year
 
 Gender = Literal["M", "F"]
-Number = int | float | Decimal
 
 
 class LegacyRow(NamedTuple):
@@ -52,7 +54,8 @@ class UnreadableRow(NamedTuple):
     id: int
 
 
-class Context(NamedTuple):
+@dataclass(frozen=True)
+class Context:
     """What all rows of a key range share: the ids of the event, the clocks, and the settings for reading values."""
 
     import_id: UUID
@@ -66,16 +69,15 @@ class Context(NamedTuple):
     now: datetime | None = None
     """When the rows were read, by this machine's clock; None: use `read_at`."""
 
-    def by_our_clock(self) -> datetime:
-        return self.now or self.read_at
+    @cached_property
+    def latest_sign_in(self) -> datetime:
+        """The latest instant that is not in the future: the clock of vAptekeSync may be a little ahead of ours."""
+        return (self.now or self.read_at) + CLOCK_TOLERANCE
 
-
-class Unusable(ValueError):
-    """A value that cannot be used. The reason is a code, such as `too_long`."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    @cached_property
+    def today(self) -> date:
+        """The date in the legacy server's time zone."""
+        return (self.now or self.read_at).astimezone(self.zone).date()
 
 
 def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomerRead | LegacyCustomerRejected:
@@ -86,25 +88,24 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomer
         phone = _phone(row.phone)
     except (phones.PhoneInvalid, Unusable) as error:
         return _rejected(row.id, context, "phone", error.reason)
-    usable: dict[str, Any] = {}
-    unusable: dict[Any, str] = {}
-    for field, read, value in zip(_FIELDS, _READERS, row[2:], strict=True):
-        if value is not None:
-            try:
-                usable[field] = read(value, context)
-            except Unusable as error:
-                unusable[field] = error.reason
-    return LegacyCustomerRead(
+    event = LegacyCustomerRead(
         import_id=context.import_id,
         chunk=context.chunk,
         attempt=context.attempt,
         legacy_id=row.id,
         read_at=context.read_at,
         number=context.number,
-        phone=phone.digits,
-        unusable=unusable or None,
-        **usable,
+        phone=phone,
     )
+    unusable: dict[Any, str] = {}
+    for (field, read), value in zip(_READERS, row[2:], strict=True):
+        if value is not None:
+            try:
+                setattr(event, field, read(value, context))
+            except Unusable as error:
+                unusable[field] = error.reason
+    event.unusable = unusable or None
+    return event
 
 
 def _rejected(legacy_id: int, context: Context, field: Field, reason: str) -> LegacyCustomerRejected:
@@ -119,15 +120,20 @@ def _rejected(legacy_id: int, context: Context, field: Field, reason: str) -> Le
     )
 
 
-def _phone(value: str | Number | None) -> phones.Phone:
-    """Parse a phone from a text or a number. Raises PhoneInvalid and Unusable."""
+def _phone(value: str | Number | None) -> str:
+    """The digits of a phone, from a text or a number. Raises PhoneInvalid and Unusable."""
     if value is None or isinstance(value, str):
-        return phones.parse(value or "")
-    return phones.parse(str(_count(value)))
+        return phones.digits_of(value or "")
+    return phones.digits_of(str(values.count(value)))
 
 
 def name(text: str, _: Context) -> str | None:
     """A cleaned first or last name. Raises Unusable, as do all readers of a field."""
+    return _name(text)
+
+
+@lru_cache(maxsize=2**14)  # most people share their names with others
+def _name(text: str) -> str | None:
     text = _text(text)
     if len(text) > limits.NAME_CHARACTERS:
         raise Unusable("too_long")
@@ -151,29 +157,26 @@ def email(text: str, _: Context) -> str | None:
 
 def birthday(value: date | datetime | str, context: Context) -> date | None:
     """A date, from a date or an ISO 8601 text. The time of a datetime is dropped."""
-    dated = _dated(value)
+    if type(value) is date and FIRST_BIRTHDAY < value <= context.today:  # most of them; all placeholders are earlier
+        return value
+    dated = values.dated(value)
     if dated is None:
         return None
     day = dated.date() if isinstance(dated, datetime) else dated
     if day in _PLACEHOLDERS:
         raise Unusable(PLACEHOLDER_DATE)
-    if day > _today(context.by_our_clock(), context.zone):
+    if day > context.today:
         raise Unusable(IN_THE_FUTURE)
     if day < FIRST_BIRTHDAY:
         raise Unusable("before_1900")
     return day
 
 
-@lru_cache(maxsize=8)
-def _today(now: datetime, zone: ZoneInfo) -> date:
-    return now.astimezone(zone).date()
-
-
 def gender(value: str | Number, context: Context) -> Gender | None:
     """M or F, by the spellings in `context.genders`."""
     if isinstance(value, bool):  # from a bit column
         value = int(value)
-    text = _spelling(value if isinstance(value, str) else str(_whole(value)))
+    text = _spelling(value if isinstance(value, str) else str(values.whole(value)))
     if not text:
         return None
     if text not in context.genders:
@@ -183,75 +186,20 @@ def gender(value: str | Number, context: Context) -> Gender | None:
 
 def city(value: Number, _: Context) -> int:
     """A whole number from 0 to the largest bigint, from any numeric type."""
-    return _count(value)
-
-
-def _count(value: Number) -> int:
-    """A whole number from 0 to the largest bigint. Raises Unusable."""
-    number = value if type(value) is int else _whole(value)
-    if number < 0:
-        raise Unusable("negative")
-    if number > INT64_MAX:
-        raise Unusable("too_big")
-    return number
-
-
-def _whole(value: Number) -> int:
-    """A whole number of any sign. Raises Unusable."""
-    if isinstance(value, bool) or not isinstance(value, Number):
-        raise Unusable("not_a_number")
-    if isinstance(value, int):
-        return value
-    number = Decimal(value)
-    if not number.is_finite():
-        raise Unusable("not_a_number")
-    if abs(number) > INT64_MAX:  # checked first, because converting a huge number to an integer is slow
-        raise Unusable("too_big")
-    if number != number.to_integral_value():
-        raise Unusable("not_whole")
-    return int(number)
+    return values.count(value)
 
 
 def last_auth_at(value: datetime | date | str, context: Context) -> datetime | None:
-    """Like `instant`, but rejects placeholder dates and instants in the future."""
-    dated = _dated(value)
+    """Like `values.instant`, but rejects placeholder dates and instants in the future."""
+    dated = value if type(value) is datetime else values.dated(value)
     if dated is None:
         return None
-    moment = instant(dated, context.zone)
-    if moment > context.by_our_clock() + CLOCK_TOLERANCE:
+    moment = values.instant(dated, context.zone)
+    if moment > context.latest_sign_in:
         raise Unusable(IN_THE_FUTURE)
     if dated.year <= _LAST_PLACEHOLDER_YEAR and date(dated.year, dated.month, dated.day) in _PLACEHOLDERS:
         raise Unusable(PLACEHOLDER_DATE)
     return moment
-
-
-def instant(dated: datetime | date, zone: ZoneInfo) -> datetime:
-    """Convert the legacy server's local time to UTC, in milliseconds. Raises Unusable."""
-    local = dated if isinstance(dated, datetime) else datetime(dated.year, dated.month, dated.day)
-    try:
-        moment = local.replace(
-            microsecond=local.microsecond // 1000 * 1000, tzinfo=zone if local.tzinfo is None else local.tzinfo
-        ).astimezone(UTC)
-    except OverflowError:
-        raise Unusable("out_of_range") from None
-    if moment.year in (MINYEAR, MAXYEAR):  # asyncpg reads the ends of these years as infinity
-        raise Unusable("out_of_range")
-    return moment
-
-
-def _dated(value: object) -> date | None:
-    """A date or datetime, parsed if it is an ISO 8601 text; None for an empty text. Raises Unusable."""
-    if isinstance(value, str):
-        value = value.strip()
-        if not value:
-            return None
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            raise Unusable("not_a_date") from None
-    if not isinstance(value, date):
-        raise Unusable("not_a_date")
-    return value
 
 
 def _text(text: str) -> str:
@@ -277,6 +225,13 @@ def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
     return {_spelling(text): gender for gender, spelled in genders.items() for text in spelled}
 
 
-_READERS: tuple[Callable[[Any, Context], Any], ...] = (name, name, email, birthday, gender, city, last_auth_at)
-_FIELDS = LegacyRow._fields[2:]
-"""The fields after key and phone; each has the reader at the same index."""
+_READERS: tuple[tuple[str, Callable[[Any, Context], Any]], ...] = (
+    ("firstname", name),
+    ("lastname", name),
+    ("email", email),
+    ("birthday", birthday),
+    ("gender", gender),
+    ("city_id", city),
+    ("last_auth_at", last_auth_at),
+)
+"""The fields after key and phone, in the order of LegacyRow, and the function that reads each."""

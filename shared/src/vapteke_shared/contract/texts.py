@@ -49,7 +49,8 @@ PLAIN_EMAIL: Final = r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-
 """A plain address: email-validator would accept it unchanged or reject it for its top-level domain. All other addresses
 go to email-validator itself, which is many times slower."""
 _PLAIN = re.compile(PLAIN)
-_PLAIN_EMAIL = re.compile(PLAIN_EMAIL)
+# Possessive quantifiers, which Postgres does not know, save a third: no part of the pattern can give characters back.
+_PLAIN_EMAIL = re.compile(re.sub(r"(?<=[\])])[+*]", r"\g<0>+", PLAIN_EMAIL))
 _IN_LOWER_CASE = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 """Names before the @, such as info, that email-validator turns into lower case."""
 _SPECIAL = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
@@ -97,7 +98,7 @@ def email(text: str) -> str:
 
 
 def _plain_with_lower_case_domain(text: str) -> str | None:
-    """What `email` returns for an address that is plain but for capital letters in its domain. None: another address."""
+    """What `email` returns for an address with capital letters in its domain that is plain otherwise, or None."""
     mailbox, _, domain = text.rpartition("@")
     plain = f"{mailbox}@{domain.lower()}"
     return plain if text.isascii() and is_plain_email(plain) and mailbox.lower() not in _IN_LOWER_CASE else None
