@@ -35,7 +35,7 @@ LAYERS = {
         {"app"},
     ],
     "legacy_importer": [
-        {"odbc_driver", "odbc_options"},
+        {"odbc_driver", "odbc_options", "values"},
         {"settings"},
         {"translate", "publisher", "import_states"},
         {"socket_shutdown", "legacy_errors"},
