@@ -31,8 +31,8 @@ test: $(READY_FOR_TESTS) ## the whole suite, in minutes
 	@exec $(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder
 prove: $(READY_FOR_TESTS) ## the long forms of the tests that have one
 	@exec $(BIN)/python -m pytest -m prove
-bench: $(READY_FOR_TESTS) ## measure each stage of an import, and the REST service beside its rivals (BENCH_JSON=… keeps the figures in a file)
-	@exec env PYTHONPATH=tests/support $(BIN)/python tests/bench
+bench: $(READY_FOR_TESTS) ## measure imports and the REST service beside their rivals (CUSTOMERS=10000000: with so many, too)
+	@exec env PYTHONPATH=tests/support $(BIN)/python tests/bench --many $(CUSTOMERS)
 contracts: $(READY_FOR_TESTS) ## generate the OpenAPI, AsyncAPI and event schema files, and the pages of settings and metrics, again
 	@PYTHONPATH=tests/support $(BIN)/python tests/support/contracts.py
 lint: $(READY) ## ruff and mypy

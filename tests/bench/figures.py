@@ -18,14 +18,29 @@ class Figure(NamedTuple):
     unit: str
 
 
-def write(file: Path, sizes: Mapping[str, float], figures: Sequence[Figure]) -> None:
+class Part(NamedTuple):
+    """What was measured together, between two looks at the load: the average of the minute before."""
+
+    name: str
+    figures: Sequence[Figure]
+    load_before: float
+    load_after: float
+
+
+def load() -> float:
+    """How many processes wanted to run, on average of the last minute: the figures of a busy machine are lower."""
+    return round(os.getloadavg()[0], 1)
+
+
+def write(file: Path, sizes: Mapping[str, float | None], parts: Sequence[Part]) -> None:
     """`sizes` are the options of the run: figures of different sizes do not compare."""
     report = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": _machine(),
         "sizes": sizes,
-        "figures": [figure._asdict() for figure in figures],
+        "load": {part.name: {"before": part.load_before, "after": part.load_after} for part in parts},
+        "figures": [{"part": part.name, **figure._asdict()} for part in parts for figure in part.figures],
     }
     file.write_text(json.dumps(report, ensure_ascii=False, indent=2) + "\n")
 
@@ -41,14 +56,12 @@ def _commit() -> str:
 
 
 def _machine() -> dict[str, Any]:
-    """`load` is the average of the last minute: the figures of a busy machine are lower."""
     return {
         "system": platform.platform(),
         "processor": _processor(),
         "cores": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 1),
     }
 
 

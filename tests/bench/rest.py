@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
+import filling
 import http_load
 import httpx
 import psutil
@@ -29,29 +30,12 @@ from rich.console import Console
 from rich.table import Table
 from vapteke_local.machine import cleanup, data_folder, ports, processes
 from vapteke_local.machine.processes import Process, Program
-from vapteke_local.people.names import FEMALE, MALE, SURNAMES
 from vapteke_local.stack import bearer_tokens, dependencies, services
-from vapteke_local.stack.dependencies import Database
 from vapteke_local.stack.services import Environment
 
 SERVICE, OURS, AGAIN = "customers-api", "ours", "again"
 RIVALS = BAREST, BARE, IDIOM = "barest", "bare", "idiom"
 TARGETS = {(ONE, BARE): 0.5, (ONE, IDIOM): 3.0, (LIST, IDIOM): 3.0}
-
-_FILL = (
-    "INSERT INTO firstnames (name) SELECT unnest($1::text[])",
-    "INSERT INTO phones (code, number) SELECT '7', (9000000000 + n)::text FROM generate_series(1, $1) n",
-    """
-    INSERT INTO customers (
-        phone_id, phone_from, version, firstname_id, lastname, email, birthday, gender, city_id, last_auth_at
-    )
-    SELECT
-        p.id, 'import', 1, 1 + p.id % $1, ($2::text[])[1 + p.id % cardinality($2)], format('c%s@example.com', p.id),
-        date '1950-01-01' + (p.id % 20000)::int, CASE p.id % 2 WHEN 0 THEN 'F' ELSE 'M' END, p.id % 100,
-        timestamptz '2024-01-01 00:00:00.123Z' + p.id * interval '10 minutes'
-    FROM phones p ORDER BY p.id
-    """,
-)
 
 
 class Size(NamedTuple):
@@ -100,7 +84,9 @@ async def _started(stack: AsyncExitStack, folder: Path, size: Size) -> tuple[Ser
     environment = Environment(common={**database.env, "SECRET_KEY": key}, database=database, data=folder)
     [migrate] = [program for program in services.setup_commands(environment) if program.name == f"{SERVICE} migrate"]
     await processes.run(migrate)
-    await _fill(database, size.customers)
+    connection = await asyncpg.connect(database.dsn, server_settings={"search_path": "customers"})
+    await filling.fill(connection, size.customers)
+    await connection.close()
     ours = services.rest_process(environment, SERVICE)
     port_of = {name: ports.free_port() for name in RIVALS}
     rivals = [_rival(environment, name, port) for name, port in port_of.items()]
@@ -120,16 +106,6 @@ def _rival(environment: Environment, name: str, port: int) -> Program:
         log=environment.data / "logs" / f"{name}.log",
         env={**os.environ, **environment.common, **environment.database.app[SERVICE]},
     )
-
-
-async def _fill(database: Database, count: int) -> None:
-    """Each customer has a phone; some share a first name, as in production."""
-    firstnames, lastnames = sorted({*MALE.split(), *FEMALE.split()}), SURNAMES.split()
-    connection = await asyncpg.connect(database.dsn, server_settings={"search_path": "customers"})
-    for statement, values in zip(_FILL, [(firstnames,), (count,), (len(firstnames), lastnames)], strict=True):
-        await connection.execute(statement, *values)
-    await connection.execute("VACUUM ANALYZE")
-    await connection.close()
 
 
 async def _compare(servers: Servers, token: str, size: Size) -> None:

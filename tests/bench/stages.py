@@ -1,4 +1,4 @@
-"""How fast each stage of an import is by itself: rows per second, the median of some runs.
+"""How fast the other stages of an import are, each by itself: rows per second, the median of some runs.
 
 The stages run one after the other on real servers, each with the machine to itself; in an import they share it.
 """
@@ -12,25 +12,20 @@ from contextlib import AsyncExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
-from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
+from uuid import uuid4
 
 import asyncpg
-import databases
-from aiokafka import AIOKafkaProducer, ConsumerRecord
-from customers_api.imports import legacy_customers
-from customers_api.imports.consumers import ImportConsumers
+import legacy_imports
+from aiokafka import AIOKafkaProducer
 from customers_api.outbox import relay
 from customers_api.outbox.oldest_rows import OldestRows
-from customers_api.settings import WorkSettings
-from customers_api.tables import SCHEMA
 from figures import Figure
-from legacy_events import CLUSTER, end_import, records, start_import
 from legacy_importer import legacy, translate
 from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher
-from legacy_importer.settings import Genders, LegacySettings
+from legacy_importer.settings import LegacySettings
 from legacy_importer.translate import Context, LegacyRow
+from legacy_imports import LegacyImports, Stage
 from rich.console import Console
 from rich.table import Table
 from vapteke_local import people, vaptekesync
@@ -43,13 +38,7 @@ from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import PlanStarted
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
-from vapteke_shared.postgres import pools
-from vapteke_shared.process.health import Health
 
-BATCH = 5_000  # the default of IMPORT_BATCH_ROWS
-
-Stage = Callable[[], Awaitable[int]]
-"""Does the work once, and returns how many rows that were."""
 Prepare = Callable[[], Awaitable[Stage]]
 """What a stage needs before its clock starts."""
 
@@ -83,10 +72,11 @@ async def _prepared(
     stack: AsyncExitStack, legacy_settings: LegacySettings, server: Postgres, broker: Kafka, count: int
 ) -> dict[str, Prepare]:
     """The stages by name, in the order of an import."""
-    name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
     await create_topics.create(TopicsSettings(kafka_bootstrap_servers=broker.bootstrap))
-    settings = WorkSettings(**databases.place(server, SCHEMA, name), kafka_bootstrap_servers=broker.bootstrap)
-    pool = await stack.enter_async_context(pools.create_pool(settings, SCHEMA, 4, legacy_customers.prepare))
+    opened = legacy_imports.opened(server, ",".join(broker.bootstrap))
+    settings, pool = await stack.enter_async_context(opened)
+    connection = await legacy_imports.superuser(server)
+    stack.push_async_callback(connection.close)
     publisher, producer = Publisher(settings), relay.create_producer(settings)
     stack.push_async_callback(publisher.close)
     await publisher.send(topics.IMPORT_PROGRESS.name, "warm", PlanStarted(import_id=uuid4()))
@@ -94,24 +84,18 @@ async def _prepared(
     stack.push_async_callback(producer.stop)
 
     rows = [LegacyRow(*person) for person in people.generate(1, count)]
-    context = _context(uuid4(), 1)
-    events = [translate.to_event(row, context) for row in rows]
-    imports = Imports(ImportConsumers(settings, pool, Health()), pool, rows)
-
-    async def all_new() -> Stage:
-        await _truncate(server)
-        return await imports.prepare("created")
+    events = legacy_imports.translated(rows)
+    imports = LegacyImports(settings, pool, events)
 
     async def events_waiting() -> Stage:
-        await (await all_new())()
+        await legacy_imports.empty(connection)
+        await (await imports.prepare("created"))()
         return partial(_relay, pool, producer)
 
     return {
         "read through ODBC": _ready(partial(_read, legacy_settings)),
-        "translate": _ready(partial(_translate, rows, context)),
+        "translate": _ready(partial(_translate, rows, legacy_imports.context())),
         "publish to Kafka": _ready(partial(_publish, publisher, events)),
-        "apply, all new": all_new,
-        "apply, all unchanged": partial(imports.prepare, "unchanged"),
         "send the customers' events": events_waiting,
     }
 
@@ -121,11 +105,6 @@ def _ready(stage: Stage) -> Prepare:
         return stage
 
     return prepare
-
-
-def _context(import_id: UUID, number: int) -> Context:
-    genders = translate.spellings({"M": Genders().M, "F": Genders().F})
-    return Context(import_id, 0, uuid4(), datetime.now(UTC), ZoneInfo("UTC"), genders, number)
 
 
 async def _read(settings: LegacySettings) -> int:
@@ -146,35 +125,6 @@ async def _publish(publisher: Publisher, events: Sequence[Event]) -> int:
     return batch.count
 
 
-class Imports:
-    """Applies the same rows again and again, each time in an import of its own."""
-
-    def __init__(self, consumers: ImportConsumers, pool: asyncpg.Pool, rows: Sequence[LegacyRow]) -> None:
-        self._consumers, self._pool, self._rows, self._next_offset = consumers, pool, rows, 0
-
-    async def prepare(self, outcome: str) -> Stage:
-        """Start an import in which every row that is not rejected is `created`, or every one `unchanged`."""
-        await end_import(self._pool)
-        import_id = await start_import(self._pool)
-        number = await self._pool.fetchval("SELECT number FROM import_chunks WHERE import_id = $1", import_id)
-        context = _context(import_id, number)
-        read = records((translate.to_event(row, context) for row in self._rows), self._next_offset)
-        self._next_offset += len(read)
-        return partial(self._apply, import_id, read, outcome)
-
-    async def _apply(self, import_id: UUID, read: Sequence[ConsumerRecord], outcome: str) -> int:
-        for start in range(0, len(read), BATCH):
-            await self._consumers.apply_legacy(read[start : start + BATCH], CLUSTER, {})
-        count: int = await self._pool.fetchval(
-            f"SELECT coalesce(sum({outcome} + rejected), 0)::int FROM import_counts WHERE import_id = $1", import_id
-        )
-        if count != len(read):
-            raise SystemExit(
-                f"only {count} of {len(read)} rows are {outcome} or rejected: the import applies something else"
-            )
-        return count
-
-
 async def _relay(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> int:
     count = 0
     async with pool.acquire() as connection:
@@ -184,12 +134,6 @@ async def _relay(pool: asyncpg.Pool, producer: AIOKafkaProducer) -> int:
             await oldest_rows.delete(rows)
             count += len(rows)
     return count
-
-
-async def _truncate(server: Postgres) -> None:
-    connection = await asyncpg.connect(server.dsn_of(postgres.DATABASE), server_settings={"search_path": "customers"})
-    await connection.execute("TRUNCATE phones, firstnames, customers, legacy_customers, outbox")
-    await connection.close()
 
 
 @contextmanager
