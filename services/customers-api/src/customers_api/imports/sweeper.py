@@ -1,4 +1,6 @@
-"""The sweeper: every second it checks whether the import can end, and ends it with a verdict. It also folds counts."""
+"""The sweeper: every second it checks whether the import can end, and ends it with a verdict. It also folds counts and
+counts the mirror's orphans.
+"""
 
 import asyncio
 import time
@@ -10,8 +12,9 @@ from vapteke_shared.process.shutdown import pause
 
 from customers_api import leader
 from customers_api.customers import queries as customer_queries
-from customers_api.imports import outcomes, verdicts, writes
+from customers_api.imports import mirror_orphans, outcomes, verdicts, writes
 from customers_api.imports.admissions import HAS_PASSED
+from customers_api.imports.mirror_orphans import OrphanCount
 from customers_api.imports.tables import UNFINISHED
 from customers_api.imports.verdicts import Chunks
 
@@ -29,18 +32,23 @@ class Sweeper:
         self._pool, self._health, self._stalled_seconds, self._kept = pool, health, stalled_seconds, kept
         self._progress: tuple[object, ...] = ()
         self._idle_seconds = 0.0
+        self._orphans = OrphanCount()
 
     async def run(self, stopping: asyncio.Event) -> None:
         await leader.lead(self._pool, self._health, "sweeper", self._lead, stopping)
 
     async def _lead(self, connection: asyncpg.Connection, stopping: asyncio.Event) -> None:
-        while not stopping.is_set():
-            started = time.monotonic()
-            await self.sweep(connection)
-            await customer_queries.fold_counts(connection)
-            self._health.report_ready("sweeper")
-            await pause(stopping, _EVERY_SECONDS)
-            self.grow_idle(time.monotonic() - started)
+        self._orphans = OrphanCount()
+        try:
+            while not stopping.is_set():
+                started = time.monotonic()
+                await self.sweep(connection)
+                await customer_queries.fold_counts(connection)
+                self._health.report_ready("sweeper")
+                await pause(stopping, _EVERY_SECONDS)
+                self.grow_idle(time.monotonic() - started)
+        finally:
+            mirror_orphans.show(0, 0)  # the next leader counts
 
     def grow_idle(self, seconds: float) -> None:
         """Add to the time without progress, unless a dependency is not ready."""
@@ -49,11 +57,13 @@ class Sweeper:
             self._idle_seconds += min(seconds, 2 * _EVERY_SECONDS)
 
     async def sweep(self, connection: asyncpg.Connection) -> None:
-        """Check once, and end the import if everything is done or it has stalled."""
+        """Check once, and end the import if everything is done or it has stalled. Without an import, count orphans."""
         job = await connection.fetchrow("SELECT * FROM imports WHERE status = ANY($1)", UNFINISHED)
         if job is None:
             self._progress, self._idle_seconds = (), 0.0
+            await self._orphans.advance(connection)
             return
+        self._orphans.repeat()
         chunks = await connection.fetch(_CHUNKS, job["id"])
         self._note_progress(job, chunks)
         verdict = verdicts.of(job, chunks)

@@ -29,6 +29,8 @@ _ZERO = {"server_default": text("0")}
 class LegacyCustomerRow(Table, table=True):
     """The mirror: each legacy row as it was last applied, and its customer. Only imports write it.
 
+    It has no foreign keys; `mirror_orphans.py` counts rows whose customer or phone does not exist.
+
     `number`, the dispatch number, and `read_at` are those of the reading that the row reflects. `number` is null in
     rows that are older than dispatch numbers. `changed_in` and `changed_as` are the import that last wrote the row,
     and the class in which it counted it.
@@ -38,8 +40,8 @@ class LegacyCustomerRow(Table, table=True):
     __table_args__ = ({"postgresql_with": {"fillfactor": 85}},)
 
     legacy_id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
-    customer_id: int = Field(sa_type=BigInteger, foreign_key="customers.customers.id", unique=True)
-    phone_id: int | None = Field(sa_type=BigInteger, foreign_key="customers.phones.id", index=True)
+    customer_id: int = Field(sa_type=BigInteger, unique=True)
+    phone_id: int | None = Field(sa_type=BigInteger, index=True)
     firstname: str | None = Field(None, sa_type=Text)
     lastname: str | None = Field(None, sa_type=Text)
     email: str | None = Field(None, sa_type=Text)
