@@ -45,6 +45,24 @@ async def send(producer: AIOKafkaProducer, read: Sequence[LegacyCustomerRead]) -
             await producer.send(LEGACY, codec.encode(event), headers=headers, partition=partition)
 
 
+async def test_whoever_waits_for_a_batch_is_called_once_it_is_applied(
+    with_kafka: WorkSettings, pool: asyncpg.Pool, producer: AIOKafkaProducer
+) -> None:
+    attempt = Attempt(await start_import(pool))
+    consumer, called, stopping = ImportConsumers(with_kafka, pool, Health()).legacy, asyncio.Event(), asyncio.Event()
+    consumer.after_batch = [called.set]
+    await send(producer, [attempt.read(1, "79025160001")])
+
+    running = asyncio.create_task(consumer.run(stopping))
+
+    async with asyncio.timeout(60):
+        while await counts(pool) != {"created": 1}:
+            await asyncio.sleep(0.05)
+        await called.wait()
+    stopping.set()
+    await asyncio.wait_for(running, 30)
+
+
 async def remove_half(
     settings: WorkSettings, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]
 ) -> None:

@@ -60,6 +60,29 @@ async def test_everything_counted_is_completed(
     assert tuple(conflict) == (1, 2)
 
 
+async def test_a_call_lets_the_sweeper_end_the_import_before_it_would_look_again(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    attempt, stopping, health = Attempt(running), asyncio.Event(), Health("sweeper")
+    sweeper = Sweeper(pool, health, stalled_seconds=900)
+    sweeper.every_seconds = 3600
+    sweeping = asyncio.create_task(sweeper.run(stopping))
+    async with asyncio.timeout(60):
+        while health.faults:  # until it has looked once
+            await asyncio.sleep(0.05)
+    await consumers.apply_legacy(records(batch(attempt)), CLUSTER, {})
+    await publish(pool, attempt, 4, {0: 3})
+
+    sweeper.wake_up.call()
+
+    async with asyncio.timeout(60):
+        while await pool.fetchval("SELECT status FROM imports") == "running":
+            await asyncio.sleep(0.05)
+    assert await pool.fetchval("SELECT status FROM imports") == "completed"
+    stopping.set()
+    await sweeping
+
+
 async def test_nothing_ends_before_the_offsets_have_passed(
     consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
 ) -> None:

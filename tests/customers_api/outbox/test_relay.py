@@ -58,6 +58,22 @@ async def test_messages_are_sent_in_order_and_then_gone(
     assert await reader.arrived() == (expected, 0)
 
 
+async def test_a_call_lets_the_relay_send_before_it_would_look_again(
+    with_kafka: WorkSettings, pool: asyncpg.Pool, reader: Reader
+) -> None:
+    relay = Relay(with_kafka, pool, Health())
+    relay.poll_seconds = 3600
+    await say(pool, "first")
+    async with Running(relay):
+        await empty(pool)
+        await say(pool, "second")
+
+        relay.wake_up.call()
+
+        await empty(pool)
+    assert await reader.arrived() == ({"first": [0], "second": [0]}, 0)
+
+
 async def test_a_record_is_the_message_and_its_partition_that_of_its_key(
     with_kafka: WorkSettings, pool: asyncpg.Pool, reader: Reader
 ) -> None:

@@ -108,7 +108,9 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
     made = pools.create_pool(settings, SCHEMA, 8, legacy_customers.prepare)
     async with pools.closing(made, stopping) as pool:
-        consumers = ImportConsumers(settings, pool, state)
+        consumers, outbox = ImportConsumers(settings, pool, state), Relay(settings, pool, state)
+        sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept)
+        consumers.legacy.after_batch = consumers.progress.after_batch = [outbox.wake_up.call, sweeper.wake_up.call]
         await lifecycle.work(
             settings,
             state,
@@ -117,9 +119,9 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
                 "watch": lambda s: pool_health.watch(pool, SCHEMA, state, s),
                 "legacy customers": consumers.legacy.run,
                 "import progress": consumers.progress.run,
-                "relay": Relay(settings, pool, state).run,
+                "relay": outbox.run,
                 "outbox gauges": lambda s: relay.measure(pool, s),
-                "sweeper": Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept).run,
+                "sweeper": sweeper.run,
                 "texts": lambda s: reread_customers.run(pool, state, s),
             },
         )

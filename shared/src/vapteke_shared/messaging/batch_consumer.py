@@ -66,6 +66,8 @@ class BatchConsumer(Consumer):
         self._batches = f"{topic}: batches"
         self._blocked_by: str | None = "not yet checked"
         self._positions = ReadPositions()
+        self.after_batch: Sequence[Callable[[], None]] = ()
+        """Called when a batch has been applied."""
         self._subscriber = self._broker.subscriber(
             topic,
             group_id=group,
@@ -169,6 +171,8 @@ class BatchConsumer(Consumer):
         except stored_offsets.AheadOfStoredOffset:
             await self._go_back(records)
             return
+        for call in self.after_batch:
+            call()
         for partition, count in missing.items():
             log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
         self._health.report_ready(self._batches)

@@ -1,5 +1,7 @@
-"""The sweeper: every second it checks whether the import can end, and ends it with a verdict. It also folds counts and
-counts the mirror's orphans.
+"""The sweeper checks whether the import can end, and ends it with a verdict. It also folds counts and counts the
+mirror's orphans.
+
+It checks every second, and soon after each batch that this process has applied.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.shutdown import pause
+from vapteke_shared.process.wake_ups import WakeUp
 
 from customers_api import leader
 from customers_api.customers import queries as customer_queries
@@ -18,7 +21,7 @@ from customers_api.imports.mirror_orphans import OrphanCount
 from customers_api.imports.tables import UNFINISHED
 from customers_api.imports.verdicts import Chunks
 
-_EVERY_SECONDS = 1.0
+_CHECKING_SHARE = 0.05  # of the time at most, however often it is woken
 
 
 class Sweeper:
@@ -28,11 +31,14 @@ class Sweeper:
     and Kafka answer: an outage is not a stall.
     """
 
+    every_seconds = 1.0
+
     def __init__(self, pool: asyncpg.Pool, health: Health, stalled_seconds: float, kept: int = 30) -> None:
         self._pool, self._health, self._stalled_seconds, self._kept = pool, health, stalled_seconds, kept
         self._progress: tuple[object, ...] = ()
         self._idle_seconds = 0.0
         self._orphans = OrphanCount()
+        self.wake_up = WakeUp()
 
     async def run(self, stopping: asyncio.Event) -> None:
         await leader.lead(self._pool, self._health, "sweeper", self._lead, stopping)
@@ -45,16 +51,22 @@ class Sweeper:
                 await self.sweep(connection)
                 await customer_queries.fold_counts(connection)
                 self._health.report_ready("sweeper")
-                await pause(stopping, _EVERY_SECONDS)
+                await self._rest(stopping, time.monotonic() - started)
                 self.grow_idle(time.monotonic() - started)
         finally:
             mirror_orphans.show(0, 0)  # the next leader counts
+
+    async def _rest(self, stopping: asyncio.Event, checking_seconds: float) -> None:
+        """Pause until the next check is due or somebody calls, but for long enough to keep the checks cheap."""
+        least = min(checking_seconds / _CHECKING_SHARE, self.every_seconds)
+        await pause(stopping, least)
+        await self.wake_up.pause(stopping, self.every_seconds - least)
 
     def grow_idle(self, seconds: float) -> None:
         """Add to the time without progress, unless a dependency is not ready."""
         others = self._health.faults.keys() - {"sweeper", "texts"}
         if not others:
-            self._idle_seconds += min(seconds, 2 * _EVERY_SECONDS)
+            self._idle_seconds += min(seconds, 2 * self.every_seconds)
 
     async def sweep(self, connection: asyncpg.Connection) -> None:
         """Check once, and end the import if everything is done or it has stalled. Without an import, count orphans."""

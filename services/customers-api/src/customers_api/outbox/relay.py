@@ -18,12 +18,12 @@ from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import KafkaSettings
 from vapteke_shared.process.shutdown import pause
+from vapteke_shared.process.wake_ups import WakeUp
 
 from customers_api import leader
 from customers_api.outbox.oldest_rows import BATCH_ROWS, OldestRows
 
 _PARTITION_BYTES = 1_000_000  # fits a broker's default of 1 MiB even if it cannot be compressed
-_POLL_SECONDS = 0.2
 _KAFKA_SECONDS = 10  # aiokafka itself would retry for ever
 _TRANSACTION_MS = 30_000
 _MISSING_SECONDS, _REFUSED_SECONDS = 2, 30
@@ -70,10 +70,13 @@ class Relay:
     is held: its rows wait, and the rows of other topics are still sent.
     """
 
+    poll_seconds = 0.2
+
     def __init__(self, settings: KafkaSettings, pool: asyncpg.Pool, health: Health) -> None:
         self._settings, self._pool, self._health = settings, pool, health
         self._held: dict[str, Held] = {}
         self._known: set[str] = set()
+        self.wake_up = WakeUp()
 
     async def run(self, stopping: asyncio.Event) -> None:
         await leader.lead(self._pool, self._health, "outbox", self._lead, stopping)
@@ -90,7 +93,7 @@ class Relay:
                 self._report_held()
                 loops.beat()  # with a long backlog the loop never pauses, and only `pause` reports a heartbeat
                 if count < BATCH_ROWS:
-                    await pause(stopping, _POLL_SECONDS)
+                    await self.wake_up.pause(stopping, self.poll_seconds)
         finally:
             await kafka_clients.stop_producer(producer, seconds=1)  # nothing in flight should still arrive
 
