@@ -1,10 +1,12 @@
 """An installation of an earlier release, in the middle of its work, is upgraded while it is being used.
 
 The steps are those of `deploy/README.md`: topics and migrations run while old processes serve, then old and new ones
-run side by side, then the old ones are stopped. An import runs across each of these steps.
+run side by side, then the old ones are stopped. An import runs across each of these steps, and workers of both releases
+apply parts of one import while callers write through both.
 """
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +24,7 @@ from vapteke_local.machine import cleanup
 from vapteke_local.vaptekesync import Server, control
 from vapteke_shared.contract import topics
 
-EARLIER = "0d48d9b"
+EARLIER = "bfa9efa"
 SEED = 8
 CUSTOMERS, FAVORITES, IMPORTS = "/rest/v1/customers/", "/rest/v1/favorites/", "/rest/v1/imports/"
 START = "/grpc/v1/service/import_customers/"
@@ -41,21 +43,27 @@ class Upgrade:
 
     def __init__(self, form: Form, both: Releases, legacy: Server) -> None:
         self.form, self.both, self.legacy = form, both, legacy
-        self.token = ""
+        self.tokens: dict[str, str] = {}
+        """By service, issued by the earlier release."""
         self.deleted = set[int]()
         self.active = set[int]()
         self.favorites: dict[int, list[int]] = {}
         self.history: list[dict[str, Any]] = []
         self.waiting: dict[str, int] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.answers = Counter[int]()
+        self.answers = Counter[tuple[str, int]]()
+        """By the release that answered, and the status."""
         self.deaths = Counter[str]()
+        self.unfinished_at_the_stop = False
 
     async def happen(self) -> None:
         old, new = self.both.old, self.both.new
         await old.prepare()
         await old.start()
-        self.token = old.output("customers-api", "token", "--subject", "from before")
+        self.tokens = {
+            service: old.output(service, "token", "--subject", "from before", "--scope", "all")
+            for service in ("customers-api", "favorites-api")
+        }
         await self.fill()
         self.active, self.favorites = await self.customers(), await self.marked()
         self.history = await self.ended_imports()
@@ -65,9 +73,11 @@ class Upgrade:
             await old.start(*BOTH_WORKERS)
             await new.start()
             self.jobs["begun before"] = await self.ended(begun_before)
-            begun_side_by_side = await self.import_that_reads()
-            self.deaths.update(old.deaths())
-            await old.stop()
+            with self.slow_reading():
+                begun_side_by_side = await self.import_that_both_apply()
+                self.deaths.update(old.deaths())
+                await old.stop()
+                self.unfinished_at_the_stop = (await self.call("GET", begun_side_by_side))["status"] not in ENDED
             self.jobs["begun side by side"] = await self.ended(begun_side_by_side)
         self.jobs["after"] = await self.ended(await self.start_import())
         self.jobs["the same again"] = await self.ended(await self.start_import())
@@ -119,12 +129,16 @@ class Upgrade:
 
     async def _write(self, stopping: asyncio.Event, ids: list[int]) -> None:
         dice = random.Random(SEED)
-        while not stopping.is_set():
-            release = dice.choice(self._serving())
-            change = {"city_id": dice.randrange(900)}
+        for number in itertools.count():
+            if stopping.is_set():
+                return
+            release, url = dice.choice(self._serving()), f"{CUSTOMERS}{dice.choice(ids)}/"
+            change: dict[str, Any] = {"city_id": dice.randrange(900)}
+            if number % 4 == 0:  # a change of a phone locks more than any other
+                url, change = f"{url}phone/", {"phone": f"7999{number + 2_000_000}"}
             with self._may_have_stopped(release.name):
-                answer = await self.answer("PATCH", f"{CUSTOMERS}{dice.choice(ids)}/", change, release.name)
-                self.answers[answer.status_code] += 1
+                answer = await self.answer("PATCH", url, change, release.name)
+                self.answers[release.name, answer.status_code] += 1
             await asyncio.sleep(0.02)
 
     def _serving(self) -> list[Any]:
@@ -152,8 +166,8 @@ class Upgrade:
     async def answer(self, method: str, path: str, body: Any = None, release: str = "") -> httpx.Response:
         found = {each.name: each for each in self._serving()}
         served_by = found.get(release) or [*found.values()][-1]
-        service = "favorites-api serve" if path.startswith(FAVORITES) else "customers-api serve"
-        async with client(served_by.url(service), self.token) as api:
+        service = "favorites-api" if path.startswith(FAVORITES) else "customers-api"
+        async with client(served_by.url(f"{service} serve"), self.tokens[service]) as api:
             return await api.request(method, path, json=body)
 
     async def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
@@ -175,6 +189,16 @@ class Upgrade:
         async with asyncio.timeout(START_SECONDS):
             while not (await self.call("GET", url))["read"]:
                 await asyncio.sleep(0.02)
+        return url
+
+    async def import_that_both_apply(self) -> str:
+        """Begun, and applied in part by the workers of each release."""
+        both = self.both.old, self.both.new
+        before = [await release.rows_applied() for release in both]
+        url = await self.start_import()
+        async with asyncio.timeout(START_SECONDS):
+            while any([await release.rows_applied() == then for release, then in zip(both, before, strict=True)]):
+                await asyncio.sleep(0.1)
         return url
 
     async def ended(self, url: str) -> dict[str, Any]:
@@ -218,6 +242,11 @@ _LINKED = """
 SELECT c.id FROM customers c JOIN legacy_customers m ON m.customer_id = c.id
 WHERE c.deleted_at IS NULL ORDER BY c.id LIMIT $1
 """
+_ORPHANS = """
+SELECT count(*) FROM legacy_customers m
+LEFT JOIN customers c ON c.id = m.customer_id LEFT JOIN phones p ON p.id = m.phone_id
+WHERE c.id IS NULL OR m.phone_id IS NOT NULL AND p.id IS NULL
+"""
 _KNOWN_DELETED = "SELECT customer_id FROM deleted_customers WHERE deleted_at IS NOT NULL"
 
 
@@ -253,13 +282,31 @@ async def test_records_and_changes_were_waiting(upgrade: Upgrade) -> None:
     assert all(upgrade.waiting.values()), upgrade.waiting
 
 
-async def test_every_write_was_answered_and_the_old_token_was_accepted(upgrade: Upgrade) -> None:
-    assert set(upgrade.answers) == {200}
-    assert upgrade.answers[200] > 20
+async def test_every_write_was_answered_and_the_old_tokens_were_accepted(upgrade: Upgrade) -> None:
+    assert set(upgrade.answers) == {("old", 200), ("new", 200)}
+    assert min(upgrade.answers.values()) > 20
 
 
 async def test_no_process_ended_by_itself(upgrade: Upgrade) -> None:
     assert upgrade.deaths.total() == 0, upgrade.deaths
+
+
+async def test_an_import_was_in_its_middle_when_the_old_processes_were_stopped(upgrade: Upgrade) -> None:
+    assert upgrade.unfinished_at_the_stop
+
+
+async def test_old_and_new_processes_never_lock_each_other_out(upgrade: Upgrade) -> None:
+    async with upgrade.both.database() as connection:
+        deadlocks = await connection.fetchval(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
+
+    assert deadlocks == 0
+
+
+async def test_every_row_of_the_mirror_has_its_customer_and_phone(upgrade: Upgrade) -> None:
+    async with upgrade.both.database() as connection:
+        assert await connection.fetchval(_ORPHANS) == 0
 
 
 async def test_every_import_accounts_for_every_row(upgrade: Upgrade) -> None:
@@ -290,7 +337,7 @@ async def test_favorites_are_the_same_and_follow_their_customers(upgrade: Upgrad
     assert {customer_id for customer_id, count in shown.items() if not count} == upgrade.deleted & shown.keys()
 
 
-async def test_names_that_the_earlier_api_kept_in_another_form_are_found(upgrade: Upgrade) -> None:
+async def test_a_name_that_was_written_in_another_form_is_found(upgrade: Upgrade) -> None:
     async with asyncio.timeout(START_SECONDS):
         while (await upgrade.call("GET", f"{CUSTOMERS}?firstname=Андрей&lastname=Липа"))["count"] != 1:
             await asyncio.sleep(0.2)

@@ -96,6 +96,13 @@ class Release:
         """By name, how often each that runs has ended by itself."""
         return {name: process.deaths for name, (process, _) in self.running.items()}
 
+    async def rows_applied(self) -> float:
+        """Rows of imports that its `customers-api work` has applied since its start."""
+        _, service = self.running["customers-api work"]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            text = (await client.get(service.metrics)).text
+        return float(text.split("\nvapteke_batch_rows_sum ")[1].split("\n")[0])
+
     def url(self, name: str) -> str:
         return self.running[name][1].url
 
