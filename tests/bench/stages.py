@@ -118,9 +118,8 @@ async def _translate(rows: Iterable[LegacyRow], context: Context) -> int:
 
 
 async def _publish(publisher: Publisher, events: Sequence[Event]) -> int:
-    batch, read_at = await publisher.batch(topics.LEGACY_CUSTOMERS.name), datetime.now(UTC)
-    for number, event in enumerate(events):
-        await batch.add(str(number), event, read_at)
+    batch = await publisher.batch(topics.LEGACY_CUSTOMERS.name, uuid4())
+    await batch.add_all(events)
     await batch.acknowledged()
     return batch.count
 

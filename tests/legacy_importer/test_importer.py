@@ -188,6 +188,9 @@ async def test_every_row_of_a_range_is_published_under_its_key(serve: Serve, do:
     )
     assert all(record.key == str(event.legacy_id).encode() for record, event in records)
     assert all(dict(record.headers)["ce_subject"] == record.key for record, _ in records)
+    assert {dict(record.headers)["ce_id"] for record, _ in records} == {
+        f"{published.attempt.hex}-{key}".encode() for key in range(101, ROWS + 1)
+    }
 
 
 async def test_the_last_offsets_are_those_of_the_records(serve: Serve, do: Import, kafka: Kafka) -> None:

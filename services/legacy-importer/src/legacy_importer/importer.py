@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from legacy_importer.legacy_errors import LegacyError, LegacyUnavailable
 from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher, PublishFailed
 from legacy_importer.settings import WorkSettings
-from legacy_importer.translate import Context, LegacyRow, UnreadableRow
+from legacy_importer.translate import Context
 
 _LAST_SECONDS = 3
 
@@ -159,13 +159,14 @@ class Importer:
     async def _read(self, task: RangeRequested) -> RangePublished:
         """Publish every row of the range under a new attempt id, and wait until Kafka has acknowledged all."""
         started, attempt = time.monotonic(), uuid4()
-        batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name)
+        batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name, attempt)
         async with connect(self._settings) as connection:
             context = self._context(task, attempt, await legacy.clock(connection))
             rows = legacy.read_range(connection, self._settings, task.after_id, task.upto_id)
             async with aclosing(rows):
                 async for page in rows:
-                    await self._add(batch.add, page, context)
+                    context = replace(context, now=datetime.now(UTC))  # reading a range takes some time
+                    await batch.add_all(translate.to_event(row, context) for row in page)
         last_offsets = await batch.acknowledged()
         rows_published.inc(batch.count)
         range_seconds.observe(time.monotonic() - started)
@@ -177,16 +178,6 @@ class Importer:
             event_count=batch.count,
             last_offsets=last_offsets,
         )
-
-    async def _add(
-        self,
-        add: Callable[[str, Event, datetime], Awaitable[None]],
-        page: Iterable[LegacyRow | UnreadableRow],
-        context: Context,
-    ) -> None:
-        context = replace(context, now=datetime.now(UTC))  # reading a range takes some time
-        for row in page:
-            await add(str(row.id), translate.to_event(row, context), context.read_at)
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
         return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)

@@ -5,15 +5,17 @@ that attempt id.
 """
 
 import asyncio
-from datetime import datetime
+from collections.abc import Iterable
+from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.codec import Headers
 from vapteke_shared.contract.events.event import Event
+from vapteke_shared.contract.events.legacy_customers import LegacyRowEvent
 from vapteke_shared.messaging import kafka_clients
-from vapteke_shared.messaging.batch_producer import BatchProducer
+from vapteke_shared.messaging.batch_producer import BatchProducer, Record
 from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.process import connection_errors
 from vapteke_shared.process.settings import KafkaSettings
@@ -51,9 +53,9 @@ class Publisher:
         except (KafkaError, TimeoutError) as error:
             raise await self.failed(error) from None
 
-    async def batch(self, topic: str) -> "Batch":
+    async def batch(self, topic: str, attempt: UUID) -> "Batch":
         """Create the batch of one attempt. Raises PublishFailed."""
-        return Batch(self, BatchProducer(await self._started(), _ACK_SECONDS), topic)
+        return Batch(self, BatchProducer(await self._started(), _ACK_SECONDS), topic, attempt)
 
     async def close(self) -> None:
         if self._producer is not None:
@@ -86,20 +88,26 @@ class Publisher:
 
 
 class Batch:
-    """The events of one attempt. Call `add` for each, then wait for `acknowledged`."""
+    """The events of one attempt. Call `add_all` for each page of rows, then `acknowledged`."""
 
-    def __init__(self, publisher: Publisher, batches: BatchProducer, topic: str) -> None:
+    def __init__(self, publisher: Publisher, batches: BatchProducer, topic: str, attempt: UUID) -> None:
         self._publisher, self._batches, self._topic = publisher, batches, topic
+        # an attempt has one event per row; the id of an event compresses better than a random one
+        self._id_prefix = f"{attempt.hex}-".encode()
         self.count = 0
 
-    async def add(self, key: str, event: Event, at: datetime) -> None:
-        """Add one event; it may be sent later. Raises PublishFailed."""
-        headers = codec.headers(event, SOURCE, key, at)
+    async def add_all(self, events: Iterable[LegacyRowEvent]) -> None:
+        """Add events; some may be sent later. Raises PublishFailed."""
         try:
-            await self._batches.add(self._topic, key.encode(), codec.encode(event), headers)
+            await self._batches.add_all(self._topic, map(self._record, events))
         except (KafkaError, TimeoutError) as error:
             raise await self._publisher.failed(error) from None
+
+    def _record(self, event: LegacyRowEvent) -> Record:
         self.count += 1
+        key = str(event.legacy_id).encode()
+        common = codec.common_headers(event.type, SOURCE, event.read_at)
+        return key, codec.encode(event), [*common, ("ce_id", self._id_prefix + key), ("ce_subject", key)]
 
     async def acknowledged(self) -> dict[int, int]:
         """Wait until Kafka has all events. Returns the last offset by partition. Raises PublishFailed."""

@@ -37,14 +37,15 @@ _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
 def headers(event: Event, source: str, subject: str, at: datetime | None = None) -> Headers:
     """CloudEvents headers of one event. `source` is the service that sends it, `subject` is what it is about."""
     return [
-        *_common_headers(event.type, source, at or datetime.now(UTC)),
+        *common_headers(event.type, source, at or datetime.now(UTC)),
         ("ce_id", random_uuid()),
         ("ce_subject", subject.encode()),
     ]
 
 
-@lru_cache(maxsize=16)  # all rows of a key range share these headers
-def _common_headers(kind: str, source: str, at: datetime) -> Headers:
+@lru_cache(maxsize=16)
+def common_headers(kind: str, source: str, at: datetime) -> Headers:
+    """The CloudEvents headers that all events of one kind and time share: all but `ce_id` and `ce_subject`."""
     return [
         ("ce_specversion", b"1.0"),
         ("ce_type", kind.encode()),
