@@ -42,7 +42,7 @@ LAYERS = {
         {"app"},
     ],
     "legacy_importer": [
-        {"odbc_driver", "odbc_options", "values"},
+        {"odbc_driver", "odbc_options", "values", "columns"},
         {"settings"},
         {"translate", "publisher", "import_states"},
         {"socket_shutdown", "legacy_errors"},

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from uuid import uuid4

@@ -8,22 +8,7 @@ from vapteke_shared.contract import texts
 from vapteke_shared.process.settings import Certificates, ConsumerSettings, Host, MetricsSettings, Port, Secret, Text
 
 from legacy_importer import odbc_driver, odbc_options
-
-
-class Columns(BaseModel):
-    """The legacy table's column for each of our fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: Text = "ID"
-    phone: Text = "Phone"
-    firstname: Text = "FirstName"
-    lastname: Text = "LastName"
-    email: Text = "Email"
-    birthday: Text = "Birthday"
-    gender: Text = "Gender"
-    city_id: Text = "CityID"
-    last_auth_at: Text = "LastAuthAt"
+from legacy_importer.columns import Columns
 
 
 class Genders(BaseModel):

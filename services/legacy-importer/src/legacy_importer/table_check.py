@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from legacy_importer import column_types, legacy
-from legacy_importer.column_types import INTEGERS
+from legacy_importer.columns import INTEGERS
 from legacy_importer.connection import Connection
 from legacy_importer.legacy_errors import LegacyMisconfigured
 from legacy_importer.settings import LegacySettings

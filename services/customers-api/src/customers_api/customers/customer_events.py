@@ -79,15 +79,24 @@ def _headers(kind: str, at: str, subject: str) -> dict[str, str]:
     }
 
 
-async def add(connection: asyncpg.Connection, origin: Origin, changes: Sequence[Change]) -> None:
-    """Write the events of these changes in the caller's transaction, with the customers' current state."""
-    rows = await connection.fetch(_CURRENT, [change.customer_id for change in changes])
-    customers = {row["id"]: row for row in rows}
-    await messages.add(
-        connection,
-        topics.CUSTOMERS.name,
-        [message(change.kind, origin, change.changed, customers[change.customer_id]) for change in changes],
-    )
+def row(event: Message) -> tuple[str, str, str, bytes]:
+    """The values of an event for `messages.insert_after`."""
+    return messages.row(topics.CUSTOMERS.name, event)
+
+
+async def add(
+    connection: asyncpg.Connection, origin: Origin, changes: Sequence[Change], known: Sequence[Message] = ()
+) -> None:
+    """Write the events of these changes in the caller's transaction, with the customers' current state.
+
+    `known` are the events of other changes, which are written before them.
+    """
+    events = [*known]
+    if changes:
+        rows = await connection.fetch(_CURRENT, [change.customer_id for change in changes])
+        customers = {row["id"]: row for row in rows}
+        events += [message(change.kind, origin, change.changed, customers[change.customer_id]) for change in changes]
+    await messages.add(connection, topics.CUSTOMERS.name, events)
 
 
 def insert(origin: str, changes: str, customers: str = "customers") -> str:
@@ -123,10 +132,12 @@ def _instant_in_sql(column: str) -> str:
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
-_CURRENT = """
-SELECT c.*, p.digits AS phone, f.name AS firstname
-FROM unnest($1::bigint[]) AS changed (id)
-JOIN customers c ON c.id = changed.id
+STATE = """
+SELECT c.*, p.digits AS phone, f.name AS firstname, statement_timestamp() AS now
+FROM customers c
 LEFT JOIN phones p ON p.id = c.phone_id
 LEFT JOIN firstnames f ON f.id = c.firstname_id
 """
+"""SQL: customers as `message` takes them, and the time. The columns of `phones` and `firstnames` never change."""
+
+_CURRENT = f"{STATE} WHERE c.id = ANY ($1)"

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import asyncpg
 from vapteke_shared.postgres.retries import ChangedMeanwhile
 
+from customers_api.customers import customer_events
 from customers_api.customers.customer_events import Change
 
 
@@ -15,11 +16,11 @@ async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | N
     """Lock the phones that a change can affect, then the customers who hold or name one, both in the order of ids.
 
     The phones are the one that the customer holds, the one that its legacy row names, and `wanted`. Returns the
-    customer's columns and `named_phone_id` as they are once the locks are taken, or None when the customer does not
-    exist. Raises ChangedMeanwhile when the customer's phones have changed in the meantime.
+    customer's state and `named_phone_id` as they are once the locks are taken, and the time in `now`, or None when the
+    customer does not exist. Raises ChangedMeanwhile when the customer's phones have changed in the meantime.
     """
     await connection.execute(_QUEUE, customer_id)
-    before = await connection.fetchrow(_CUSTOMER, customer_id)
+    before = await connection.fetchrow(_PHONES, customer_id)
     if before is None:
         return None
     concerned = list({*phones_of(before), *([wanted] if wanted else [])})
@@ -60,9 +61,14 @@ async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], cha
 # Changes of one customer's phone queue here. If they queued at the row locks, each commit would make all others retry.
 _QUEUE = "SELECT pg_advisory_xact_lock(hashtextextended('customers.phone of ' || $1::bigint, 0))"
 
-_CUSTOMER = """
-SELECT c.*, m.phone_id AS named_phone_id
+_PHONES = """
+SELECT c.phone_id, m.phone_id AS named_phone_id
 FROM customers c LEFT JOIN legacy_customers m ON m.customer_id = c.id WHERE c.id = $1
+"""
+
+_CUSTOMER = f"""
+SELECT state.*, m.phone_id AS named_phone_id
+FROM ({customer_events.STATE} WHERE c.id = $1) AS state LEFT JOIN legacy_customers m ON m.customer_id = state.id
 """
 
 _LOCK_PHONES = "SELECT FROM phones WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"

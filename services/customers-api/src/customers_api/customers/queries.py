@@ -14,11 +14,13 @@ from vapteke_shared.http.lists.pagination import Page
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.statements import Statement
 
-from customers_api.customers.tables import CustomerRow, FirstnameRow, PhoneRow
+from customers_api.customers.tables import COLUMNS, CustomerRow, FirstnameRow, PhoneRow
 
 Row = Mapping[str, Any]
-_OVERLAP: Final = timedelta(seconds=1)
-"""Longer than it takes until pg_stat_activity shows a transaction that has begun."""
+BACKDATED: Final = timedelta(seconds=0.5)
+"""How long before its transaction a new customer may have been dated."""
+_OVERLAP: Final = BACKDATED + timedelta(seconds=0.5)
+"""The rest is longer than it takes until pg_stat_activity shows a transaction that has begun."""
 
 
 class CustomerNotFound(ProblemError):
@@ -51,7 +53,8 @@ async def page(
 async def seen_until(connection: asyncpg.Connection) -> datetime:
     """An instant: every change that the next statement does not see yet will have this `updated_at` or a later one.
 
-    A transaction never writes an `updated_at` before its own beginning, so the oldest open transaction sets it.
+    A transaction writes no `updated_at` before its own beginning, or hardly before it (`BACKDATED`). So the oldest open
+    transaction sets it.
     """
     oldest: datetime = await connection.fetchval(_OLDEST)
     return oldest - _OVERLAP
@@ -83,13 +86,11 @@ def _begins(column: str, name: str) -> str:
     return f"folded({column}) ~>=~ {prefix} AND folded({column}) ~<~ ({prefix} || chr({0x10FFFF}))"
 
 
-_CONDITIONS: Final = {
+_CONDITIONS: Final = {name: f"c.{name} = :{name}" for name in COLUMNS} | {
     "phone": "c.phone_id = (SELECT id FROM phones WHERE digits = :phone)",
     "email": "folded(c.email) = folded(:email)",
     "firstname": f"c.firstname_id = ANY (ARRAY(SELECT id FROM firstnames WHERE {_begins('name', 'firstname')}))",
     "lastname": _begins("c.lastname", "lastname"),
-    "city_id": "c.city_id = :city_id",
-    "gender": "c.gender = :gender",
     "birthday_from": "c.birthday >= :birthday_from",
     "birthday_to": "c.birthday <= :birthday_to",
     "updated_since": "c.updated_at >= :updated_since",
@@ -107,12 +108,7 @@ _ONE = Statement(
         CustomerRow.id,
         col(PhoneRow.digits).label("phone"),
         col(FirstnameRow.name).label("firstname"),
-        CustomerRow.lastname,
-        CustomerRow.email,
-        CustomerRow.birthday,
-        CustomerRow.gender,
-        CustomerRow.city_id,
-        CustomerRow.last_auth_at,
+        *(getattr(CustomerRow, name) for name in COLUMNS),
         CustomerRow.version,
     )
     .join(PhoneRow, col(PhoneRow.id) == CustomerRow.phone_id, isouter=True)
@@ -167,10 +163,7 @@ def _matching(filters: AbstractSet[str]) -> str:
     return f"SELECT c.id FROM {source} WHERE {' AND '.join(conditions or ['true'])}"
 
 
-_CUSTOMER = """
-SELECT
-    c.id, p.digits AS phone, f.name AS firstname, c.lastname, c.email, c.birthday, c.gender, c.city_id, c.last_auth_at
-"""
+_CUSTOMER = f"SELECT c.id, p.digits AS phone, f.name AS firstname, {', '.join(f'c.{name}' for name in COLUMNS)}"
 
 _BY_IDS = f"""
 {_CUSTOMER} FROM unnest($1::bigint[]) AS page (id) {_ROWS} WHERE c.deleted_at IS NULL ORDER BY c.id

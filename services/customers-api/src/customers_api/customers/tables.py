@@ -4,7 +4,7 @@ Personal columns are nullable, so that a person can be erased while the row stay
 """
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +17,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
-from sqlmodel import Field
+from sqlmodel import Field, SQLModel
 from vapteke_shared.postgres.tables import INSTANT, NOW, identity
 
 from customers_api.schema import SCHEMA, Table
@@ -53,7 +53,26 @@ class FirstnameRow(Table, table=True):
     name: str = Field(sa_type=Text, unique=True)
 
 
-class CustomerRow(Table, table=True):
+class ProfileColumns(SQLModel):
+    """The fields that a customer's row and its mirror row have alike, in the order in which they are always listed.
+
+    The first name belongs before them: in a mirror row it is a text, and in a customer's row an id.
+    """
+
+    lastname: str | None = Field(None, sa_type=Text)
+    email: str | None = Field(None, sa_type=Text)
+    birthday: date | None = Field(None, sa_type=Date)
+    gender: str | None = Field(None, sa_type=Text)
+    city_id: int | None = Field(None, sa_type=BigInteger)
+    last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
+
+
+COLUMNS: Final = tuple(ProfileColumns.model_fields)
+FIELDS: Final = ("firstname", *COLUMNS)
+"""A customer's fields without the phone. SQL and Python walk these names instead of repeating them."""
+
+
+class CustomerRow(ProfileColumns, Table, table=True):
     """A registered customer. `phone_from` is the source of the phone: `api` or `import`."""
 
     __tablename__ = "customers"
@@ -84,12 +103,6 @@ class CustomerRow(Table, table=True):
     phone_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.phones.id")
     phone_from: str | None = Field(None, sa_type=Text)
     firstname_id: int | None = Field(None, sa_type=BigInteger, foreign_key="customers.firstnames.id")
-    lastname: str | None = Field(None, sa_type=Text)
-    email: str | None = Field(None, sa_type=Text)
-    birthday: date | None = Field(None, sa_type=Date)
-    gender: str | None = Field(None, sa_type=Text)
-    city_id: int | None = Field(None, sa_type=BigInteger)
-    last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
     version: int = Field(1, sa_type=BigInteger)
     created_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
     updated_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)

@@ -9,14 +9,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
-import msgspec
 from vapteke_shared.contract import phones
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import ChangedMeanwhile, retry_conflicts
 
 from customers_api.customers import customer_events, phone_owners, queries
-from customers_api.customers.customer_events import Change, Kind
+from customers_api.customers.customer_events import Change
 from customers_api.customers.queries import CustomerNotFound, Row
+from customers_api.customers.tables import COLUMNS, FIELDS
+from customers_api.outbox import messages
+from customers_api.outbox.messages import Message
 
 Expected = Collection[int] | None
 """The customer must have one of these versions; None: any."""
@@ -27,9 +29,6 @@ class Written(NamedTuple):
 
     version: int
     ids: Sequence[int]
-
-
-FIELDS = ("firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at")
 
 
 class PhoneTaken(ProblemError):
@@ -49,15 +48,17 @@ class VersionMismatch(ProblemError):
 @retry_conflicts
 async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str, Any]) -> Row:
     """Create a customer with this phone (digits). Raises PhoneTaken."""
-    phone_id, firstname_id = await _ids(connection, phone, fields.get("firstname"))
+    phone_id, firstname_id, customer_id, now = await _ids(connection, phone, fields.get("firstname"), _IDS_OF_NEW)
     given = {name: fields.get(name) for name in FIELDS}
     changed = ["phone", *(name for name, value in given.items() if value is not None)]
-    values = [firstname_id, *(given[name] for name in FIELDS[1:])]
-    customer_id = await connection.fetchval(_CREATE, phone_id, *values, _json(changed))
-    if customer_id is None:
+    times = {"created_at": now, "updated_at": now, "deleted_at": None}
+    customer = {"id": customer_id, "phone": phone, **given, "version": 1, **times}
+    event = customer_events.row(customer_events.message("created", "api", changed, customer))
+    values = [given[name] for name in COLUMNS]
+    if await connection.fetchval(_CREATE, *event, customer_id, now, phone_id, firstname_id, *values) is None:
         holder = await phone_owners.holder_of(connection, phone_id)
         raise PhoneTaken(holder) if holder else ChangedMeanwhile
-    return {"id": customer_id, "phone": phone, **given, "version": 1}
+    return customer
 
 
 @retry_conflicts
@@ -65,16 +66,19 @@ async def update(
     connection: asyncpg.Connection, customer_id: int, fields: Mapping[str, Any], expected: Expected = None
 ) -> Row:
     """Set the given fields. Without a difference nothing is written. Raises CustomerNotFound, VersionMismatch."""
-    _, firstname_id = await _ids(connection, None, fields.get("firstname"))
+    firstname_id = (await _ids(connection, None, fields["firstname"]))[1] if fields.get("firstname") else None
     async with connection.transaction():
-        row = _checked(await connection.fetchrow(_LOCK, customer_id), expected)
-        after = {name: fields.get(name, row[name]) for name in FIELDS[1:]}
-        after["firstname"] = firstname_id if "firstname" in fields else row["firstname_id"]
-        before = {**row, "firstname": row["firstname_id"]}
-        changed = [name for name in FIELDS if after[name] != before[name]]
-        if changed:
-            await connection.execute(_UPDATE, customer_id, *(after[name] for name in FIELDS), _json(changed))
-        return await queries.get(connection, customer_id)
+        await connection.execute(_LOCK, customer_id)
+        before = _checked(await connection.fetchrow(_STATE, customer_id), expected)
+        changed = [name for name in FIELDS if fields.get(name, before[name]) != before[name]]
+        if not changed:
+            return before  # type: ignore[no-any-return]
+        after = {**_next(before), **fields}
+        event = customer_events.row(customer_events.message("updated", "api", changed, after))
+        firstname_id = firstname_id if "firstname" in fields else before["firstname_id"]
+        values = [after[name] for name in COLUMNS]
+        await connection.execute(_UPDATE, *event, customer_id, after["updated_at"], firstname_id, *values)
+        return after
 
 
 @retry_conflicts
@@ -87,14 +91,15 @@ async def change_phone(
     """
     phone_id, _ = await _ids(connection, phone, None)
     async with connection.transaction():
-        row = _checked(await phone_owners.lock(connection, customer_id, phone_id), expected)
-        if row["phone_id"] == phone_id:
-            return Written(row["version"], [customer_id])
+        before = _checked(await phone_owners.lock(connection, customer_id, phone_id), expected)
+        if before["phone_id"] == phone_id:
+            return Written(before["version"], [customer_id])
         holder = await phone_owners.holder_of(connection, phone_id)
         if holder is not None:
             raise PhoneTaken(holder)
-        await connection.execute(_CHANGE_PHONE, customer_id, phone_id)
-        return await _changed(connection, Change(customer_id, "phone_changed", ["phone"]), row)
+        after = {**_next(before), "phone": phone}
+        await connection.execute(_CHANGE_PHONE, customer_id, after["updated_at"], phone_id)
+        return await _changed(connection, before, customer_events.message("phone_changed", "api", ["phone"], after))
 
 
 @retry_conflicts
@@ -104,9 +109,10 @@ async def delete(connection: asyncpg.Connection, customer_id: int, expected: Exp
     Raises CustomerNotFound, VersionMismatch.
     """
     async with connection.transaction():
-        row = _checked(await phone_owners.lock(connection, customer_id), expected)
-        await connection.execute(_DELETE, customer_id)
-        return await _changed(connection, Change(customer_id, "deleted", ["deleted_at"]), row)
+        before = _checked(await phone_owners.lock(connection, customer_id), expected)
+        after = {**_next(before), "deleted_at": before["now"]}
+        await connection.execute(_DELETE, customer_id, after["updated_at"])
+        return await _changed(connection, before, customer_events.message("deleted", "api", ["deleted_at"], after))
 
 
 @retry_conflicts
@@ -129,25 +135,27 @@ async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[
         holder = await phone_owners.holder_of(connection, row["phone_id"])
         if holder is not None:
             raise PhoneTaken(holder)
-    await connection.execute(_RESTORE, row["id"])
+    await connection.execute(_RESTORE, row["id"], row["now"])
     others = await phone_owners.decide(connection, phone_owners.phones_of(row), row["id"])
     moved = row["phone_id"] != await connection.fetchval("SELECT phone_id FROM customers WHERE id = $1", row["id"])
     changed = ["phone", "deleted_at"] if moved else ["deleted_at"]
-    return await _add_events(connection, [Change(row["id"], "restored", changed), *others])
+    changes = [Change(row["id"], "restored", changed), *others]
+    await customer_events.add(connection, "api", changes)
+    return [change.customer_id for change in changes]
 
 
-async def _changed(connection: asyncpg.Connection, change: Change, before: asyncpg.Record) -> Written:
+async def _changed(connection: asyncpg.Connection, before: asyncpg.Record, event: Message) -> Written:
     """Decide who holds the phone that the customer held `before`, and write the events of all changes."""
     others = []
     if before["phone_id"] is not None:
-        others = await phone_owners.decide(connection, [before["phone_id"]], change.customer_id)
-    return Written(before["version"] + 1, await _add_events(connection, [change, *others]))
+        others = await phone_owners.decide(connection, [before["phone_id"]], before["id"])
+    await customer_events.add(connection, "api", others, [event])
+    return Written(before["version"] + 1, [before["id"], *(change.customer_id for change in others)])
 
 
-async def _add_events(connection: asyncpg.Connection, changes: Sequence[Change]) -> list[int]:
-    """Write the events of these changes and return the ids of the changed customers."""
-    await customer_events.add(connection, "api", changes)
-    return [change.customer_id for change in changes]
+def _next(before: asyncpg.Record) -> dict[str, Any]:
+    """The state after a change, but for what it changes. `before` was read after the customer was locked."""
+    return {**before, "version": before["version"] + 1, "updated_at": before["now"]}
 
 
 def _checked(row: asyncpg.Record | None, expected: Expected) -> asyncpg.Record:
@@ -158,19 +166,20 @@ def _checked(row: asyncpg.Record | None, expected: Expected) -> asyncpg.Record:
     return row
 
 
-async def _ids(connection: asyncpg.Connection, phone: str | None, firstname: str | None) -> tuple[int, int | None]:
+async def _ids(
+    connection: asyncpg.Connection, phone: str | None, firstname: str | None, statement: str | None = None
+) -> asyncpg.Record:
     """The ids of a phone and a first name. New ones are inserted, in a short transaction of their own."""
-    if phone is None and firstname is None:
-        return 0, None
     code, number = phones.split(phone) if phone else (None, None)
-    phone_id, firstname_id = await connection.fetchrow(_IDS, code, number, firstname)
-    if (phone and phone_id is None) or (firstname and firstname_id is None):
+    row = await connection.fetchrow(statement or _IDS, code, number, firstname)
+    if (phone and row["phone_id"] is None) or (firstname and row["firstname_id"] is None):
         raise ChangedMeanwhile  # another transaction has just inserted it
-    return phone_id, firstname_id
+    return row
 
 
-def _json(names: list[str]) -> str:
-    return msgspec.json.encode(names).decode()
+def _parameters(first: int) -> str:
+    """SQL: the parameters of `COLUMNS`, numbered from `first`."""
+    return ", ".join(f"${number}" for number in range(first, first + len(COLUMNS)))
 
 
 _IDS = """
@@ -185,60 +194,49 @@ new_firstname AS (
     ON CONFLICT DO NOTHING RETURNING id
 )
 SELECT
-    coalesce((SELECT id FROM new_phone), (SELECT id FROM phones WHERE digits = $1 || $2)),
-    coalesce((SELECT id FROM new_firstname), (SELECT id FROM firstnames WHERE name = $3))
+    coalesce((SELECT id FROM new_phone), (SELECT id FROM phones WHERE digits = $1 || $2)) AS phone_id,
+    coalesce((SELECT id FROM new_firstname), (SELECT id FROM firstnames WHERE name = $3)) AS firstname_id
 """
-
-
-def _event(kind: Kind) -> str:
-    """SQL that writes the event of the one row of the CTE `c`. $9 are the changed fields."""
-    change = f"(SELECT c.id AS customer_id, '{kind}' AS kind, $9::json AS changed FROM c)"
-    return customer_events.insert("'api'", change, "c")
-
+_IDS_OF_NEW = f"{_IDS}, nextval('customers_id_seq') AS customer_id, clock_timestamp() AS now"
 
 # This is one statement, so after waiting for the phone's lock it still sees the customers as they were before. If one
 # of them got the phone meanwhile, the unique index rejects the new row, and the write is retried.
 _CREATE = f"""
-WITH phone AS MATERIALIZED (SELECT id FROM phones WHERE id = $1 FOR NO KEY UPDATE),
+WITH phone AS MATERIALIZED (SELECT id FROM phones WHERE id = $7 FOR NO KEY UPDATE),
 c AS (
     INSERT INTO customers (
-        phone_id, phone_from, version, firstname_id, lastname, email, birthday, gender, city_id, last_auth_at
+        id, created_at, updated_at, phone_id, phone_from, version, firstname_id, {", ".join(COLUMNS)}
     )
-    SELECT phone.id, 'api', 1, $2, $3, $4, $5, $6, $7, $8 FROM phone
+    SELECT $5, $6, $6, phone.id, 'api', 1, $8, {_parameters(9)} FROM phone
     WHERE NOT EXISTS (SELECT FROM customers h WHERE h.phone_id = phone.id AND h.deleted_at IS NULL)
-    RETURNING *
-),
-event AS ({_event("created")})
-SELECT id FROM c
+        AND now() < $6::timestamptz + interval '{queries.BACKDATED.total_seconds()} s'
+    RETURNING id
+)
+{messages.insert_after("c")}
 """
 
-_LOCK = "SELECT * FROM customers WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK = "SELECT FROM customers WHERE id = $1 FOR NO KEY UPDATE"
+_STATE = f"{customer_events.STATE} WHERE c.id = $1"
 
 _UPDATE = f"""
 WITH c AS (
     UPDATE customers SET
-        firstname_id = $2, lastname = $3, email = $4, birthday = $5, gender = $6, city_id = $7, last_auth_at = $8,
-        version = version + 1, updated_at = statement_timestamp()
-    WHERE id = $1 RETURNING *
+        version = version + 1, updated_at = $6, firstname_id = $7, ({", ".join(COLUMNS)}) = ({_parameters(8)})
+    WHERE id = $5 RETURNING id
 )
-{_event("updated")}
+{messages.insert_after("c")}
 """
 
 _CHANGE_PHONE = """
-UPDATE customers SET phone_id = $2, phone_from = 'api', version = version + 1, updated_at = statement_timestamp()
-WHERE id = $1
+UPDATE customers SET version = version + 1, updated_at = $2, phone_id = $3, phone_from = 'api' WHERE id = $1
 """
 
-_DELETE = """
-UPDATE customers SET
-    deleted_at = statement_timestamp(), version = version + 1, updated_at = statement_timestamp()
-WHERE id = $1
-"""
+_DELETE = "UPDATE customers SET version = version + 1, updated_at = $2, deleted_at = $2 WHERE id = $1"
 
 # A phone from an import comes back only if nobody has a better claim by now.
 _RESTORE = """
 UPDATE customers SET
-    deleted_at = NULL, version = version + 1, updated_at = statement_timestamp(),
+    deleted_at = NULL, version = version + 1, updated_at = $2,
     phone_id = CASE WHEN phone_from = 'api' THEN phone_id END, phone_from = CASE WHEN phone_from = 'api' THEN 'api' END
 WHERE id = $1
 """

@@ -1,6 +1,6 @@
 """Tables of imports: jobs, key ranges, counts, rejections, and the mirror of the legacy rows."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +8,6 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
-    Date,
     Float,
     Index,
     Integer,
@@ -19,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 from vapteke_shared.postgres.tables import INSTANT, NOW, identity
 
+from customers_api.customers.tables import ProfileColumns
 from customers_api.schema import Table
 
 UNFINISHED = ("requested", "planning", "running")
@@ -26,7 +26,7 @@ _UNFINISHED_SQL = "status IN ('requested', 'planning', 'running')"
 _ZERO = {"server_default": text("0")}
 
 
-class LegacyCustomerRow(Table, table=True):
+class LegacyCustomerRow(ProfileColumns, Table, table=True):
     """The mirror: each legacy row as it was last applied, and its customer. Only imports write it.
 
     It has no foreign keys; `mirror_orphans.py` counts rows whose customer or phone does not exist.
@@ -43,12 +43,6 @@ class LegacyCustomerRow(Table, table=True):
     customer_id: int = Field(sa_type=BigInteger, unique=True)
     phone_id: int | None = Field(sa_type=BigInteger, index=True)
     firstname: str | None = Field(None, sa_type=Text)
-    lastname: str | None = Field(None, sa_type=Text)
-    email: str | None = Field(None, sa_type=Text)
-    birthday: date | None = Field(None, sa_type=Date)
-    gender: str | None = Field(None, sa_type=Text)
-    city_id: int | None = Field(None, sa_type=BigInteger)
-    last_auth_at: datetime | None = Field(None, sa_type=INSTANT)
     read_at: datetime = Field(sa_type=INSTANT)
     number: int | None = Field(None, sa_type=BigInteger)
     changed_in: UUID

@@ -57,7 +57,7 @@ async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Mes
 
 def insert_after(written: str) -> str:
     """SQL that writes one message, whose `row` is $1 to $4, if the CTE `written` has a row."""
-    return f"{_INSERT} SELECT $1::text, $2::text, $3::jsonb, $4::bytea FROM {written}"
+    return f"{_INSERT} SELECT $1::text, $2::text, $3::jsonb, $4::bytea FROM {written} RETURNING id"
 
 
 COLUMNS = ("topic", "key", "headers", "value")
