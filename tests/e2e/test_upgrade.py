@@ -1,7 +1,8 @@
 """An installation of an earlier release, in the middle of its work, is upgraded while it is being used.
 
 The steps are those of `deploy/README.md`: topics and migrations run while old processes serve, then old and new ones
-run side by side, then the old ones are stopped. An import runs across each of these steps, and workers of both releases
+run side by side, then the old ones are stopped. In the end the old ones are started again, as `docs/operate.md` says.
+An import runs across each of these steps, and workers of both releases
 apply parts of one import while callers write through both.
 """
 
@@ -17,7 +18,7 @@ import customers_topic
 import httpx
 import pytest
 from customers_topic import rebuilt, unlike
-from releases import Releases, client, releases
+from releases import Release, Releases, client, releases
 from running_stack import ENDED, START_SECONDS
 from vapteke_local import people, vaptekesync
 from vapteke_local.machine import cleanup
@@ -28,6 +29,7 @@ EARLIER = "bfa9efa"
 SEED = 8
 CUSTOMERS, FAVORITES, IMPORTS = "/rest/v1/customers/", "/rest/v1/favorites/", "/rest/v1/imports/"
 START = "/grpc/v1/service/import_customers/"
+GOING_BACK = ("customers-api serve", "customers-api work", "legacy-importer work")
 BOTH_WORKERS = ("customers-api work", "favorites-api work")
 pytestmark = pytest.mark.timeout(1800)
 
@@ -82,6 +84,10 @@ class Upgrade:
         self.jobs["after"] = await self.ended(await self.start_import())
         self.jobs["the same again"] = await self.ended(await self.start_import())
         self.deaths.update(new.deaths())
+        await new.stop(*GOING_BACK)
+        await old.start(*GOING_BACK)
+        self.jobs["after going back"] = await self.ended(await self.start_import())
+        self.deaths.update(old.deaths())
         await self.all_sent()
 
     async def fill(self) -> None:
@@ -132,7 +138,7 @@ class Upgrade:
         for number in itertools.count():
             if stopping.is_set():
                 return
-            release, url = dice.choice(self._serving()), f"{CUSTOMERS}{dice.choice(ids)}/"
+            release, url = dice.choice(self._serving("customers-api")), f"{CUSTOMERS}{dice.choice(ids)}/"
             change: dict[str, Any] = {"city_id": dice.randrange(900)}
             if number % 4 == 0:  # a change of a phone locks more than any other
                 url, change = f"{url}phone/", {"phone": f"7999{number + 2_000_000}"}
@@ -141,8 +147,8 @@ class Upgrade:
                 self.answers[release.name, answer.status_code] += 1
             await asyncio.sleep(0.02)
 
-    def _serving(self) -> list[Any]:
-        return [each for each in (self.both.old, self.both.new) if "customers-api serve" in each.ready]
+    def _serving(self, service: str) -> list[Release]:
+        return [each for each in (self.both.old, self.both.new) if f"{service} serve" in each.ready]
 
     @contextmanager
     def _may_have_stopped(self, release: str) -> Iterator[None]:
@@ -150,7 +156,7 @@ class Upgrade:
         try:
             yield
         except httpx.ConnectError:
-            assert release not in [each.name for each in self._serving()]
+            assert release not in [each.name for each in self._serving("customers-api")]
 
     @contextmanager
     def slow_reading(self) -> Iterator[None]:
@@ -164,9 +170,9 @@ class Upgrade:
         control(earlier.host, earlier.control_port, {"do": "clear"})
 
     async def answer(self, method: str, path: str, body: Any = None, release: str = "") -> httpx.Response:
-        found = {each.name: each for each in self._serving()}
-        served_by = found.get(release) or [*found.values()][-1]
         service = "favorites-api" if path.startswith(FAVORITES) else "customers-api"
+        found = {each.name: each for each in self._serving(service)}
+        served_by = found.get(release) or [*found.values()][-1]
         async with client(served_by.url(f"{service} serve"), self.tokens[service]) as api:
             return await api.request(method, path, json=body)
 
@@ -316,9 +322,12 @@ async def test_every_import_accounts_for_every_row(upgrade: Upgrade) -> None:
 
 
 async def test_the_same_rows_again_change_nothing(upgrade: Upgrade) -> None:
-    last = upgrade.jobs["the same again"]
+    counts = {
+        name: (upgrade.jobs[name]["created"], upgrade.jobs[name]["updated"], upgrade.jobs[name]["skipped"])
+        for name in ("the same again", "after going back")
+    }
 
-    assert (last["created"], last["updated"], last["skipped"]) == (0, 0, len(upgrade.deleted))
+    assert counts == dict.fromkeys(counts, (0, 0, len(upgrade.deleted)))
 
 
 async def test_no_customer_is_lost(upgrade: Upgrade) -> None:
