@@ -20,7 +20,7 @@ _DROP = """
 DO $$
 BEGIN
     SET LOCAL lock_timeout = '500ms';
-    FOR attempt IN 1..40 LOOP
+    FOR attempt IN 1..20 LOOP
         BEGIN
             ALTER TABLE customers.legacy_customers
                 DROP CONSTRAINT legacy_customers_customer_id_fkey, DROP CONSTRAINT legacy_customers_phone_id_fkey;
