@@ -115,6 +115,7 @@ SELECT status FROM imports WHERE id = $1 AND NOT EXISTS (SELECT FROM cancelled)
 _LOCK_FOR_END = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FOR UPDATE"
 
 # Active linked customers without a phone whose row was read and not rejected, and who holds the phone that it names.
+# NOT IN reads the rejections once; NOT EXISTS read them for each of these customers, which took most of an import's end.
 _ADD_PHONE_CONFLICTS = """
 INSERT INTO import_rejections (
     import_id, legacy_id, kind, field, reason, customer_id, other_customer_id, other_legacy_id
@@ -128,10 +129,10 @@ WHERE c.deleted_at IS NULL AND c.phone_id IS NULL AND m.phone_id IS NOT NULL AND
     SELECT unnest(r.legacy_ids) FROM import_readings r
     JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
     WHERE r.import_id = $1
-) AND NOT EXISTS (
-    SELECT FROM import_rejections r
+) AND m.legacy_id NOT IN (
+    SELECT r.legacy_id FROM import_rejections r
     JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
-    WHERE r.import_id = $1 AND r.kind = 'row' AND r.legacy_id = m.legacy_id
+    WHERE r.import_id = $1 AND r.kind = 'row'
 )
 ORDER BY m.legacy_id
 """
