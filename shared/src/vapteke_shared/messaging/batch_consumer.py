@@ -31,6 +31,11 @@ from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shu
 Records = Sequence[ConsumerRecord]
 Apply = Callable[[Records, Cluster, Reached], Awaitable[None]]
 
+# FastStream sleeps for this time after waiting for records this long in vain, and leaves records lying that come
+# meanwhile. So it waits for years; a shutdown ends the wait.
+_WAIT_FOR_RECORDS_MS = 10 * 365 * 24 * 3600 * 1000
+# Kafka answers a fetch once it has `fetch_min_bytes`, or after this time. The last events of an import wait so long.
+_FETCH_WAIT_MS = 250
 _MAX_BACKOFF_SECONDS = 10
 _OUTAGE_SECONDS = 1  # between attempts during an outage of Postgres, so that work continues soon after it
 _POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -73,9 +78,10 @@ class BatchConsumer(Consumer):
             group_id=group,
             group_instance_id=settings.kafka_group_instance_id,
             batch=True,
-            batch_timeout_ms=200,
+            batch_timeout_ms=_WAIT_FOR_RECORDS_MS,
             max_records=max_records,
             fetch_min_bytes=fetch_min_bytes,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=256 * 1024,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

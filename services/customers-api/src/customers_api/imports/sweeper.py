@@ -21,7 +21,7 @@ from customers_api.imports.mirror_orphans import OrphanCount
 from customers_api.imports.tables import UNFINISHED
 from customers_api.imports.verdicts import Chunks
 
-_CHECKING_SHARE = 0.05  # of the time at most, however often it is woken
+_CHECKING_SHARE = 0.1  # of the time at most, however often it is woken
 
 
 class Sweeper:
