@@ -101,9 +101,19 @@ def split(digits: str) -> Phone:
         raise PhoneInvalid("too_short")
     if len(digits) > PHONE_MAX_DIGITS:
         raise PhoneInvalid("too_long")
+    code = _country_code(digits)
+    return Phone(code, digits[len(code) :])
+
+
+def check(digits: str) -> None:
+    """Raise PhoneInvalid unless the digits, 11 to 15 of them, begin with a country calling code. For every event."""
+    _country_code(digits)
+
+
+def _country_code(digits: str) -> str:
     for length in (1, 2, 3):  # no code is the beginning of another: at most one matches
         if digits[:length] in _CODES:
-            return Phone(digits[:length], digits[length:])
+            return digits[:length]
     raise PhoneInvalid("no_country_code")
 
 

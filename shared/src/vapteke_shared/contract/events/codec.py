@@ -70,7 +70,7 @@ def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> 
     try:
         event: Event = decoder.decode(value)
         if isinstance(event, LegacyCustomerRead):
-            phones.split(event.phone)
+            phones.check(event.phone)
         return event
     except phones.PhoneInvalid as error:
         raise EventInvalid(f"{error.reason} - at `$.phone`") from None
