@@ -12,7 +12,6 @@ import asyncpg
 import databases
 import msgspec
 from aiokafka import ConsumerRecord
-from customers_api.imports import legacy_customers
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
@@ -90,7 +89,7 @@ async def opened(server: Postgres, kafka: str = "127.0.0.1:9092") -> AsyncIterat
     """A migrated database, and the pool of `customers-api work`. Kafka need not run."""
     name = await databases.migrated(server, SCHEMA, postgres.DATABASE)
     settings = WorkSettings(**databases.place(server, SCHEMA, name), kafka_bootstrap_servers=kafka)
-    async with pools.create_pool(settings, SCHEMA, 8, legacy_customers.prepare) as pool:
+    async with pools.create_pool(settings, SCHEMA, 8) as pool:
         yield settings, pool
 
 

@@ -8,7 +8,6 @@ import databases
 import httpx
 import pytest
 from customers_api.app import create_app
-from customers_api.imports import legacy_customers
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import ServeSettings, WorkSettings
 from customers_api.tables import SCHEMA
@@ -44,7 +43,7 @@ def settings(settings_of: Callable[[str], WorkSettings], database_name: str) -> 
 
 @pytest.fixture
 async def pool(settings: WorkSettings) -> AsyncIterator[asyncpg.Pool]:
-    async with pools.create_pool(settings, SCHEMA, 10, legacy_customers.prepare) as pool:
+    async with pools.create_pool(settings, SCHEMA, 10) as pool:
         yield pool
 
 

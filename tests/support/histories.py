@@ -24,7 +24,7 @@ from customers_api.customers.queries import CustomerNotFound
 from customers_api.customers.writes import PhoneTaken
 from customers_api.imports import sweeper
 from customers_api.imports.consumers import ImportConsumers
-from customers_api.imports.writes import CLASSES
+from customers_api.imports.state import CLASSES
 from legacy_events import CLUSTER, Attempt, record, start_import
 from reference_model import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared.contract import topics

@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 import query_plans
 from customers_api.customers import queries
-from customers_api.imports import legacy_customers
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
@@ -62,7 +61,7 @@ async def full(
     root = await asyncpg.connect(postgres_server.dsn)
     await root.execute(f"CREATE DATABASE customers_full TEMPLATE {template}")
     settings = settings_of("customers_full")
-    async with pools.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as pool:
+    async with pools.create_pool(settings, SCHEMA, 2) as pool:
         await import_people(ImportConsumers(settings, pool, Health()), pool)
         await pool.execute("UPDATE customers SET deleted_at = now(), updated_at = now() WHERE id % 40 = 0")
         await pool.execute("UPDATE customers SET updated_at = now() WHERE id % 500 = 1")

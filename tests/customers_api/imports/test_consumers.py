@@ -12,7 +12,6 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 from customers_api.app import reset_offsets
-from customers_api.imports import legacy_customers
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
@@ -142,7 +141,7 @@ async def test_a_restart_in_between_goes_on_where_it_was(
     batch = records([attempt.read(number, PHONES[number]) for number in range(10)])
     await consumers.apply_legacy(batch[:5], CLUSTER, {})
 
-    async with pools.create_pool(settings, SCHEMA, 2, legacy_customers.prepare) as restarted:
+    async with pools.create_pool(settings, SCHEMA, 2) as restarted:
         await ImportConsumers(settings, restarted, Health()).apply_legacy(batch, CLUSTER, {})
 
     assert await counts(pool) == {"created": 10}

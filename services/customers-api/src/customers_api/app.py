@@ -21,7 +21,7 @@ from vapteke_shared.process.settings import PostgresSettings, load
 from customers_api.customers import endpoints as customer_endpoints
 from customers_api.customers import list_endpoints, republish
 from customers_api.imports import endpoints as import_endpoints
-from customers_api.imports import legacy_customers, outcomes, reread_customers, writes
+from customers_api.imports import outcomes, reread_customers, writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.sweeper import Sweeper
 from customers_api.outbox import relay
@@ -106,7 +106,7 @@ def work() -> None:
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     """Run the process `work` until `stopping` is set."""
     state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
-    made = pools.create_pool(settings, SCHEMA, 8, legacy_customers.prepare)
+    made = pools.create_pool(settings, SCHEMA, 8)
     async with pools.closing(made, stopping) as pool:
         consumers, outbox = ImportConsumers(settings, pool, state), Relay(settings, pool, state)
         sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept)

@@ -1,6 +1,6 @@
 """Decides who holds a phone when one customer changes, in the same transaction (docs/design.md, "Who holds a phone").
 
-An import applies the same rule to a whole batch, in imports/legacy_customers.py.
+An import applies the same rule to a whole batch, in imports/rules.py.
 """
 
 from collections.abc import Collection

@@ -1,54 +1,31 @@
-"""Batches of legacy customers: applied in one transaction, and split when the database rejects one."""
+"""Divides batches of legacy customers: between transactions, at repeats, and around what the database rejects."""
 
+import heapq
+from collections import Counter
 from collections.abc import Sequence
 
 import asyncpg
+from aiokafka import ConsumerRecord
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
-from vapteke_shared.messaging import dead_letters, stored_offsets
-from vapteke_shared.messaging.partitions import Cluster, Reached
-from vapteke_shared.postgres.retries import retry_conflicts
 
-from customers_api.imports import admissions, decoding, legacy_customers, writes
-from customers_api.imports.admissions import Admission
+from customers_api.imports import decoding
+from customers_api.imports.apply import Batch
 from customers_api.imports.decoding import Decoded, LegacyEvent
-from customers_api.imports.outcomes import Outcome
-from customers_api.outbox import messages
-
-Batch = Sequence[Decoded[LegacyEvent]]
 
 
-@retry_conflicts
-async def apply(connection: asyncpg.Connection, batch: Batch, cluster: Cluster, reached: Reached) -> Outcome:
-    """Apply each record once, with its stored offset. The batch must not contain two events of one legacy row."""
-    admission = await admissions.read(connection, [event for _, event, _ in batch if event])
-    if admitted := [event for _, event, _ in batch if event and admission.reason_to_ignore(event) is None]:
-        await legacy_customers.add_missing_names(connection, admitted)
-    records = [record for record, _, _ in batch]
-    async with stored_offsets.transaction(connection, records, cluster, reached) as is_new:
-        fresh = [decoded for decoded in batch if is_new(decoded.record)]
-        letters = [dead_letters.from_record(record, fault) for record, event, fault in fresh if event is None]
-        if letters:
-            await messages.add(connection, letters[0].topic, messages.of_letters(letters))
-        if admission.import_id and not await writes.lock_unfinished(connection, admission.import_id):
-            admission = admissions.NONE
-        counted, ignored = _admit(admission, fresh)
-        if counted:
-            await legacy_customers.apply(connection, counted[0][1].import_id, counted)
-    return Outcome(letters, ignored)
-
-
-def _admit(admission: Admission, fresh: Batch) -> tuple[list[legacy_customers.Incoming], list[str]]:
-    """The admitted events, each with the partition of its record, and why the others are ignored."""
-    admitted, ignored = [], []
-    for record, event, _ in fresh:
-        if event is None:
-            continue
-        if (reason := admission.reason_to_ignore(event)) is not None:
-            ignored.append(reason)
-            continue
-        event.number = admission.ranges[event.chunk].number
-        admitted.append((record.partition, event))
-    return admitted, ignored
+def shares(records: Sequence[ConsumerRecord], count: int) -> list[list[ConsumerRecord]]:
+    """The records in up to `count` shares of about the same size, each with whole partitions, in their order."""
+    sizes = Counter(record.partition for record in records)
+    lightest = [(0, number) for number in range(count)]
+    share_of = {}
+    for partition, size in sizes.most_common():
+        load, number = heapq.heappop(lightest)
+        heapq.heappush(lightest, (load + size, number))
+        share_of[partition] = number
+    parts: list[list[ConsumerRecord]] = [[] for _ in range(count)]
+    for record in records:
+        parts[share_of[record.partition]].append(record)
+    return [part for part in parts if part]
 
 
 def split_at_repeats(batch: Batch) -> list[Batch]:

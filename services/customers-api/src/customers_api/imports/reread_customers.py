@@ -19,7 +19,7 @@ from vapteke_shared.process.shutdown import pause
 from customers_api import leader
 from customers_api.customers import customer_events
 from customers_api.customers.customer_events import Change
-from customers_api.imports import legacy_customers
+from customers_api.imports import batch_state
 from customers_api.imports.text_rule import FIELDS, rewritten
 
 _SCANNED_ROWS = 5_000
@@ -78,7 +78,7 @@ def _rewritten(row: Mapping[str, Any]) -> Rewritten:
 async def _write(connection: asyncpg.Connection, found: Sequence[Rewritten], upto: int | None) -> None:
     """Write the texts and the progress of the run. Customers that changed in the meantime are read again next time."""
     firstnames = list({each.firstname for each in found if each.firstname})
-    await connection.execute(legacy_customers.ADD_FIRSTNAMES, firstnames)
+    await connection.execute(batch_state.ADD_FIRSTNAMES, firstnames)
     async with connection.transaction():
         if found:
             *columns, _ = (list(column) for column in zip(*found, strict=True))

@@ -18,6 +18,16 @@ def rewritten(field: str, text: str | None) -> str | None:
     return text if new and _is_invalid(field, new) else new
 
 
+def is_kept(field: str, theirs: str | None, mirrored: str | None, ours: str | None) -> bool:
+    """Whether the row and its mirror row hold two forms of one text, and the customer has another text.
+
+    vAptekeSync has not changed the text then, and what the API wrote stays. Either form may be the older one: importers
+    of two releases run side by side during an upgrade.
+    """
+    known = normalised(field, mirrored)
+    return theirs != mirrored and normalised(field, theirs) == known and normalised(field, ours) != known
+
+
 def _is_invalid(field: str, text: str) -> bool:
     if field != "email":
         return len(text) > limits.NAME_CHARACTERS

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from customers_api.imports.writes import CLASSES
+from customers_api.imports.state import CLASSES
 
 Job = Mapping[str, Any]
 Chunks = Sequence[Mapping[str, Any]]

@@ -10,11 +10,9 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.imports import queries
+from customers_api.imports.state import CLASSES
 from customers_api.imports.tables import UNFINISHED
 from customers_api.outbox import messages
-
-CLASSES = ("created", "updated", "unchanged", "skipped", "rejected")
-"""What can become of a legacy row; an import counts its rows by these."""
 
 
 class ImportEnded(ProblemError):

@@ -1,0 +1,75 @@
+"""Applies a batch of legacy customers: one transaction with the offsets, the rows, their events and the counts."""
+
+from collections.abc import Sequence
+
+import asyncpg
+from vapteke_shared.contract import topics
+from vapteke_shared.messaging import dead_letters, stored_offsets
+from vapteke_shared.messaging.partitions import Cluster, Reached
+from vapteke_shared.postgres.retries import retry_conflicts
+
+from customers_api.imports import admissions, batch_state, batch_writes, counts, finite_dates, rules, writes
+from customers_api.imports.admissions import Admission
+from customers_api.imports.batch_writes import Ids
+from customers_api.imports.decoding import Decoded, LegacyEvent
+from customers_api.imports.outcomes import Outcome
+from customers_api.imports.state import Incoming
+from customers_api.outbox import messages
+
+Batch = Sequence[Decoded[LegacyEvent]]
+
+
+@retry_conflicts
+async def apply(
+    connection: asyncpg.Connection, names: asyncpg.Connection, batch: Batch, cluster: Cluster, reached: Reached
+) -> Outcome:
+    """Apply each record once, with its stored offset. The batch must not contain two events of one legacy row.
+
+    Missing phones and first names are inserted on the connection `names`, at once: on the other one, API calls that
+    need them would wait until the end of the transaction.
+    """
+    admission = await admissions.read(connection, [event for _, event, _ in batch if event])
+    records = [record for record, _, _ in batch]
+    async with stored_offsets.transaction(connection, records, cluster, reached) as is_new:
+        fresh = [decoded for decoded in batch if is_new(decoded.record)]
+        letters = [dead_letters.from_record(record, fault) for record, event, fault in fresh if event is None]
+        if letters:
+            await messages.add(connection, letters[0].topic, messages.of_letters(letters))
+        if admission.import_id and not await writes.lock_unfinished(connection, admission.import_id):
+            admission = admissions.NONE
+        incoming, ignored = _admit(admission, fresh)
+        if not incoming:
+            return Outcome(letters, ignored)
+
+        context = await batch_state.load_context(connection, incoming)
+        mirrors = await batch_state.load_mirrors(connection, incoming)
+        comparison = rules.compare(context, incoming, mirrors)
+        customer_ids = {legacy_id: mirror.customer_id for legacy_id, mirror in mirrors.items()}
+        classes = comparison.classes
+        if comparison.rows:
+            finite_dates.check(comparison.rows)
+            await batch_state.add_missing_names(names, comparison.rows)
+            locked = await batch_state.lock(connection, comparison.rows)  # what is decided on is read after the locks
+            decision = rules.decide(context, comparison, locked)
+            ids = Ids(locked.phone_ids, await batch_state.firstname_ids(connection, decision.rows))
+            await batch_writes.write_customers(connection, decision, ids)
+            await batch_writes.write_mirror(connection, context.import_id, decision, ids)
+            await messages.add(connection, topics.CUSTOMERS.name, batch_writes.events(decision))
+            customer_ids |= {row.event.legacy_id: row.customer_id for row in decision.rows}
+            classes = decision.classes
+        await counts.add(connection, context.import_id, incoming, classes, customer_ids)
+    return Outcome(letters, ignored)
+
+
+def _admit(admission: Admission, fresh: Batch) -> tuple[list[Incoming], list[str]]:
+    """The admitted events, each with the partition of its record, and why the others are ignored."""
+    admitted, ignored = [], []
+    for record, event, _ in fresh:
+        if event is None:
+            continue
+        if (reason := admission.reason_to_ignore(event)) is not None:
+            ignored.append(reason)
+            continue
+        event.number = admission.ranges[event.chunk].number
+        admitted.append(Incoming(record.partition, event))
+    return admitted, ignored

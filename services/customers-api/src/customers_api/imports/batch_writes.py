@@ -1,0 +1,147 @@
+"""Writes what the rules have decided about a batch: new rows by COPY, changes by updates over arrays."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.dialects import postgresql
+
+from customers_api.customers import customer_events
+from customers_api.customers.tables import COLUMNS, FIELDS
+from customers_api.imports.rules import Change, Decision
+from customers_api.imports.state import Customer
+from customers_api.outbox.messages import Message
+from customers_api.schema import SCHEMA, Table
+
+_CUSTOMER_COLUMNS = ("id", "phone_id", "phone_from", "firstname_id", *COLUMNS, "version", "created_at", "updated_at")
+_MIRROR_COLUMNS = ("legacy_id", "customer_id", "phone_id", *FIELDS, "read_at", "number", "changed_in", "changed_as")
+
+
+class Ids(NamedTuple):
+    """The ids of the phones and first names of new rows."""
+
+    phones: Mapping[str, int]
+    firstnames: Mapping[str, int]
+
+    def phone(self, digits: str | None) -> int | None:
+        return None if digits is None else self.phones[digits]
+
+    def firstname(self, name: str | None) -> int | None:
+        return None if name is None else self.firstnames[name]
+
+
+async def write_customers(connection: asyncpg.Connection, decision: Decision, ids: Ids) -> None:
+    """Write customers. A phone has one holder: who loses it is written before who gets it."""
+    if decision.accepted:
+        await connection.execute(_ACCEPT, decision.accepted)
+    if decision.losers:
+        await connection.execute(_LOSE, decision.losers)
+    if decision.created:
+        rows = [_new(change.customer, ids) for change in decision.created]
+        await connection.copy_records_to_table("customers", columns=_CUSTOMER_COLUMNS, records=rows)
+    if decision.changed:
+        await connection.execute(_CHANGE, *_columns(_changed(change.customer) for change in decision.changed))
+
+
+async def write_mirror(connection: asyncpg.Connection, import_id: UUID, decision: Decision, ids: Ids) -> None:
+    """Write the mirror rows. A rejected row keeps the import and the class of its last accepted reading."""
+    new, changed = [], []
+    for row in decision.rows:
+        event = row.event
+        reading = (event.read_at, event.number, import_id, decision.classes[row.index])
+        if row.is_new:
+            new.append((event.legacy_id, row.customer_id, ids.phone(row.phone), *row.values, *reading))
+        else:
+            changed.append((event.legacy_id, row.phone, *row.values, *reading))
+    if new:
+        await connection.copy_records_to_table("legacy_customers", columns=_MIRROR_COLUMNS, records=new)
+    if changed:
+        await connection.execute(_CHANGE_MIRROR, *_columns(changed))
+
+
+def events(decision: Decision) -> list[Message]:
+    """The events of all changes, by the customers' ids."""
+    changes = sorted((*decision.created, *decision.changed), key=lambda change: change.customer.id)
+    return [_event(change) for change in changes]
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _new(customer: Customer, ids: Ids) -> tuple[Any, ...]:
+    firstname, *values = customer.values
+    return (
+        customer.id,
+        ids.phone(customer.phone),
+        customer.phone_from,
+        ids.firstname(firstname),
+        *values,
+        customer.version,
+        customer.created_at,
+        customer.updated_at,
+    )
+
+
+def _changed(customer: Customer) -> tuple[Any, ...]:
+    return (customer.id, customer.phone, customer.phone_from, *customer.values, customer.version, customer.updated_at)
+
+
+def _event(change: Change) -> Message:
+    customer = change.customer
+    state = {
+        "id": customer.id,
+        "version": customer.version,
+        "phone": customer.phone,
+        **dict(zip(FIELDS, customer.values, strict=True)),
+        "created_at": customer.created_at,
+        "updated_at": customer.updated_at,
+        "deleted_at": customer.deleted_at,
+    }
+    return customer_events.message(change.kind, "import", change.fields, state)
+
+
+_TABLE = Table.metadata.tables[f"{SCHEMA.name}.customers"]
+_POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
+_COLUMN_TYPES = {name: _TABLE.c[name].type.compile(_POSTGRES) for name in COLUMNS}
+_TYPES = {"firstname": "text", **_COLUMN_TYPES}
+_SET_VALUES = ", ".join(f"{name} = n.{name}" for name in COLUMNS)
+
+
+def _unnested(**columns: str) -> str:
+    """SQL for a relation `n` of parameters that are arrays: columns and their types."""
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), 1))
+    return f"unnest({arrays}) AS n ({', '.join(columns)})"
+
+
+_ACCEPT = "UPDATE customers SET phone_from = 'import' WHERE id = ANY($1::bigint[])"
+_LOSE = "UPDATE customers SET phone_id = NULL, phone_from = NULL WHERE id = ANY($1::bigint[])"
+
+_CHANGE = f"""
+UPDATE customers c SET
+    phone_id = (SELECT id FROM phones WHERE digits = n.phone), phone_from = n.phone_from,
+    firstname_id = (SELECT id FROM firstnames WHERE name = n.firstname), {_SET_VALUES},
+    version = n.version, updated_at = n.updated_at
+FROM {_unnested(id="bigint", phone="text", phone_from="text", **_TYPES, version="bigint", updated_at="timestamptz")}
+WHERE c.id = n.id
+"""
+
+_MIRROR_ROWS = _unnested(
+    legacy_id="bigint",
+    phone="text",
+    **_TYPES,
+    read_at="timestamptz",
+    number="bigint",
+    changed_in="uuid",
+    changed_as="text",
+)
+_CHANGE_MIRROR = f"""
+UPDATE legacy_customers m SET
+    phone_id = (SELECT id FROM phones WHERE digits = n.phone), firstname = n.firstname, {_SET_VALUES},
+    read_at = n.read_at, number = n.number,
+    changed_in = CASE WHEN n.changed_as = 'rejected' THEN m.changed_in ELSE n.changed_in END,
+    changed_as = CASE WHEN n.changed_as = 'rejected' THEN m.changed_as ELSE n.changed_as END
+FROM {_MIRROR_ROWS}
+WHERE m.legacy_id = n.legacy_id
+"""

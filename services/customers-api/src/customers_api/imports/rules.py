@@ -1,0 +1,315 @@
+"""What an import does with legacy customers: the rules, without I/O (docs/design.md, "Applying a legacy customer").
+
+A batch takes two steps. `compare` finds the rows that change something, and the phones whose holder is decided again.
+The caller locks these phones, and loads the customers of the rows and all that hold or name one of the phones. Then
+`decide` returns what is to be written.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
+from vapteke_shared.postgres.retries import ChangedMeanwhile
+
+from customers_api.customers.customer_events import Kind
+from customers_api.customers.tables import FIELDS
+from customers_api.imports import field_rules
+from customers_api.imports.decoding import LegacyEvent
+from customers_api.imports.field_rules import NO_VALUES, is_after, values_of
+from customers_api.imports.state import (
+    LAST_AUTH_AT,
+    Claim,
+    Class,
+    Context,
+    Customer,
+    Incoming,
+    Locked,
+    Mirror,
+    Row,
+    Values,
+    claim,
+)
+
+Customers = Mapping[int, Customer]
+Phones = AbstractSet[str]
+
+_OLD_REASONS: Final = ("missing", "not_digits", "too_short", "too_long", "no_country_code")
+"""The reasons for rejecting a phone at the time when mirror rows had no dispatch numbers."""
+
+
+class Comparison(NamedTuple):
+    """The class of each row of the batch, and the rows that change something."""
+
+    classes: list[Class]
+    rows: list[Row]
+
+
+class Change(NamedTuple):
+    """A customer as it is after the batch, and the fields that have changed."""
+
+    kind: Kind
+    fields: list[str]
+    customer: Customer
+
+
+class Decision(NamedTuple):
+    """What a batch writes to customers. `rows` are to be mirrored.
+
+    `losers` lose their phone, which is written first: a phone has one holder. `accepted` are customers whose phone from
+    the API is an imported one from now on, without an event.
+    """
+
+    classes: list[Class]
+    rows: list[Row]
+    losers: list[int]
+    accepted: list[int]
+    created: list[Change]
+    changed: list[Change]
+
+
+# Which rows change something
+
+
+def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int, Mirror]) -> Comparison:
+    """Compare each row with its mirror row. Its class depends on these two alone."""
+    comparison, tomorrow = Comparison([], []), context.tomorrow
+    for index, (_, event) in enumerate(incoming):
+        mirror = mirrors.get(event.legacy_id)
+        row = None
+        if mirror is None or not _is_equal(event, mirror, tomorrow):
+            row = _applied(context, index, event, mirror)
+        comparison.classes.append(_class(context, event, mirror, row))
+        if row is not None:
+            comparison.rows.append(row)
+    return comparison
+
+
+def _is_equal(event: LegacyEvent, mirror: Mirror, tomorrow: datetime) -> bool:
+    """Whether all values are usable and mirrored already. Most rows of an import are equal."""
+    if isinstance(event, LegacyCustomerRejected) or event.unusable is not None or event.phone != mirror.phone:
+        return False
+    if values_of(event) != mirror.values or is_after(event.last_auth_at, tomorrow):
+        return False
+    return not is_after(mirror.customer_last_auth_at, tomorrow)
+
+
+def _applied(context: Context, index: int, event: LegacyEvent, mirror: Mirror | None) -> Row | None:
+    """The row as it is applied; None if it changes nothing."""
+    if event.legacy_id in context.read_later and context.read_later[event.legacy_id] > event.read_at:
+        return None
+    if mirror is None:
+        if isinstance(event, LegacyCustomerRejected):
+            return None
+        return Row(index, event, None, event.phone, field_rules.usable(context, event, NO_VALUES))
+    if mirror.customer_is_deleted or not _is_newer(context, event, mirror):
+        return None
+    row = Row(
+        index,
+        event,
+        mirror,
+        _phone(event, mirror),
+        field_rules.usable(context, event, mirror.values),
+        mirror.customer_id,
+    )
+    differs = (row.phone, row.values) != (mirror.phone, mirror.values)
+    return row if differs or is_after(mirror.customer_last_auth_at, context.tomorrow) else None
+
+
+def _class(context: Context, event: LegacyEvent, mirror: Mirror | None, row: Row | None) -> Class:
+    """The class that the row counts in. A row that this import has written before counts as it did then."""
+    if mirror is not None and mirror.customer_is_deleted:
+        return "skipped"
+    if isinstance(event, LegacyCustomerRejected):
+        return "rejected"
+    if mirror is None:
+        return "unchanged" if row is None else "created"
+    if mirror.changed_in == context.import_id:
+        return mirror.changed_as
+    return "unchanged" if row is None else "updated"
+
+
+def _is_newer(context: Context, event: LegacyEvent, mirror: Mirror) -> bool:
+    """Whether this reading of the row is not older than the one that the mirror holds.
+
+    Dispatch numbers are ours and grow over all imports. `read_at` comes from vAptekeSync's clock, and only decides
+    between attempts at one dispatch. Without a number, a process of the previous release has dispatched the range: then
+    the unfinished import is later than all others.
+    """
+    if event.number is not None and mirror.number is not None and event.number != mirror.number:
+        return event.number > mirror.number
+    if (event.number is not None and mirror.number is None) or mirror.changed_in != context.import_id:
+        return True
+    return event.read_at >= mirror.read_at
+
+
+def _phone(event: LegacyEvent, mirror: Mirror) -> str | None:
+    """The phone that the row names. A rejected row names the one that it named before, if that was a number at all."""
+    if not isinstance(event, LegacyCustomerRejected):
+        return event.phone
+    return None if mirror.phone and _was_no_number(mirror.phone, event, mirror) else mirror.phone
+
+
+def _was_no_number(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
+    """Whether today's rule rejects the phone, or an older rule read it from a text that today's rule rejects."""
+    if phone[0] == "7" and len(phone) != len("79025163111"):
+        return True
+    return mirror.number is None and event.reasons.get("phone", _OLD_REASONS[0]) not in _OLD_REASONS
+
+
+# Who holds a phone
+
+
+def phones_to_decide(rows: Iterable[Row]) -> set[str]:
+    """The phones whose holder is decided again: those that a row named and names, and its customer's own."""
+    phones: set[str | None] = set()
+    for row in rows:
+        if row.changes_claim:
+            phones.add(row.phone)
+            if row.mirror is not None:
+                phones.update((row.mirror.phone, row.mirror.customer_phone))
+    return {phone for phone in phones if phone is not None}
+
+
+def _owners(phones: Phones, rows: Iterable[Row], customers: Customers) -> dict[str, int]:
+    """Who owns each phone: the active customer for whom the API set it; otherwise the greatest claimant."""
+    owners = {each.phone: each.customer_id for each in sorted(_claims(phones, rows, customers))}
+    for customer in customers.values():
+        phone = customer.phone
+        if phone is not None and phone in phones and customer.phone_from == "api" and customer.is_active:
+            owners[phone] = customer.id
+    return owners
+
+
+def _claims(phones: Phones, rows: Iterable[Row], customers: Customers) -> Iterator[Claim]:
+    """The claims of rows as they are after the batch. No claim has who is deleted, or holds a phone set by the API."""
+    applied = set()
+    for row in rows:
+        applied.add(row.event.legacy_id)
+        if row.phone is not None and row.phone in phones and _may_claim(customers.get(row.customer_id)):
+            yield claim(row.phone, row.values[LAST_AUTH_AT], row.event.legacy_id, row.customer_id)
+    for customer in customers.values():
+        named, legacy_id = customer.named_phone, customer.legacy_id
+        if (
+            named is not None
+            and legacy_id is not None
+            and named in phones
+            and legacy_id not in applied
+            and _may_claim(customer)
+        ):
+            yield claim(named, customer.named_last_auth_at, legacy_id, customer.id)
+
+
+def _may_claim(customer: Customer | None) -> bool:
+    return customer is None or (customer.is_active and customer.phone_from != "api")
+
+
+def _accept_phones(rows: Iterable[Row], customers: Customers) -> dict[int, Customer]:
+    """The customers whose own row starts to name the phone that the API gave them: it counts as imported now."""
+    accepted = {}
+    for row in rows:
+        customer = customers.get(row.customer_id)
+        if customer is None or customer.phone_from != "api" or customer.phone != row.phone:
+            continue
+        if row.mirror is None or row.mirror.phone != row.phone:
+            accepted[customer.id] = replace(customer, phone_from="import")
+    return accepted
+
+
+# What becomes of customers
+
+
+def decide(context: Context, comparison: Comparison, locked: Locked) -> Decision:
+    """Decide what the rows of the comparison write. Raises ChangedMeanwhile if a phone was not locked that must be."""
+    customers, phones = locked.customers, locked.phone_ids.keys()
+    rows = [row for row in comparison.rows if row.is_new or customers[row.customer_id].is_active]
+    if any(not row.is_new and row.changes_claim and _holds_another(customers[row.customer_id], phones) for row in rows):
+        raise ChangedMeanwhile
+    _find_customers(rows, customers, iter(locked.new_ids))
+    accepted = _accept_phones(rows, customers)
+    customers = {**customers, **accepted}
+    owners = _owners(phones, rows, customers)
+    return Decision(
+        classes=_with_skipped(comparison, customers),
+        rows=rows,
+        losers=[each.id for each in customers.values() if _loses(each, phones, owners)],
+        accepted=list(accepted),
+        created=[_created(row, owners, locked.at) for row in rows if row.is_new and not row.joins],
+        changed=_changes(context, rows, customers, owners, locked),
+    )
+
+
+def _holds_another(customer: Customer, phones: Phones) -> bool:
+    return customer.phone is not None and customer.phone not in phones
+
+
+def _with_skipped(comparison: Comparison, customers: Customers) -> list[Class]:
+    """The classes, with those rows skipped whose customer was deleted before it was locked."""
+    classes = list(comparison.classes)
+    for row in comparison.rows:
+        if not row.is_new and not customers[row.customer_id].is_active:
+            classes[row.index] = "skipped"
+    return classes
+
+
+def _find_customers(rows: Iterable[Row], customers: Customers, new_ids: Iterator[int]) -> None:
+    """Join new rows to the active customers who have their phones and no legacy row; the others get new customers.
+
+    Of several new rows with one phone the greatest claimant joins.
+    """
+    waiting = {each.phone: each.id for each in customers.values() if each.is_active and each.legacy_id is None}
+    greatest: dict[str | None, tuple[Claim, Row]] = {}
+    for row in rows:
+        if row.is_new and row.phone is not None and row.phone in waiting:
+            ranked = claim(row.phone, row.values[LAST_AUTH_AT], row.event.legacy_id, 0), row
+            greatest[row.phone] = max(ranked, greatest.get(row.phone, ranked), key=itemgetter(0))
+    for phone, (_, row) in greatest.items():
+        row.customer_id, row.joins = waiting[phone], True
+    for row in rows:
+        row.customer_id = row.customer_id or next(new_ids)
+
+
+def _loses(customer: Customer, phones: Phones, owners: Mapping[str, int]) -> bool:
+    """Whether the customer holds one of the phones and is not its owner."""
+    phone = customer.phone
+    return customer.is_active and phone is not None and phone in phones and owners.get(phone) != customer.id
+
+
+def _created(row: Row, owners: Mapping[str, int], at: datetime) -> Change:
+    phone = row.phone if row.phone is not None and owners[row.phone] == row.customer_id else None
+    customer = Customer(row.customer_id, 1, phone, "import" if phone else None, row.values, at, at)
+    return Change("created", _differences((None, NO_VALUES), customer), customer)
+
+
+def _changes(
+    context: Context, rows: Iterable[Row], customers: Customers, owners: Mapping[str, int], locked: Locked
+) -> list[Change]:
+    """The changes of existing customers: of those with a row, and of those who lose or get a phone."""
+    row_of = {row.customer_id: row for row in rows}
+    owned = {customer_id: phone for phone, customer_id in owners.items()}
+    changes = []
+    for before in customers.values():
+        lost = _loses(before, locked.phone_ids.keys(), owners)
+        phone = owned.get(before.id, None if lost else before.phone)
+        row = row_of.get(before.id)
+        after = replace(
+            before,
+            phone=phone,
+            phone_from=before.phone_from if phone == before.phone else "import" if phone else None,
+            values=before.values if row is None else field_rules.merged(context, before.values, row),
+            version=before.version + 1,
+            updated_at=locked.at,
+        )
+        if fields := _differences((before.phone, before.values), after):
+            changes.append(Change("phone_changed" if "phone" in fields else "updated", fields, after))
+    return changes
+
+
+def _differences(before: tuple[str | None, Values], after: Customer) -> list[str]:
+    phone, values = before
+    fields = ["phone"] if phone != after.phone else []
+    fields += [name for name, old, new in zip(FIELDS, values, after.values, strict=True) if old != new]
+    return fields
