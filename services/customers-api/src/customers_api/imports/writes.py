@@ -113,7 +113,7 @@ SELECT status FROM imports WHERE id = $1 AND NOT EXISTS (SELECT FROM cancelled)
 _LOCK_FOR_END = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FOR UPDATE"
 
 # Active linked customers without a phone whose row was read and not rejected, and who holds the phone that it names.
-# NOT IN reads the rejections once; NOT EXISTS read them for each of these customers, which took most of an import's end.
+# NOT IN reads the rejections once; NOT EXISTS would read them for each of these customers.
 _ADD_PHONE_CONFLICTS = """
 INSERT INTO import_rejections (
     import_id, legacy_id, kind, field, reason, customer_id, other_customer_id, other_legacy_id

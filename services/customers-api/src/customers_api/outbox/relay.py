@@ -4,6 +4,8 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -155,8 +157,8 @@ async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) ->
     batches = BatchProducer(producer, _KAFKA_SECONDS)
     async with asyncio.timeout(_KAFKA_SECONDS):
         await producer.begin_transaction()
-        for row in rows:
-            await batches.add(row["topic"], row["key"].encode(), row["value"], _headers(row))
+        for topic, its_rows in groupby(rows, itemgetter("topic")):
+            await batches.add_all(topic, ((row["key"].encode(), row["value"], _headers(row)) for row in its_rows))
         try:
             await batches.acknowledged()
         except _REFUSALS:
