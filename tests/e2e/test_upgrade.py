@@ -10,8 +10,9 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import customers_topic
@@ -22,6 +23,7 @@ from releases import Release, Releases, client, releases
 from running_stack import ENDED, START_SECONDS
 from vapteke_local import people, vaptekesync
 from vapteke_local.machine import cleanup
+from vapteke_local.people.generator import Person
 from vapteke_local.vaptekesync import Server, control
 from vapteke_shared.contract import topics
 
@@ -38,13 +40,19 @@ class Form(NamedTuple):
     customers: int
     rows_per_range: int
     with_favorites: int
+    swaps: int
+    """Pairs of rows that exchange their phones before an import; a quarter as many rows are new."""
+
+    @property
+    def added(self) -> int:
+        return self.swaps // 4
 
 
 class Upgrade:
     """The installation, and what was seen of it before and meanwhile."""
 
-    def __init__(self, form: Form, both: Releases, legacy: Server) -> None:
-        self.form, self.both, self.legacy = form, both, legacy
+    def __init__(self, form: Form, both: Releases, legacy: Server, rows: Sequence[Person]) -> None:
+        self.form, self.both, self.legacy, self.rows = form, both, legacy, rows
         self.tokens: dict[str, str] = {}
         """By service, issued by the earlier release."""
         self.deleted = set[int]()
@@ -69,12 +77,14 @@ class Upgrade:
         await self.fill()
         self.active, self.favorites = await self.customers(), await self.marked()
         self.history = await self.ended_imports()
+        await self.change_legacy_rows(1)
         begun_before = await self.leave_work_waiting()
         async with self.writing():
             await new.prepare()
             await old.start(*BOTH_WORKERS)
             await new.start()
             self.jobs["begun before"] = await self.ended(begun_before)
+            await self.change_legacy_rows(2)
             with self.slow_reading():
                 begun_side_by_side = await self.import_that_both_apply()
                 self.deaths.update(old.deaths())
@@ -106,6 +116,28 @@ class Upgrade:
             cancelled = await self.import_that_reads()
             await self.call("POST", f"{cancelled}cancel/")
             await self.ended(cancelled)
+
+    async def change_legacy_rows(self, time: int) -> None:
+        """Phones change places, last names change, and there are new rows, in what the importers of both releases read.
+
+        Each time it concerns other rows.
+        """
+        changed = self.rows[2 * self.form.swaps * (time - 1) : 2 * self.form.swaps * time]
+        for one, other in zip(changed[::2], changed[1::2], strict=True):
+            for person, phone in ((one, other.phone), (other, one.phone)):
+                values = {"Phone": phone, "LastName": f"{person.last_name or 'Новая'} {time}"}
+                await self.change_legacy({"do": "set", "id": person.id, "values": values})
+        for number in range(self.form.added):
+            place = time * self.form.added + number
+            values = {"ID": self.rows[-1].id + place, "Phone": f"7999{3_000_000 + place}"}
+            await self.change_legacy({"do": "add", "values": values})
+
+    async def change_legacy(self, change: dict[str, Any]) -> None:
+        earlier = self.both.earlier_legacy
+        assert earlier.control_port is not None
+        self.legacy.change(change)
+        answer = await asyncio.to_thread(control, earlier.host, earlier.control_port, change)
+        assert answer["ok"], answer
 
     async def leave_work_waiting(self) -> str:
         """An import in its middle, with records that nobody has applied, and changes that nobody has sent."""
@@ -259,21 +291,21 @@ _KNOWN_DELETED = "SELECT customer_id FROM deleted_customers WHERE deleted_at IS 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(Form(2_000, 100, 40), id="short"),
-        pytest.param(Form(78_553, 1_000, 2_000), id="78,553 customers", marks=pytest.mark.prove),
+        pytest.param(Form(2_000, 100, 40, 200), id="short"),
+        pytest.param(Form(78_553, 1_000, 2_000, 4_000), id="78,553 customers", marks=pytest.mark.prove),
     ],
 )
 async def upgrade(request: pytest.FixtureRequest) -> AsyncIterator[Upgrade]:
     form: Form = request.param
-    rows = [tuple(person) for person in people.generate(SEED, form.customers)]
+    rows = sorted(people.generate(SEED, form.customers), key=attrgetter("id"))
     people_there = SEED, form.customers
     settings = {"IMPORT_RANGE_ROWS": str(form.rows_per_range), "IMPORT_RANGES_IN_FLIGHT": "4"}
     with cleanup.temporary_folder("vapteke-tests-") as folder:
         async with (
-            vaptekesync.serve(rows) as legacy,
+            vaptekesync.serve([tuple(person) for person in rows]) as legacy,
             releases(EARLIER, folder, legacy, people_there, **settings) as both,
         ):
-            upgrade = Upgrade(form, both, legacy)
+            upgrade = Upgrade(form, both, legacy, rows)
             await upgrade.happen()
             yield upgrade
 
@@ -316,9 +348,19 @@ async def test_every_row_of_the_mirror_has_its_customer_and_phone(upgrade: Upgra
 
 
 async def test_every_import_accounts_for_every_row(upgrade: Upgrade) -> None:
+    before, added = upgrade.form.customers, upgrade.form.added
+    rows = dict.fromkeys(upgrade.jobs, before + 2 * added) | {"first": before, "begun before": before + added}
+
     ends = {name: (job["status"], job["error"], job["read"]) for name, job in upgrade.jobs.items()}
 
-    assert ends == dict.fromkeys(upgrade.jobs, ("completed", None, upgrade.form.customers))
+    assert ends == {name: ("completed", None, count) for name, count in rows.items()}
+
+
+async def test_new_and_changed_rows_were_applied_while_releases_changed(upgrade: Upgrade) -> None:
+    jobs = [upgrade.jobs[name] for name in ("begun before", "begun side by side")]
+
+    assert min(job["created"] for job in jobs) >= upgrade.form.added
+    assert min(job["updated"] for job in jobs) > upgrade.form.swaps
 
 
 async def test_the_same_rows_again_change_nothing(upgrade: Upgrade) -> None:
