@@ -105,6 +105,21 @@ async def test_orphans_are_counted_again_after_an_import_and_not_before(
     assert seen == [{"customer": 0, "phone": 0}, {"customer": 0, "phone": 0}, {"customer": 1, "phone": 1}]
 
 
+async def test_until_then_an_import_rejects_rows_without_customer_and_gives_phones_back(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    await imported(consumers, running)
+    await remove_by_hand(pool)
+    await end_import(pool)
+    await pool.execute("DELETE FROM import_counts")
+
+    await imported(consumers, await start_import(pool), first_offset=3)
+
+    assert await counts(pool) == {"rejected": 1, "updated": 1, "unchanged": 1}
+    assert await pool.fetchval("SELECT reason FROM import_rejections") == "refused_23505"
+    assert (await people_of(pool))[WITHOUT_PHONE][0] == f"7902516311{WITHOUT_PHONE}"
+
+
 async def test_the_statements_for_operators_and_an_import_mend_orphans(
     consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
 ) -> None:
