@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
+import customers_topic
 import pytest
 from customers_api.customers import queries, writes
+from customers_topic import State
 from outbox_events import events_in_outbox
 from vapteke_local.servers.postgres import Postgres
-from vapteke_shared.contract.events.customers import CustomerEvent
 
 PHONE, OTHER = "79025163111", "79025163112"
 OUTDATED = "SELECT statement_timestamp() > $1::timestamptz + $2::interval"
@@ -28,25 +29,10 @@ PROFILE = {
 Write = Callable[[asyncpg.Connection, int], Awaitable[object]]
 
 
-async def state_of(pool: asyncpg.Pool, customer_id: int) -> dict[str, Any]:
+async def state_of(pool: asyncpg.Pool, customer_id: int) -> State:
     """The customer's row by the fields of an event, with instants in milliseconds."""
-    row = await pool.fetchrow(
-        "SELECT c.*, p.digits AS phone, f.name AS firstname FROM customers c"
-        " LEFT JOIN phones p ON p.id = c.phone_id LEFT JOIN firstnames f ON f.id = c.firstname_id WHERE c.id = $1",
-        customer_id,
-    )
-    names = set(CustomerEvent.__struct_fields__) - {"origin", "changed"}
-    return {name: in_milliseconds(row[name]) for name in names}
-
-
-def in_milliseconds(value: Any) -> Any:
-    if not isinstance(value, datetime):
-        return value
-    return value.replace(microsecond=value.microsecond // 1000 * 1000)
-
-
-def shown(event: CustomerEvent) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in event.__struct_fields__ if name not in ("origin", "changed")}
+    async with pool.acquire() as connection:
+        return (await customers_topic.held(connection))[customer_id]
 
 
 async def deleted(connection: asyncpg.Connection, customer_id: int) -> None:
@@ -85,7 +71,7 @@ async def test_the_event_of_a_write_is_the_row_that_it_leaves(
 
     event = (await events_in_outbox(pool))[-1]
     assert event.changed == changed
-    assert shown(event) == await state_of(pool, customer["id"])
+    assert customers_topic.state(event) == await state_of(pool, customer["id"])
 
 
 async def test_a_write_returns_the_row_that_it_leaves(pool: asyncpg.Pool) -> None:
@@ -94,9 +80,9 @@ async def test_a_write_returns_the_row_that_it_leaves(pool: asyncpg.Pool) -> Non
         after_creation = await state_of(pool, created["id"])
         updated = await writes.update(connection, created["id"], {"firstname": "Анна", "city_id": None})
 
-    assert {name: in_milliseconds(created[name]) for name in after_creation} == after_creation
+    assert {name: customers_topic.in_milliseconds(created[name]) for name in after_creation} == after_creation
     after_update = await state_of(pool, created["id"])
-    assert {name: in_milliseconds(updated[name]) for name in after_update} == after_update
+    assert {name: customers_topic.in_milliseconds(updated[name]) for name in after_update} == after_update
 
 
 async def test_events_of_concurrent_writes_are_the_rows_in_the_order_of_versions(pool: asyncpg.Pool) -> None:
@@ -118,7 +104,7 @@ async def test_events_of_concurrent_writes_are_the_rows_in_the_order_of_versions
     for before, after in itertools.pairwise(events):
         differing = [name for name in ("phone", *PROFILE) if getattr(before, name) != getattr(after, name)]
         assert differing == after.changed
-    assert shown(events[-1]) == await state_of(pool, customer_id)
+    assert customers_topic.state(events[-1]) == await state_of(pool, customer_id)
 
 
 class Delayed(asyncpg.Connection):
@@ -150,4 +136,4 @@ async def test_a_creation_is_not_dated_long_before_its_transaction(
 
     assert customer["created_at"] > begun + queries.BACKDATED
     [event] = await events_in_outbox(pool)
-    assert shown(event) == await state_of(pool, customer["id"])
+    assert customers_topic.state(event) == await state_of(pool, customer["id"])

@@ -99,39 +99,6 @@ async def add(
     await messages.add(connection, topics.CUSTOMERS.name, events)
 
 
-def insert(origin: str, changes: str, customers: str = "customers") -> str:
-    """SQL that writes one event per row of `changes` (customer_id, kind, changed: json), ordered by customer id.
-
-    `customers` is the table, or a CTE that has just written it. `origin` is an SQL expression.
-    """
-    return f"""
-INSERT INTO outbox (topic, key, headers, value)
-SELECT
-    '{topics.CUSTOMERS.name}', c.id::text,
-    jsonb_build_object(
-        'ce_specversion', '1.0', 'ce_id', gen_random_uuid(), 'ce_type', 'vapteke.customer.' || e.kind,
-        'ce_source', '{SOURCE}', 'ce_time', {_instant_in_sql("c.updated_at")}, 'ce_subject', c.id::text,
-        'content-type', 'application/json'
-    ),
-    convert_to(json_build_object(
-        'id', c.id, 'version', c.version, 'origin', {origin}, 'changed', e.changed,
-        'phone', p.digits, 'firstname', f.name, 'lastname', c.lastname, 'email', c.email, 'birthday', c.birthday,
-        'gender', c.gender, 'city_id', c.city_id, 'last_auth_at', {_instant_in_sql("c.last_auth_at")},
-        'created_at', {_instant_in_sql("c.created_at")}, 'updated_at', {_instant_in_sql("c.updated_at")},
-        'deleted_at', {_instant_in_sql("c.deleted_at")}
-    )::text, 'UTF8')
-FROM {changes} AS e
-JOIN {customers} AS c ON c.id = e.customer_id
-LEFT JOIN phones p ON p.id = c.phone_id
-LEFT JOIN firstnames f ON f.id = c.firstname_id
-ORDER BY c.id
-"""
-
-
-def _instant_in_sql(column: str) -> str:
-    return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
-
-
 STATE = """
 SELECT c.*, p.digits AS phone, f.name AS firstname, statement_timestamp() AS now
 FROM customers c

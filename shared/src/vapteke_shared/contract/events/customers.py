@@ -26,7 +26,7 @@ CHANGED_FIELDS: Final = (
 ChangedField = Annotated[str, field_name(CHANGED_FIELDS)]
 
 
-class CustomerEvent(Event):
+class CustomerEvent(Event, kw_only=True):
     """The full state of a customer after a change. Act on the state, never on the event's type alone.
 
     Compaction may remove events, so gaps in `version` are normal; ignore an event that is not newer than your state.

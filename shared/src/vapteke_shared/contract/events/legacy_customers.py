@@ -11,10 +11,18 @@ from vapteke_shared.contract.limits import EMAIL_CHARACTERS, EMAIL_MIN_CHARACTER
 
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
 Email = Annotated[str, Meta(min_length=EMAIL_MIN_CHARACTERS, max_length=EMAIL_CHARACTERS)]
-Field = Annotated[
-    str,
-    field_name(["phone", "firstname", "lastname", "email", "birthday", "gender", "city_id", "last_auth_at", "row"]),
-]
+FIELDS: Final = (
+    "phone",
+    "firstname",
+    "lastname",
+    "email",
+    "birthday",
+    "gender",
+    "city_id",
+    "last_auth_at",
+    "row",
+)
+Field = Annotated[str, field_name(FIELDS)]
 Reason = Annotated[str, Meta(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}\Z")]
 IN_THE_FUTURE: Final = "in_the_future"
 PLACEHOLDER_DATE: Final = "placeholder_date"
