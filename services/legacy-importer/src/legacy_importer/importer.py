@@ -166,7 +166,8 @@ class Importer:
             async with aclosing(rows):
                 async for page in rows:
                     context = replace(context, now=datetime.now(UTC))  # reading a range takes some time
-                    await batch.add_all(translate.to_event(row, context) for row in page)
+                    # the whole page at once: taking turns with the publishing costs a fifth more
+                    await batch.add_all([translate.to_event(row, context) for row in page])
         last_offsets = await batch.acknowledged()
         rows_published.inc(batch.count)
         range_seconds.observe(time.monotonic() - started)
