@@ -18,7 +18,7 @@ from customers_api.tables import SCHEMA
 from legacy_events import CLUSTER, end_import, record, start_import
 from legacy_importer import translate
 from legacy_importer.settings import Genders
-from legacy_importer.translate import Context, LegacyRow
+from legacy_importer.translate import Context, CustomerOrRejection, LegacyRow
 from vapteke_local.servers import postgres
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
@@ -79,9 +79,8 @@ def context() -> Context:
     return Context(uuid4(), 0, uuid4(), datetime.now(UTC), ZoneInfo("UTC"), genders, 1)
 
 
-def translated(rows: Iterable[LegacyRow]) -> list[Event]:
-    shared = context()
-    return [translate.to_event(row, shared) for row in rows]
+def translated(rows: Iterable[LegacyRow]) -> list[CustomerOrRejection]:
+    return translate.to_events(list(rows), context())
 
 
 @asynccontextmanager

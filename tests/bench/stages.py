@@ -7,7 +7,7 @@ import asyncio
 import multiprocessing
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
@@ -33,10 +33,12 @@ from vapteke_local.servers import kafka, postgres
 from vapteke_local.servers.kafka import Kafka
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
-from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import PlanStarted
+from vapteke_shared.contract.events.legacy_customers import LegacyRowEvent
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
+
+_PAGE = 5_000  # rows that an importer fetches at once
 
 Prepare = Callable[[], Awaitable[Stage]]
 """What a stage needs before its clock starts."""
@@ -112,11 +114,12 @@ async def _read(settings: LegacySettings) -> int:
         return sum([len(list(page)) async for page in pages])
 
 
-async def _translate(rows: Iterable[LegacyRow], context: Context) -> int:
-    return len([translate.to_event(row, context) for row in rows])
+async def _translate(rows: Sequence[LegacyRow], context: Context) -> int:
+    pages = [rows[start : start + _PAGE] for start in range(0, len(rows), _PAGE)]
+    return sum(len(translate.to_events(page, context)) for page in pages)
 
 
-async def _publish(publisher: Publisher, events: Sequence[Event]) -> int:
+async def _publish(publisher: Publisher, events: Sequence[LegacyRowEvent]) -> int:
     batch = await publisher.batch(topics.LEGACY_CUSTOMERS.name, uuid4())
     await batch.add_all(events)
     await batch.acknowledged()

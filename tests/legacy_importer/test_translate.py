@@ -135,6 +135,12 @@ def test_any_row_becomes_an_event_that_the_contract_takes(any_row: LegacyRow, zo
     assert set(reasons_of(event).values()) <= REASONS
 
 
+@given(st.lists(rows | st.builds(UnreadableRow, st.integers(0, 9)), max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_a_page_of_rows_becomes_the_events_of_its_rows(page: list[LegacyRow | UnreadableRow]) -> None:
+    assert translate.to_events(page, CONTEXT) == [translate.to_event(row, CONTEXT) for row in page]
+
+
 @given(st.lists(rows, min_size=50, max_size=50))
 @settings(max_examples=15, deadline=None)
 def test_a_field_is_null_and_named_or_holds_the_value(some: list[LegacyRow]) -> None:

@@ -5,7 +5,7 @@ value that cannot be used makes its field null, and the event has the reason, wh
 Only a row without a usable phone, or a row that could not be read, is rejected.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property, lru_cache
@@ -31,6 +31,7 @@ _PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), 
 """Dates that stand for an empty one, in SQL Server's types and in programs that write to it."""
 _LAST_PLACEHOLDER_YEAR = max(_PLACEHOLDERS).year
 
+CustomerOrRejection = LegacyCustomerRead | LegacyCustomerRejected
 Gender = Literal["M", "F"]
 
 
@@ -80,15 +81,37 @@ class Context:
         return (self.now or self.read_at).astimezone(self.zone).date()
 
 
-def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomerRead | LegacyCustomerRejected:
-    """Translate one row into the event of a customer, or into a rejection with the reason."""
+Reader = Callable[[Any, Context], Any]
+"""Makes the value of a field from a value that the driver returned. Raises Unusable."""
+
+
+def to_event(row: LegacyRow | UnreadableRow, context: Context) -> CustomerOrRejection:
+    """Translate one row."""
+    [event] = to_events([row], context)
+    return event
+
+
+def to_events(rows: Sequence[LegacyRow | UnreadableRow], context: Context) -> list[CustomerOrRejection]:
+    """Translate each row into the event of a customer, or into a rejection with the reason.
+
+    It reads one field of all rows before the next field: reading row by row takes half as long again.
+    """
+    events = [_with_phone(row, context) for row in rows]
+    accepted = [(event, row) for event, row in zip(events, rows, strict=True) if isinstance(event, LegacyCustomerRead)]
+    for column, (field, read) in enumerate(_READERS, start=2):
+        _read_field(field, read, column, accepted, context)
+    return events
+
+
+def _with_phone(row: LegacyRow | UnreadableRow, context: Context) -> CustomerOrRejection:
+    """The event of a row with its phone and without the other fields, or the row's rejection."""
     if isinstance(row, UnreadableRow):
         return _rejected(row.id, context, "row", UNREADABLE)
     try:
         phone = _phone(row.phone)
     except (phones.PhoneInvalid, Unusable) as error:
         return _rejected(row.id, context, "phone", error.reason)
-    event = LegacyCustomerRead(
+    return LegacyCustomerRead(
         import_id=context.import_id,
         chunk=context.chunk,
         attempt=context.attempt,
@@ -97,15 +120,23 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> LegacyCustomer
         number=context.number,
         phone=phone,
     )
-    unusable: dict[Any, str] = {}
-    for (field, read), value in zip(_READERS, row[2:], strict=True):
+
+
+def _read_field(
+    field: Field,
+    read: Reader,
+    column: int,
+    accepted: Iterable[tuple[LegacyCustomerRead, Sequence[Any]]],
+    context: Context,
+) -> None:
+    """Set the field of each event from its row, or name the field in `unusable`."""
+    for event, row in accepted:
+        value = row[column]
         if value is not None:
             try:
                 setattr(event, field, read(value, context))
             except Unusable as error:
-                unusable[field] = error.reason
-    event.unusable = unusable or None
-    return event
+                event.unusable = {**(event.unusable or {}), field: error.reason}
 
 
 def _rejected(legacy_id: int, context: Context, field: Field, reason: str) -> LegacyCustomerRejected:
@@ -225,7 +256,7 @@ def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
     return {_spelling(text): gender for gender, spelled in genders.items() for text in spelled}
 
 
-_READERS: tuple[tuple[str, Callable[[Any, Context], Any]], ...] = (
+_READERS: tuple[tuple[Field, Reader], ...] = (
     ("firstname", name),
     ("lastname", name),
     ("email", email),
