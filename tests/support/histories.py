@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from unicodedata import normalize
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -26,33 +25,23 @@ from customers_api.imports import sweeper
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.state import CLASSES
 from legacy_events import CLUSTER, Attempt, record, start_import
-from reference_model import FIELDS, FUTURE, NO_BIRTHDAY, Mirror, Model, Person, Reading, Row, Taken, Unknown
+from legacy_table import DAY, VALUES, LegacyTable, event
+from reference_model import FIELDS, Mirror, Model, Person, Reading, Row, Taken, Unknown
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events.event import Event
-from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.process.health import Health
 
 Queues = list[list[ConsumerRecord]]
 PARTITIONS = 8
 PHONES = [f"7902516{number:04}" for number in range(24)]
 LEGACY_IDS = range(1, 31)
-DAY = datetime(2024, 1, 1, tzinfo=UTC)
 JUMPS = [timedelta(seconds=1)] * 8 + [timedelta(days=1, seconds=1), timedelta(days=-1), timedelta(days=-400)]
-_VALUES: dict[str, list[Any]] = {
-    "firstname": [None, "Анна", "Виктор", "Андрей", normalize("NFD", "Андрей")],
-    "lastname": [None, "Иванов", "Ким", "Цой", normalize("NFD", "Цой"), "Ким\u200b"],
-    "email": [None, "a@example.com", "b@example.com"],
-    "birthday": [None, DAY.date(), NO_BIRTHDAY],
-    "gender": [None, "M", "F"],
-    "city_id": [None, 0, 7],
-    "last_auth_at": [None, DAY + timedelta(days=9), DAY + timedelta(days=19), FUTURE],
-}
 
 
 class History:
     def __init__(self, pool: asyncpg.Pool, consumers: Sequence[ImportConsumers], seed: int) -> None:
         self._pool, self._consumers, self._draw = pool, consumers, random.Random(seed)
-        self.model, self.table = Model(), dict[int, Row]()
+        self.model, self.legacy = Model(), LegacyTable(PHONES, LEGACY_IDS)
         self._ended: Attempt | None = None
         self._used: dict[UUID, set[int]] = {}  # the partitions that an attempt has sent to
         self._offsets, self._progress, self._clock = [0] * PARTITIONS, 0, DAY + timedelta(days=365)
@@ -70,44 +59,18 @@ class History:
     # the legacy side
 
     async def _legacy_change(self) -> None:
-        legacy_id = self._draw.choice(LEGACY_IDS)
-        row = self.table.get(legacy_id, Row(None, dict.fromkeys(FIELDS)))
-        name = self._draw.choice([*FIELDS, "phone", "phone", "last_auth_at"])
-        self.table[legacy_id] = self._changed(row, name) if legacy_id in self.table else self._new_row()
-
-    def _new_row(self) -> Row:
-        row = Row(self._draw.choice(PHONES), {name: self._draw.choice(_VALUES[name]) for name in FIELDS})
-        return self._changed(row, "last_auth_at")
-
-    def _changed(self, row: Row, name: str) -> Row:
-        draw = self._draw
-        if name == "phone":
-            return replace(row, phone=draw.choice([*PHONES, None]), reason=draw.choice(["missing", "two_numbers"]))
-        if name == "last_auth_at":
-            return replace(
-                row, last_auth_at=draw.choice([None, FUTURE, *[DAY + timedelta(days=draw.randrange(30))] * 4])
-            )
-        if draw.random() < 0.2:
-            return replace(row, fields={**row.fields, name: None}, unusable=row.unusable | {name})
-        return replace(row, fields={**row.fields, name: draw.choice(_VALUES[name])}, unusable=row.unusable - {name})
+        self.legacy.change(self._draw)
 
     async def _legacy_ring(self) -> None:
-        """Two or three rows pass their phones on."""
-        if len(self.table) < 3:
-            return
-        ids = self._draw.sample(sorted(self.table), self._draw.choice([2, 3]))
-        rows = [self.table[legacy_id] for legacy_id in ids]
-        for legacy_id, row, before in zip(ids, rows, [rows[-1], *rows], strict=False):
-            self.table[legacy_id] = replace(row, phone=before.phone)
+        self.legacy.ring(self._draw)
+
+    async def _legacy_removal(self) -> None:
+        self.legacy.remove(self._draw)
 
     async def _numbers_forgotten(self) -> None:
         """All that is mirrored was written before hand-outs had numbers."""
         await self._pool.execute("UPDATE legacy_customers SET number = NULL")
         self.model.mirrors = {key: replace(mirror, read_in=0) for key, mirror in self.model.mirrors.items()}
-
-    async def _legacy_removal(self) -> None:
-        if self.table:
-            del self.table[self._draw.choice(sorted(self.table))]
 
     # the API
 
@@ -141,7 +104,7 @@ class History:
 
     def _some_fields(self) -> dict[str, Any]:
         names = self._draw.sample([*FIELDS, "last_auth_at"], self._draw.randrange(1, 4))
-        return {name: self._draw.choice(_VALUES[name]) for name in names}
+        return {name: self._draw.choice(VALUES[name]) for name in names}
 
     async def _same(
         self, call: Callable[[asyncpg.Connection, int], Awaitable[Any]], rule: Callable[[int], None]
@@ -164,7 +127,7 @@ class History:
     async def _import(self) -> None:
         readings = [self.reading()]
         if self._draw.random() < 0.5:  # an attempt that breaks off, and perhaps another reading after it
-            some = {key: row for key, row in self.table.items() if self._draw.random() < 0.6}
+            some = {key: row for key, row in self.legacy.rows.items() if self._draw.random() < 0.6}
             lost = replace(readings[0], rows=some, won=False)
             for _ in range(self._draw.randrange(3)):
                 await self._legacy_change()
@@ -174,7 +137,7 @@ class History:
 
     def reading(self) -> Reading:
         self._clock += self._draw.choice(JUMPS)
-        return Reading(dict(self.table), self._clock)
+        return Reading(dict(self.legacy.rows), self._clock)
 
     async def imported(self, readings: Sequence[Reading]) -> None:
         won, queues = await self.published(await start_import(self._pool), readings)
@@ -210,7 +173,7 @@ class History:
                 self._append(queues, partition, self._draw.choice([b"{", None, b"\x00\xff"]))
             if self._draw.random() < 0.05:
                 self._append(queues, partition, self._forged(attempt, legacy_id))
-            self._append(queues, partition, _event(attempt, legacy_id, rows[legacy_id]))
+            self._append(queues, partition, event(attempt, legacy_id, rows[legacy_id]))
 
     def _forged(self, attempt: Attempt, legacy_id: int) -> Event:
         """What nobody was asked for, with a clock that would beat them all; or the late event of an ended import."""
@@ -278,13 +241,6 @@ WEIGHTS = {
     "restore": 8,
     "import": 8,
 }
-
-
-def _event(attempt: Attempt, legacy_id: int, row: Row) -> LegacyCustomerRead | LegacyCustomerRejected:
-    if row.phone is None:
-        return attempt.rejected(legacy_id, row.reason)
-    unusable = dict.fromkeys(row.unusable, "too_long") or None
-    return attempt.read(legacy_id, row.phone, last_auth_at=row.last_auth_at, unusable=unusable, **row.fields)
 
 
 async def held(pool: asyncpg.Pool) -> Model:

@@ -48,14 +48,14 @@ async def imported(history: History, pool: asyncpg.Pool) -> None:
 
 @pytest.mark.timeout(900)
 async def test_a_thousand_pairs_swap_and_a_thousand_duplicates_come(history: History, pool: asyncpg.Pool) -> None:
-    history.table = {number: Row(phone(number), NAMELESS, DAY) for number in range(2 * PAIRS)}
+    history.legacy.rows = {number: Row(phone(number), NAMELESS, DAY) for number in range(2 * PAIRS)}
     await imported(history, pool)
-    swapped = {number: replace(history.table[number ^ 1]) for number in range(2 * PAIRS)}
+    swapped = {number: replace(history.legacy.rows[number ^ 1]) for number in range(2 * PAIRS)}
     later = {
         2 * PAIRS + number: Row(phone(number), NAMELESS, DAY + timedelta(days=number % 3 - 1))
         for number in range(PAIRS)
     }
-    history.table = swapped | later
+    history.legacy.rows = swapped | later
     await imported(history, pool)
     written = await pool.fetch(WRITTEN)
 
@@ -71,14 +71,14 @@ async def storm(history: History, pool: asyncpg.Pool, draw: random.Random, round
     edits: Edits = {}
     for _ in range(rounds):
         rows = {draw.randrange(16): Row(draw.choice(FEW), NAMELESS, days(draw)) for _ in range(12)}
-        history.table |= rows
+        history.legacy.rows |= rows
         won, queues = await history.published(await start_import(pool), [history.reading()])
         delivered = asyncio.create_task(history.deliver(queues))
         calls = [
             api(pool, random.Random(draw.random()), edits, name, delivered) for name in (*EDITED, None, None, None)
         ]
         await asyncio.gather(delivered, *calls)
-        status, _ = await history.verdict(won, len(history.table))
+        status, _ = await history.verdict(won, len(history.legacy.rows))
 
         found = await held(pool)
         assert status == "completed"

@@ -6,7 +6,7 @@ transaction.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
 import asyncpg
@@ -36,6 +36,7 @@ _CLASSES: Final[Mapping[Kind, type[CustomerEvent]]] = {
     "restored": CustomerRestored,
 }
 _STATE: Final = tuple(name for name in CustomerEvent.__struct_fields__ if name not in ("origin", "changed"))
+_state_of: Final = itemgetter(*_STATE)
 _INSTANTS: Final = tuple(name for name in _STATE if name.endswith("_at"))
 
 
@@ -49,7 +50,11 @@ class Change(NamedTuple):
 
 def message(kind: Kind, origin: Origin, changed: Sequence[str], customer: Mapping[str, Any]) -> Message:
     """The event of a change as a message for the outbox. `customer` is the state after it, by the event's fields."""
-    state = {name: customer[name] for name in _STATE}
+    return message_of(kind, origin, changed, dict(zip(_STATE, _state_of(customer), strict=True)))
+
+
+def message_of(kind: Kind, origin: Origin, changed: Sequence[str], state: dict[str, Any]) -> Message:
+    """Like `message`, for a `state` that has exactly the event's fields and is not used any more."""
     for name in _INSTANTS:
         state[name] = _instant(state[name])
     event = _CLASSES[kind](origin=origin, changed=list(changed), **state)
@@ -57,12 +62,11 @@ def message(kind: Kind, origin: Origin, changed: Sequence[str], customer: Mappin
     return Message(key, _headers(event.type, state["updated_at"], key), codec.encode(event))
 
 
-@lru_cache(maxsize=256)  # the customers of a batch share the time of their change
 def _instant(at: datetime | None) -> str | None:
     """With three decimals. msgspec would write six, or none."""
     if at is None:
         return None
-    text: str = msgspec.to_builtins(at.astimezone(UTC))
+    text: str = msgspec.to_builtins(at if at.tzinfo is UTC else at.astimezone(UTC))  # ten times faster than isoformat
     return f"{text[:23]}Z" if "." in text else f"{text[:19]}.000Z"
 
 

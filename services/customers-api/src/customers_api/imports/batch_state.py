@@ -19,8 +19,8 @@ _CUSTOMER_VALUES = slice(4, 4 + len(FIELDS))
 
 async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> Context:
     """What the rows share. Other attempts at the same ranges are rare, and so are the rows that they have read."""
-    attempts = {(event.chunk, event.attempt) for _, event in incoming}
-    chunks, ids = [chunk for chunk, _ in attempts], [attempt for _, attempt in attempts]
+    attempts = {(event.chunk, event.attempt.int): event for _, event in incoming}.values()
+    chunks, ids = [event.chunk for event in attempts], [event.attempt for event in attempts]
     import_id = incoming[0].event.import_id
     read_later: dict[int, datetime] = {}
     for read_at, legacy_ids in await connection.fetch(_READ_BY_OTHERS, import_id, chunks, ids):
@@ -29,9 +29,9 @@ async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incomi
     return Context(import_id, await connection.fetchval("SELECT now()"), read_later)
 
 
-async def load_mirrors(connection: asyncpg.Connection, incoming: Iterable[Incoming]) -> dict[int, Mirror]:
+async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Mirror]:
     """The mirror rows by legacy id. No lock is needed: only who has locked the partition's offset writes them."""
-    rows = await connection.fetch(_MIRRORS, [event.legacy_id for _, event in incoming])
+    rows = await connection.fetch(_MIRRORS, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
     after = _MIRROR_VALUES.stop
     return {row[0]: Mirror(row[1], row[2], row[_MIRROR_VALUES], *row[after:]) for row in rows}
 
@@ -98,10 +98,10 @@ WHERE r.import_id = $1
 _MIRRORS = f"""
 SELECT
     m.legacy_id, m.customer_id, p.digits, {", ".join(f"m.{name}" for name in FIELDS)},
-    m.read_at, m.number, m.changed_in, m.changed_as,
+    m.read_at, m.number, CASE WHEN m.changed_in = $1 THEN m.changed_as END,
     CASE WHEN c.phone_id = m.phone_id THEN p.digits ELSE (SELECT digits FROM phones WHERE id = c.phone_id) END,
     c.last_auth_at, c.deleted_at IS NOT NULL
-FROM unnest($1::bigint[]) AS wanted (id)
+FROM unnest($2::bigint[]) AS wanted (id)
 CROSS JOIN LATERAL (SELECT * FROM legacy_customers WHERE legacy_id = wanted.id OFFSET 0) AS m
 CROSS JOIN LATERAL (SELECT * FROM customers WHERE id = m.customer_id OFFSET 0) AS c
 LEFT JOIN LATERAL (SELECT digits FROM phones WHERE id = m.phone_id OFFSET 0) AS p ON true

@@ -11,6 +11,8 @@ from vapteke_shared.contract.events.legacy_customers import LegacyCustomerReject
 from customers_api.imports import finite_dates
 from customers_api.imports.state import CLASSES, Class, Incoming
 
+Counted = tuple[Incoming, Class]
+
 
 async def add(
     connection: asyncpg.Connection,
@@ -20,24 +22,37 @@ async def add(
     customer_ids: Mapping[int, int],
 ) -> None:
     """Add the rows to the import, in the caller's transaction. `customer_ids` has their customers by legacy id."""
-    await connection.executemany(_ADD_READING, [(import_id, *reading) for reading in _readings(incoming)])
+    attempts = list(_by_attempt(incoming, classes))
+    await connection.executemany(_ADD_READING, [(import_id, *_reading(each)) for each in attempts])
+    await connection.executemany(_ADD_COUNTS, [(import_id, *count) for each in attempts for count in _counts(each)])
     rejections = list(_rejections(incoming, classes, customer_ids))
     if rejections:
         await connection.executemany(_ADD_REJECTION, [(import_id, *rejection) for rejection in rejections])
-    await connection.executemany(_ADD_COUNTS, [(import_id, *counted) for counted in _counted(incoming, classes)])
 
 
-def _readings(incoming: Sequence[Incoming]) -> list[tuple[Any, ...]]:
-    """Chunk, attempt, latest `read_at` and the legacy ids, for each attempt."""
-    read = defaultdict(list)
-    latest = dict[tuple[int, UUID], Any]()
-    for _, event in incoming:
-        attempt = (event.chunk, event.attempt)
-        read[attempt].append(event.legacy_id)
-        if attempt not in latest or event.read_at > latest[attempt]:
-            finite_dates.check_moment(event.read_at)
-            latest[attempt] = event.read_at
-    return [(*attempt, latest[attempt], sorted(legacy_ids)) for attempt, legacy_ids in sorted(read.items())]
+def _by_attempt(incoming: Sequence[Incoming], classes: Sequence[Class]) -> Iterator[list[Counted]]:
+    """The rows of each attempt, in the order of chunk and attempt, in which all transactions write."""
+    groups = defaultdict[tuple[int, int], list[Counted]](list)
+    for counted in zip(incoming, classes, strict=True):
+        event = counted[0].event
+        groups[event.chunk, event.attempt.int].append(counted)  # an integer is compared faster than a UUID
+    return (groups[key] for key in sorted(groups))
+
+
+def _reading(rows: Sequence[Counted]) -> tuple[Any, ...]:
+    """Chunk, attempt, latest `read_at` and the legacy ids of an attempt's rows."""
+    events = [event for (_, event), _ in rows]
+    read_at = max(event.read_at for event in events)
+    finite_dates.check_moment(read_at)
+    return events[0].chunk, events[0].attempt, read_at, sorted(event.legacy_id for event in events)
+
+
+def _counts(rows: Sequence[Counted]) -> Iterator[tuple[Any, ...]]:
+    """Chunk, attempt, partition and the number of an attempt's rows of each class."""
+    event = rows[0][0].event
+    counts = Counter((partition, kind) for (partition, _), kind in rows)
+    for partition in sorted({partition for partition, _ in counts}):
+        yield event.chunk, event.attempt, partition, *(counts[partition, kind] for kind in CLASSES)
 
 
 def _rejections(
@@ -51,14 +66,6 @@ def _rejections(
             start = event.chunk, event.attempt, event.legacy_id, "row" if rejected else "field"
             for field, reason in reasons.items():
                 yield (*start, field, reason, customer_ids.get(event.legacy_id))
-
-
-def _counted(incoming: Sequence[Incoming], classes: Sequence[Class]) -> list[tuple[Any, ...]]:
-    """Chunk, attempt, partition and the number of rows of each class, in the order of the table's key."""
-    counts: dict[tuple[int, UUID, int], Counter[Class]] = defaultdict(Counter)
-    for (partition, event), kind in zip(incoming, classes, strict=True):
-        counts[event.chunk, event.attempt, partition][kind] += 1
-    return [(*key, *(counted[name] for name in CLASSES)) for key, counted in sorted(counts.items())]
 
 
 _ADD_READING = """

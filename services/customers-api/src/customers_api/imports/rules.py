@@ -82,7 +82,7 @@ def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int
         row = None
         if mirror is None or not _is_equal(event, mirror, tomorrow):
             row = _applied(context, index, event, mirror)
-        comparison.classes.append(_class(context, event, mirror, row))
+        comparison.classes.append(_class(event, mirror, row))
         if row is not None:
             comparison.rows.append(row)
     return comparison
@@ -105,7 +105,7 @@ def _applied(context: Context, index: int, event: LegacyEvent, mirror: Mirror | 
         if isinstance(event, LegacyCustomerRejected):
             return None
         return Row(index, event, None, event.phone, field_rules.usable(context, event, NO_VALUES))
-    if mirror.customer_is_deleted or not _is_newer(context, event, mirror):
+    if mirror.customer_is_deleted or not _is_newer(event, mirror):
         return None
     row = Row(
         index,
@@ -119,7 +119,7 @@ def _applied(context: Context, index: int, event: LegacyEvent, mirror: Mirror | 
     return row if differs or is_after(mirror.customer_last_auth_at, context.tomorrow) else None
 
 
-def _class(context: Context, event: LegacyEvent, mirror: Mirror | None, row: Row | None) -> Class:
+def _class(event: LegacyEvent, mirror: Mirror | None, row: Row | None) -> Class:
     """The class that the row counts in. A row that this import has written before counts as it did then."""
     if mirror is not None and mirror.customer_is_deleted:
         return "skipped"
@@ -127,12 +127,12 @@ def _class(context: Context, event: LegacyEvent, mirror: Mirror | None, row: Row
         return "rejected"
     if mirror is None:
         return "unchanged" if row is None else "created"
-    if mirror.changed_in == context.import_id:
-        return mirror.changed_as
+    if mirror.counted_as is not None:
+        return mirror.counted_as
     return "unchanged" if row is None else "updated"
 
 
-def _is_newer(context: Context, event: LegacyEvent, mirror: Mirror) -> bool:
+def _is_newer(event: LegacyEvent, mirror: Mirror) -> bool:
     """Whether this reading of the row is not older than the one that the mirror holds.
 
     Dispatch numbers are ours and grow over all imports. `read_at` comes from vAptekeSync's clock, and only decides
@@ -141,7 +141,7 @@ def _is_newer(context: Context, event: LegacyEvent, mirror: Mirror) -> bool:
     """
     if event.number is not None and mirror.number is not None and event.number != mirror.number:
         return event.number > mirror.number
-    if (event.number is not None and mirror.number is None) or mirror.changed_in != context.import_id:
+    if (event.number is not None and mirror.number is None) or mirror.counted_as is None:
         return True
     return event.read_at >= mirror.read_at
 

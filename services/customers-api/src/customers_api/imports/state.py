@@ -29,15 +29,17 @@ class Incoming(NamedTuple):
 
 
 class Mirror(NamedTuple):
-    """A mirror row, that is, what was last applied of a legacy row; and its customer as it was before it is locked."""
+    """A mirror row, that is, what was last applied of a legacy row; and its customer as it was before it is locked.
+
+    `counted_as` is the class in which this import has counted the row; None if it has not written it yet.
+    """
 
     customer_id: int
     phone: str | None
     values: Values
     read_at: datetime
     number: int | None
-    changed_in: UUID
-    changed_as: Class
+    counted_as: Class | None
     customer_phone: str | None
     customer_last_auth_at: datetime | None
     customer_is_deleted: bool
