@@ -143,5 +143,5 @@ def _response(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(request: Request, action: str, rows: Iterable[asyncpg.Record], filters: Iterable[int] = ()) -> None:
-    """Record the customers of these favorites, and those that the request filters by."""
+    """Write an audit record that names the owners of these favorites and the customers in the filter."""
     data_access.record(request, action, sorted({*filters, *(row["user_id"] for row in rows)}))

@@ -229,7 +229,7 @@ def no_user_in_database(settings: LegacySettings) -> LegacyMisconfigured:
 
 
 def _numbered(text: str, number: int) -> str:
-    """Put the error number behind the fact, before what to do about it."""
+    """Insert `(error N)` before the colon that separates the fact from the remedy."""
     fact, colon, remedy = text.partition(": ")
     return f"{fact} (error {number}){colon}{remedy}"
 

@@ -83,9 +83,9 @@ def cleaned(text: str) -> str:
 
 
 def email(text: str) -> str:
-    """Normalise a cleaned address: the domain in lower case and in its own letters (not `xn--`). Asks no DNS server.
+    """Normalise a cleaned address without asking DNS. The domain becomes lower case, with `xn--` labels decoded.
 
-    Raises EmailInvalid.
+    Before the @, only names such as `info` and `postmaster` become lower case. Raises EmailInvalid.
     """
     if is_plain_email(text):
         return text

@@ -74,7 +74,9 @@ def router(tag: str) -> APIRouter:
 
 
 def connection(request: Request) -> PoolAcquireContext:
-    """A connection from the pool, for `async with` around the queries only: a slow caller must not hold a connection.
+    """Acquire a pool connection, with `async with`. Hold it only while queries run.
+
+    Release it before the response is sent, so that a slow caller does not occupy it.
 
     Raises TimeoutError when all connections stay in use for 5 seconds.
     """

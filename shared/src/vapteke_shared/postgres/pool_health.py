@@ -67,7 +67,11 @@ class _Watcher:
         return await self._fault_of(await self._current_session())
 
     async def _current_session(self) -> Session:
-        """The current session, or a new one; after a new one, the pool's sessions are replaced as well."""
+        """The watcher's session. If there is none, opens one and replaces the pool's sessions too.
+
+        They are replaced because the server may have changed. If all hosts are read-only, raises ReadOnly after
+        expiring the pool's sessions.
+        """
         if self._session is None:
             try:
                 self._session = await self._pool.open_extra_session()

@@ -15,7 +15,11 @@ from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSetti
 
 
 def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
-    """The value of asyncpg's `ssl`, as libpq would do it: `require` checks the certificate only if a root is given."""
+    """The `ssl` argument for asyncpg.
+
+    As in libpq, `require` verifies the certificate only if POSTGRES_SSLROOTCERT is set. Unlike libpq, `verify-ca` and
+    `verify-full` without it trust the system's authorities.
+    """
     mode, root = settings.postgres_sslmode, settings.postgres_sslrootcert
     if mode in ("disable", "prefer"):
         return mode

@@ -120,7 +120,7 @@ async def _check_new(session: Session, address: tuple[str, int], access: Mapping
     if row["is_read_only"]:
         raise ReadOnly(f"{where} accepts no writes: it is a standby, or default_transaction_read_only is on")
     session.server_started_at, session.server_process = row["started_at"], row["process"]
-    if session.get_server_pid() != row["process"] and await _is_shared_out(session, access):
+    if session.get_server_pid() != row["process"] and await _shares_processes(session, access):
         raise _shared(where)
 
 
@@ -138,8 +138,8 @@ def _shared(where: str) -> Misconfigured:
     )
 
 
-async def _is_shared_out(session: Session, access: Mapping[str, Any]) -> bool:
-    """Whether a pooler between us and Postgres gives the process of one session to another session."""
+async def _shares_processes(session: Session, access: Mapping[str, Any]) -> bool:
+    """Whether a pooler shares server processes between sessions (pgbouncer in transaction or statement mode)."""
     other: Session = await asyncpg.connect(**access, timeout=_PROBE_SECONDS)
     try:
         async with asyncio.timeout(_PROBE_SECONDS), other.transaction():

@@ -236,11 +236,11 @@ class PostgresSettings(Settings):
 
 
 class ServeSettings(HttpSettings, AuthSettings, PostgresSettings):
-    """The settings of the process `serve`, which answers REST requests."""
+    """Settings that `serve` of every REST service reads."""
 
 
 class WorkSettings(MetricsSettings, ConsumerSettings, PostgresSettings):
-    """The settings of the process `work`, which consumes events."""
+    """Settings that `customers-api work` and `favorites-api work` both read."""
 
 
 class PostgresOwnerSettings(PostgresSettings):

@@ -45,7 +45,10 @@ async def page(
     offset: int = 0,
     counted: bool = True,
 ) -> Page:
-    """The customers with ids above `after` that match all filters, ordered by id. Page and count are one statement."""
+    """One page of the customers that match all filters, ordered by id, starting above `after`.
+
+    One statement also returns the total number of matches (which ignores `after`), unless `counted` is false.
+    """
     query = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
     return await pagination.fetch(connection, query, limit, planned=bool(filters))
 

@@ -62,7 +62,10 @@ async def apply(
 
 
 def _admit(admission: Admission, fresh: Batch) -> tuple[list[Incoming], list[str]]:
-    """The admitted events, each with the partition of its record, and why the others are ignored."""
+    """Split decoded events into those that count and the reasons why the others are ignored.
+
+    Sets `number` of each event that counts to its range's dispatch number.
+    """
     admitted, ignored = [], []
     for record, event, _ in fresh:
         if event is None:

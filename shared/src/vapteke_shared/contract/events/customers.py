@@ -82,7 +82,7 @@ class CustomerDeleted(CustomerEvent):
 
 
 class CustomerRestored(CustomerEvent):
-    """A deleted customer was restored; another customer may have taken its phone in the meantime."""
+    """A customer was restored; if its phone changed owner, `phone` differs or is null, and `changed` names it."""
 
     type = "vapteke.customer.restored"
 

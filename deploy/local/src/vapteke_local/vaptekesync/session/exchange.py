@@ -15,7 +15,11 @@ class Exchange:
         self.state = state
 
     async def next_message(self) -> Message:
-        """Raises Silenced when a fault says that no message is answered."""
+        """The client's next message.
+
+        Raises Silenced under the fault `silent` without `rows` or `statement`: the message is read, and this
+        connection is never answered again.
+        """
         message = await self.connection.messages.get()
         if self.state.faults.take("message"):
             raise Silenced
