@@ -38,15 +38,29 @@ def _run(report: Report, part: str) -> str:
     return (
         f"Measured on {report['measured_at'][:10]} at commit `{commit}`: {machine['processor']}, "
         f"{machine['cores']} cores, {machine['memory_bytes'] / _GIB:.0f} GiB of memory, Python {machine['python']}; "
-        f"load {load['before']} before and {load['after']} after. {_SIZES[part].format(**sizes)}"
+        f"load {load['before']} before and {load['after']} after. {_sizes(part, sizes)}"
     )
 
 
+def _sizes(part: str, sizes: Mapping[str, Any]) -> str:
+    size, unit = _REPEATED[part]
+    count = sizes[size]
+    repeated = f"one {unit}" if count == 1 else f"medians of {count} {unit}s"
+    return _SIZES[part].format(**sizes, repeated=repeated)
+
+
+_REPEATED = {
+    "applying": ("runs", "round"),
+    "stages": ("runs", "run"),
+    "imports": ("runs", "stack"),
+    "calls": ("rounds", "round"),
+    "many": ("runs", "round"),
+}
 _SIZES = {
-    "applying": "{rows:,} rows, medians of {runs} rounds.",
-    "stages": "{rows:,} rows, medians of {runs} runs.",
-    "imports": "{customers:,} rows, medians of the imports of {runs} stacks.",
-    "calls": "{customers:,} customers, medians of {rounds} rounds of {seconds} s.",
+    "applying": "{rows:,} rows, {repeated}.",
+    "stages": "{rows:,} rows, {repeated}.",
+    "imports": "{customers:,} rows, {repeated}.",
+    "calls": "{customers:,} customers, {repeated} of {seconds} s.",
     "many": "{many:,} customers beside {customers:,}, and imports of {imported:,} rows on top.",
 }
 
@@ -57,7 +71,7 @@ def _applying(values: Values) -> str:
     rows = [
         (name, f"{values[name]:,.0f}", f"{values[f'{name}: CPU']:,.0f}", _times(compared.get(name))) for name in names
     ]
-    return _table(("what", "rows/s", "CPU, µs/row", '"all new" is × this'), rows)
+    return _table(("what", "rows/s", "CPU, µs/row", '"all new" ÷ this'), rows)
 
 
 def _times(value: float | None) -> str:
@@ -117,7 +131,7 @@ def _many(values: Values) -> str:
     [plain] = [value for name, value in values.items() if "plain query" in name]
     return (
         f"{_table(('what, in ms if not said', 'few', 'many', 'many : few', 'matches among many'), rows)}\n\n"
-        f"The plain query of the page at an offset takes {plain:.0f} times as long as the call. "
+        f"For the page at an offset of a tenth, a plain `OFFSET` query takes {plain:.1f} × the time of our call. "
         f"Filling the tables took {values['filling']:,.0f} s."
     )
 
