@@ -4,10 +4,10 @@
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import applying
 import figures
@@ -19,7 +19,7 @@ import typer
 import whole_imports
 from figures import Figure
 from vapteke_local.machine import processes
-from vapteke_shared.process import logs
+from vapteke_shared.process import lifecycle, logs
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -48,13 +48,14 @@ def bench(
     json: Annotated[Path | None, typer.Option(dir_okay=False, help="Write the figures to this file, too.")] = None,
 ) -> None:
     logs.configure("ERROR")
+    lifecycle.collect_garbage_rarely()
     processes.end_with_make()
     measures: dict[Part, Callable[[], Sequence[Figure]]] = {
-        Part.APPLYING: lambda: asyncio.run(applying.measure(rows, runs)),
-        Part.STAGES: lambda: asyncio.run(stages.measure(rows, runs)),
-        Part.IMPORTS: lambda: asyncio.run(whole_imports.measure(customers, runs, against)),
-        Part.CALLS: lambda: asyncio.run(rest.measure(rest.Size(customers, rounds, seconds))),
-        Part.MANY: lambda: asyncio.run(many_customers.measure(many_customers.Size(customers, many, imported, runs))),
+        Part.APPLYING: lambda: _run(applying.measure(rows, runs)),
+        Part.STAGES: lambda: _run(stages.measure(rows, runs)),
+        Part.IMPORTS: lambda: _run(whole_imports.measure(customers, runs, against)),
+        Part.CALLS: lambda: _run(rest.measure(rest.Size(customers, rounds, seconds))),
+        Part.MANY: lambda: _run(many_customers.measure(many_customers.Size(customers, many, imported, runs))),
     }
     measured = [_measured(part, measures[part]) for part in parts if part != Part.MANY or many > customers]
     if against and (compared := [part for part in parts if part in (Part.APPLYING, Part.STAGES)]):
@@ -75,6 +76,12 @@ def bench(
 def _measured(name: str, measure: Callable[[], Sequence[Figure]]) -> figures.Part:
     before = figures.load()
     return figures.Part(name, measure(), before, figures.load())
+
+
+def _run(measure: Coroutine[Any, Any, Sequence[Figure]]) -> Sequence[Figure]:
+    """Measure on the event loop of our processes."""
+    with asyncio.Runner(loop_factory=lifecycle.loop_factory()) as runner:
+        return runner.run(measure)
 
 
 if __name__ == "__main__":

@@ -35,15 +35,15 @@ def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, No
     """
     settings = load(kind)
     logs.configure(settings.log_level)
-    _collect_garbage_rarely()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    collect_garbage_rarely()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
             runner.run(_until_signalled(lambda stopping: main(settings, stopping)))
         except LoopEnded as error:
             raise SystemExit(f"a loop has ended by itself: {error}") from None
 
 
-def _collect_garbage_rarely() -> None:
+def collect_garbage_rarely() -> None:
     """Search for reference cycles less often, and never among the modules and classes that are loaded by now.
 
     A batch of events is tens of thousands of objects without cycles. Searching them again and again, and everything
@@ -54,7 +54,7 @@ def _collect_garbage_rarely() -> None:
     gc.set_threshold(_GARBAGE_OBJECTS, 20, 20)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:  # uvloop does not exist for every platform; the standard loop works too

@@ -91,12 +91,12 @@ def _changed(customer: Customer) -> tuple[Any, ...]:
 def _event(change: Change) -> Message:
     customer = change.customer
     state = dict(zip(FIELDS, customer.values, strict=True))
-    for name in _OTHER_FIELDS:
-        state[name] = getattr(customer, name)
+    state |= {"id": customer.id, "version": customer.version, "phone": customer.phone}
+    state |= {name: getattr(customer, name) for name in _INSTANTS}
     return customer_events.message_of(change.kind, "import", change.fields, state)
 
 
-_OTHER_FIELDS = ("id", "version", "phone", "created_at", "updated_at", "deleted_at")
+_INSTANTS = ("created_at", "updated_at", "deleted_at")
 _TABLE = Table.metadata.tables[f"{SCHEMA.name}.customers"]
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _COLUMN_TYPES = {name: _TABLE.c[name].type.compile(_POSTGRES) for name in COLUMNS}
