@@ -15,7 +15,17 @@ import msgspec
 from customers_api.customers.tables import FIELDS
 from customers_api.imports import rules
 from customers_api.imports.decoding import LegacyEvent
-from customers_api.imports.state import Class, Context, Customer, Incoming, Locked, Mirror, Row
+from customers_api.imports.state import (
+    AppliedRow,
+    Class,
+    Context,
+    CustomerChange,
+    Decision,
+    Incoming,
+    LoadedCustomer,
+    Locked,
+    Mirror,
+)
 from legacy_events import Attempt
 from legacy_table import DAY, VALUES, LegacyTable, event
 from reference_model import FIELDS as MODEL_FIELDS
@@ -66,7 +76,7 @@ class Tables:
             customer_is_deleted=not customer.is_active,
         )
 
-    def _locked(self, rows: Sequence[Row]) -> Locked:
+    def _locked(self, rows: Sequence[AppliedRow]) -> Locked:
         phones = rules.phones_to_decide(rows)
         known = {row.customer_id for row in rows if not row.is_new}
         customers = {
@@ -77,7 +87,7 @@ class Tables:
         first = max(self.customers, default=0) + 1
         return Locked(dict.fromkeys(phones, 0), customers, NOW, range(first, first + len(rows)))
 
-    def _write(self, decision: rules.Decision) -> None:
+    def _write(self, decision: Decision) -> None:
         for customer_id in decision.accepted:
             self.customers[customer_id].phone_from = "import"
         for customer_id in decision.losers:
@@ -87,7 +97,7 @@ class Tables:
         for row in decision.rows:
             self._write_mirror(row, decision.classes[row.index])
 
-    def _write_change(self, change: rules.Change) -> None:
+    def _write_change(self, change: CustomerChange) -> None:
         """One event per customer and transaction, and no phone with two active holders at any moment."""
         customer = change.customer
         before = self.customers.get(customer.id)
@@ -98,7 +108,7 @@ class Tables:
         held = [each.phone for each in self.customers.values() if each.phone and each.is_active]
         assert len(held) == len(set(held))
 
-    def _write_mirror(self, row: Row, kind: Class) -> None:
+    def _write_mirror(self, row: AppliedRow, kind: Class) -> None:
         before, read = row.mirror, row.event
         counted_as = kind if before is None or kind != "rejected" else before.counted_as
         mirror = Mirror(
@@ -212,11 +222,11 @@ WEIGHTS = {"legacy": 12, "api": 8, "import": 5, "earlier_release": 1}
 
 def _customer(
     customer_id: int, person: Person, rows: Mapping[int, int], mirrors: Mapping[int, ModelMirror]
-) -> Customer:
+) -> LoadedCustomer:
     values = (*(person.fields[name] for name in FIELDS[:-1]), person.last_auth_at)
     legacy_id = rows.get(customer_id)
     mirror = mirrors[legacy_id] if legacy_id is not None else None
-    return Customer(
+    return LoadedCustomer(
         customer_id, 1, person.phone, person.phone_from, values, NOW, NOW, NOW if person.deleted else None, legacy_id,
         mirror and mirror.phone, mirror and mirror.last_auth_at,
     )  # fmt: skip
@@ -233,7 +243,7 @@ def _model_mirror(mirror: Mirror) -> ModelMirror:
     return ModelMirror(mirror.customer_id, mirror.phone, dict(zip(MODEL_FIELDS, fields, strict=True)), last_auth_at)
 
 
-def _person(customer: Customer) -> Person:
+def _person(customer: LoadedCustomer) -> Person:
     *fields, last_auth_at = customer.values
     return Person(
         customer.phone,

@@ -15,7 +15,7 @@ from customers_api.app import reset_offsets
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
-from legacy_events import CLUSTER, Attempt, counts, people_of, record, records
+from legacy_events import CLUSTER, Attempt, counts, end_import, people_of, record, records, start_import
 from vapteke_local import people
 from vapteke_local.servers.postgres import Postgres
 from vapteke_shared.contract import topics
@@ -105,6 +105,37 @@ async def test_a_date_that_would_be_infinity_is_rejected_alone(
     assert await counts(pool) == {"created": 1, "rejected": 3}
     assert await pool.fetchval("SELECT count(*) FROM outbox WHERE topic = $1", topics.LEGACY_CUSTOMERS_DEAD.name) == 1
     assert await pool.fetchval("SELECT count(*) FROM customers") == 1
+
+
+@pytest.mark.parametrize(
+    "read_at", [datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))]
+)
+async def test_an_impossible_time_of_reading_costs_only_its_own_record(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID, read_at: datetime
+) -> None:
+    attempt = Attempt(running)
+    forged = msgspec.structs.replace(attempt.read(2, PHONES[2]), read_at=read_at)
+
+    await consumers.apply_legacy(records([attempt.read(1, PHONES[1]), forged, attempt.read(3, PHONES[3])]), CLUSTER, {})
+
+    assert await counts(pool) == {"created": 2}
+    assert await pool.fetchval("SELECT count(*) FROM outbox WHERE topic = $1", topics.LEGACY_CUSTOMERS_DEAD.name) == 1
+
+
+async def test_an_infinite_sign_in_of_an_earlier_release_gives_way_to_the_rows_own(
+    consumers: ImportConsumers, pool: asyncpg.Pool, running: UUID
+) -> None:
+    signed_in = datetime(2025, 1, 2, tzinfo=UTC)
+    await consumers.apply_legacy(records([Attempt(running).read(1, PHONES[1])]), CLUSTER, {})
+    await end_import(pool)
+    for table in ("customers", "legacy_customers"):
+        await pool.execute(f"UPDATE {table} SET last_auth_at = 'infinity'")
+    row = Attempt(await start_import(pool)).read(1, PHONES[1], last_auth_at=signed_in)
+
+    await consumers.apply_legacy(records([row], first_offset=1), CLUSTER, {})
+
+    assert await pool.fetchval("SELECT last_auth_at FROM customers") == signed_in
+    assert await pool.fetchval("SELECT last_auth_at FROM legacy_customers") == signed_in
 
 
 async def test_a_gap_is_accepted_once_a_seek_has_found_it(

@@ -116,7 +116,7 @@ async def test_until_then_an_import_rejects_rows_without_customer_and_gives_phon
     await imported(consumers, await start_import(pool), first_offset=3)
 
     assert await counts(pool) == {"rejected": 1, "updated": 1, "unchanged": 1}
-    assert await pool.fetchval("SELECT reason FROM import_rejections") == "refused_23505"
+    assert await pool.fetchval("SELECT reason FROM import_rejections") == "refused_23503"
     assert (await people_of(pool))[WITHOUT_PHONE][0] == f"7902516311{WITHOUT_PHONE}"
 
 

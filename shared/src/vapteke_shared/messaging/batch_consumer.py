@@ -1,7 +1,8 @@
 """Consumes one topic in batches and keeps its offsets in Postgres, with the effect of the records.
 
-`apply` gets raw records and does everything in one Postgres transaction, which also stores the offsets. It must handle
-bad data itself. Every error that it raises counts as an outage: the batch waits and is retried, and nothing is skipped.
+`apply` gets raw records and does everything in Postgres transactions, each of which also stores the offsets of its
+records. It must handle bad data itself. Every error that it raises counts as an outage: the batch waits and is retried,
+and nothing is skipped.
 See docs/design.md, "Stored offsets".
 """
 
@@ -174,19 +175,27 @@ class BatchConsumer(Consumer):
     async def _apply_or_go_back(self, records: Records, missing: Mapping[Partition, int]) -> None:
         try:
             await self._apply(records, self._cluster, self._positions.reached)
-        except stored_offsets.AheadOfStoredOffset:
+        except stored_offsets.AheadOfStoredOffset as error:  # other partitions of the batch may have been applied
+            self._after_batch({each: count for each, count in missing.items() if each not in error.partitions})
             await self._go_back(records)
             return
-        for call in self.after_batch:
-            call()
-        for partition, count in missing.items():
-            log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
+        self._after_batch(missing)
         self._health.report_ready(self._batches)
         try:
             async with shutdown_deadline(self._stopping, 1):
                 await self._consumer.commit()  # only so that Kafka's tools show the lag
         except (KafkaError, ShutdownDeadlineExceeded) as error:
             log.info("the group's offset was not committed", topic=self._topic, error=describe(error))
+
+    def _log_accepted(self, missing: Mapping[Partition, int]) -> None:
+        for partition, count in missing.items():
+            log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
+
+    def _after_batch(self, missing: Mapping[Partition, int]) -> None:
+        for call in self.after_batch:
+            call()
+        for partition, count in missing.items():
+            log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
 
     async def _go_back(self, records: Records) -> None:
         """Read every partition of the batch again from its stored offset: the batch may have been applied in part."""

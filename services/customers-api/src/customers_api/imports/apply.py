@@ -21,12 +21,16 @@ Batch = Sequence[Decoded[LegacyEvent]]
 
 @retry_conflicts
 async def apply(
-    connection: asyncpg.Connection, names: asyncpg.Connection, batch: Batch, cluster: Cluster, reached: Reached
+    connection: asyncpg.Connection,
+    names_connection: asyncpg.Connection,
+    batch: Batch,
+    cluster: Cluster,
+    reached: Reached,
 ) -> Outcome:
     """Apply each record once, with its stored offset. The batch must not contain two events of one legacy row.
 
-    Missing phones and first names are inserted on the connection `names`, at once: on the other one, API calls that
-    need them would wait until the end of the transaction.
+    Missing phones and first names are inserted and committed on a second connection. Inserted in this transaction, they
+    would make API calls that need them wait until its end.
     """
     admission = await admissions.read(connection, [event for _, event, _ in batch if event])
     records = [record for record, _, _ in batch]
@@ -41,15 +45,16 @@ async def apply(
         if not incoming:
             return Outcome(letters, ignored)
 
+        finite_dates.check_readings(incoming)
         context = await batch_state.load_context(connection, incoming)
         mirrors = await batch_state.load_mirrors(connection, incoming)
         comparison = rules.compare(context, incoming, mirrors)
         customer_ids = {legacy_id: mirror.customer_id for legacy_id, mirror in mirrors.items()}
         classes = comparison.classes
         if comparison.rows:
-            finite_dates.check(comparison.rows)
-            await batch_state.add_missing_names(names, comparison.rows)
-            locked = await batch_state.lock(connection, comparison.rows)  # what is decided on is read after the locks
+            finite_dates.check_rows(comparison.rows)
+            await batch_state.add_missing_names(names_connection, comparison.rows)
+            locked = await batch_state.lock_and_load(connection, comparison.rows)
             decision = rules.decide(context, comparison, locked)
             ids = Ids(locked.phone_ids, await batch_state.firstname_ids(connection, decision.rows))
             await batch_writes.write_customers(connection, decision, ids)

@@ -1,4 +1,4 @@
-"""Locks and loads what a batch of legacy customers concerns: mirror rows, phones, customers."""
+"""Locks and loads what concerns a batch of legacy customers: mirror rows, phones, customers."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers.tables import COLUMNS, FIELDS
 from customers_api.imports.rules import phones_to_decide
-from customers_api.imports.state import Context, Customer, Incoming, Locked, Mirror, Row
+from customers_api.imports.state import AppliedRow, Context, Incoming, LoadedCustomer, Locked, Mirror
 
 _FIRSTNAME = FIELDS.index("firstname")
 _MIRROR_VALUES = slice(3, 3 + len(FIELDS))
@@ -30,21 +30,39 @@ async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incomi
 
 
 async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Mirror]:
-    """The mirror rows by legacy id. No lock is needed: only who has locked the partition's offset writes them."""
+    """The mirror rows by legacy id.
+
+    They need no lock: only the transaction that holds the lock on the partition's offset writes them. Raises
+    ForeignKeyViolationError if a mirror row has lost its customer (docs/operate.md).
+    """
     rows = await connection.fetch(_MIRRORS, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
     after = _MIRROR_VALUES.stop
-    return {row[0]: Mirror(row[1], row[2], row[_MIRROR_VALUES], *row[after:]) for row in rows}
+    mirrors = {row[0]: Mirror(row[1], row[2], row[_MIRROR_VALUES], *row[after:]) for row in rows}
+    if any(mirror.customer_is_deleted is None for mirror in mirrors.values()):
+        raise asyncpg.ForeignKeyViolationError("a mirror row without its customer")
+    return mirrors
 
 
-async def add_missing_names(connection: asyncpg.Connection, rows: Iterable[Row]) -> None:
-    """Insert missing phones and first names. Unused ones are harmless."""
-    numbers = [phones.split(digits) for digits in {row.phone for row in rows} if digits]
-    await connection.execute(_ADD_PHONES, [p.code for p in numbers], [p.number for p in numbers])
-    await connection.execute(ADD_FIRSTNAMES, list(_firstnames(rows)))
+async def add_missing_names(connection: asyncpg.Connection, rows: Iterable[AppliedRow]) -> None:
+    """Insert missing phones and first names. Those that the mirror has exist. Unused ones are harmless."""
+    if numbers := [phones.split(digits) for digits in _new_phones(rows)]:
+        await connection.execute(_ADD_PHONES, [p.code for p in numbers], [p.number for p in numbers])
+    if names := _new_firstnames(rows):
+        await connection.execute(ADD_FIRSTNAMES, names)
 
 
-async def lock(connection: asyncpg.Connection, rows: Collection[Row]) -> Locked:
-    """Lock the phones to decide, then the customers of the rows and all that hold or name one of these phones.
+def _new_phones(rows: Iterable[AppliedRow]) -> set[str]:
+    return {row.phone for row in rows if row.phone and (row.mirror is None or row.phone != row.mirror.phone)}
+
+
+def _new_firstnames(rows: Iterable[AppliedRow]) -> set[str]:
+    """The first names that differ from the mirror's, and those of new rows."""
+    named = ((row.values[_FIRSTNAME], row.mirror) for row in rows)
+    return {name for name, mirror in named if name and (mirror is None or name != mirror.values[_FIRSTNAME])}
+
+
+async def lock_and_load(connection: asyncpg.Connection, rows: Collection[AppliedRow]) -> Locked:
+    """Lock the phones to decide, then the rows' customers and all customers that hold or name one of these phones.
 
     The customers are read after that. Raises ChangedMeanwhile.
     """
@@ -59,19 +77,15 @@ async def lock(connection: asyncpg.Connection, rows: Collection[Row]) -> Locked:
     return Locked(phone_ids, {row["id"]: _customer(row) for row in customers}, at, new_ids)
 
 
-async def firstname_ids(connection: asyncpg.Connection, rows: Iterable[Row]) -> dict[str, int]:
+async def firstname_ids(connection: asyncpg.Connection, rows: Iterable[AppliedRow]) -> dict[str, int]:
     """The ids of the new rows' first names."""
-    names = _firstnames(row for row in rows if row.is_new)
+    names = _new_firstnames(row for row in rows if row.is_new)
     return {row["name"]: row["id"] for row in await connection.fetch(_FIRSTNAMES, names)}
 
 
-def _firstnames(rows: Iterable[Row]) -> set[str]:
-    return {row.values[_FIRSTNAME] for row in rows} - {None}
-
-
-def _customer(row: Any) -> Customer:
+def _customer(row: Any) -> LoadedCustomer:
     customer_id, version, phone, phone_from = row[: _CUSTOMER_VALUES.start]
-    return Customer(customer_id, version, phone, phone_from, row[_CUSTOMER_VALUES], *row[_CUSTOMER_VALUES.stop :])
+    return LoadedCustomer(customer_id, version, phone, phone_from, row[_CUSTOMER_VALUES], *row[_CUSTOMER_VALUES.stop :])
 
 
 _ADD_PHONES = """
@@ -94,16 +108,26 @@ JOIN unnest($2::int[], $3::uuid[]) AS e (chunk, attempt) ON e.chunk = r.chunk AN
 WHERE r.import_id = $1
 """
 
+
+def _values(table: str, names: Iterable[str]) -> str:
+    return ", ".join(_finite(f"{table}.{name}") if name == "last_auth_at" else f"{table}.{name}" for name in names)
+
+
+def _finite(instant: str) -> str:
+    """SQL: an infinite instant, which an earlier release may have stored, is none. Python could not compare it."""
+    return f"nullif(nullif({instant}, 'infinity'), '-infinity')"
+
+
 # OFFSET 0 makes Postgres look up each row by its index. Otherwise it reads a whole table to join a thousand rows.
 _MIRRORS = f"""
 SELECT
-    m.legacy_id, m.customer_id, p.digits, {", ".join(f"m.{name}" for name in FIELDS)},
+    m.legacy_id, m.customer_id, p.digits, {_values("m", FIELDS)},
     m.read_at, m.number, CASE WHEN m.changed_in = $1 THEN m.changed_as END,
     CASE WHEN c.phone_id = m.phone_id THEN p.digits ELSE (SELECT digits FROM phones WHERE id = c.phone_id) END,
-    c.last_auth_at, c.deleted_at IS NOT NULL
+    {_finite("c.last_auth_at")}, CASE WHEN c.id IS NOT NULL THEN c.deleted_at IS NOT NULL END
 FROM unnest($2::bigint[]) AS wanted (id)
 CROSS JOIN LATERAL (SELECT * FROM legacy_customers WHERE legacy_id = wanted.id OFFSET 0) AS m
-CROSS JOIN LATERAL (SELECT * FROM customers WHERE id = m.customer_id OFFSET 0) AS c
+LEFT JOIN LATERAL (SELECT * FROM customers WHERE id = m.customer_id OFFSET 0) AS c ON true
 LEFT JOIN LATERAL (SELECT digits FROM phones WHERE id = m.phone_id OFFSET 0) AS p ON true
 """
 
@@ -122,8 +146,8 @@ SELECT array_agg(id) FROM locked
 
 _CUSTOMERS = f"""
 SELECT
-    c.id, c.version, p.digits, c.phone_from, {", ".join(["f.name", *(f"c.{name}" for name in COLUMNS)])},
-    c.created_at, c.updated_at, c.deleted_at, m.legacy_id, named.digits, m.last_auth_at
+    c.id, c.version, p.digits, c.phone_from, f.name, {_values("c", COLUMNS)},
+    c.created_at, c.updated_at, c.deleted_at, m.legacy_id, named.digits, {_finite("m.last_auth_at")}
 FROM unnest($1::bigint[]) AS wanted (id)
 CROSS JOIN LATERAL (SELECT * FROM customers WHERE id = wanted.id OFFSET 0) AS c
 LEFT JOIN LATERAL (SELECT digits FROM phones WHERE id = c.phone_id OFFSET 0) AS p ON true

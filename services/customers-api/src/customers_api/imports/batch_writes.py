@@ -9,8 +9,7 @@ from sqlalchemy.dialects import postgresql
 
 from customers_api.customers import customer_events
 from customers_api.customers.tables import COLUMNS, FIELDS
-from customers_api.imports.rules import Change, Decision
-from customers_api.imports.state import Customer
+from customers_api.imports.state import CustomerChange, Decision, LoadedCustomer
 from customers_api.outbox.messages import Message
 from customers_api.schema import SCHEMA, Table
 
@@ -32,7 +31,7 @@ class Ids(NamedTuple):
 
 
 async def write_customers(connection: asyncpg.Connection, decision: Decision, ids: Ids) -> None:
-    """Write customers. A phone has one holder: who loses it is written before who gets it."""
+    """Write customers. A phone has one active holder, so its old holder is written before the new one."""
     if decision.accepted:
         await connection.execute(_ACCEPT, decision.accepted)
     if decision.losers:
@@ -70,7 +69,7 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _new(customer: Customer, ids: Ids) -> tuple[Any, ...]:
+def _new(customer: LoadedCustomer, ids: Ids) -> tuple[Any, ...]:
     firstname, *values = customer.values
     return (
         customer.id,
@@ -84,11 +83,11 @@ def _new(customer: Customer, ids: Ids) -> tuple[Any, ...]:
     )
 
 
-def _changed(customer: Customer) -> tuple[Any, ...]:
+def _changed(customer: LoadedCustomer) -> tuple[Any, ...]:
     return (customer.id, customer.phone, customer.phone_from, *customer.values, customer.version, customer.updated_at)
 
 
-def _event(change: Change) -> Message:
+def _event(change: CustomerChange) -> Message:
     customer = change.customer
     state = dict(zip(FIELDS, customer.values, strict=True))
     state |= {"id": customer.id, "version": customer.version, "phone": customer.phone}

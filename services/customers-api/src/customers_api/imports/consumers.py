@@ -11,14 +11,14 @@ from prometheus_client import Histogram
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging.batch_consumer import BatchConsumer
 from vapteke_shared.messaging.partitions import Cluster, Reached
-from vapteke_shared.process import logs
+from vapteke_shared.process import connection_errors, logs
 from vapteke_shared.process.health import Health
 
 from customers_api.imports import apply, decoding, legacy_batches, outcomes, progress
 from customers_api.settings import WorkSettings
 
 RESET = "customers-api offsets reset"
-_TRANSACTIONS = 2
+_CONCURRENT_TRANSACTIONS = 2
 _BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 log = logs.get(__name__)
@@ -59,12 +59,15 @@ class ImportConsumers:
         Each has some of the partitions: while Postgres works on one share, Python works on the other.
         """
         started = time.monotonic()
-        shares = legacy_batches.shares(records, _TRANSACTIONS)
+        shares = legacy_batches.shares(records, _CONCURRENT_TRANSACTIONS)
         results = await asyncio.gather(
             *(self._apply_share(share, cluster, reached) for share in shares), return_exceptions=True
         )
-        for error in filter(None, results):
-            raise error
+        errors = [error for error in results if error is not None]
+        for error in errors[1:]:
+            log.warning("another share of the batch failed too", error=connection_errors.describe(error))
+        if errors:
+            raise errors[0]
         batch_rows.observe(len(records))
         batch_seconds.observe(time.monotonic() - started)
 

@@ -8,7 +8,6 @@ from uuid import UUID
 import asyncpg
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
 
-from customers_api.imports import finite_dates
 from customers_api.imports.state import CLASSES, Class, Incoming
 
 Counted = tuple[Incoming, Class]
@@ -31,7 +30,7 @@ async def add(
 
 
 def _by_attempt(incoming: Sequence[Incoming], classes: Sequence[Class]) -> Iterator[list[Counted]]:
-    """The rows of each attempt, in the order of chunk and attempt, in which all transactions write."""
+    """The rows of each attempt, sorted by chunk and attempt, because all transactions write in this order."""
     groups = defaultdict[tuple[int, int], list[Counted]](list)
     for counted in zip(incoming, classes, strict=True):
         event = counted[0].event
@@ -43,7 +42,6 @@ def _reading(rows: Sequence[Counted]) -> tuple[Any, ...]:
     """Chunk, attempt, latest `read_at` and the legacy ids of an attempt's rows."""
     events = [event for (_, event), _ in rows]
     read_at = max(event.read_at for event in events)
-    finite_dates.check_moment(read_at)
     return events[0].chunk, events[0].attempt, read_at, sorted(event.legacy_id for event in events)
 
 

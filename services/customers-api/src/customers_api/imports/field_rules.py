@@ -9,7 +9,7 @@ from vapteke_shared.contract.events.legacy_customers import LegacyCustomerReject
 from customers_api.customers.tables import FIELDS
 from customers_api.imports import text_rule
 from customers_api.imports.decoding import LegacyEvent
-from customers_api.imports.state import BIRTHDAY, LAST_AUTH_AT, Context, Row, Values
+from customers_api.imports.state import BIRTHDAY, LAST_AUTH_AT, AppliedRow, Context, Values
 
 values_of: Any = attrgetter(*FIELDS)
 """The values of an accepted row's event."""
@@ -21,7 +21,7 @@ _FIRST_SIGN_IN: Final = datetime(1900, 1, 2, tzinfo=UTC)
 
 
 def usable(context: Context, event: LegacyEvent, before: Values) -> Values:
-    """The row's values. An unusable one, or all of a rejected row, counts as unchanged."""
+    """The row's values. For an unusable value the mirror's is returned; for a rejected row, all of the mirror's."""
     if isinstance(event, LegacyCustomerRejected):
         return _still_usable(context, before)
     values: Values = values_of(event)
@@ -44,7 +44,7 @@ def _still_usable(context: Context, mirrored: Values) -> Values:
 
 
 def _past(context: Context, instant: datetime | None) -> datetime | None:
-    """The sign-in, unless it lies in the future or stands for none."""
+    """The instant, or None if it lies in the future or is a placeholder."""
     return instant if instant is not None and _FIRST_SIGN_IN <= instant <= context.now else None
 
 
@@ -52,7 +52,7 @@ def is_after(instant: datetime | None, other: datetime) -> bool:
     return instant is not None and instant > other
 
 
-def merged(context: Context, ours: Values, row: Row) -> Values:
+def merged(context: Context, ours: Values, row: AppliedRow) -> Values:
     """Field by field: what vAptekeSync has changed since it was mirrored is taken, everything else stays.
 
     A row that joins a customer only fills gaps.
@@ -71,13 +71,13 @@ def merged(context: Context, ours: Values, row: Row) -> Values:
 
 def _taken(name: str, our: Any, mirrored: Any, their: Any) -> Any:
     """The value after vAptekeSync has changed the mirrored one to theirs."""
-    if name == "birthday" and mirrored == _NO_BIRTHDAY and their is None:  # no change: an earlier release accepted it
+    if name == "birthday" and mirrored == _NO_BIRTHDAY and their is None:  # our rule has changed, not the row
         return None if our == mirrored else our
     return our if name in text_rule.FIELDS and text_rule.is_kept(name, their, mirrored, our) else their
 
 
 def _merged_sign_in(context: Context, our: datetime | None, their: datetime | None, mirrored: Values | None) -> Any:
-    """The later one, if the row joins the customer, vAptekeSync has changed it, or the customer's is in the future."""
+    """Ours, unless the row joins, vAptekeSync has changed the sign-in, or ours is in the future: then the later one."""
     if mirrored is not None and their == mirrored[LAST_AUTH_AT] and not is_after(our, context.tomorrow):
         return our
     return max(filter(None, (_past(context, our), their)), default=None)

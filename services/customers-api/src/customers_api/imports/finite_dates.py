@@ -7,24 +7,29 @@ from typing import Final
 import asyncpg
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 
-from customers_api.imports.state import Row
+from customers_api.imports.state import AppliedRow, Incoming
 
-_ENDLESS: Final = (date.min, date.max, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+_STORED_AS_INFINITY: Final = (date.min, date.max, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
-def check(rows: Iterable[Row]) -> None:
+def check_readings(incoming: Iterable[Incoming]) -> None:
+    """Raise DataError if Postgres would not store the `read_at` of an event as it is."""
+    for read_at in {event.read_at for _, event in incoming}:
+        _check(read_at)
+
+
+def check_rows(rows: Iterable[AppliedRow]) -> None:
     """Raise DataError if Postgres would not store a date of a row's event as it is."""
     for row in rows:
         if isinstance(row.event, LegacyCustomerRead):
-            check_moment(row.event.birthday)
-            check_moment(row.event.last_auth_at)
+            _check(row.event.birthday)
+            _check(row.event.last_auth_at)
 
 
-def check_moment(moment: date | None) -> None:
-    """Raise DataError if Postgres would not store the date or instant as it is."""
+def _check(moment: date | None) -> None:
     try:
         in_utc = moment.astimezone(UTC) if isinstance(moment, datetime) else moment
     except OverflowError:
         raise asyncpg.DatetimeFieldOverflowError("an instant that does not exist in UTC") from None
-    if in_utc in _ENDLESS:
+    if in_utc in _STORED_AS_INFINITY:
         raise asyncpg.DatetimeFieldOverflowError("a date that would be stored as infinity")

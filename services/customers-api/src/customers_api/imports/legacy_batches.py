@@ -1,4 +1,4 @@
-"""Divides batches of legacy customers: between transactions, at repeats, and around what the database rejects."""
+"""Divides batches of legacy customers: between transactions, at repeats, and until a rejected record is alone."""
 
 import heapq
 from collections import Counter

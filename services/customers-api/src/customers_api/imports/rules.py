@@ -1,5 +1,7 @@
 """What an import does with legacy customers: the rules, without I/O (docs/design.md, "Applying a legacy customer").
 
+The rules for single values are in `field_rules`. `phone_conflict` is decided when the import ends, in `writes`.
+
 A batch takes two steps. `compare` finds the rows that change something, and the phones whose holder is decided again.
 The caller locks these phones, and loads the customers of the rows and all that hold or name one of the phones. Then
 `decide` returns what is to be written.
@@ -9,66 +11,38 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec.structs import replace
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
 from vapteke_shared.postgres.retries import ChangedMeanwhile
 
-from customers_api.customers.customer_events import Kind
 from customers_api.customers.tables import FIELDS
 from customers_api.imports import field_rules
 from customers_api.imports.decoding import LegacyEvent
 from customers_api.imports.field_rules import NO_VALUES, is_after, values_of
 from customers_api.imports.state import (
     LAST_AUTH_AT,
+    AppliedRow,
     Claim,
     Class,
+    Comparison,
     Context,
-    Customer,
+    CustomerChange,
+    Decision,
     Incoming,
+    LoadedCustomer,
     Locked,
     Mirror,
-    Row,
     Values,
     claim,
 )
 
-Customers = Mapping[int, Customer]
+Customers = Mapping[int, LoadedCustomer]
 Phones = AbstractSet[str]
 
 _OLD_REASONS: Final = ("missing", "not_digits", "too_short", "too_long", "no_country_code")
 """The reasons for rejecting a phone at the time when mirror rows had no dispatch numbers."""
-
-
-class Comparison(NamedTuple):
-    """The class of each row of the batch, and the rows that change something."""
-
-    classes: list[Class]
-    rows: list[Row]
-
-
-class Change(NamedTuple):
-    """A customer as it is after the batch, and the fields that have changed."""
-
-    kind: Kind
-    fields: list[str]
-    customer: Customer
-
-
-class Decision(NamedTuple):
-    """What a batch writes to customers. `rows` are to be mirrored.
-
-    `losers` lose their phone, which is written first: a phone has one holder. `accepted` are customers whose phone from
-    the API is an imported one from now on, without an event.
-    """
-
-    classes: list[Class]
-    rows: list[Row]
-    losers: list[int]
-    accepted: list[int]
-    created: list[Change]
-    changed: list[Change]
 
 
 # Which rows change something
@@ -81,7 +55,7 @@ def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int
         mirror = mirrors.get(event.legacy_id)
         row = None
         if mirror is None or not _is_equal(event, mirror, tomorrow):
-            row = _applied(context, index, event, mirror)
+            row = _row_to_apply(context, index, event, mirror)
         comparison.classes.append(_class(event, mirror, row))
         if row is not None:
             comparison.rows.append(row)
@@ -97,21 +71,21 @@ def _is_equal(event: LegacyEvent, mirror: Mirror, tomorrow: datetime) -> bool:
     return not is_after(mirror.customer_last_auth_at, tomorrow)
 
 
-def _applied(context: Context, index: int, event: LegacyEvent, mirror: Mirror | None) -> Row | None:
-    """The row as it is applied; None if it changes nothing."""
+def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirror | None) -> AppliedRow | None:
+    """The row with the values to apply, or None if the event changes nothing."""
     if event.legacy_id in context.read_later and context.read_later[event.legacy_id] > event.read_at:
         return None
     if mirror is None:
         if isinstance(event, LegacyCustomerRejected):
             return None
-        return Row(index, event, None, event.phone, field_rules.usable(context, event, NO_VALUES))
+        return AppliedRow(index, event, None, event.phone, field_rules.usable(context, event, NO_VALUES))
     if mirror.customer_is_deleted or not _is_newer(event, mirror):
         return None
-    row = Row(
+    row = AppliedRow(
         index,
         event,
         mirror,
-        _phone(event, mirror),
+        _named_phone(event, mirror),
         field_rules.usable(context, event, mirror.values),
         mirror.customer_id,
     )
@@ -119,7 +93,7 @@ def _applied(context: Context, index: int, event: LegacyEvent, mirror: Mirror | 
     return row if differs or is_after(mirror.customer_last_auth_at, context.tomorrow) else None
 
 
-def _class(event: LegacyEvent, mirror: Mirror | None, row: Row | None) -> Class:
+def _class(event: LegacyEvent, mirror: Mirror | None, row: AppliedRow | None) -> Class:
     """The class that the row counts in. A row that this import has written before counts as it did then."""
     if mirror is not None and mirror.customer_is_deleted:
         return "skipped"
@@ -146,15 +120,15 @@ def _is_newer(event: LegacyEvent, mirror: Mirror) -> bool:
     return event.read_at >= mirror.read_at
 
 
-def _phone(event: LegacyEvent, mirror: Mirror) -> str | None:
+def _named_phone(event: LegacyEvent, mirror: Mirror) -> str | None:
     """The phone that the row names. A rejected row names the one that it named before, if that was a number at all."""
     if not isinstance(event, LegacyCustomerRejected):
         return event.phone
-    return None if mirror.phone and _was_no_number(mirror.phone, event, mirror) else mirror.phone
+    return None if mirror.phone and _only_older_rules_accept(mirror.phone, event, mirror) else mirror.phone
 
 
-def _was_no_number(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
-    """Whether today's rule rejects the phone, or an older rule read it from a text that today's rule rejects."""
+def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
+    """Whether today's rule rejects this number, or rejects the text that an older rule made it from."""
     if phone[0] == "7" and len(phone) != len("79025163111"):
         return True
     return mirror.number is None and event.reasons.get("phone", _OLD_REASONS[0]) not in _OLD_REASONS
@@ -163,7 +137,7 @@ def _was_no_number(phone: str, event: LegacyCustomerRejected, mirror: Mirror) ->
 # Who holds a phone
 
 
-def phones_to_decide(rows: Iterable[Row]) -> set[str]:
+def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
     """The phones whose holder is decided again: those that a row named and names, and its customer's own."""
     phones: set[str | None] = set()
     for row in rows:
@@ -174,7 +148,7 @@ def phones_to_decide(rows: Iterable[Row]) -> set[str]:
     return {phone for phone in phones if phone is not None}
 
 
-def _owners(phones: Phones, rows: Iterable[Row], customers: Customers) -> dict[str, int]:
+def _owners(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) -> dict[str, int]:
     """Who owns each phone: the active customer for whom the API set it; otherwise the greatest claimant."""
     owners = {each.phone: each.customer_id for each in sorted(_claims(phones, rows, customers))}
     for customer in customers.values():
@@ -184,8 +158,11 @@ def _owners(phones: Phones, rows: Iterable[Row], customers: Customers) -> dict[s
     return owners
 
 
-def _claims(phones: Phones, rows: Iterable[Row], customers: Customers) -> Iterator[Claim]:
-    """The claims of rows as they are after the batch. No claim has who is deleted, or holds a phone set by the API."""
+def _claims(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) -> Iterator[Claim]:
+    """The claims of rows as they are after the batch.
+
+    Deleted customers, and customers who hold a phone set by the API, have no claim.
+    """
     applied = set()
     for row in rows:
         applied.add(row.event.legacy_id)
@@ -203,11 +180,11 @@ def _claims(phones: Phones, rows: Iterable[Row], customers: Customers) -> Iterat
             yield claim(named, customer.named_last_auth_at, legacy_id, customer.id)
 
 
-def _may_claim(customer: Customer | None) -> bool:
+def _may_claim(customer: LoadedCustomer | None) -> bool:
     return customer is None or (customer.is_active and customer.phone_from != "api")
 
 
-def _accept_phones(rows: Iterable[Row], customers: Customers) -> dict[int, Customer]:
+def _accept_phones(rows: Iterable[AppliedRow], customers: Customers) -> dict[int, LoadedCustomer]:
     """The customers whose own row starts to name the phone that the API gave them: it counts as imported now."""
     accepted = {}
     for row in rows:
@@ -223,12 +200,16 @@ def _accept_phones(rows: Iterable[Row], customers: Customers) -> dict[int, Custo
 
 
 def decide(context: Context, comparison: Comparison, locked: Locked) -> Decision:
-    """Decide what the rows of the comparison write. Raises ChangedMeanwhile if a phone was not locked that must be."""
+    """Decide what the rows of the comparison write.
+
+    Raises ChangedMeanwhile if a customer of these rows holds a phone that is not locked.
+    """
     customers, phones = locked.customers, locked.phone_ids.keys()
     rows = [row for row in comparison.rows if row.is_new or customers[row.customer_id].is_active]
-    if any(not row.is_new and row.changes_claim and _holds_another(customers[row.customer_id], phones) for row in rows):
+    claiming = [customers[row.customer_id] for row in rows if row.changes_claim and not row.is_new]
+    if any(_holds_unlocked_phone(customer, phones) for customer in claiming):
         raise ChangedMeanwhile
-    _find_customers(rows, customers, iter(locked.new_ids))
+    _assign_customers(rows, customers, iter(locked.new_ids))
     accepted = _accept_phones(rows, customers)
     customers = {**customers, **accepted}
     owners = _owners(phones, rows, customers)
@@ -242,7 +223,7 @@ def decide(context: Context, comparison: Comparison, locked: Locked) -> Decision
     )
 
 
-def _holds_another(customer: Customer, phones: Phones) -> bool:
+def _holds_unlocked_phone(customer: LoadedCustomer, phones: Phones) -> bool:
     return customer.phone is not None and customer.phone not in phones
 
 
@@ -255,13 +236,14 @@ def _with_skipped(comparison: Comparison, customers: Customers) -> list[Class]:
     return classes
 
 
-def _find_customers(rows: Iterable[Row], customers: Customers, new_ids: Iterator[int]) -> None:
-    """Join new rows to the active customers who have their phones and no legacy row; the others get new customers.
+def _assign_customers(rows: Iterable[AppliedRow], customers: Customers, new_ids: Iterator[int]) -> None:
+    """Set `customer_id` and `joins` of new rows. A row with a mirror row keeps its customer for good.
 
-    Of several new rows with one phone the greatest claimant joins.
+    A new row joins the active customer who has its phone and no legacy row; of several such rows, the greatest claimant
+    joins. The others get new customers.
     """
     waiting = {each.phone: each.id for each in customers.values() if each.is_active and each.legacy_id is None}
-    greatest: dict[str | None, tuple[Claim, Row]] = {}
+    greatest: dict[str | None, tuple[Claim, AppliedRow]] = {}
     for row in rows:
         if row.is_new and row.phone is not None and row.phone in waiting:
             ranked = claim(row.phone, row.values[LAST_AUTH_AT], row.event.legacy_id, 0), row
@@ -272,21 +254,21 @@ def _find_customers(rows: Iterable[Row], customers: Customers, new_ids: Iterator
         row.customer_id = row.customer_id or next(new_ids)
 
 
-def _loses(customer: Customer, phones: Phones, owners: Mapping[str, int]) -> bool:
+def _loses(customer: LoadedCustomer, phones: Phones, owners: Mapping[str, int]) -> bool:
     """Whether the customer holds one of the phones and is not its owner."""
     phone = customer.phone
     return customer.is_active and phone is not None and phone in phones and owners.get(phone) != customer.id
 
 
-def _created(row: Row, owners: Mapping[str, int], at: datetime) -> Change:
+def _created(row: AppliedRow, owners: Mapping[str, int], at: datetime) -> CustomerChange:
     phone = row.phone if row.phone is not None and owners[row.phone] == row.customer_id else None
-    customer = Customer(row.customer_id, 1, phone, "import" if phone else None, row.values, at, at)
-    return Change("created", _differences((None, NO_VALUES), customer), customer)
+    customer = LoadedCustomer(row.customer_id, 1, phone, "import" if phone else None, row.values, at, at)
+    return CustomerChange("created", _differences((None, NO_VALUES), customer), customer)
 
 
 def _changes(
-    context: Context, rows: Iterable[Row], customers: Customers, owners: Mapping[str, int], locked: Locked
-) -> list[Change]:
+    context: Context, rows: Iterable[AppliedRow], customers: Customers, owners: Mapping[str, int], locked: Locked
+) -> list[CustomerChange]:
     """The changes of existing customers: of those with a row, and of those who lose or get a phone."""
     row_of = {row.customer_id: row for row in rows}
     owned = {customer_id: phone for phone, customer_id in owners.items()}
@@ -304,11 +286,11 @@ def _changes(
             updated_at=locked.at,
         )
         if fields := _differences((before.phone, before.values), after):
-            changes.append(Change("phone_changed" if "phone" in fields else "updated", fields, after))
+            changes.append(CustomerChange("phone_changed" if "phone" in fields else "updated", fields, after))
     return changes
 
 
-def _differences(before: tuple[str | None, Values], after: Customer) -> list[str]:
+def _differences(before: tuple[str | None, Values], after: LoadedCustomer) -> list[str]:
     phone, values = before
     fields = ["phone"] if phone != after.phone else []
     fields += [name for name, old, new in zip(FIELDS, values, after.values, strict=True) if old != new]

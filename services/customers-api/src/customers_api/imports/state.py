@@ -7,11 +7,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from customers_api.customers.customer_events import Kind
 from customers_api.customers.tables import FIELDS
 from customers_api.imports.decoding import LegacyEvent
 
 Class = Literal["created", "updated", "unchanged", "skipped", "rejected"]
-"""What becomes of a legacy row; an import counts its rows by these."""
+"""The class in which an import counts a row."""
 CLASSES: Final[tuple[Class, ...]] = get_args(Class)
 Values = tuple[Any, ...]
 """A value for each of FIELDS, in that order."""
@@ -42,7 +43,7 @@ class Mirror(NamedTuple):
     counted_as: Class | None
     customer_phone: str | None
     customer_last_auth_at: datetime | None
-    customer_is_deleted: bool
+    customer_is_deleted: bool | None
 
 
 class Context(NamedTuple):
@@ -57,11 +58,11 @@ class Context(NamedTuple):
 
     @property
     def tomorrow(self) -> datetime:
-        """Nobody can have signed in later than that: a clock that is a day wrong would have caused a warning."""
+        """A sign-in after this instant is wrong. A day is allowed: a clock that far ahead has caused a warning."""
         return self.now + timedelta(days=1)
 
 
-class Row(Struct):
+class AppliedRow(Struct):
     """A legacy row that is applied. `phone` and `values` are what its mirror row holds from now on.
 
     `index` is its index in the batch. `joins`: it is new and belongs to a customer whom the API created.
@@ -88,8 +89,8 @@ class Row(Struct):
         return bool(self.values[LAST_AUTH_AT] != mirror.values[LAST_AUTH_AT])
 
 
-class Customer(Struct):
-    """A locked customer, and what its mirror row says about its phone. Without `deleted_at` it is active."""
+class LoadedCustomer(Struct):
+    """A customer, with the phone and sign-in of its mirror row. Without `deleted_at` it is active."""
 
     id: int
     version: int
@@ -109,16 +110,16 @@ class Customer(Struct):
 
 
 class Locked(NamedTuple):
-    """What was locked to decide on a batch, and read after that.
-
-    The phones whose holder is decided, with their ids; the customers of the rows and all that hold or name one of these
-    phones, by id; Postgres' clock; an id for each new row.
-    """
+    """What was locked to decide on a batch, and read after that."""
 
     phone_ids: Mapping[str, int]
-    customers: Mapping[int, Customer]
+    """The phones whose holder is decided, with their ids."""
+    customers: Mapping[int, LoadedCustomer]
+    """By id: the customers of the rows, and all customers that hold or name one of these phones."""
     at: datetime
+    """Postgres' clock."""
     new_ids: Sequence[int]
+    """An id for each new row."""
 
 
 class Claim(NamedTuple):
@@ -132,3 +133,33 @@ class Claim(NamedTuple):
 
 def claim(phone: str, last_auth_at: datetime | None, legacy_id: int, customer_id: int) -> Claim:
     return Claim(last_auth_at or _NEVER, legacy_id, customer_id, phone)
+
+
+class Comparison(NamedTuple):
+    """The class of each row of the batch, and the rows that change something."""
+
+    classes: list[Class]
+    rows: list[AppliedRow]
+
+
+class CustomerChange(NamedTuple):
+    """A customer as it is after the batch, and the fields that have changed."""
+
+    kind: Kind
+    fields: list[str]
+    customer: LoadedCustomer
+
+
+class Decision(NamedTuple):
+    """What a batch writes. `rows` are written to the mirror.
+
+    `losers` lose their phone, which is written first: a phone has one active holder. `accepted` are customers who keep
+    the phone that the API gave them; from now on it counts as imported. No event is sent for that.
+    """
+
+    classes: list[Class]
+    rows: list[AppliedRow]
+    losers: list[int]
+    accepted: list[int]
+    created: list[CustomerChange]
+    changed: list[CustomerChange]
