@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 from vapteke_shared.contract import phones
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers.tables import COLUMNS, FIELDS
@@ -33,13 +34,16 @@ async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incomi
     """The mirror rows by legacy id.
 
     They need no lock: only the transaction that holds the lock on the partition's offset writes them. Raises
-    ForeignKeyViolationError if a mirror row has lost its customer (docs/operate.md).
+    ForeignKeyViolationError for an accepted row whose mirror row has lost its customer (docs/operate.md).
     """
     rows = await connection.fetch(_MIRRORS, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
     after = _MIRROR_VALUES.stop
     mirrors = {row[0]: Mirror(row[1], row[2], row[_MIRROR_VALUES], *row[after:]) for row in rows}
-    if any(mirror.customer_is_deleted is None for mirror in mirrors.values()):
+    orphans = {legacy_id for legacy_id, mirror in mirrors.items() if mirror.customer_is_deleted is None}
+    if orphans and any(event.legacy_id in orphans and isinstance(event, LegacyCustomerRead) for _, event in incoming):
         raise asyncpg.ForeignKeyViolationError("a mirror row without its customer")
+    for legacy_id in orphans:
+        del mirrors[legacy_id]
     return mirrors
 
 
