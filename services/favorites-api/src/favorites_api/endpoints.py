@@ -124,7 +124,10 @@ async def delete_favorites(
 
 
 async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """Also record a read for favorites that already existed, because the response shows their `created_at`."""
+    """Add favorites and record it for the audit.
+
+    Those that already existed are recorded as read, because the response shows their `created_at`.
+    """
     try:
         async with application.connection(request) as connection:
             rows = await favorites.add(connection, user_id, item_ids)

@@ -10,8 +10,9 @@ from vapteke_shared.messaging.stored_offsets import Record
 class ReadPositions:
     """The read positions of one consumer.
 
-    `reached` maps a partition to an offset: everything below was read without a gap and is done. A partition that has
-    gone back is absent until it was read again from its stored offset. `stored_offsets.transaction` advances `reached`.
+    `reached` maps a partition to an offset: everything below was read without a gap and is done. A partition is
+    absent after `assign` or `take_partitions_to_seek`, until a batch of it is applied or `go_back` sets its stored
+    offset. `stored_offsets.transaction` advances `reached`.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,10 @@ class ReadPositions:
         return to_seek
 
     def go_back(self, partition: Partition, offset: int) -> None:
-        """The partition is read again from its stored offset, and no later record is in hand."""
+        """Note that the consumer was sought to this stored offset.
+
+        A gap between it and the next batch is then accepted.
+        """
         self.reached[partition] = self._delivered[partition] = offset
         self._went_back.add(partition)
 

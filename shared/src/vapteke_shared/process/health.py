@@ -22,6 +22,7 @@ log = logs.get(__name__)
 class Health:
     """The state of each dependency of the process, by name: a fault in words, or none when the dependency is ready.
 
+    It also collects the reasons for a restart: stuck dependencies and loops without a heartbeat.
     A cause is logged once when it appears and once when it is over, even if it is reported often or for several
     dependencies.
     """

@@ -26,7 +26,7 @@ def say_error(text: str) -> None:
 
 
 def give_up(text: str) -> NoReturn:
-    """Ends the command with exit code 1."""
+    """Print the error text and end the command with exit code 1."""
     say_error(text)
     raise typer.Exit(1)
 

@@ -153,7 +153,7 @@ async def listening(port: int, host: str = "127.0.0.1") -> str | None:
 
 
 def end_with_make() -> None:
-    """From now on, the death of make ends this process like SIGTERM (Linux): make does not stop its children itself."""
+    """If make started this process, the death of make ends it like SIGTERM (Linux): make stops no children."""
     if _libc and "MAKELEVEL" in os.environ:
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 

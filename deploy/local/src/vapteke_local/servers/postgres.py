@@ -48,7 +48,7 @@ SETTINGS = {
 
 
 class Unreachable(StackFailure):
-    """The user that runs Postgres cannot enter the folder."""
+    """The user that runs Postgres cannot enter the data folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

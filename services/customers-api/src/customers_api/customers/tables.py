@@ -110,7 +110,10 @@ class CustomerRow(ProfileColumns, Table, table=True):
 
 
 class CustomerCountRow(Table, table=True):
-    """A change to the numbers of active (`living`) and deleted customers, which are the sums. Triggers write it."""
+    """A change to the numbers of active (`living`) and deleted customers. Each number is the sum over all rows.
+
+    Triggers insert the rows; `queries.fold_counts` merges them.
+    """
 
     __tablename__ = "customer_counts"
 

@@ -4,10 +4,11 @@
 
 import asyncpg
 from prometheus_client import Gauge
+from vapteke_shared.contract import limits
 from vapteke_shared.process import logs
 
 _SLICE_ROWS = 5_000
-_BEFORE_ALL = -(2**63)
+_BEFORE_ALL = limits.INT64_MIN
 
 log = logs.get(__name__)
 orphans = Gauge("vapteke_mirror_orphans", "Mirror rows whose customer or phone does not exist", ["missing"])

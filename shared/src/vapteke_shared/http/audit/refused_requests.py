@@ -82,7 +82,7 @@ _windows: list[_Window] = []
 
 
 def _window() -> _Window:
-    """The current window. It first ends an old one whose event loop was closed before the second was over."""
+    """The current window. A past one is ended first: its event loop may have closed before its timer fired."""
     if not _windows or _windows[0].is_over:
         for past in _windows:
             past.end()
