@@ -187,10 +187,6 @@ class BatchConsumer(Consumer):
         except (KafkaError, ShutdownDeadlineExceeded) as error:
             log.info("the group's offset was not committed", topic=self._topic, error=describe(error))
 
-    def _log_accepted(self, missing: Mapping[Partition, int]) -> None:
-        for partition, count in missing.items():
-            log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
-
     def _after_batch(self, missing: Mapping[Partition, int]) -> None:
         for call in self.after_batch:
             call()

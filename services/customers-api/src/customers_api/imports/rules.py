@@ -170,13 +170,9 @@ def _claims(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) ->
             yield claim(row.phone, row.values[LAST_AUTH_AT], row.event.legacy_id, row.customer_id)
     for customer in customers.values():
         named, legacy_id = customer.named_phone, customer.legacy_id
-        if (
-            named is not None
-            and legacy_id is not None
-            and named in phones
-            and legacy_id not in applied
-            and _may_claim(customer)
-        ):
+        if legacy_id is None or legacy_id in applied or not _may_claim(customer):
+            continue
+        if named is not None and named in phones:
             yield claim(named, customer.named_last_auth_at, legacy_id, customer.id)
 
 
@@ -213,13 +209,14 @@ def decide(context: Context, comparison: Comparison, locked: Locked) -> Decision
     accepted = _accept_phones(rows, customers)
     customers = {**customers, **accepted}
     owners = _owners(phones, rows, customers)
+    losers = {each.id for each in customers.values() if _loses(each, phones, owners)}
     return Decision(
         classes=_with_skipped(comparison, customers),
         rows=rows,
-        losers=[each.id for each in customers.values() if _loses(each, phones, owners)],
+        losers=list(losers),
         accepted=list(accepted),
         created=[_created(row, owners, locked.at) for row in rows if row.is_new and not row.joins],
-        changed=_changes(context, rows, customers, owners, locked),
+        changed=_changes(context, rows, customers, owners, losers, locked.at),
     )
 
 
@@ -267,15 +264,19 @@ def _created(row: AppliedRow, owners: Mapping[str, int], at: datetime) -> Custom
 
 
 def _changes(
-    context: Context, rows: Iterable[AppliedRow], customers: Customers, owners: Mapping[str, int], locked: Locked
+    context: Context,
+    rows: Iterable[AppliedRow],
+    customers: Customers,
+    owners: Mapping[str, int],
+    losers: AbstractSet[int],
+    at: datetime,
 ) -> list[CustomerChange]:
     """The changes of existing customers: of those with a row, and of those who lose or get a phone."""
     row_of = {row.customer_id: row for row in rows}
     owned = {customer_id: phone for phone, customer_id in owners.items()}
     changes = []
     for before in customers.values():
-        lost = _loses(before, locked.phone_ids.keys(), owners)
-        phone = owned.get(before.id, None if lost else before.phone)
+        phone = owned.get(before.id, None if before.id in losers else before.phone)
         row = row_of.get(before.id)
         after = replace(
             before,
@@ -283,7 +284,7 @@ def _changes(
             phone_from=before.phone_from if phone == before.phone else "import" if phone else None,
             values=before.values if row is None else field_rules.merged(context, before.values, row),
             version=before.version + 1,
-            updated_at=locked.at,
+            updated_at=at,
         )
         if fields := _differences((before.phone, before.values), after):
             changes.append(CustomerChange("phone_changed" if "phone" in fields else "updated", fields, after))
