@@ -45,7 +45,7 @@ log = logs.get("customers-api")
 
 
 def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
-    """The REST service. The caller owns the pool and the health."""
+    """The app of the REST service. The caller owns the pool and the health."""
     return application.create_app(
         settings,
         pool,
@@ -58,7 +58,9 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
 
 
 async def reset_offsets(connection: asyncpg.Connection) -> Callable[[], None] | None:
-    """Read the topics from the beginning, and fail the unfinished import, because its events are lost."""
+    """Delete the stored offsets, so that the topics are read from the beginning. Fail the unfinished import, because
+    its events are lost. Abandon an unfinished `events republish`.
+    """
     await stored_offsets.reset(connection)
     await republish.abandon(connection)
     failed = await writes.fail_unfinished(connection, _REPLACED)

@@ -16,11 +16,12 @@ _WAIT_SECONDS = 10  # for a connection from the pool
 
 
 async def lead(pool: asyncpg.Pool, health: Health, dependency: str, work: Work, stopping: asyncio.Event) -> None:
-    """Run `work` while this process leads, until `stopping`. The lock is named after `dependency`, a name in `health`.
+    """Run `work` while this process leads, that is, holds the lock of `dependency`, until `stopping` is set.
 
-    `work` gets the connection that holds the lock, so no other leader has touched what it reads there. An error in
-    `work` is reported in `health`. The connection goes back to the pool, which clears its session and so releases the
-    lock; after a second every process may try to lead.
+    `work` gets the connection that holds the lock: as long as this connection works, no other process leads. An error
+    in `work` is not raised, but reported in `health` as a fault of `dependency`. When `work` ends, the connection goes
+    back to the pool, which releases the lock; a second later any process may take it. A process that does not lead
+    reports `dependency` as ready.
     """
     while not stopping.is_set():
         try:

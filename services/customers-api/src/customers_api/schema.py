@@ -1,4 +1,4 @@
-"""The Postgres schema of customers-api. Its tables are in the package of their subject."""
+"""The Postgres schema of customers-api, and the base class of its tables. Each package defines its own tables."""
 
 from typing import ClassVar
 

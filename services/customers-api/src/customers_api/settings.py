@@ -1,17 +1,17 @@
-"""Settings of customers-api, in addition to those of every service. docs/configuration.md lists them all."""
+"""Settings of customers-api, in addition to those of every service. docs/configuration.md lists all of them."""
 
 from pydantic import Field
 from vapteke_shared.process import settings
 
 
 class ServeSettings(settings.ServeSettings):
-    """Settings that only `customers-api serve` reads, on top of those of every REST service."""
+    """The settings of `customers-api serve`: those of every REST service, and those below."""
 
     import_range_rows: int = Field(10_000, ge=1, le=100_000, description="rows in one key range of an import")
 
 
 class WorkSettings(settings.WorkSettings):
-    """Settings that only `customers-api work` reads, on top of those that `favorites-api work` reads too."""
+    """The settings of `customers-api work`: those that `favorites-api work` has too, and those below."""
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
     import_stalled_seconds: float = Field(900, gt=0, description="an import fails after so long without progress")

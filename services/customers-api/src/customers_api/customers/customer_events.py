@@ -1,7 +1,7 @@
-"""Customer events: every change of a customer writes its whole state to the outbox (docs/design.md, "The outbox").
+"""Builds the events of customers and writes them to the outbox (docs/design.md, "The outbox").
 
-Events are written in the transaction of the change, after the customer's row was locked: one event per customer and
-transaction.
+Each new version of a customer has one event, which holds the customer's whole state. The event is written in the
+transaction of the change. An existing customer's row is locked before its state is read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,12 +49,18 @@ class Change(NamedTuple):
 
 
 def message(kind: Kind, origin: Origin, changed: Sequence[str], customer: Mapping[str, Any]) -> Message:
-    """The event of a change as a message for the outbox. `customer` is the state after it, by the event's fields."""
+    """The event of a change, as a message for the outbox.
+
+    `customer` is the customer after the change. It has at least the event's fields, except `origin` and `changed`.
+    """
     return message_of(kind, origin, changed, dict(zip(_STATE, _state_of(customer), strict=True)))
 
 
 def message_of(kind: Kind, origin: Origin, changed: Sequence[str], state: dict[str, Any]) -> Message:
-    """Like `message`, for a `state` that has exactly the event's fields and is not used any more."""
+    """Like `message`, but `state` must have exactly the event's fields, except `origin` and `changed`.
+
+    The instants in `state` are replaced by texts, so the caller must not use `state` afterwards.
+    """
     for name in _INSTANTS:
         state[name] = _instant(state[name])
     event = _CLASSES[kind](origin=origin, changed=list(changed), **state)
@@ -63,7 +69,7 @@ def message_of(kind: Kind, origin: Origin, changed: Sequence[str], state: dict[s
 
 
 def _instant(at: datetime | None) -> str | None:
-    """With three decimals. msgspec would write six, or none."""
+    """The instant as text, in UTC and cut to three decimals. msgspec would write six decimals, or none."""
     if at is None:
         return None
     text: str = msgspec.to_builtins(at if at.tzinfo is UTC else at.astimezone(UTC))  # ten times faster than isoformat
@@ -84,16 +90,16 @@ def _headers(kind: str, at: str, subject: str) -> dict[str, str]:
 
 
 def row(event: Message) -> tuple[str, str, str, bytes]:
-    """The values of an event for `messages.insert_after`."""
+    """The parameters $1 to $4 of `messages.insert_after`, for the event of a customer. Raises NeverSent."""
     return messages.row(topics.CUSTOMERS.name, event)
 
 
 async def add(
     connection: asyncpg.Connection, origin: Origin, changes: Sequence[Change], known: Sequence[Message] = ()
 ) -> None:
-    """Write the events of these changes in the caller's transaction, with the customers' current state.
+    """Write one event for each change, with the customer's current state, in the caller's transaction.
 
-    `known` are the events of other changes, which are written before them.
+    `known` are events that the caller has already built for other changes. They are written before the new ones.
     """
     events = [*known]
     if changes:
@@ -109,6 +115,9 @@ FROM customers c
 LEFT JOIN phones p ON p.id = c.phone_id
 LEFT JOIN firstnames f ON f.id = c.firstname_id
 """
-"""SQL: customers as `message` takes them, and the time. The columns of `phones` and `firstnames` never change."""
+"""SQL that reads customers as `message` takes them, with more columns, and the time as `now`. Append a WHERE on `c`.
+
+Rows of `phones` and `firstnames` never change, so they are read without a lock.
+"""
 
 _CURRENT = f"{STATE} WHERE c.id = ANY ($1)"

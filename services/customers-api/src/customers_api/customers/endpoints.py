@@ -45,7 +45,7 @@ IfNoneMatch = Annotated[
 
 
 def _kind(body: Any) -> str | None:
-    """Which of the two PATCH bodies this is; None if it mixes both."""
+    """The tag of the request model for a PATCH body. None: the body has a phone and other fields, which is an error."""
     fields = body if isinstance(body, dict) else {}
     if "phone" not in fields:
         return "(profile)"
@@ -193,7 +193,11 @@ async def _change_phone(request: Request, customer_id: int, phone: str, if_match
 
 @asynccontextmanager
 async def _recording(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
-    """A connection. Rejected requests are recorded too: they reveal who has a phone, or whether a customer exists."""
+    """Yield a connection. If the request is rejected, record this for the audit, and raise the error again.
+
+    The answer to a rejected request reveals who has a phone, or whether a customer exists. VersionMismatch also gets
+    the header `ETag`. The caller records a request that succeeds.
+    """
     try:
         async with application.connection(request) as connection:
             yield connection

@@ -12,12 +12,18 @@ def of(version: int) -> str:
 
 
 def expected_versions(if_match: str | None) -> Collection[int] | None:
-    """The versions that an If-Match header names; None: any version. Weak tags never match."""
+    """The versions that an If-Match header allows. None: there is no header or it is `*`, so any version is allowed.
+
+    Weak tags, and tags that are not a version, allow nothing.
+    """
     if if_match is None or if_match.strip() == "*":
         return None
     return [int(tag) for weak, tag in _TAG.findall(if_match) if not weak and _VERSION.fullmatch(tag)]
 
 
 def is_known(if_none_match: str, version: int) -> bool:
-    """Whether an If-None-Match header names this version, so that it need not be sent. Weak tags match too."""
+    """Whether an If-None-Match header is `*` or names this version, so that the customer need not be sent again.
+
+    Weak tags name a version too.
+    """
     return if_none_match.strip() == "*" or any(tag == str(version) for _, tag in _TAG.findall(if_none_match))

@@ -31,7 +31,10 @@ def _phone(text: str) -> str:
 
 
 def _cleaned(value: object) -> object:
-    """Runs before the length is checked."""
+    """The text as `texts.cleaned` returns it; a value of another type unchanged.
+
+    pydantic calls this function before it checks the length, so the limit applies to the cleaned text.
+    """
     return texts.cleaned(value) if isinstance(value, str) else value
 
 

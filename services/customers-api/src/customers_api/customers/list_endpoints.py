@@ -80,7 +80,7 @@ def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
 
 
 def _kind(body: Any) -> str | None:
-    """Which of the two lookups this is; None if it is neither or both."""
+    """The tag of the request model for a lookup. None: the body has both `phones` and `ids`, or neither."""
     fields = body if isinstance(body, dict) else {}
     if ("phones" in fields) == ("ids" in fields):
         return None
@@ -120,5 +120,8 @@ async def look_up_customers(request: Request, body: Lookup) -> Response:
 
 
 def _requested_and_found(requested: Iterable[int], rows: Iterable[asyncpg.Record]) -> list[int]:
-    """The ids for the audit, also those not found: the response reveals that they do not exist or are deleted."""
+    """The ids for the audit, sorted: the requested ids, and the ids of the customers that were found.
+
+    Requested ids that were not found are included, because the response reveals that no active customer has them.
+    """
     return sorted({*requested, *(row["id"] for row in rows)})

@@ -13,7 +13,7 @@ from customers_api.customers.fields import HAS_TEXT, Day, Gender, PhoneText
 
 
 def _text(value: Any) -> str:
-    """Clean a text in the way in which names and addresses are stored."""
+    """The text cleaned in the way in which names and addresses are stored. U+0000 is a validation error."""
     if "\0" in value:
         raise field_types.invalid_value("zero_character", "The text contains U+0000, which no stored text has")
     return texts.cleaned(value)

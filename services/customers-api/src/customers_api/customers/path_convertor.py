@@ -6,7 +6,7 @@ CUSTOMER_ID = "{customer_id:customer}"
 
 
 class _CustomerId(StringConvertor):
-    """Any segment except `lookup`, which has endpoints of its own."""
+    """Matches any path segment except `lookup`, which is the path of another endpoint."""
 
     regex = "(?!lookup/)[^/]+"
 

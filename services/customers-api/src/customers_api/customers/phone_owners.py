@@ -13,11 +13,15 @@ from customers_api.customers.customer_events import Change
 
 
 async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | None = None) -> asyncpg.Record | None:
-    """Lock the phones that a change can affect, then the customers who hold or name one, both in the order of ids.
+    """Lock the phones that a change of this customer can affect. Then lock the customers that the phones concern.
 
-    The phones are the one that the customer holds, the one that its legacy row names, and `wanted`. Returns the
-    customer's state and `named_phone_id` as they are once the locks are taken, and the time in `now`, or None when the
-    customer does not exist. Raises ChangedMeanwhile when the customer's phones have changed in the meantime.
+    The phones are the one that the customer holds, the one that its mirror row names, and `wanted` (a phone's id). The
+    customers are this one, the active holders of these phones, and those whose mirror rows name one of them. Phones and
+    customers are locked in the order of their ids.
+
+    Returns the customer, active or deleted, as it is once the locks are taken: the columns of `customer_events.STATE`,
+    and as `named_phone_id` the phone that its mirror row names. Returns None if the customer does not exist. Raises
+    ChangedMeanwhile if the customer's phones changed before they were locked.
     """
     await connection.execute(_QUEUE, customer_id)
     before = await connection.fetchrow(_PHONES, customer_id)
@@ -37,14 +41,15 @@ def phones_of(customer: asyncpg.Record) -> set[int]:
 
 
 async def holder_of(connection: asyncpg.Connection, phone_id: int) -> int | None:
-    """The active customer with this phone."""
+    """The id of the active customer who holds this phone. None: nobody holds it."""
     return await connection.fetchval(_HOLDER, phone_id)  # type: ignore[no-any-return]
 
 
 async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], changing: int) -> list[Change]:
-    """Give each of these locked phones to its owner, losers first. Returns the changes of customers except `changing`.
+    """Give each of these locked phones to its owner; a phone without an owner goes to nobody.
 
-    The caller writes the new version and the event of the customer `changing`.
+    Customers who lose a phone are written before those who get one. Returns the changes of all customers except
+    `changing`. The caller writes the events of these changes, and the new version and the event of `changing`.
     """
     decided = await connection.fetch(_OWNERS, list(phone_ids))
     moved = [row for row in decided if row["owner_id"] != row["holder_id"]]

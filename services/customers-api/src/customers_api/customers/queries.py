@@ -18,9 +18,9 @@ from customers_api.customers.tables import COLUMNS, CustomerRow, FirstnameRow, P
 
 Row = Mapping[str, Any]
 BACKDATED: Final = timedelta(seconds=0.5)
-"""How long before its transaction a new customer may have been dated."""
+"""The `updated_at` of a new customer may be this much earlier than the beginning of the transaction that creates it."""
 _OVERLAP: Final = BACKDATED + timedelta(seconds=0.5)
-"""The rest is longer than it takes until pg_stat_activity shows a transaction that has begun."""
+"""Half a second more: a transaction that has begun appears in pg_stat_activity in less time than that."""
 
 
 class CustomerNotFound(ProblemError):
@@ -45,19 +45,20 @@ async def page(
     offset: int = 0,
     counted: bool = True,
 ) -> Page:
-    """One page of the customers that match all filters, ordered by id, starting above `after`.
+    """One page of the customers that match all filters, ordered by id, starting with the first id above `after`.
 
-    One statement also returns the total number of matches (which ignores `after`), unless `counted` is false.
+    Deleted customers are left out, unless the filter `include_deleted` is given. The same statement also counts all
+    matches, on all pages, unless `counted` is false.
     """
     query = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
     return await pagination.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def seen_until(connection: asyncpg.Connection) -> datetime:
-    """An instant: every change that the next statement does not see yet will have this `updated_at` or a later one.
+    """An instant. Every change that the next statement does not see yet has an `updated_at` at or after this instant.
 
-    A transaction writes no `updated_at` before its own beginning, or hardly before it (`BACKDATED`). So the oldest open
-    transaction sets it.
+    The `updated_at` that a transaction writes is at most BACKDATED earlier than the transaction's beginning. So the
+    instant is the beginning of the oldest open transaction, minus `_OVERLAP`.
     """
     oldest: datetime = await connection.fetchval(_OLDEST)
     return oldest - _OVERLAP
@@ -74,7 +75,7 @@ async def find_by_phones(connection: asyncpg.Connection, phones: Sequence[str]) 
 
 
 async def fold_counts(connection: asyncpg.Connection) -> None:
-    """Merge the rows of customer_counts when there are many. Their sum never changes."""
+    """Merge the rows of customer_counts into one when there are more than 100. The sums stay the same."""
     await connection.execute(_FOLD_COUNTS)
 
 
@@ -84,7 +85,10 @@ _OLDEST = "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_
 
 
 def _begins(column: str, name: str) -> str:
-    """SQL: the column begins with the parameter. LIKE would take `%` and `_` in it as wildcards."""
+    """SQL: whether the column begins with the parameter `name`, in any case.
+
+    LIKE would take `%` and `_` in the parameter as wildcards.
+    """
     prefix = f"folded(:{name})"
     return f"folded({column}) ~>=~ {prefix} AND folded({column}) ~<~ ({prefix} || chr({0x10FFFF}))"
 
@@ -130,8 +134,8 @@ SELECT
 def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> Statement:
     """The statement that reads one page of customers, and the total count if `counted`.
 
-    The limit is a literal, because Postgres takes an unknown limit for a tenth of the table. The page is MATERIALIZED,
-    because joins to it have misled Postgres 16 into reading the whole table.
+    The limit is a literal, because Postgres assumes a tenth of the table for a limit that is a parameter. The CTE
+    `page` is MATERIALIZED, because joins to it have misled Postgres 16 into reading the whole table.
     """
     matching, count, parts = _matching(filters), _count(filters), []
     if "updated_since" in filters:  # read by its own index: customers changed recently may have the highest ids
@@ -154,7 +158,7 @@ def _count(filters: AbstractSet[str]) -> str:
 
 
 def _matching(filters: AbstractSet[str]) -> str:
-    """SQL for the ids of the customers that match the filters."""
+    """SQL for the ids of the customers that match the filters. Without `include_deleted` they must be active."""
     source = "customers c"
     if "id" in filters:
         source = f"unnest(CAST(:id AS bigint[])) AS asked (id) CROSS JOIN LATERAL ({_BY_ID}) AS c"

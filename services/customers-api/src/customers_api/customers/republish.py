@@ -1,7 +1,8 @@
 """Sends the current state of every customer again, for the consumers of a new Kafka.
 
-The events go through the outbox, under the customer's lock and with its current version, so a consumer that knows the
-version drops the event. Progress is stored in `republications`: an interrupted run continues there.
+Each event is written to the outbox while the customer is locked, with the customer's current version. So a consumer
+that already has this version drops the event. Progress is stored in `republications`: after an interruption, the next
+run continues where the last one ended.
 """
 
 import asyncio
@@ -25,9 +26,11 @@ class AlreadyRunning(Exception):
 
 
 class Republication:
-    """One run of the command, on a connection of its own, whose lock prevents a second run.
+    """One run of `events republish`.
 
-    It waits while the outbox has `waiting_rows` rows, so that events of the API do not wait behind many of its own.
+    `connection` belongs to the run alone: it holds the lock that prevents a second run at the same time. The run sends
+    at most `rate` customers per second. It waits while the outbox has `waiting_rows` rows or more, so that events of
+    the API do not wait behind many events of the run. `report` is called with texts about the progress.
     """
 
     def __init__(self, connection: asyncpg.Connection, rate: int, report: Report, waiting_rows: int = 2_000) -> None:
@@ -35,9 +38,10 @@ class Republication:
         self._reported_at = 0.0
 
     async def run(self, from_start: bool = False) -> int:
-        """Send all customers, also deleted ones. Returns how many were sent, earlier interrupted runs included.
+        """Send all customers that exist when the run begins, also deleted ones, or continue an interrupted run.
 
-        Raises AlreadyRunning.
+        `from_start` abandons an interrupted run. Returns how many customers were sent, including those that were sent
+        before the interruption. Raises AlreadyRunning.
         """
         if not await self._connection.fetchval("SELECT pg_try_advisory_lock(hashtext('customers.republish'))"):
             raise AlreadyRunning
@@ -58,7 +62,10 @@ class Republication:
         return row
 
     async def _step(self, run_id: int) -> int:
-        """Send one batch and pause to keep to the rate."""
+        """Wait for room in the outbox, send one batch, and pause to keep to the rate.
+
+        Returns how many customers were sent; 0 when none is left.
+        """
         started = time.monotonic()
         await self._wait_for_room()
         count = await _send(self._connection, run_id, min(_BATCH_ROWS, self._rate))
@@ -80,13 +87,16 @@ class Republication:
 
 
 async def abandon(connection: asyncpg.Connection) -> None:
-    """Abandon an unfinished run: the next one begins with the first customer."""
+    """Delete the progress of an unfinished run, if there is one: the next run begins with the first customer."""
     await connection.execute("DELETE FROM republications WHERE finished_at IS NULL")
 
 
 @retry_conflicts
 async def _send(connection: asyncpg.Connection, run_id: int, rows: int) -> int:
-    """Send the next customers and store the progress. Returns how many were sent; 0 when none is left."""
+    """Write the events of up to `rows` more customers to the outbox, and store the progress.
+
+    Returns how many were written; 0 when none is left.
+    """
     async with connection.transaction():
         customers = await connection.fetch(_NEXT, run_id, rows)
         if customers:

@@ -71,7 +71,7 @@ _CUSTOMER_KEYS = tuple(Customer.model_fields)
 
 
 def as_customer(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A response with the keys of `Customer`, from a row that may have more columns."""
+    """The JSON of a `Customer`, from a row that may have more columns. `last_auth_at` becomes a text."""
     known = {name: row[name] for name in _CUSTOMER_KEYS}
     return known | {"last_auth_at": json_responses.instant(row["last_auth_at"])}
 

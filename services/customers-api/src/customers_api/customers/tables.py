@@ -26,13 +26,13 @@ _ACTIVE = text("deleted_at IS NULL")
 
 
 def _by_folded(name: str, column: str, **options: Any) -> Index:
-    """An index that ignores case and orders by code point, so that a prefix is a range."""
+    """An index on a text column. It ignores case and sorts by code point, so texts with one prefix are neighbours."""
     folded = literal_column(f"{SCHEMA.name}.folded({column})", Text()).label("folded")
     return Index(name, folded, postgresql_ops={"folded": "text_pattern_ops"}, **options)
 
 
 class PhoneRow(Table, table=True):
-    """One row per number, never deleted. `digits` is code and number together."""
+    """A phone: one row per number, which is never deleted. `digits` is code and number together."""
 
     __tablename__ = "phones"
 
@@ -54,9 +54,9 @@ class FirstnameRow(Table, table=True):
 
 
 class ProfileColumns(SQLModel):
-    """The fields that a customer's row and its mirror row have alike, in the order in which they are always listed.
+    """The columns that a customer's row and a mirror row have in common. `COLUMNS` lists them in this order.
 
-    The first name belongs before them: in a mirror row it is a text, and in a customer's row an id.
+    The first name is not among them: a mirror row stores the name itself, and a customer's row stores the name's id.
     """
 
     lastname: str | None = Field(None, sa_type=Text)
@@ -69,11 +69,14 @@ class ProfileColumns(SQLModel):
 
 COLUMNS: Final = tuple(ProfileColumns.model_fields)
 FIELDS: Final = ("firstname", *COLUMNS)
-"""A customer's fields without the phone. SQL and Python walk these names instead of repeating them."""
+"""The names of a customer's fields without the phone. SQL and Python use this list instead of repeating the names."""
 
 
 class CustomerRow(ProfileColumns, Table, table=True):
-    """A registered customer. `phone_from` is the source of the phone: `api` or `import`."""
+    """A registered customer, active or deleted.
+
+    `phone_from` says who set the phone: `api` or `import`. It is null if there is no phone.
+    """
 
     __tablename__ = "customers"
     __table_args__ = (
@@ -110,7 +113,7 @@ class CustomerRow(ProfileColumns, Table, table=True):
 
 
 class CustomerCountRow(Table, table=True):
-    """A change to the numbers of active (`living`) and deleted customers. Each number is the sum over all rows.
+    """A change in the numbers of active (`living`) and deleted customers. Each number is the sum over all rows.
 
     Triggers insert the rows; `queries.fold_counts` merges them.
     """
@@ -123,7 +126,7 @@ class CustomerCountRow(Table, table=True):
 
 
 class RepublicationRow(Table, table=True):
-    """A run of `events republish`. It sends the customers up to `upto_id`, and has sent those up to `last_id`."""
+    """A run of `events republish`. It sends the customers up to id `upto_id`, and has sent those up to `last_id`."""
 
     __tablename__ = "republications"
 

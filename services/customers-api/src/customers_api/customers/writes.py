@@ -1,8 +1,8 @@
 """Writes to one customer: create, update, change the phone, delete, restore.
 
-Each is a transaction that also writes the customer's event. Imports and other writes can run at the same time: phones
-are locked before customers, both in the order of ids, and conflicts are retried. `updated_at` is read from the clock
-after the locks are taken, so that it grows with `version`.
+Each is one transaction, which also writes the events of all customers that it changes. Imports and other writes can run
+at the same time: phones are locked before customers, both in the order of ids, and conflicts are retried. The time of a
+change is read after the customer is locked, so that a later version of the customer has a later `updated_at`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,11 +21,11 @@ from customers_api.outbox import messages
 from customers_api.outbox.messages import Message
 
 Expected = Collection[int] | None
-"""The customer must have one of these versions; None: any."""
+"""The versions of which the customer must have one. None: any version is allowed."""
 
 
 class Written(NamedTuple):
-    """The customer's new version, and the ids of all customers whose phone or state has changed."""
+    """The customer's version after the write, and the ids of the customer and of all others whose phone has changed."""
 
     version: int
     ids: Sequence[int]
@@ -47,7 +47,7 @@ class VersionMismatch(ProblemError):
 
 @retry_conflicts
 async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str, Any]) -> Row:
-    """Create a customer with this phone (digits). Raises PhoneTaken."""
+    """Create a customer with this phone (digits) and these fields, and return the customer. Raises PhoneTaken."""
     phone_id, firstname_id, customer_id, now = await _ids(connection, phone, fields.get("firstname"), _IDS_OF_NEW)
     given = {name: fields.get(name) for name in FIELDS}
     changed = ["phone", *(name for name, value in given.items() if value is not None)]
@@ -65,7 +65,10 @@ async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str
 async def update(
     connection: asyncpg.Connection, customer_id: int, fields: Mapping[str, Any], expected: Expected = None
 ) -> Row:
-    """Set the given fields. Without a difference nothing is written. Raises CustomerNotFound, VersionMismatch."""
+    """Set the given fields of an active customer, and return the customer after the change.
+
+    If no field differs, nothing is written. Raises CustomerNotFound, VersionMismatch.
+    """
     firstname_id = (await _ids(connection, None, fields["firstname"]))[1] if fields.get("firstname") else None
     async with connection.transaction():
         await connection.execute(_LOCK, customer_id)
@@ -85,9 +88,10 @@ async def update(
 async def change_phone(
     connection: asyncpg.Connection, customer_id: int, phone: str, expected: Expected = None
 ) -> Written:
-    """Give the customer this phone (digits). Its old phone goes to the customer whose legacy row names it, if any.
+    """Give an active customer this phone (digits). If the customer already holds the phone, nothing is written.
 
-    Raises CustomerNotFound, VersionMismatch, PhoneTaken.
+    The old phone goes to its greatest claimant, or to nobody (docs/design.md, "Who holds a phone"). Raises
+    CustomerNotFound, VersionMismatch, PhoneTaken.
     """
     phone_id, _ = await _ids(connection, phone, None)
     async with connection.transaction():
@@ -104,9 +108,10 @@ async def change_phone(
 
 @retry_conflicts
 async def delete(connection: asyncpg.Connection, customer_id: int, expected: Expected = None) -> Written:
-    """Mark the customer as deleted. It keeps its fields and its phone, which another customer may get now.
+    """Mark an active customer as deleted. The row keeps all fields, also the phone, but the customer no longer holds
+    it.
 
-    Raises CustomerNotFound, VersionMismatch.
+    The phone goes to its greatest claimant, or becomes free. Raises CustomerNotFound, VersionMismatch.
     """
     async with connection.transaction():
         before = _checked(await phone_owners.lock(connection, customer_id), expected)
@@ -117,10 +122,11 @@ async def delete(connection: asyncpg.Connection, customer_id: int, expected: Exp
 
 @retry_conflicts
 async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Row, Sequence[int]]:
-    """Restore a deleted customer; an active one stays as it is. Returns it and the ids of all changed customers.
+    """Restore a deleted customer; an active one stays as it is.
 
-    Raises CustomerNotFound, and PhoneTaken if another active customer holds the phone that the API gave this one. Who
-    holds a phone that came from an import is decided again instead.
+    Returns the customer, and the ids of the customer and of all others whose phone has changed. Raises
+    CustomerNotFound, and PhoneTaken if another active customer holds the phone that the API gave this one. If the phone
+    came from an import, its holder is decided again, so the customer may get another phone or none.
     """
     async with connection.transaction():
         row = await phone_owners.lock(connection, customer_id)
@@ -145,7 +151,10 @@ async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[
 
 
 async def _changed(connection: asyncpg.Connection, before: asyncpg.Record, event: Message) -> Written:
-    """Decide who holds the phone that the customer held `before`, and write the events of all changes."""
+    """Decide again who holds the phone that the customer held `before`.
+
+    Write the customer's `event`, and the events of other customers who get or lose the phone.
+    """
     others = []
     if before["phone_id"] is not None:
         others = await phone_owners.decide(connection, [before["phone_id"]], before["id"])
@@ -154,7 +163,10 @@ async def _changed(connection: asyncpg.Connection, before: asyncpg.Record, event
 
 
 def _next(before: asyncpg.Record) -> dict[str, Any]:
-    """The state after a change, but for what it changes. `before` was read after the customer was locked."""
+    """The state `before` with the next version and the time of the change; the caller sets the fields that change.
+
+    `before` was read after the customer was locked.
+    """
     return {**before, "version": before["version"] + 1, "updated_at": before["now"]}
 
 
@@ -169,7 +181,11 @@ def _checked(row: asyncpg.Record | None, expected: Expected) -> asyncpg.Record:
 async def _ids(
     connection: asyncpg.Connection, phone: str | None, firstname: str | None, statement: str | None = None
 ) -> asyncpg.Record:
-    """The ids of a phone and a first name. New ones are inserted, in a short transaction of their own."""
+    """The ids of a phone (digits) and of a first name; None for one that is not given.
+
+    Missing ones are inserted in a short transaction of their own. Raises ChangedMeanwhile if another transaction has
+    just inserted one. `statement` is `_IDS`, the default, or a longer one that returns more columns.
+    """
     code, number = phones.split(phone) if phone else (None, None)
     row = await connection.fetchrow(statement or _IDS, code, number, firstname)
     if (phone and row["phone_id"] is None) or (firstname and row["firstname_id"] is None):
@@ -178,7 +194,7 @@ async def _ids(
 
 
 def _parameters(first: int) -> str:
-    """SQL: the parameters of `COLUMNS`, numbered from `first`."""
+    """SQL: one parameter for each of `COLUMNS`, numbered from `first`."""
     return ", ".join(f"${number}" for number in range(first, first + len(COLUMNS)))
 
 

@@ -1,4 +1,4 @@
-"""Messages for Kafka: written with the change and sent by the relay (docs/design.md, "The outbox")."""
+"""Messages for Kafka: a transaction writes them, and the relay sends them (docs/design.md, "The outbox")."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class NeverSent(ValueError):
 
 
 class Message(NamedTuple):
-    """A record to be sent; its topic is given to `add`."""
+    """A record to be sent to Kafka. It does not name its topic: `row` and `add` take the topic."""
 
     key: str
     headers: dict[str, str]
@@ -36,7 +36,11 @@ def of_letters(letters: Iterable[DeadLetter]) -> list[Message]:
 
 
 def row(topic: str, message: Message) -> tuple[str, str, str, bytes]:
-    """The values of `COLUMNS`. Raises NeverSent: such a message would block what is written to its topic later."""
+    """The values of `COLUMNS` for a message to this topic.
+
+    Raises NeverSent if the topic is unknown or the message is too large. The relay could not send such a message, and
+    later messages to its topic would wait behind it for ever.
+    """
     if topic not in _TOPICS:
         raise NeverSent(f"{topic} is not a topic that `vapteke-topics` creates")
     headers = msgspec.json.encode(message.headers)
@@ -47,7 +51,10 @@ def row(topic: str, message: Message) -> tuple[str, str, str, bytes]:
 
 
 async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> None:
-    """Write messages in the caller's transaction. They are sent in this order after its commit. Raises NeverSent."""
+    """Write messages to one topic, in the caller's transaction. The relay sends them in this order after the commit.
+
+    Raises NeverSent.
+    """
     rows = [row(topic, message) for message in messages]
     if len(rows) > _INSERTED_ROWS:
         await connection.copy_records_to_table("outbox", records=rows, columns=COLUMNS)
@@ -56,13 +63,16 @@ async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Mes
 
 
 def insert_after(written: str) -> str:
-    """SQL that writes one message, whose `row` is $1 to $4, if the CTE `written` has a row."""
+    """SQL that writes one message if the CTE named `written` has a row. $1 to $4 are the message's `row`.
+
+    The SQL returns the id of the message in the outbox. The CTE must not have more than one row.
+    """
     return f"{_INSERT} SELECT $1::text, $2::text, $3::jsonb, $4::bytea FROM {written} RETURNING id"
 
 
 COLUMNS = ("topic", "key", "headers", "value")
 _INSERTED_ROWS = 100
-"""For more rows COPY is faster, although asyncpg first asks for the types of the columns."""
+"""INSERT writes up to this many rows. For more, COPY is faster, although asyncpg first asks for the columns' types."""
 _INSERT = f"INSERT INTO outbox ({', '.join(COLUMNS)})"
 _ADD = f"""
 {_INSERT} SELECT topic, key, headers, value

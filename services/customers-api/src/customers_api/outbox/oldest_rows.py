@@ -9,13 +9,14 @@ _BATCH_BYTES = 8 * 1024 * 1024
 
 
 class OldestRows:
-    """Reads and deletes the oldest rows, on the connection that holds the relay's lock.
+    """Reads and deletes the oldest rows of the outbox, on the connection that holds the relay's lock.
 
-    Below `_floor` no row is left and none can appear, so reading starts there. That matters while a long snapshot, such
-    as a backup, keeps the index entries of deleted rows: skipping a million of them takes a second.
+    No row below the id `_floor` is left and none can appear, so reading starts there. That matters while a long
+    snapshot, such as a backup, keeps the index entries of deleted rows: skipping a million entries takes a second.
 
-    Ids are assigned in order but become visible in any order. A writer takes its table lock before its first id and
-    keeps it until its end. So when all writers seen after reading an id have ended, every row up to that id is visible.
+    Ids are assigned in ascending order, but the rows become visible in any order. A transaction that writes rows locks
+    the table before it gets its first id, and holds this lock until it ends. So once an id has been read, and all
+    transactions that held the lock after that have ended, every row up to that id is visible.
     """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
@@ -25,9 +26,10 @@ class OldestRows:
         self._whole = True
 
     async def read(self, without: Sequence[str] = ()) -> Sequence[asyncpg.Record]:
-        """One batch of the oldest rows, except those of the topics `without`.
+        """Read one batch of the oldest rows, except those of the topics `without`.
 
-        It is one statement: a second one could see later rows of a key before earlier ones.
+        A batch has at most BATCH_ROWS rows, and about `_BATCH_BYTES` of values. It is read in one statement: with two,
+        it could have a later row of a key without an earlier one.
         """
         await self._advance_visible()
         self._whole = not without
@@ -40,7 +42,7 @@ class OldestRows:
         return rows
 
     async def delete(self, rows: Sequence[asyncpg.Record]) -> None:
-        """Delete exactly these rows, which were read last."""
+        """Delete these rows: exactly those that the last `read` returned."""
         await self._connection.execute(_DELETE, [row["id"] for row in rows])
         if self._whole:
             self._floor = min(self._visible, rows[-1]["id"]) + 1

@@ -49,7 +49,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class TopicsRejectRecords(Exception):
-    """Topics that reject their records, each with Kafka's reason."""
+    """Some topics reject the records sent to them. `reasons` has the name of Kafka's error by topic."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__(str(reasons))
@@ -57,7 +57,7 @@ class TopicsRejectRecords(Exception):
 
 
 class Held(NamedTuple):
-    """Why the rows of a topic wait, and until when (monotonic clock)."""
+    """Why the rows of a topic wait, and until what time of the monotonic clock."""
 
     reason: str
     until: float
@@ -66,10 +66,10 @@ class Held(NamedTuple):
 class Relay:
     """Sends the outbox in Kafka transactions, in the order of ids, in the one process that leads.
 
-    It reads on the connection that holds the lock, and starts its producer before reading. The start fences earlier
-    producers: a relay that has lost the lock but still runs cannot commit what it has read. A batch whose commit is in
-    doubt is sent again; consumers recognise events that they have seen. A topic that is missing or rejects its records
-    is held: its rows wait, and the rows of other topics are still sent.
+    It starts a producer, and then reads on the connection that holds the lock. Starting a producer fences earlier ones:
+    a relay that has lost the lock but still runs cannot commit the rows that it has read. A batch whose commit is in
+    doubt is sent again, and consumers recognise events that they have seen. A topic that is missing or rejects its
+    records is held: its rows wait for some seconds, and the rows of other topics are still sent.
     """
 
     poll_seconds = 0.2
@@ -100,7 +100,12 @@ class Relay:
             await kafka_clients.stop_producer(producer, seconds=1)  # nothing in flight should still arrive
 
     async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> int:
-        """Send one batch and return its number of rows. No Postgres transaction is open while it waits for Kafka."""
+        """Send one batch, delete its rows from the outbox, and return their number.
+
+        The number is 0 if no row is ready, or if a topic is missing, which is then held. No Postgres transaction is
+        open while this waits for Kafka. Raises TopicsRejectRecords, after the topics have been held, and the other
+        errors of `publish`.
+        """
         rows = await oldest_rows.read(self._holding())
         if not rows or await self._hold_missing({row["topic"] for row in rows}):
             return 0
@@ -114,7 +119,10 @@ class Relay:
         return len(rows)
 
     async def _hold_missing(self, topics: set[str]) -> bool:
-        """Hold the topics that are missing and return whether any is. Each existing topic is checked once per lead."""
+        """Hold those of these topics that are missing, and return whether there are any.
+
+        A topic that exists is checked only once while this process leads.
+        """
         if topics <= self._known:
             return False
         missing = await kafka_clients.missing_topics(self._settings, topics)
@@ -139,7 +147,7 @@ class Relay:
 
 
 def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
-    """The relay's producer. Its start aborts the open transaction of a predecessor and fences it."""
+    """A producer for the relay, not started. Its start fences an earlier producer and aborts that one's transaction."""
     return AIOKafkaProducer(
         **kafka_clients.client_options(settings),
         transactional_id="customers-api-outbox",
@@ -152,7 +160,7 @@ def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
 async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) -> None:
     """Send rows in one transaction, in order per key. Raises TopicsRejectRecords, KafkaError, TimeoutError.
 
-    A failed transaction is aborted by the start of the next producer: aborting it here would wait for Kafka.
+    A failed transaction stays open, because aborting it would wait for Kafka. The start of the next producer aborts it.
     """
     batches = BatchProducer(producer, _KAFKA_SECONDS)
     async with asyncio.timeout(_KAFKA_SECONDS):
@@ -171,10 +179,10 @@ def _headers(row: asyncpg.Record) -> list[tuple[str, bytes]]:
 
 
 async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
-    """Keep the gauges current in every process, even while Kafka is down.
+    """Keep the gauges of the outbox current until `stopping` is set, even while Kafka is down or another process leads.
 
-    They are NaN while Postgres is down, and until `migrate` has created the schema. Counting takes at most a fiftieth
-    of the time, so a backlog of millions is counted less often.
+    The gauges are NaN while Postgres is down, and until `migrate` has created the schema. Counting takes at most a
+    fiftieth of the time, so a backlog of millions is counted less often.
     """
     while not stopping.is_set():
         started = time.monotonic()
