@@ -26,9 +26,10 @@ def create(
     *,
     after_reset: str,
 ) -> typer.Typer:
-    """The command line, to which the service adds its own `work`.
+    """The command line of a service, with all commands but `work`, which the service adds.
 
-    `forget` is what `offsets reset` does; `after_reset` is a text that says what an operator should do next.
+    `offsets reset` runs `forget` in one transaction and then prints `after_reset`, which says what the operator should
+    do next. The docstring of `forget` is part of the command's help.
     """
     cli = typer.Typer(no_args_is_help=True, help=help, pretty_exceptions_enable=False)
     offsets = typer.Typer(no_args_is_help=True, help="The Kafka offsets that are stored in Postgres.")
@@ -41,7 +42,7 @@ def create(
 
     @cli.command()
     def migrate() -> None:
-        """Bring the schema up to date, as its owner. Safe to repeat, and safe when two run at the same time."""
+        """Bring the schema up to date, logged in as its owner. Safe to repeat, also while another `migrate` runs."""
         migrations.main(schema)
 
     @cli.command()

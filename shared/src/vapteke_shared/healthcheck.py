@@ -1,6 +1,7 @@
-"""`python -m vapteke_shared.healthcheck`: exits with 0 when the container's process is ready, else with 1 and a reason.
+"""`python -m vapteke_shared.healthcheck`: asks /health/ready whether the process of a container is ready.
 
-It imports only the standard library and one small module, because it starts every few seconds.
+The command exits with 0 when the process is ready, and otherwise with 1 and the reason on standard error. This module
+imports only the standard library and one small module, because a container starts the command every few seconds.
 """
 
 import os
@@ -29,7 +30,10 @@ def _asked(port: int) -> tuple[int, str]:
 
 
 def _host(listened_on: str | None) -> str:
-    """The address to ask when the process listens on `listened_on`; loopback when it listens on all addresses."""
+    """The host to connect to when the process listens on `listened_on`, without brackets.
+
+    The host is a loopback address when `listened_on` is None or means all addresses.
+    """
     host = addresses.bare((listened_on or "127.0.0.1").strip())
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 

@@ -1,4 +1,4 @@
-"""A REST service: the FastAPI app that all our services share, its routers, and the process `serve`."""
+"""What all our REST services share: the FastAPI app, its routers, pool connections, and the process `serve`."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -35,9 +35,10 @@ def create_app(
     tags: Sequence[dict[str, Any]],
     routers: Sequence[APIRouter],
 ) -> FastAPI:
-    """The app with our errors, health, documentation pages and authentication. The caller owns `pool` and `state`.
+    """A FastAPI app with the routes of `routers`, our errors, health, documentation pages and authentication.
 
-    Raises Unprotected when a route neither requires a scope nor is public.
+    The app uses `pool` and `state`, and the caller closes the pool. Raises Unprotected when a route neither requires a
+    scope nor is public.
     """
     app = _App(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
     app.state.settings, app.state.pool, app.state.health = settings, pool, state
@@ -69,22 +70,24 @@ class _App(FastAPI):
 
 
 def router(tag: str) -> APIRouter:
-    """A router whose routes `create_app` adds to the app directly: an included router is searched twice per request."""
+    """A router for the routes of one OpenAPI tag.
+
+    `create_app` adds the routes to the app one by one: FastAPI would search an included router twice per request.
+    """
     return APIRouter(tags=[tag], route_class=FastRoute, generate_unique_id_function=openapi.operation_id)
 
 
 def connection(request: Request) -> PoolAcquireContext:
-    """Acquire a pool connection, with `async with`. Hold it only while queries run.
+    """A connection from the pool, acquired and released by `async with`.
 
-    Release it before the response is sent, so that a slow caller does not occupy it.
-
-    Raises TimeoutError when all connections stay in use for 5 seconds.
+    Hold the connection only while queries run. Release it before the response is sent, so that a slow caller does not
+    occupy a connection. `async with` raises TimeoutError when all connections stay in use for 5 seconds.
     """
     return request.app.state.pool.acquire(timeout=_WAIT_SECONDS)
 
 
 class SlashAdded:
-    """Adds the trailing slash that a caller left out: paths below /rest/ and /grpc/ work with and without it."""
+    """Middleware that adds a missing trailing slash: paths below /rest/ and /grpc/ work with and without one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -101,7 +104,10 @@ async def serve(
     create: Callable[[Any, asyncpg.Pool, Health], FastAPI],
     stopping: asyncio.Event,
 ) -> None:
-    """Run the process `serve` until `stopping` is set."""
+    """Serve the app that `create` makes, and watch Postgres, until `stopping` is set.
+
+    Raises SystemExit when a port cannot be used, and LoopEnded when the server or the watch ends by itself.
+    """
     listener = http_server.listen(settings.http_host, settings.http_port)
     state = Health("postgres")
     options: dict[str, Any] = {"reset": pools.no_reset, "command_timeout": _REQUEST_SECONDS}

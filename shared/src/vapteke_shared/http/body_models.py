@@ -23,7 +23,7 @@ Instant = Annotated[
 
 
 def without_defaults(schema: dict[str, Any]) -> None:
-    """Remove the defaults from a JSON schema: an absent field is not the same as null."""
+    """Remove the defaults from `schema`, in place: a default of null would say that an absent field means null."""
     for field in schema.get("properties", {}).values():
         field.pop("default", None)
 
@@ -33,14 +33,17 @@ class ResponseModel(BaseModel):
 
 
 class RequestModel(BaseModel):
-    """A request body: strict types, no unknown fields."""
+    """The base class of request bodies, which rejects unknown fields and values of another type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=without_defaults)
 
     @model_validator(mode="wrap")
     @classmethod
     def _known(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        """Report any number of unknown fields as one fault: pydantic would report thousands."""
+        """Validate a body, and report two or more unknown fields as one fault, after the faults of known fields.
+
+        Otherwise pydantic would report one fault for each of thousands of unknown fields.
+        """
         unknown = given.keys() - cls.model_fields.keys() if isinstance(given, dict) else ()
         if len(unknown) < 2:
             return validate(given)

@@ -1,4 +1,4 @@
-"""The documentation pages of a service. They load nothing from elsewhere, and a browser policy enforces that."""
+"""The documentation pages of a service. A Content-Security-Policy forbids them to load anything from elsewhere."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -53,7 +53,10 @@ _HEADERS: Final = {"Content-Security-Policy": _POLICY}
 
 
 def install(app: FastAPI, enabled: bool, asyncapi: Mapping[str, Any]) -> None:
-    """Add the pages of the REST API and of the topics. Create the app with `openapi_url=None`."""
+    """Replace `app.openapi` by our own document, and add the documentation pages if `enabled`.
+
+    The pages are those of the REST API and of the topics (`asyncapi`). The app must be created with `openapi_url=None`.
+    """
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     if not enabled:
         return
@@ -77,5 +80,5 @@ def _file(file: Path, _: Request) -> Response:
 
 
 def _with_slash(request: Request) -> Response:
-    """Redirect to a relative path, which works behind any prefix that a gateway adds."""
+    """Redirect to the same path with a slash. The redirect is relative, to work behind any prefix of a gateway."""
     return RedirectResponse(request.url.path.rpartition("/")[2] + "/")

@@ -15,7 +15,7 @@ _INSTANT = re.compile(
 
 
 def invalid_value(kind: str, text: str) -> PydanticCustomError:
-    """The error that a validator raises. `text` says what is expected and must not contain the value."""
+    """The error to raise in a validator. `text` says what is expected, and must not contain the value."""
     return PydanticCustomError(kind, text)
 
 
@@ -26,7 +26,7 @@ def require_text(value: object) -> object:
 
 
 def _whole(value: object) -> object:
-    """JSON's 1.0 as the integer 1; a boolean is not an integer."""
+    """A whole float as an integer, because JSON may write 1 as 1.0. Any other value is returned unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -40,7 +40,10 @@ def _instant_text(value: object) -> object:
 
 
 def _to_utc(at: datetime) -> datetime:
-    """The instant in UTC, to the millisecond. Years 1 and 9999 are invalid, because UTC could be out of range."""
+    """The instant in UTC, cut to the millisecond. An instant without an offset is taken as UTC.
+
+    Years 1 and 9999 are rejected, because the conversion to UTC could leave the range of years.
+    """
     if at.year in (MINYEAR, MAXYEAR):
         raise invalid_value("out_of_range", "The instant's year is out of range")
     zoned = at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""HEAD requests: a route whose GET starts something rejects them."""
+"""HEAD requests: with `NOT_BY_HEAD`, a route whose GET starts something rejects HEAD."""
 
 from typing import Any, Final
 
@@ -15,8 +15,8 @@ def _refuse_head(request: Request) -> None:
 
 
 NOT_BY_HEAD: Final = Depends(_refuse_head)
-"""A dependency for a route whose GET starts something. Crawlers, monitors and link checkers send HEAD because HTTP
-defines it as safe."""
+"""A dependency that rejects HEAD with 405, for a route whose GET starts something. Crawlers, monitors and link checkers
+send HEAD because HTTP defines HEAD as safe."""
 
 
 def supports_head(route: Any) -> bool:

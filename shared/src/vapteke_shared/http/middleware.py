@@ -23,14 +23,14 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 def wrap(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
-    """The app with `headers` on every response; scripts on pages from `origins` may call it."""
+    """The app inside our middleware: responses have `headers`, and scripts on pages from `origins` may call the app."""
     if origins:
         app = Cors(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED)
     return Completed(app, headers)
 
 
 class Cors(CORSMiddleware):
-    """CORS whose rejected preflights are problems, like every other error."""
+    """Starlette's CORS middleware, but the response to a rejected preflight is a problem, like every other error."""
 
     def preflight_response(self, request_headers: Any) -> Response:
         answer = super().preflight_response(request_headers)
@@ -52,7 +52,10 @@ class _PreflightProblem(Response):
 
 
 class Completed:
-    """Responds to HEAD as to GET but without the body, and forbids caches to store a response unless it allows them."""
+    """Middleware that responds to HEAD as to GET but without the body, and that adds headers to every response.
+
+    A response without Cache-Control gets `no-store`, so that caches do not store it.
+    """
 
     def __init__(self, app: ASGIApp, headers: Headers) -> None:
         self._app, self._headers = app, headers

@@ -1,4 +1,4 @@
-"""The OpenAPI document: operations have the names of their functions, and list every problem they may return."""
+"""The OpenAPI document: each operation has the name of its function, and lists every problem that it may return."""
 
 from typing import Any, Final
 
@@ -44,7 +44,10 @@ _HEADERS: Final = {
 
 
 def problems(**codes: int) -> Responses:
-    """The problems of a route, by their stable `code`: `problems(customer_not_found=404, phone_taken=409)`."""
+    """The OpenAPI responses for the problems of a route, given by code and status.
+
+    Example: `problems(customer_not_found=404, phone_taken=409)`. Problems with the same status share one response.
+    """
     statuses: dict[int, list[str]] = {}
     for code, status in codes.items():
         statuses.setdefault(status, []).append(code)
@@ -52,19 +55,22 @@ def problems(**codes: int) -> Responses:
 
 
 def extended(responses: Responses, **members: dict[str, Any]) -> Responses:
-    """The same problems with additional members, given by their schemas."""
+    """The same responses, but their problems have further required members. `members` maps names to JSON schemas."""
     more = {"type": "object", "properties": members, "required": list(members)}
     schema = {"allOf": [{"$ref": f"{_SCHEMAS}Problem"}, more]}
     return {status: {**each, "content": {_MEDIA_TYPE: {"schema": schema}}} for status, each in responses.items()}
 
 
 def headers(**descriptions: str) -> dict[str, Any]:
-    """The `headers` of a response, all of them strings: `headers(Location="the customer's address")`."""
+    """The OpenAPI `headers` of a response, by name and description: `headers(Location="the customer's address")`.
+
+    All headers are strings. An underscore in a name stands for a hyphen.
+    """
     return {name.replace("_", "-"): _header(text) for name, text in descriptions.items()}
 
 
 def operation_id(route: APIRoute) -> str:
-    """The operation id of a route, for FastAPI's `generate_unique_id_function`."""
+    """The operation id of a route, which is the route's name, for FastAPI's `generate_unique_id_function`."""
     return route.name
 
 
@@ -79,7 +85,10 @@ names."""
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the problems that every route may return. Generated once."""
+    """The OpenAPI document of the app: FastAPI's own, with the problems that each operation may return.
+
+    The document is generated at the first call; later calls return the same one.
+    """
     if app.openapi_schema is None:
         made = FastAPI.openapi(app)
         made["servers"] = [{"url": "/", "description": "the service that serves this document"}]
@@ -95,7 +104,10 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _make_whole(part: Any) -> None:
-    """Turn the bounds of integers back into integers: FastAPI makes floats of them, which cannot hold INT64_MAX."""
+    """Turn `minimum` and `maximum` back into integers, in place and at any depth.
+
+    FastAPI makes them floats, which cannot hold INT64_MAX exactly.
+    """
     for key, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
         if key in ("minimum", "maximum") and isinstance(value, float) and value.is_integer():
             part[key] = min(int(value), INT64_MAX)
@@ -106,11 +118,14 @@ def _make_whole(part: Any) -> None:
 def _with_problems(operation: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = operation["responses"]
     answers = {status: each for status, each in answers.items() if "HTTPValidationError" not in str(each)}
-    return dict(sorted((_everywhere(operation) | answers).items()))
+    return dict(sorted((_general_problems(operation) | answers).items()))
 
 
-def _everywhere(operation: dict[str, Any]) -> dict[str, Any]:
-    """The problems that any operation of this kind may return."""
+def _general_problems(operation: dict[str, Any]) -> dict[str, Any]:
+    """The responses for the problems that do not depend on what an endpoint does.
+
+    The result depends only on whether the operation requires a token, has parameters and has a body.
+    """
     codes = {"internal_error": 500, "database_unavailable": 503, "busy": 503}
     if "security" in operation:
         codes |= {"token_required": 401, "invalid_token": 401, "insufficient_scope": 403}

@@ -51,7 +51,7 @@ class Problem(BaseModel):
 
 
 class ProblemError(Exception):
-    """An error that becomes the response. Endpoints and the modules that they call raise it."""
+    """An error that the app turns into a problem response. Endpoints and the modules that they call raise it."""
 
     def __init__(
         self,
@@ -67,7 +67,10 @@ class ProblemError(Exception):
 
 
 def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
-    """Make every error of the app a problem. `conflicts` are the errors of concurrent writes, after all retries."""
+    """Make the app respond to every error with a problem.
+
+    `conflicts` are the errors that concurrent writes raise after all retries. They become 503 with the code `busy`.
+    """
     for conflict in conflicts:
         app.add_exception_handler(conflict, _on_conflict)
     app.add_exception_handler(ProblemError, _on_problem)
@@ -103,7 +106,10 @@ def response(
 
 
 def trace_id(request: Request) -> str:
-    """The caller's W3C trace id, or a new one. The response and the log show the same id."""
+    """The trace id of a request: the one in the caller's `traceparent` header (W3C), or a new one.
+
+    All calls for the same request return the same id, so that the response and the log show the same id.
+    """
     state = request.scope.setdefault("state", {})
     if "trace_id" not in state:
         given = [value for name, value in request.scope["headers"] if name == b"traceparent"]
@@ -138,7 +144,10 @@ async def _on_http(request: Request, error: Any) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """All methods that the path supports: Starlette names only those of one route."""
+    """All methods that the path of the request supports, HEAD and OPTIONS included.
+
+    Starlette itself names only the methods of one route, but a path may have several routes.
+    """
     routes = [context.route for context in iter_route_contexts(request.app.routes)]
     here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     named = {method for route in here for method in getattr(route, "methods", None) or ()}
@@ -163,26 +172,32 @@ def _field_fault(fault: dict[str, Any]) -> FieldFault:
 
 
 def _pointer(location: Sequence[int | str]) -> str:
-    """A JSON pointer (RFC 6901). Pydantic adds the branch of a union to the location; ours are in brackets."""
+    """The JSON pointer (RFC 6901) to an invalid field. Each part is cut to 60 characters.
+
+    Pydantic adds the branch of a union to `location`. Our branches have names in brackets, and are left out.
+    """
     parts = [_shortened(str(part), _MAX_NAME) for part in location if not str(part).startswith("(")]
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def unknown_fields(names: Collection[str]) -> str:
-    """The text of the single fault for all unknown fields."""
+    """The text of one fault for all unknown fields: the first 20 names, then the number of the others."""
     shown = ", ".join(_shortened(name, _MAX_NAME) for name in islice(names, _MAX_FAULTS))
     more = f" and {len(names) - _MAX_FAULTS} more" if len(names) > _MAX_FAULTS else ""
     return f"Unknown fields: {shown}{more}"
 
 
 def _shortened(text: str, length: int) -> str:
-    """The text cut to this length. Half a surrogate pair, which JSON may contain but Unicode may not, becomes `?`."""
+    """The first `length` characters of the text, then `…` if the text was longer.
+
+    Half a surrogate pair, which JSON may contain but UTF-8 may not, becomes `?`.
+    """
     text = text[: length + 1].encode(errors="replace").decode()
     return text if len(text) <= length else text[:length] + "…"
 
 
 async def _on_outage(request: Request, error: Exception) -> Response:
-    """503 for an outage of Postgres; errors of these types that are not outages are bugs."""
+    """The response to an error of Postgres or the network: 503 during an outage or before `migrate`, else 500."""
     if not (outages.is_outage(error) or _is_unmigrated(request, error)):
         return await _on_bug(request, error)
     log.warning("database unavailable", trace_id=trace_id(request), error=type(error).__name__)
@@ -191,7 +206,7 @@ async def _on_outage(request: Request, error: Exception) -> Response:
 
 
 def _is_unmigrated(request: Request, error: Exception) -> bool:
-    """Whether a table or column is missing while the health reports a fault of Postgres: an older schema, not a bug."""
+    """Whether the schema is older than the code: a table or column is missing, and Postgres is not ready."""
     missing = isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError)
     return missing and "postgres" in request.app.state.health.faults
 
@@ -203,7 +218,7 @@ async def _on_conflict(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, _: Exception) -> Response:
-    """The caller has disconnected, so nobody reads this response."""
+    """The response to a caller who has disconnected. Nobody reads it, but the disconnection is not logged as a bug."""
     return response(request, 422, "broken_off", "The body is incomplete.")
 
 

@@ -1,4 +1,4 @@
-"""Hosts and ports, IPv6 included: format them, parse them and listen on them."""
+"""Formats, parses and checks hosts and ports, IPv6 included, and opens listening sockets."""
 
 import re
 import socket
@@ -15,12 +15,12 @@ def written(host: str, port: int) -> str:
 
 
 def bare(host: str) -> str:
-    """The host without the brackets of an IPv6 address: sockets and drivers do not accept them."""
+    """The host without the square brackets of an IPv6 address, because sockets and drivers do not accept brackets."""
     return host.removeprefix("[").removesuffix("]")
 
 
 def host(text: str) -> str:
-    """The bare host. Raises ValueError when the text cannot be the name or address of a host."""
+    """The host in `text`, without brackets. Raises ValueError when `text` cannot be a host name or an IP address."""
     name = bare(text)
     if not name.isprintable() or any(each.isspace() or each in "\"'" for each in name):
         raise ValueError("has a blank, a quote or an invisible character in it")
@@ -42,7 +42,7 @@ def _is_ip(name: str) -> bool:
 
 
 def broker(address: str) -> str:
-    """The address itself. Raises ValueError unless it is `host:port`."""
+    """`address`, unchanged. Raises ValueError unless `address` is a valid `host:port` or `[IPv6 address]:port`."""
     found = _BROKER.fullmatch(address)
     if found is None:
         raise ValueError("is not host:port; write an IPv6 address in brackets: [::1]:9092")
@@ -53,23 +53,26 @@ def broker(address: str) -> str:
 
 
 def parts(address: str) -> tuple[str, int]:
-    """The host and port in `host:port` or `[host]:port`. Raises ValueError."""
+    """The host, without brackets, and the port of a `host:port` or `[host]:port`. Raises ValueError without a port."""
     host, _, port = address.rpartition(":")
     return bare(host), int(port)
 
 
 def unmapped(client: tuple[str, int] | None) -> tuple[str, int] | None:
-    """The client with a plain IPv4 address: a socket for both IPv6 and IPv4 shows 192.0.2.1 as ::ffff:192.0.2.1."""
+    """The address and port of a client, with the address `::ffff:192.0.2.1` as `192.0.2.1`. None stays None.
+
+    A socket for both IPv6 and IPv4 reports the addresses of IPv4 clients in the long form.
+    """
     if client is None or not client[0].startswith(_MAPPED):
         return client
     return client[0].removeprefix(_MAPPED), client[1]
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A listening socket. `::` accepts IPv4 too; for a name with addresses of both kinds, only IPv4 is used.
+    """A socket that listens on `host` and `port`. Raises OSError when the port is taken or the host is not local.
 
-    Its connections end when the peer accepts no data for 30 s. Raises OSError when the port is taken or the host is not
-    this machine's.
+    On `::` the socket also accepts IPv4. If `host` is a name with both IPv4 and IPv6 addresses, only IPv4 is used. On
+    Linux, each accepted connection ends when the peer accepts no data for 30 s.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = min(found, key=lambda each: each[0] is not socket.AF_INET)

@@ -4,10 +4,10 @@ import asyncio
 
 
 def reraise_cancellation() -> None:
-    """Raise CancelledError when this task is being cancelled. Call it in every `except Exception` that continues.
+    """Raise CancelledError if the current task is being cancelled; otherwise do nothing.
 
-    An error raised while a cancellation unwinds replaces the CancelledError. asyncpg's pool raises such errors when a
-    connection breaks.
+    Call this function in every `except Exception` that lets the task continue. The caught error may have replaced the
+    CancelledError while the cancellation unwound: asyncpg's pool raises such errors when a connection breaks.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,4 +1,4 @@
-"""Errors for connections that fail. Their texts name the server, the address and the variable to check."""
+"""Errors for servers that cannot be used. The text of an error names the server and what an operator should check."""
 
 import os
 import ssl
@@ -7,15 +7,23 @@ _OTHER_NAME = (62, 64)  # OpenSSL's numbers for a certificate of another host or
 
 
 class Unavailable(OSError):
-    """A server does not answer or cannot be used now. The text is for operators; a later attempt may succeed."""
+    """A server does not answer or cannot be used now. A later attempt may succeed. The text is for operators."""
 
 
 class Misconfigured(Unavailable):
-    """Certificate, login or protocol do not match the settings, so no further attempt can succeed."""
+    """A server's certificate, login, protocol or configuration does not match our settings.
+
+    No further attempt can succeed until an operator changes the server or the settings.
+    """
 
 
 def describe(error: BaseException, prefix: str = "") -> str:
-    """The error in words. An error whose text may contain values is described by its type, after the prefix."""
+    """A text about the error for logs and the health, without personal data.
+
+    An Unavailable has its own text. Any other error's text may contain personal data, so the result is `prefix`, the
+    error's type and the SQLSTATE, such as `Postgres: DeadlockDetectedError (40P01)`. An empty prefix and a missing
+    SQLSTATE are left out.
+    """
     if isinstance(error, Unavailable):
         return str(error)
     state = getattr(error, "sqlstate", None)
@@ -31,7 +39,7 @@ def untrusted_certificate(where: str, error: ssl.SSLCertVerificationError, autho
 
 
 def unreachable_reason(error: OSError) -> str | None:
-    """Why the server cannot be reached; None when it was reached."""
+    """Why a server could not be reached, such as `does not answer`. None for an error after it was reached."""
     if isinstance(error, TimeoutError):
         return "does not answer"
     if isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError | BrokenPipeError):

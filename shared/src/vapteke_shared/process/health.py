@@ -1,4 +1,4 @@
-"""The health of a process and its metrics: /health/live, /health/ready and /metrics."""
+"""The health of a process (`Health`), and the endpoints /health/live, /health/ready and /metrics."""
 
 import time
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from vapteke_shared.process import logs
 
 STARTING: Final = "starting"
 WAITS: Final = "waits: "
-"""Begins the fault of a loop that waits for a dependency; the rest of the text is the cause."""
+"""The prefix of the fault of a loop that waits for a dependency. The text after the prefix is the cause."""
 
 log = logs.get(__name__)
 
 
 class Health:
-    """The state of each dependency of the process, by name: a fault in words, or none when the dependency is ready.
+    """The state of each dependency of a process, by name: a fault in words, or None when the dependency is ready.
 
-    It also collects the reasons for a restart: stuck dependencies and loops without a heartbeat.
-    A cause is logged once when it appears and once when it is over, even if it is reported often or for several
-    dependencies.
+    Each dependency begins with the fault `starting`. A cause that is reported often, or for several dependencies, is
+    logged once when it appears and once when no dependency has it any more.
+    `Health` also collects the reasons for a restart: stuck dependencies, and loops without a heartbeat.
     """
 
     def __init__(self, *dependencies: str) -> None:
@@ -32,7 +32,7 @@ class Health:
         self._stuck: dict[str, str | None] = {}
         self._expected: dict[str, float] = {}
         self.warnings: dict[str, str] = {}
-        """By subject: what an operator should know although the process is ready."""
+        """What an operator should know although the process is ready, by subject."""
 
     def report_ready(self, dependency: str) -> None:
         self._set(dependency, None)
@@ -53,11 +53,17 @@ class Health:
         return {fault.removeprefix(WAITS) for fault in self.faults.values()} - {STARTING}
 
     def report_stuck(self, name: str, fault: str | None) -> None:
-        """Report a fault that only a restart can end, or None when it is over. Never report an outage here."""
+        """Report a fault that only a restart of the process can end. `fault` is None when that fault is over.
+
+        Never report an outage here, because a restart does not end an outage.
+        """
         self._stuck[name] = fault
 
     def expect_heartbeat(self, loop: str, until: float | None) -> None:
-        """Expect the next heartbeat of this loop before `until` on the monotonic clock; None: the loop has ended."""
+        """Expect another call for this loop before `until` (monotonic clock), or else turn /health/live red.
+
+        With None, no heartbeat is expected any more, because the loop has ended.
+        """
         self._expected[loop] = float("inf") if until is None else until
 
     @property
@@ -66,14 +72,17 @@ class Health:
 
     @property
     def restart_reasons(self) -> Mapping[str, str]:
-        """The faults that only a restart can end, and the loops without a heartbeat."""
+        """The faults that only a restart can end, and the loops whose heartbeat is overdue, by name."""
         now = time.monotonic()
         hanging = {loop: "the loop hangs" for loop, until in self._expected.items() if until < now}
         return hanging | {name: fault for name, fault in self._stuck.items() if fault is not None}
 
 
 def live(health: Health) -> Response:
-    """503 when the process must be restarted. An outage must not restart every process."""
+    """The response of /health/live: 503 with the reasons when the process must be restarted, else 200.
+
+    An outage of a dependency is not such a reason: otherwise one outage would restart every process.
+    """
     if health.restart_reasons:
         return JSONResponse({"status": "stuck", "faults": dict(health.restart_reasons)}, 503)
     return JSONResponse({"status": "live"})

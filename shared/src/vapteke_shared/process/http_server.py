@@ -22,21 +22,27 @@ log = logs.get(__name__)
 
 
 async def serve(app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event) -> None:
-    """Serve an ASGI app until `stopping` is set, then shut down so that no request is lost."""
+    """Serve an ASGI app on `listener` until `stopping` is set, or until the server ends by itself.
+
+    After `stopping`, no new connections are accepted, and requests on open connections get at least 10 s to finish.
+    """
     await _serve(app, listener, stopping, _FADE_SECONDS, _GRACE_SECONDS)
 
 
 async def _serve(
     app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event, fade_seconds: float, grace_seconds: int
 ) -> None:
-    """Serve the app; returns early when the server ends by itself."""
+    """Serve the app until `stopping` is set, or until the server ends by itself."""
     async with _served(app, listener, fade_seconds, grace_seconds) as server:
         log.info("serving", address=listener.getsockname())
         await until_done(server, stopping)
 
 
 def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContextManager[asyncio.Task[None]]:
-    """Serve an ASGI app while the block runs. Raises SystemExit when the port is in use."""
+    """Serve an ASGI app while the block runs; the block gets the server's task.
+
+    Raises SystemExit when the port is in use or the host is not this machine's.
+    """
     return _served(app, listen(host, port), fade_seconds=0, grace_seconds=1)
 
 
@@ -44,10 +50,10 @@ def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContex
 async def _served(
     app: Callable[..., Any], listener: socket.socket, fade_seconds: float, grace_seconds: int
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve the app while the block runs.
+    """Serve the app while the block runs; the block gets the server's task.
 
-    Afterwards no new connections are accepted. For `fade_seconds`, kept-alive connections are closed after their next
-    response. Then idle connections are closed, and current requests get `grace_seconds` more.
+    After the block no new connections are accepted. For up to `fade_seconds`, each open connection is closed after its
+    next response. Then idle connections are closed, and current requests get up to `grace_seconds` more.
     """
     config = uvicorn.Config(
         app,
@@ -72,7 +78,10 @@ async def _served(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SystemExit when the port is in use or the host is not this machine's."""
+    """A socket that listens on `host` and `port`.
+
+    Raises SystemExit when the port is in use or the host is not this machine's.
+    """
     try:
         return addresses.listener(host, port)
     except OSError as error:
@@ -80,7 +89,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process, and serves every connection that the kernel has accepted."""
+    """A uvicorn server that leaves signals to the process.
+
+    At shutdown it also serves the connections that the kernel has accepted and uvicorn has not.
+    """
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, fade_seconds: float) -> None:
         super().__init__(config)
@@ -113,7 +125,10 @@ class _Server(uvicorn.Server):
 
 
 def _queued(listener: socket.socket) -> list[socket.socket]:
-    """The connections that the kernel has already accepted: closing the last listener would reset them."""
+    """Take the connections that wait in the kernel's queue, and close `listener`.
+
+    Closing the last listening socket while connections wait in the queue would reset those connections.
+    """
     listener.setblocking(False)
     accepted = []
     with listener:

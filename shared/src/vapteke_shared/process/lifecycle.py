@@ -1,8 +1,8 @@
 """Runs a process until SIGTERM or SIGINT: sets up logging, runs its loops, and ends in time.
 
-After the signal nothing new is begun, and current work may finish. After 12 s, connections that still wait for Postgres
-are cut. After 15 s, everything that has not ended is cancelled: every effect is a transaction, so it is done completely
-or not at all. After 22 s the process exits, whatever hangs.
+After the signal nothing new is begun, and current work may finish. After 12 s, all connections to Postgres are closed.
+After 15 s, every loop that has not ended is cancelled. An effect that was cut off is undone, because every effect is a
+transaction. After 22 s the process exits with status 1 if anything still hangs.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ log = logs.get(__name__)
 
 
 def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(settings, stopping)`; SIGTERM and SIGINT set `stopping`.
+    """Load the settings of the class `kind`, set up logging, and run `main(settings, stopping)`.
 
-    Raises SystemExit when a loop ends by itself.
+    SIGTERM and SIGINT set `stopping`. Raises SystemExit when a setting is invalid or a loop ends by itself.
     """
     settings = load(kind)
     logs.configure(settings.log_level)
@@ -44,10 +44,10 @@ def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, No
 
 
 def collect_garbage_rarely() -> None:
-    """Search for reference cycles less often, and never among the modules and classes that are loaded by now.
+    """Let the garbage collector search less often, and never among the objects that exist now, such as modules.
 
-    A batch of events is tens of thousands of objects without cycles. Searching them again and again, and everything
-    that is loaded, took a third of the CPU time of an import in `work`.
+    A batch of events is tens of thousands of objects without reference cycles. With Python's defaults, searching such
+    batches and the loaded modules again and again took a third of the CPU time of an import in `work`.
     """
     gc.collect()
     gc.freeze()
@@ -81,7 +81,11 @@ async def _end_in_time(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event)
 
 
 def _exit_when_overdue(loop: asyncio.AbstractEventLoop) -> None:
-    """Exit from separate threads: the event loop, a thread that the interpreter waits for, or the log may hang."""
+    """Start two timers that end the process with status 1: after 22 s with a log line, after 23 s without one.
+
+    The timers are threads, because the event loop or a thread that the interpreter waits for may hang. The second timer
+    is for a log that hangs.
+    """
 
     def log_and_exit() -> None:
         try:
@@ -102,7 +106,11 @@ async def work(
     stopping: asyncio.Event,
     named: Mapping[str, Loop],
 ) -> None:
-    """Run endless loops and serve metrics until `stopping` is set. Raises LoopEnded when a loop ends by itself."""
+    """Run the endless loops `named`, and serve the health and the metrics, until `stopping` is set.
+
+    After `stopping`, a loop that takes longer than 15 s to end is cancelled. Raises LoopEnded when a loop ends by
+    itself, and SystemExit when the metrics port cannot be used.
+    """
     async with http_server.served(health.create_app(state), settings.metrics_host, settings.metrics_port) as metrics:
         in_time = {name: partial(_in_time, name, loop) for name, loop in named.items()}
         watched = {"metrics": partial(http_server.until_done, metrics), **in_time}

@@ -12,10 +12,10 @@ _REPEATED_AFTER_SECONDS, _REMEMBERED = 300.0, 100
 
 
 class KafkaNoise(logging.Filter):
-    """Drops what the Kafka client logs at every attempt while a broker is unavailable.
+    """A logging filter for aiokafka and FastStream, whose log lines repeat while a broker is unavailable.
 
-    The code that waits for Kafka (`Health`, `kafka_clients.retry`) logs once that it cannot connect, with the cause.
-    Any other text of the client is logged again only after five minutes.
+    The filter drops every line that begins with `Unable `. It drops any other line that was logged with the same text
+    in the last five minutes. Our own code (`Health`, `kafka_clients.retry`) logs once why Kafka cannot be used.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,11 @@ class KafkaNoise(logging.Filter):
 
 
 def configure(level: str) -> None:
-    """Set up logging for the process. Errors are logged by type, without tracebacks, which may hold personal data."""
+    """Set up logging for the process, and the logging of uncaught errors.
+
+    Errors are logged by type and location. Their texts and tracebacks are left out, because they may hold personal
+    data.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -67,7 +71,10 @@ def configure(level: str) -> None:
 
 
 def _name_errors(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Replace an error in a log record by its type and location. Its text may hold personal data."""
+    """Replace errors in a log record, because the text of an error may hold personal data.
+
+    `exc_info` becomes the error's type and location. An error in any other field becomes the error's type.
+    """
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

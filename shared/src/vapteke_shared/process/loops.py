@@ -20,7 +20,10 @@ class LoopEnded(Exception):
 
 
 class _Pulse(NamedTuple):
-    """The task whose heartbeat it is, and the health that watches it."""
+    """Reports the heartbeats of one loop, whose task is `task`, to the health of the process.
+
+    A heartbeat may come up to `silent_seconds` later than the loop has announced.
+    """
 
     task: asyncio.Task[None]
     health: Health
@@ -34,10 +37,11 @@ _pulse: ContextVar[_Pulse] = ContextVar("pulse")
 
 
 def beat(seconds: float = 0) -> None:
-    """Report that the calling loop is running; the next heartbeat is due in `seconds`, or a little later.
+    """Report that the calling loop is running, and that the next heartbeat will come within `seconds`.
 
-    `shutdown.pause` calls it, so only a loop that may run several rounds without a pause must call it itself. Raises
-    CancelledError when the task was cancelled and the cancellation was swallowed.
+    Liveness turns red when the next heartbeat is later than that by more than the `silent_seconds` of `run`.
+    `shutdown.pause` calls `beat`, so a loop calls `beat` itself only if it may run several rounds without a pause.
+    Raises CancelledError when the task is being cancelled but an `except` has swallowed the CancelledError.
     """
     reraise_cancellation()
     pulse = _pulse.get(None)
@@ -46,9 +50,10 @@ def beat(seconds: float = 0) -> None:
 
 
 async def run(health: Health, stopping: asyncio.Event, silent_seconds: float, loops: Mapping[str, Loop]) -> None:
-    """Run the loops until `stopping` is set. When one ends early or fails, liveness turns red and the others stop.
+    """Run the loops until `stopping` is set and all of them have ended.
 
-    Raises LoopEnded in that case. A loop without a heartbeat for `silent_seconds` turns liveness red until the next.
+    When a loop ends early or fails, liveness turns red, `stopping` is set, and LoopEnded is raised once the other loops
+    have ended. A loop whose heartbeat is more than `silent_seconds` late turns liveness red until its next heartbeat.
     """
     tasks = {
         asyncio.create_task(_beating(loop, health, stopping, silent_seconds), name=name) for name, loop in loops.items()
@@ -75,7 +80,11 @@ async def _beating(loop: Loop, health: Health, stopping: asyncio.Event, silent_s
 
 
 def _note(done: Iterable[asyncio.Task[None]], health: Health, stopping: asyncio.Event) -> list[str]:
-    """Report the loops that ended early or failed, and return what happened to each."""
+    """Log and report the loops in `done` that ended early or failed, and set `stopping` if there are any.
+
+    Returns one text for each of these loops: its name and what happened. No further heartbeat is expected of any loop
+    in `done`.
+    """
     faults = []
     for task in done:
         name = task.get_name()

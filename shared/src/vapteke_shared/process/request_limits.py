@@ -1,7 +1,8 @@
 """Size limits and deadlines for requests as they arrive. uvicorn with httptools has none.
 
-A caller who exceeds a limit gets a problem as the response and is disconnected. Data that still arrives is discarded
-until then: closing a connection with unread data would reset it, and the caller would not see the response.
+A caller who exceeds a limit gets an RFC 9457 problem as the response, and the connection is closed 2 s later. Until
+then, data that still arrives is discarded: closing a connection with unread data would reset the connection, and the
+caller would not see the response. While another response is incomplete, the connection is aborted without a problem.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ refusals = Counter("vapteke_refused_requests_total", "Requests rejected before t
 
 
 class Refusal(NamedTuple):
-    """The response to a request that exceeds a limit."""
+    """The response to a request that exceeds a limit or is not valid HTTP."""
 
     status: int
     code: str
@@ -70,14 +71,17 @@ _TOO_MANY_CONNECTIONS = Refusal(
 
 
 class _StopParsing(Exception):
-    """Stops the parser, which then calls `send_400_response`."""
+    """A callback of the parser raises it to stop parsing; uvicorn then calls `send_400_response`."""
 
 
 _DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A connection with limits on its requests. A request whose headers arrive in one piece needs no timer."""
+    """One HTTP connection, with this module's limits on each request.
+
+    A request that arrives in one piece starts no timer, so that the limits cost little.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -118,11 +122,17 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._refuse(_INVALID)
 
     def _awaits_headers(self) -> bool:
-        """Whether the headers of a request are still arriving: its scope has no cycle yet."""
+        """Whether the headers of the current request are incomplete, or no request has begun on this connection.
+
+        uvicorn makes a request's cycle when the headers are complete.
+        """
         return self.cycle is None or self.cycle.scope is not self.scope
 
     def _check(self) -> None:
-        """Reject the request when it exceeds a limit. Its first piece may hold the end of the previous request."""
+        """Reject the arriving request if it exceeds a limit; otherwise start its deadline.
+
+        The size of one piece is not counted, because the first piece may begin with the end of the previous request.
+        """
         if self._is_discarding:
             return
         received = self._received - _PIECE_BYTES
@@ -162,11 +172,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._awaits_body, self._received = False, 0
 
     def send_400_response(self, msg: str) -> None:
-        """Called when the parser has stopped: at invalid data, or because of `_StopParsing`."""
+        """Reject the request. uvicorn calls this method when parsing stops: at invalid data, or at `_StopParsing`."""
         self._refuse(self._fault)
 
     def _await_nothing(self) -> None:
-        """Restart the keep-alive timer: uvicorn ends it at any data, such as a line break or the rest of a body."""
+        """Stop the deadline and, if the response is complete, restart the keep-alive timer.
+
+        uvicorn stops the keep-alive timer at any data, such as a line break or the rest of a body.
+        """
         self._stop_watching()
         if self.cycle.response_complete and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -174,7 +187,7 @@ class LimitedProtocol(HttpToolsProtocol):
             )
 
     def _watch(self) -> None:
-        """Start the deadline of the headers, or of the body once the headers are there."""
+        """Start the deadline for the headers, or for the body once the headers are complete, unless it is running."""
         if self._timed is not self._awaits_body:
             self._stop_watching()
             seconds = BODY_SECONDS if self._awaits_body else HEADERS_SECONDS
@@ -199,7 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return bool(self.pipeline) or not (self._awaits_body or self.cycle is None or self.cycle.response_complete)
 
     def _turn_away(self) -> None:
-        """Reject the connection at once, so that it uses no resources that other connections need."""
+        """Send 503 and close this new connection at once, because the process has too many connections."""
         self._is_discarding = True
         refusals.labels(_TOO_MANY_CONNECTIONS.code).inc()
         self.transport.write(_TOO_MANY_CONNECTIONS.response(self.server_state.default_headers))
@@ -221,7 +234,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._discard_the_rest()
 
     def close(self) -> None:
-        """Close after the response. When the body has not arrived completely, discard the rest of it first."""
+        """Close the connection after the response. If the body of the request is incomplete, discard its rest first."""
         if self._awaits_body:
             self._discard_the_rest()
         else:
@@ -242,8 +255,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class _Closing:
-    """The transport that a response sees while the body of its request is still arriving. Closing a connection with
-    unread data would reset it, and the response would be lost."""
+    """The transport of a response while the body of its request is still arriving.
+
+    `close` discards the rest of the body first. Closing a connection with unread data would reset the connection, and
+    the response would be lost.
+    """
 
     def __init__(self, connection: LimitedProtocol) -> None:
         self.write = connection.transport.write

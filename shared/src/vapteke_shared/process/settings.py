@@ -1,4 +1,7 @@
-"""Settings from the environment, a `.env` file or a secrets folder. An invalid value ends the start with one line."""
+"""Settings from the environment, a `.env` file or a secrets folder.
+
+An invalid value ends the process at its start, with one line that names every invalid variable.
+"""
 
 import re
 import ssl
@@ -55,7 +58,7 @@ Certificates = Annotated[str, AfterValidator(_with_certificates)]
 
 
 class Settings(BaseSettings):
-    """The base class of all settings. The environment variable of a field is its name in capitals."""
+    """The base class of all settings. The environment variable of a field is the field's name in capitals."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -82,7 +85,7 @@ _ORIGIN = re.compile(r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<
 
 
 def _origin(text: str) -> str:
-    """The origin itself. Raises ValueError unless it is written as a browser sends it: it would never match."""
+    """`text`, unchanged. Raises ValueError unless it is an origin exactly as browsers send origins."""
     parts = _ORIGIN.fullmatch(text)
     if parts is None or (parts["scheme"], parts["port"]) in (("http", "80"), ("https", "443")):
         raise ValueError(
@@ -145,7 +148,10 @@ class AuthSettings(Settings):
     @field_validator("secret_key_previous")
     @classmethod
     def _long_enough_or_empty(cls, key: SecretStr | None) -> SecretStr | None:
-        """An empty value counts as none: a secrets folder has an empty file while there is no previous key."""
+        """The previous key, or None if it is empty or blank. Raises ValueError when the key is too short.
+
+        A secrets folder has an empty file while there is no previous key.
+        """
         if not _bytes_of(key):
             return None
         _refuse_short(key)
@@ -153,13 +159,13 @@ class AuthSettings(Settings):
 
     @property
     def keys(self) -> list[bytes]:
-        """The current key, then the previous one if there is one. Empty without SECRET_KEY."""
+        """The current key and then the previous one, as far as they are set."""
         given = (self.secret_key, self.secret_key_previous)
         return [key.get_secret_value().encode() for key in given if key is not None]
 
 
 def _bytes_of(key: SecretStr | None) -> int:
-    """The key's length in bytes; 0 when it is only blanks, such as the line break of an empty file."""
+    """The key's length in bytes. It is 0 for None and for blanks only, such as the line break of an empty file."""
     text = key.get_secret_value() if key else ""
     return len(text.encode()) if text.strip() else 0
 
@@ -252,9 +258,9 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(kind: type[S], **given: Any) -> S:
-    """Read the settings from the environment, except those in `given`.
+    """The settings of the class `kind`: the fields in `given`, and all others from the environment.
 
-    Raises SystemExit with one line that names each invalid variable, but never its value.
+    Raises SystemExit with one line that names each invalid variable, but never a value.
     """
     try:
         return kind(**given)
@@ -267,5 +273,5 @@ def load(kind: type[S], **given: Any) -> S:
 
 
 def _fault(field: str, message: str) -> str:
-    """One fault in words, without the prefix that pydantic puts before the text of a ValueError."""
+    """The variable and what is wrong with it, without the prefix that pydantic puts before the text of a ValueError."""
     return f"{field.upper()}: {message.removeprefix('Value error, ')}"

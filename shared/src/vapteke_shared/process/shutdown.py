@@ -1,6 +1,6 @@
-"""`pause` and `shutdown_deadline`: how code that waits or works stops when its process shuts down.
+"""`pause` ends a loop's sleep when the process shuts down, and `shutdown_deadline` then limits the time of other work.
 
-lifecycle.py has the order of a shutdown, and loops.py waits for the loops to end.
+lifecycle.py describes the order of a shutdown, and loops.py waits for the loops to end.
 """
 
 import asyncio
@@ -16,7 +16,10 @@ class ShutdownDeadlineExceeded(Exception):
 
 @asynccontextmanager
 async def shutdown_deadline(stopping: asyncio.Event, seconds: float) -> AsyncIterator[None]:
-    """Cancel the block `seconds` after the shutdown began, and raise ShutdownDeadlineExceeded."""
+    """Cancel the block when `stopping` has been set for `seconds`, and raise ShutdownDeadlineExceeded.
+
+    If `stopping` was set before the block, the time counts from the beginning of the block.
+    """
     try:
         async with asyncio.timeout(None) as limit:
             watching = asyncio.create_task(_limit_at_shutdown(limit, stopping, seconds), name="deadline at shutdown")
@@ -36,7 +39,7 @@ async def _limit_at_shutdown(limit: asyncio.Timeout, stopping: asyncio.Event, se
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Sleep, but only until the shutdown begins. In a loop it is also the loop's heartbeat."""
+    """Sleep for `seconds`, but at most until `stopping` is set. Also reports the calling loop's heartbeat."""
     loops.beat(seconds)
     with suppress(TimeoutError):  # not wait_for, which before Python 3.12 may swallow a cancellation
         async with asyncio.timeout(seconds):

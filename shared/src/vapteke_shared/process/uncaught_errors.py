@@ -1,6 +1,7 @@
-"""Logs uncaught errors, and errors in log records of libraries, by type and location, never by their text.
+"""Logs uncaught errors by type and location, and errors in the log records of libraries by type.
 
-The text of an error may hold a name, a phone or an e-mail address; so may the representation of a task or a call.
+The text of an error is never logged, because it may hold a name, a phone or an e-mail address. The representation of a
+task or a call may hold such values too.
 """
 
 import logging
@@ -19,7 +20,7 @@ log = structlog.stdlib.get_logger("uncaught")
 
 
 def install() -> None:
-    """Log uncaught errors of all threads and destructors, and warnings. Safe to repeat."""
+    """From now on, log uncaught errors of all threads and destructors, and Python's warnings. Safe to repeat."""
     sys.excepthook = lambda _, error, __: _report("uncaught error", error)
     threading.excepthook = lambda given: _report("uncaught error in a thread", given.exc_value)
     sys.unraisablehook = lambda given: _report("error that could not be raised", given.exc_value)
@@ -34,7 +35,10 @@ def name(error: BaseException) -> str:
 
 
 def location(error: BaseException) -> str | None:
-    """The file, line and function that raised the error, or the first error of a group."""
+    """Where an error was raised: its file, line and function. None when the error has no traceback.
+
+    For a group of errors: where the first error of the group was raised.
+    """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     step = error.__traceback__
@@ -47,7 +51,11 @@ def location(error: BaseException) -> str | None:
 
 
 def without_values(record: logging.LogRecord) -> bool:
-    """A logging filter that drops no record. Errors among arguments become their type; asyncio's texts end early."""
+    """A logging filter that drops no record, but removes values that may be personal data.
+
+    Errors among the arguments of a record become the names of their types. A text of asyncio is cut after its first
+    words.
+    """
     if record.name == "asyncio":  # after the first words its texts show tasks and calls with their arguments
         record.msg, record.args = _WORDS.match(record.getMessage())[0].strip(), ()  # type: ignore[index]
     elif isinstance(record.args, tuple):

@@ -1,4 +1,4 @@
-"""`WakeUp`: a part of the process ends the pause of a loop that polls, because there is something for it to do."""
+"""`WakeUp`: one part of a process ends the pause of a polling loop early, because there is work for the loop."""
 
 import asyncio
 from contextlib import suppress
@@ -7,20 +7,23 @@ from vapteke_shared.process import loops
 
 
 class WakeUp:
-    """Saves the loop's delay, and nothing depends on it: the loop also polls for what other processes have done."""
+    """Ends the pause of one polling loop early, so that its work is not delayed.
+
+    Nothing depends on a wake-up, because the loop also polls for work from other processes.
+    """
 
     def __init__(self) -> None:
         self._called = False
         self._limit: asyncio.Timeout | None = None
 
     def call(self) -> None:
-        """End the current pause, or skip the next one. It costs next to nothing, so it may be called often."""
+        """End the loop's current pause. If the loop is not in a pause, skip the next one. Calls are cheap."""
         self._called = True
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(0)  # in the past, so now
 
     async def pause(self, stopping: asyncio.Event, seconds: float) -> None:
-        """Like `shutdown.pause`, but a call ends it too."""
+        """Sleep like `shutdown.pause`, but at most until `call`. Do not sleep if `call` came since the last pause."""
         loops.beat(seconds)
         if not self._called:
             await self._sleep(stopping, seconds)

@@ -1,4 +1,4 @@
-"""Authentication and authorisation: every path that is not public requires a bearer token, and every route a scope."""
+"""Authentication and authorisation: every path that is not public requires a bearer token with its route's scope."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -32,14 +32,16 @@ class Unprotected(Exception):
 
 
 def require_scope(scope: str) -> Any:
-    """A dependency for a route: only callers with this scope may call it."""
+    """A dependency for a route that only callers with this scope may call."""
     return Security(RequiredScope(scope), scopes=[scope])
 
 
 def protect(app: FastAPI, settings: AuthSettings, audience: str, public: Collection[str]) -> None:
-    """Require authentication. Call it once, after all routes were added.
+    """Require authentication for every path except those in `public`. Call this once, after all routes were added.
 
-    `audience` is the audience that tokens must have; `public` are whole paths. Raises Unprotected.
+    A token must be for `audience`, the name of the service, or for AUTH_AUDIENCE. With AUTH_ENABLED=false no token is
+    needed, and every caller has AUTH_ANONYMOUS_SCOPES. Raises Unprotected when a route neither requires a scope nor is
+    public.
     """
     unprotected = [path for path, scopes in scopes_by_path(app) if not scopes and path not in public]
     if unprotected:
@@ -59,7 +61,7 @@ def _identification(settings: AuthSettings, audience: str) -> Callable[[Scope], 
 
 
 def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
-    """The path of every route, and the scopes that it requires."""
+    """The path of every route, and the scopes that the route requires."""
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route.route, "dependant", None)
         required = [each.call for each in dependant.dependencies] if dependant else []
@@ -67,7 +69,7 @@ def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
 
 
 class RequiredScope(SecurityBase):
-    """Checks that the caller has a scope, and adds the scope to OpenAPI."""
+    """A dependency that raises ProblemError (403) if the caller lacks a scope, and that adds the scope to OpenAPI."""
 
     scheme_name = "bearer"
     model = HTTPBearer(bearerFormat="JWT", description="A token of `scope`s: " + ", ".join(SCOPES))
@@ -87,7 +89,11 @@ class RequiredScope(SecurityBase):
 
 
 class Authentication:
-    """Runs before routing, so that unauthenticated callers cannot probe which paths exist."""
+    """Middleware that finds out who calls, and responds with 401 to a caller without a valid token.
+
+    Public paths need no token. The middleware runs before routing, so that unauthenticated callers cannot probe which
+    paths exist. It puts the caller's `address` and `principal` into the scope of the request.
+    """
 
     def __init__(
         self,
@@ -116,7 +122,7 @@ def _refused(request: Request, refusal: ProblemError) -> ASGIApp:
 
 
 def _identified(verifier: Verifier, scope: Scope) -> Principal:
-    """The principal of the request's bearer token. Raises ProblemError."""
+    """The principal of the request's bearer token. Raises ProblemError (401) unless there is one valid token."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     if not given:
         raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})

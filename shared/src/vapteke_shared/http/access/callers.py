@@ -20,7 +20,7 @@ _Address = IPv4Address | IPv6Address
 
 
 def principal(request: Request) -> Principal:
-    """The caller's principal. Raises ProblemError on a public path, where callers need no token."""
+    """The caller's principal. Raises ProblemError (401) on a public path, where callers are not authenticated."""
     known = request.scope.get("principal")
     if not isinstance(known, Principal):
         raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})
@@ -28,11 +28,12 @@ def principal(request: Request) -> Principal:
 
 
 def address(scope: Scope, proxies: Sequence[Network]) -> str | None:
-    """The caller's address: the peer's, or the one in X-Forwarded-For if the peer is one of our `proxies`.
+    """The caller's IP address: the peer's, or one from X-Forwarded-For if the peer is one of our `proxies`.
 
-    The header is read from its end, because each proxy appends the address that called it. Everything before the first
-    address that is not one of our proxies was written by the caller, who may write anything. Returns None if the peer
-    is unknown.
+    The header is read from its end, because each proxy appends the address of its own client. The first address from
+    the end that is not one of our proxies is the caller's. Addresses before it are ignored, because the caller may have
+    invented them. If there is no such address, the last proxy found counts as the caller. Returns None if the
+    peer has no IP address.
     """
     peer = scope.get("client")
     here = _parsed(peer[0]) if peer else None
@@ -58,7 +59,10 @@ def _text(found: _Address | None) -> str | None:
 
 @lru_cache(1024)
 def _parsed(text: str) -> _Address | None:
-    """Parse `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`; a mapped IPv4 address becomes IPv4."""
+    """Parse `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1` or `[2001:db8::1]:443`. None: `text` is not an IP address.
+
+    An IPv4 address that is mapped to IPv6 becomes IPv4, and the port and the zone are dropped.
+    """
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

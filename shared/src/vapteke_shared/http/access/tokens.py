@@ -16,7 +16,7 @@ from vapteke_shared.process import logs
 from vapteke_shared.process.settings import AuthSettings
 
 AUDIENCES: Final = (topics.CUSTOMERS_API, topics.FAVORITES_API)
-"""Each service accepts tokens for its own name."""
+"""The names of the services. Each service accepts tokens whose audience is its own name."""
 NO_AUDIENCE: Final = "none"
 """The value of AUTH_AUDIENCE when no common audience is accepted."""
 ALL_SCOPES: Final = "all"
@@ -42,7 +42,7 @@ log = logs.get(__name__)
 
 
 class TokenRefused(Exception):
-    """The text says why the token is refused, and contains no part of the token."""
+    """A token is not accepted. The text says why, and contains no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,11 @@ class Principal:
 def issue(
     settings: AuthSettings, subject: str, scopes: Collection[str], ttl: timedelta, audiences: Collection[str]
 ) -> str:
-    """A token that the `Verifier` of each audience accepts for `ttl`, if it has the same settings.
+    """A signed token that the services in `audiences` accept for `ttl`.
 
-    The scope `all` stands for every scope. Raises ValueError for an unknown scope or audience, an empty or unprintable
-    subject, a token that would be too long, or a missing key.
+    The services must have the same SECRET_KEY and AUTH_ISSUER. The scope `all` stands for every scope of this release.
+    Raises ValueError for an unknown scope or audience, an empty or unprintable subject, a token that would be too long,
+    or a missing key.
     """
     if not _is_valid_subject(subject):
         raise ValueError("the subject must not be empty, and must have printable characters only")
@@ -94,7 +95,7 @@ def _refuse_unknown(what: str, given: Collection[str], known: Collection[str]) -
 
 
 def duration(text: str) -> timedelta:
-    """Parse `90` or `90s`, `15m`, `12h`, `30d`. Raises ValueError."""
+    """Parse a duration: `90` or `90s` (seconds), `15m`, `12h` or `30d`. Raises ValueError for zero and other texts."""
     parts = re.fullmatch(r"0*([1-9][0-9]{0,8})([smhd]?)", text)
     if parts is None:
         raise ValueError("expected a time such as 90, 15m, 12h or 30d")
@@ -102,17 +103,20 @@ def duration(text: str) -> timedelta:
 
 
 class Verifier:
-    """Checks a token once, and remembers its principal until it expires."""
+    """Verifies bearer tokens, and remembers the principals of 4,096 tokens, so as not to verify them again."""
 
     def __init__(self, settings: AuthSettings, audience: str) -> None:
-        """`audience` is the service's own name; AUTH_AUDIENCE is accepted as well."""
+        """Accept tokens for `audience`, the service's own name, and for AUTH_AUDIENCE unless that is `none`."""
         self._keys, self._issuer, self._audience = _keys(settings), settings.auth_issuer, audience
         self._audiences = {audience, settings.auth_audience} - {NO_AUDIENCE}
         self._known: dict[bytes, Principal] = {}
         self._warned_at: dict[str, float] = {}
 
     def principal(self, token: bytes) -> Principal:
-        """The principal of a valid token. Raises TokenRefused."""
+        """The principal of a token. Raises TokenRefused when the token is invalid or has expired.
+
+        A token for AUTH_AUDIENCE and not for this service is accepted, but counted and logged.
+        """
         known = self._known.get(token)
         if known is None:
             known = self._verified(token)
@@ -125,7 +129,7 @@ class Verifier:
         return known
 
     def _note_common(self, subject: str) -> None:
-        """Count every request with the common audience, and log each subject once an hour."""
+        """Count a request whose token is for AUTH_AUDIENCE only, and log a warning once an hour for each subject."""
         _COMMON.inc()
         now = time.monotonic()
         if now - self._warned_at.get(subject, -_WARN_SECONDS) < _WARN_SECONDS:
@@ -163,7 +167,7 @@ class Verifier:
         return self._principal(claims)
 
     def _claims(self, token: bytes) -> dict[str, Any]:
-        """The claims, verified with the key that signed them: the current key or the previous one."""
+        """The claims of a token that the current key or the previous one has signed. Raises PyJWTError if invalid."""
         *others, last = self._keys
         for key in others:
             try:
@@ -195,7 +199,7 @@ class Verifier:
 
 
 def _keys(settings: AuthSettings) -> list[bytes]:
-    """The keys, the current one first. Raises ValueError."""
+    """The current key, then the previous one if it is set. Raises ValueError without a current key."""
     if settings.secret_key is None:
         raise ValueError("SECRET_KEY is missing")
     return settings.keys

@@ -1,4 +1,4 @@
-"""Records who read or changed which people's data: one line per request in the audit log, with ids and no data."""
+"""Records in the audit log who read or changed which people's data, with their ids but without the data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from vapteke_shared.http.audit import writer
 
 
 def record(request: Request, action: str, ids: Sequence[int | str], **more: Any) -> None:
-    """Log that the caller did `action`, such as `customers.read`, to the people with these ids; `more` are fields.
+    """Write to the audit log that the caller did `action`, such as `customers.read`, to people or imports.
 
-    Raises AuditFailed, so that data is not shown when reading it cannot be recorded. A change is already committed by
-    then.
+    `ids` identify the people or imports, and `more` are further fields of the line. Raises AuditFailed when the line
+    cannot be written: the endpoint then fails and shows no data. A change is already committed by then.
     """
     fields = {
         "subject": callers.principal(request).subject,

@@ -1,7 +1,8 @@
-"""Records refused requests in the audit log. Repeated ones are summed up, so that a flood of them stays readable.
+"""Records refused requests in the audit log. Repeated ones are summed up, so that the log stays readable in a flood.
 
-In each second, the first refusal for a caller (address, subject, status and code) gets a line. A line at the end of the
-second has the number of further ones. After 20 such callers, all others share one line.
+In each second, the first refusal for each combination of subject, address, status and code gets a line. At the end of
+the second, another line has the number of further refusals with that combination. Only the first 20 combinations get
+lines of their own. The refusals with all others are counted in one line.
 """
 
 import asyncio
@@ -27,7 +28,10 @@ _REFUSED = Counter("vapteke_refused_calls", "Requests that were refused", ["code
 
 
 def record(request: Request, status: int, code: str, trace_id: str) -> None:
-    """Record a refused request, without the token, the query and the values in the path. Raises AuditFailed."""
+    """Count a refused request, and write its line to the audit log or add it to a sum of this second.
+
+    The line has neither the token, nor the query, nor the values in the path. Raises AuditFailed.
+    """
     _REFUSED.labels(code).inc()
     scope = request.scope
     caller = {
@@ -42,7 +46,10 @@ def record(request: Request, status: int, code: str, trace_id: str) -> None:
 
 
 class _Window:
-    """One second, with the number of refusals per caller that got no line of their own."""
+    """The refusals of one second: how many got no line of their own, per caller and for the others together.
+
+    A caller is a combination of subject, address, status and code.
+    """
 
     def __init__(self) -> None:
         self._ends_at = time.monotonic() + _SECONDS
@@ -65,7 +72,7 @@ class _Window:
         return False
 
     def end(self) -> None:
-        """Write the lines with the sums. Safe to repeat."""
+        """End the second now, and write a line for each number that is not zero. Safe to repeat."""
         more, others, self._more, self._others, self._ends_at = self._more, self._others, {}, 0, 0.0
         for (subject, address, status, code), count in more.items():
             _sum_up({"subject": subject, "address": address, "status": status, "code": code}, count)
@@ -82,7 +89,10 @@ _windows: list[_Window] = []
 
 
 def _window() -> _Window:
-    """The current window. A past one is ended first: its event loop may have closed before its timer fired."""
+    """The window of the current second, made if needed. A past window is ended first.
+
+    Usually the window's own timer has ended it already, but the timer does not fire if the event loop was closed.
+    """
     if not _windows or _windows[0].is_over:
         for past in _windows:
             past.end()
@@ -91,7 +101,7 @@ def _window() -> _Window:
 
 
 def _path(scope: Scope) -> str | None:
-    """The path of the route, with the names of its parameters. None: there is no such route."""
+    """The path of the request's route, with the names of the parameters instead of values. None: no route matches."""
     for context in iter_route_contexts(scope["app"].routes):
         if context.route.matches(scope)[0] is not Match.NONE:
             return str(getattr(context.route, "path_format", context.path))

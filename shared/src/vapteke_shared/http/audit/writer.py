@@ -11,13 +11,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AuditFailed(Exception):
-    """The line could not be written to standard output."""
+    """A line of the audit log could not be written to standard output."""
 
 
 def write(event: str, fields: Mapping[str, Any], level: str = "info") -> None:
-    """Write one line. Raises AuditFailed.
+    """Write one line of the audit log with `event`, `fields`, `level` and the time. Raises AuditFailed.
 
-    It uses no logger: LOG_LEVEL must not silence the audit, and a logger would cost more than everything else here.
+    The line does not go through a logger: LOG_LEVEL must not silence the audit log, and a logger would cost more than
+    everything else here.
     """
     line = {**fields, "event": event, "level": level, "logger": "audit", "timestamp": datetime.now(UTC)}
     try:

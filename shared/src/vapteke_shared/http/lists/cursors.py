@@ -15,7 +15,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Position(NamedTuple):
-    """The next page begins after this id. `until`: the first page included every change up to this millisecond."""
+    """Where a page begins: after the row whose id is `after`.
+
+    The first page of the list included every change up to the millisecond `until`, which is 1970 when the caller does
+    not follow changes.
+    """
 
     after: int
     until: datetime = _EPOCH
@@ -31,7 +35,10 @@ def encode(position: Position, filters: Mapping[str, Any], key: bytes) -> str:
 
 
 def decode(text: str, filters: Mapping[str, Any], keys: Iterable[bytes]) -> Position:
-    """The position in a cursor that was signed with one of the keys. Raises CursorInvalid."""
+    """The position in the cursor `text`.
+
+    Raises CursorInvalid unless the cursor was made for the same filters and signed with one of the keys.
+    """
     try:
         after, milliseconds = _POSITION.unpack_from(urlsafe_b64decode(text))
         position = Position(after, _EPOCH + timedelta(milliseconds=milliseconds))
@@ -43,6 +50,9 @@ def decode(text: str, filters: Mapping[str, Any], keys: Iterable[bytes]) -> Posi
 
 
 def _signature(packed: bytes, filters: Mapping[str, Any], key: bytes) -> bytes:
-    """The signature uses a key: otherwise a phone among the filters could be found by trying all phones."""
+    """The signature of a position and the list's filters.
+
+    The signature needs the secret `key`. Otherwise a phone among the filters could be found by trying all phones.
+    """
     signed = packed + msgspec.json.encode(filters, order="deterministic")
     return blake2b(signed, key=blake2b(key).digest(), person=b"cursor", digest_size=_SIGNATURE_BYTES).digest()

@@ -1,4 +1,4 @@
-"""Pages of lists that are ordered by id: reading a page, and responding with it and a link to the next page."""
+"""Pages of lists that are ordered by id: reads a page, and makes the response with a link to the next page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,12 +26,18 @@ class Page:
 
 
 def with_count(items: str, count: str) -> str:
-    """One SQL statement for a page and the total count. It returns a row with the count even when the page is empty."""
+    """One SQL statement for a page and the total count: `items` is the SQL of the page, `count` that of the count.
+
+    Every row has the count. When the page is empty, the statement returns one row with the count and nulls.
+    """
     return f"SELECT * FROM ({count}) AS total (count) LEFT JOIN ({items}) AS item ON true"
 
 
 def fold(table: str, *columns: str) -> str:
-    """SQL that replaces the rows of a table of increments by one row with their sums, once there are over 100 rows."""
+    """SQL that replaces all rows of a table by one row with the sums of `columns`, if the table has over 100 rows.
+
+    The rows of such a table are increments, so the totals stay the same.
+    """
     named, sums = ", ".join(columns), ", ".join(f"sum({column})" for column in columns)
     folded = f"DELETE FROM {table} WHERE (SELECT count(*) FROM {table}) > 100 RETURNING {named}"
     added = f"INSERT INTO {table} ({named}) SELECT {sums} FROM folded HAVING count(*) > 0"
@@ -39,9 +45,10 @@ def fold(table: str, *columns: str) -> str:
 
 
 async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: int, *, planned: bool) -> Page:
-    """Read a page. `query` is the SQL text and its arguments, and must read one row more than the page has.
+    """Read a page of at most `limit` rows. `query` is the SQL text and its arguments.
 
-    `planned`: plan the statement each time, because no single plan suits both rare and common values.
+    The SQL must read up to `limit` + 1 rows, which shows whether there is a next page. With `planned`, Postgres plans
+    the statement each time, because no single plan suits both rare and common values.
     """
     text, *values = query
     if planned:
@@ -54,7 +61,10 @@ async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: i
 
 
 def position(request: Request, query: ListQuery) -> Position:
-    """Where the page begins. Raises RequestValidationError for an invalid cursor."""
+    """Where the requested page begins: the position in the query's cursor, or the start of the list without a cursor.
+
+    Raises RequestValidationError for an invalid cursor.
+    """
     if query.cursor is None:
         return Position(0)
     try:
@@ -72,9 +82,10 @@ def response(
     position: Position,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The response with a page, its count and a link to the next page.
+    """The response with `items`, the count if `page` has one, and a link to the next page if there is one.
 
-    `position` is that of this page. The link keeps its `until` and begins after the last row of the page.
+    `items` are the rows of `page` as JSON, and `position` is where this page begins. The next page begins after the
+    last row of this page, and has the same `until`.
     """
     body: dict[str, Any] = {"items": items} if page.count is None else {"items": items, "count": page.count}
     link = {"Link": _link(request, query, position._replace(after=page.rows[-1]["id"]))} if page.more else {}
@@ -93,5 +104,5 @@ def _made_for(request: Request, query: ListQuery) -> dict[str, Any]:
 
 
 def _keys(request: Request) -> Sequence[bytes]:
-    """The key that signs, then the keys that are still accepted."""
+    """The keys for cursors: the first one signs, and all are accepted. Without SECRET_KEY there is one empty key."""
     return request.app.state.settings.keys or [b""]

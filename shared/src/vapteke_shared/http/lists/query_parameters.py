@@ -52,7 +52,10 @@ class Query(BaseModel):
 
 
 class Paging(Query):
-    """Which part of a list to read. Subclasses add filters, which can be combined: an item must match all of them."""
+    """The parameters that say which part of a list to read.
+
+    Subclasses add filters. When a caller gives several filters, an item must match all of them.
+    """
 
     limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS), Digits] = Field(
         PAGE_ITEMS_DEFAULT, description="items per page", examples=[50]
@@ -60,7 +63,7 @@ class Paging(Query):
     offset: Annotated[int, Field(ge=0, le=INT64_MAX), Digits] = Field(0, description="rows to skip", examples=[0])
 
     def filters(self) -> dict[str, Any]:
-        """The filters that the caller gave."""
+        """The filters that the caller gave, by name. A flag that is false is not among them."""
         given = self.model_dump(exclude_unset=True, exclude=set(ListQuery.model_fields))
         return {name: value for name, value in given.items() if value is not False}
 
@@ -76,9 +79,10 @@ Q = TypeVar("Q", bound=Query)
 
 
 def read(request: Request, kind: type[Q]) -> Q:
-    """The validated parameters of the request. Raises RequestValidationError.
+    """The query parameters of the request, validated as a `kind`.
 
-    FastAPI would take the last of repeated parameters, and accept bytes that are not UTF-8.
+    Raises RequestValidationError, also for what FastAPI would accept: bytes that are not UTF-8, and a repeated
+    parameter that is not a list.
     """
     try:
         pairs = parse_qsl(
@@ -133,7 +137,7 @@ def invalid_parameter(name: str, text: str) -> RequestValidationError:
 
 
 def parameters(kind: type[Query]) -> dict[str, Any]:
-    """The parameters for a route's `openapi_extra`. Optional parameters have no default, not even null."""
+    """The parameters of `kind` for a route's `openapi_extra`. A default of None is left out of the OpenAPI document."""
     properties = kind.model_json_schema()["properties"].items()
     return {
         "parameters": [
