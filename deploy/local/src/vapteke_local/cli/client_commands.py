@@ -1,4 +1,4 @@
-"""`vapteke token` and `vapteke env`: what a client of the services needs."""
+"""The commands `vapteke token` and `vapteke env`, which print what a client of the services needs."""
 
 import shlex
 import sys
@@ -27,7 +27,11 @@ def token(
     subject: Annotated[str, typer.Option(help="The caller's name in the audit log.")] = "developer",
     ready: Running = None,
 ) -> None:
-    """Print a bearer token, signed with SECRET_KEY; without that variable, or with --ready, with the stack's key."""
+    """Print a bearer token.
+
+    The token is signed with the variable SECRET_KEY. Without this variable, or with --ready, it is signed with the key
+    of the running stack.
+    """
     given = None if ready else bearer_tokens.key_from_environment()
     secret_key = given or running_stack.read(ready or description.run_file())["secret_key"]
     try:

@@ -1,4 +1,4 @@
-"""`vapteke legacy`: changes rows of the stand-in for vAptekeSync while it runs, and makes it misbehave."""
+"""`vapteke legacy`: commands that change rows of the running stand-in for vAptekeSync, or make it misbehave."""
 
 import contextlib
 from pathlib import Path

@@ -47,7 +47,7 @@ def up(
     consumers: Count = 1,
     tls: Tls = False,
 ) -> None:
-    """Start everything and keep it running until Ctrl-C or SIGTERM."""
+    """Start the whole stack and keep it running until Ctrl-C or SIGTERM."""
     options = Options(
         customers=customers,
         seed=seed,
@@ -63,7 +63,7 @@ def up(
 
 
 def demo(customers: Customers = 78_553, seed: Seed = 1, tls: Tls = False) -> None:
-    """Import all customers as the frontend would, and compare the result with what it must be."""
+    """Start a stack, import all customers twice as the frontend would, check the results, and stop the stack."""
     options = Options(customers=customers, seed=seed, tls=tls)
     raise typer.Exit(terminal.run(lambda: demonstration.run(options, console), when_stopped=130))
 
@@ -96,5 +96,5 @@ def _addresses(stack: Stack) -> Table:
 
 
 def _without_host(url: str) -> str:
-    """A second whole URL would be too wide for a terminal of 80 columns."""
+    """The URL without scheme and host: two whole URLs in a row would be too wide for a terminal of 80 columns."""
     return url.removeprefix(f"http://{services.HOST}")

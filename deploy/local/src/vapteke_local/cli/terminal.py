@@ -1,4 +1,4 @@
-"""What the commands print, and how a command ends: with an exit code, an error text, or by a signal."""
+"""Prints the texts of the commands, and runs a command until it ends, fails or is stopped by a signal."""
 
 import asyncio
 import logging
@@ -32,7 +32,11 @@ def give_up(text: str) -> NoReturn:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, int]], *, when_stopped: int) -> int:
-    """Returns the exit code; `when_stopped` is the one after Ctrl-C, SIGTERM or SIGHUP."""
+    """Runs `main` and returns the exit code of the command.
+
+    The exit code is what `main` returns, `when_stopped` after Ctrl-C, SIGTERM or SIGHUP, or 1 after a StackFailure,
+    whose text is printed.
+    """
     processes.end_with_make()
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]

@@ -18,7 +18,10 @@ class TopicContent(NamedTuple):
 
 
 async def read_all(variables: Mapping[str, str]) -> TopicContent:
-    """Everything that is in the topic now. `variables` are the KAFKA_… variables of a service."""
+    """Reads all records that are in the topic now, and counts the records and the active customers.
+
+    `variables` are the KAFKA_… variables with which a service connects.
+    """
     partitions = [TopicPartition(topics.CUSTOMERS.name, number) for number in range(topics.CUSTOMERS.partitions)]
     consumer = AIOKafkaConsumer(
         **client_options(variables),

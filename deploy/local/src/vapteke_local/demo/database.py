@@ -20,7 +20,10 @@ async def outbox_rows(dsn: str) -> int:
 
 
 async def written_rows(dsn: str) -> int:
-    """Rows inserted, updated or deleted so far in the tables that an import of unchanged rows must not write to."""
+    """How many rows have been inserted, updated or deleted so far in WRITTEN_TABLES, by the statistics of Postgres.
+
+    An import of unchanged rows must not write to these tables.
+    """
     connection = await asyncpg.connect(dsn)
     try:
         return int(await connection.fetchval(_WRITTEN, WRITTEN_TABLES))
@@ -29,7 +32,10 @@ async def written_rows(dsn: str) -> int:
 
 
 async def settled_written_rows(dsn: str) -> int:
-    """As `written_rows`, once the statistics include every row of these tables: Postgres reports them late."""
+    """Waits until the statistics of Postgres include every row of WRITTEN_TABLES, then returns `written_rows`.
+
+    Postgres reports statistics late. After STATISTICS_DELAY_SECONDS the wait ends in any case.
+    """
     deadline = time.monotonic() + STATISTICS_DELAY_SECONDS
     connection = await asyncpg.connect(dsn)
     try:

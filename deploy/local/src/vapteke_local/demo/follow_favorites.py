@@ -18,7 +18,11 @@ Items = list[dict[str, Any]]
 
 
 async def run(customers: httpx.AsyncClient, favorites: httpx.AsyncClient, console: Console) -> list[str]:
-    """Returns the broken promises as sentences; an empty list when all were kept."""
+    """Deletes and restores a customer, and measures when the favorites of this customer are hidden and shown again.
+
+    Returns a sentence for each time that was longer than WITHIN_SECONDS. Returns an empty list also if there are fewer
+    than two customers, because nothing can be shown then.
+    """
     console.rule("Favorites that follow the customer", align="left")
     two = (await call(customers, "GET", CUSTOMERS, params={"limit": 2}))["items"]
     if len(two) < 2:
@@ -53,7 +57,10 @@ async def _listed(favorites: httpx.AsyncClient, *user_ids: int) -> Items:
 
 
 async def _until(favorites: httpx.AsyncClient, user_ids: list[int], expected: Items) -> float:
-    """Seconds until the list shows exactly these items. After GIVE_UP_SECONDS it returns the time waited."""
+    """Polls the favorites of `user_ids` until they equal `expected`. Returns the seconds that this took.
+
+    Gives up after GIVE_UP_SECONDS, and returns the seconds waited.
+    """
     started = time.monotonic()
     while True:
         items = await _listed(favorites, *user_ids)

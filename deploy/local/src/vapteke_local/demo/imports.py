@@ -1,4 +1,4 @@
-"""Runs one import through the REST API: starts it, follows its job to the end, and notes when each status began."""
+"""Runs one import through the REST API: starts it, polls its job, notes when each status was first seen."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ Job = dict[str, Any]
 
 
 class NoProgress(StackFailure):
-    """Nothing has changed for NO_PROGRESS_SECONDS."""
+    """The import has not advanced for NO_PROGRESS_SECONDS, or the outbox has not become empty within this time."""
 
 
 @dataclass
@@ -41,7 +41,11 @@ class Timeline:
         return max(self.first_seen.values()) - self.called_at
 
     def stages(self) -> list[tuple[str, float]]:
-        """Each status and the seconds spent in it. A status too short to be seen counts to the one before."""
+        """(stage, seconds) in order. The first stage is `call`, the time until the first status was seen.
+
+        The other stages are the statuses, without the last one, which ends the import. The time of a status that no
+        poll saw is part of the stage before it.
+        """
         times = [("call", self.called_at), *self.first_seen.items()]
         return [(name, end - begin) for (name, begin), (_, end) in pairwise(times)]
 
@@ -58,7 +62,7 @@ async def run_import(client: httpx.AsyncClient, console: Console) -> tuple[Job, 
 
 
 async def _follow(client: httpx.AsyncClient, path: str) -> AsyncIterator[Job]:
-    """Yields the job repeatedly until it has ended. Raises NoProgress."""
+    """Polls the job of an import and yields every answer. In the last one, the job has ended. Raises NoProgress."""
     last, moved_at = None, time.monotonic()
     while True:
         job = await call(client, "GET", path)

@@ -1,4 +1,4 @@
-"""Shows the progress of an import: a live bar on a terminal, elsewhere a line for every ten percent."""
+"""Shows the progress of an import: a live bar on a terminal, elsewhere a line per status and ten percent."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ Show = Callable[[Mapping[str, Any]], None]
 
 @contextlib.contextmanager
 def shown(console: Console) -> Iterator[Show]:
-    """Gives a function to call with each new state of the job."""
+    """Yields a function that shows the progress of an import. Call it with the import's job after every poll."""
     if not console.is_terminal:
         yield _lines(console)
         return

@@ -8,7 +8,7 @@ from vapteke_local.machine.processes import StackFailure
 
 
 class UnexpectedAnswer(StackFailure):
-    """A service did not answer as its contract says."""
+    """A service did not answer, or answered with a status code that was not expected."""
 
 
 def client(base_url: str, token: str) -> httpx.AsyncClient:
@@ -17,7 +17,10 @@ def client(base_url: str, token: str) -> httpx.AsyncClient:
 
 
 async def call(client: httpx.AsyncClient, method: str, path: str, *expected: int, **options: Any) -> Any:
-    """Returns the answer's JSON. `expected` are the allowed status codes, by default 200. Raises UnexpectedAnswer."""
+    """Sends a request and returns the JSON of the answer. `options` are those of httpx, such as `params`.
+
+    Raises UnexpectedAnswer if no answer comes or if its status code is not one of `expected`, by default only 200.
+    """
     try:
         answer = await client.request(method, path, **options)
     except httpx.TransportError as error:

@@ -18,7 +18,11 @@ from vapteke_local.stack.start import Options
 
 
 async def run(options: Options, console: Console) -> int:
-    """Returns the exit code: 0 if both verdicts are exact, the second import wrote nothing, and favorites followed."""
+    """Starts a stack, runs the demo on it, and prints every deviation. Returns the exit code.
+
+    This is 0 if both verdicts are exact, the events describe as many customers as the first import created, the second
+    import wrote no row and sent no event, and the favorites followed their customer in time. Otherwise it is 1.
+    """
     async with start.serve(options, lambda text: console.print(text, markup=False, highlight=False)) as stack:
         async with (
             rest_client.client(stack.customers_api, stack.token) as customers,
@@ -65,7 +69,7 @@ async def _both_imports(client: httpx.AsyncClient, stack: Stack, options: Option
 
 
 async def _sent_events(stack: Stack, console: Console) -> TopicContent:
-    """The content of the customers topic once the outbox is empty. Raises NoProgress."""
+    """Waits until the outbox is empty, then counts and prints the content of the customers topic. Raises NoProgress."""
     started = time.monotonic()
     while await database.outbox_rows(stack.postgres):
         if time.monotonic() - started > NO_PROGRESS_SECONDS:

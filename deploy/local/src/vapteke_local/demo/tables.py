@@ -12,7 +12,10 @@ from vapteke_local.demo.imports import Job, Timeline
 
 
 def stages(job: Job, timeline: Timeline) -> Table:
-    """Times by the demo's own clock, from the call to the verdict; last, the whole by the job's clock."""
+    """The seconds of each stage of an import and of the whole import, by the demo's own clock.
+
+    The last row is the whole import by the job's clock. This row is left out if the job has no such times.
+    """
     table = Table("stage", "seconds", "rows/s", title="Where the time went", title_justify="left")
     rows = job["read"]
     for name, seconds in timeline.stages():
@@ -44,7 +47,7 @@ def memory(pids: Mapping[str, int]) -> Table:
 
 
 def peak_memory(pid: int) -> int:
-    """The peak of resident bytes so far; on systems that do not report it, the current value."""
+    """The peak of the process's resident memory so far, in bytes; on a system without /proc, the current value."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         return int(psutil.Process(pid).memory_info().rss)

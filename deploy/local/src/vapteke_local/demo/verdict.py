@@ -10,7 +10,10 @@ COUNTS = ("read", "created", "updated", "unchanged", "skipped", "rejected", "rep
 
 
 def compare(title: str, job: Mapping[str, Any], truth: Mapping[str, int], console: Console) -> list[str]:
-    """Prints both side by side. Returns the differences as sentences."""
+    """Prints the expected counts (`truth`) and those of the job side by side.
+
+    Returns one sentence for each difference, and one if the job has not completed.
+    """
     faults = [f"{title}: {job['status']}: {job['error']}"] if job["status"] != "completed" else []
     table = Table("", "expected", "got", "", title="The verdict", title_justify="left")
     for name in COUNTS:

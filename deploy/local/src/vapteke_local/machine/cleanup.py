@@ -1,4 +1,4 @@
-"""Temporary folders and child processes that do not outlive this process, not even when it is killed by SIGKILL."""
+"""Temporary folders and child processes that do not outlive this process, even if SIGKILL ends this process."""
 
 import contextlib
 import os
@@ -14,16 +14,17 @@ from pathlib import Path
 import psutil
 
 MARK = "VAPTEKE_STARTED_BY"
-"""An environment variable of every process that is started while there is a temporary folder."""
+"""An environment variable of the processes that are started after this process made its first temporary folder."""
 CLEANED_WITHIN_SECONDS = 30
 _ours = uuid.uuid4().hex
 
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """A new folder for the block. Every user may enter it to reach what lies inside.
+    """A new folder, which is removed at the end of the block. Every user may enter the folder, but not list it.
 
-    If this process is killed inside the block, a watcher process kills what it had started and removes the folder.
+    If this process is killed inside the block, a watcher process removes the folder. The watcher also kills what this
+    process had started, as in `kill_started`.
     """
     os.environ[MARK] = _ours
     made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -37,7 +38,11 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _watched(made: Path) -> Iterator[None]:
-    """The watcher waits for the end of its standard input. What it reads before means: nothing to clean up."""
+    """Runs a watcher process beside the block, which removes `made` if this process is killed inside the block.
+
+    The watcher reads its standard input to the end. At the end of the block we send some bytes, and the watcher does
+    nothing. If the input ends without bytes, this process is dead, and the watcher cleans up.
+    """
     watcher = subprocess.Popen(
         [sys.executable, "-m", "vapteke_local.machine.cleanup", made, _ours],
         stdin=subprocess.PIPE,
@@ -54,7 +59,7 @@ def _watched(made: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """Removes the folder, parts of which another process may remove at the same time."""
+    """Removes the folder. Another process may remove parts of the folder at the same time."""
     while folder.exists():
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
@@ -70,7 +75,11 @@ def _watch(made: Path, mark: str) -> None:
 
 
 def kill_started(mark: str = _ours) -> bool:
-    """Kills what this process has started since its first temporary folder. Returns whether anything was running."""
+    """Kills every running process that has `mark` in its environment, by SIGKILL. Returns whether there was one.
+
+    By default, these are the processes that this process has started since it made its first temporary folder, and
+    their descendants.
+    """
     marked = [process for process in psutil.process_iter() if _is_marked(process, mark)]
     for process in marked:
         _kill(process)

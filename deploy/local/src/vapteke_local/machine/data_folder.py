@@ -1,4 +1,4 @@
-"""Ports and passwords that a data folder keeps, so that the next run has the same ones."""
+"""The ports and passwords of a stack, kept in its data folder: the next stack on that folder has the same ones."""
 
 import json
 import secrets
@@ -10,7 +10,10 @@ from vapteke_local.machine.ports import free_port, is_free
 
 
 def kept_port(data: Path, name: str) -> int:
-    """The port that `name` had in the last run on this data folder; a new one if that is taken or there was none."""
+    """The port of 127.0.0.1 that `name` had in the last run on this data folder, if that port is still free.
+
+    Otherwise a free port, which the folder keeps for the next run.
+    """
     file = data / "ports.json"
     ports: dict[str, int] = _read(file)
     if name not in ports or not is_free(ports[name]):
@@ -20,7 +23,7 @@ def kept_port(data: Path, name: str) -> int:
 
 
 def kept_secret(data: Path, name: str) -> str:
-    """The password of `name`: the same in every run on this data folder."""
+    """The random password of `name`. The first call creates one, and the data folder keeps it for later runs."""
     file = data / "secrets.json"
     known: dict[str, str] = _read(file)
     if name not in known:

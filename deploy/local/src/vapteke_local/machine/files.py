@@ -13,7 +13,7 @@ def cache_dir() -> Path:
 
 
 def shared_cache_dir() -> Path:
-    """A cache folder of root that other users can read: a process of another user cannot enter root's home."""
+    """The cache folder for files that root shares with processes of other users, which cannot enter root's home."""
     folder = ensure_folder(Path("/var/cache/vapteke"))
     folder.chmod(0o755)
     return folder
@@ -25,7 +25,7 @@ def ensure_folder(folder: Path) -> Path:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replaces the file in one step. Only its owner may read it."""
+    """Writes the text to the file, which only its owner may read. A reader sees the old content or all of the text."""
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     with os.fdopen(handle, "w") as stream:
         stream.write(text)

@@ -1,4 +1,4 @@
-"""Child processes that never outlive this one. Each has a session of its own and ends even when we are killed."""
+"""Child processes, each in a session of its own. They end with this process, on Linux even after SIGKILL."""
 
 import asyncio
 import contextlib
@@ -22,15 +22,15 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 Probe = Callable[[], Awaitable[str | None]]
-"""Returns what is still missing, or None when it is ready."""
+"""An async function that checks whether something is ready. Returns None if so, otherwise what is still missing."""
 
 
 class StackFailure(Exception):
-    """The stack cannot run. The text is for the person at the terminal."""
+    """The stack cannot run, or the demo cannot go on. The command prints the text of the exception and ends."""
 
 
 class NotStarted(StackFailure):
-    """A process ended or did not become ready in time. The text holds the last lines of its log."""
+    """A program failed, ended too early or took too long. The text contains the last lines of the program's log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ class Program:
 
 @dataclass(eq=False)
 class Process:
-    """A program that is kept running: if it ends before `stop`, it is started again after a second."""
+    """A program that is kept running. If the program ends before `stop` is called, it starts again a second later."""
 
     program: Program
     changed: Callable[["Process"], None] = lambda _: None
     """Called after every start of the program, because its pid has changed."""
     deaths: int = 0
-    """How often it has ended since `start`."""
+    """How often the program has ended since `start` without a call of `stop`."""
     _child: asyncio.subprocess.Process | None = None
     _keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -67,7 +67,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The pid of the latest child, which may have just died."""
+        """The pid of the latest start of the program, which may have ended. Raises RuntimeError before `start`."""
         if self._child is None:
             raise RuntimeError(f"{self.name} was never started")
         return self._child.pid
@@ -79,7 +79,10 @@ class Process:
         self.changed(self)
 
     async def stop(self) -> None:
-        """Asks the program to stop, kills it after its grace time, and returns when it is gone. Safe to repeat."""
+        """Sends the program its stop signal, and SIGKILL if it still runs after its grace time.
+
+        Also kills what the program has left running. Returns when the program has ended. Safe to repeat.
+        """
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -87,7 +90,7 @@ class Process:
             await end(self._child, self.program)
 
     def kill(self) -> None:
-        """Sends SIGKILL, as an operator or the kernel would. The program is then started again."""
+        """Sends SIGKILL to the program, as an operator might. A second later, this object starts the program again."""
         os.kill(self.pid, signal.SIGKILL)
 
     async def _keep(self, child: asyncio.subprocess.Process) -> None:
@@ -105,7 +108,10 @@ class Process:
 async def running(
     programs: Iterable[Program], changed: Callable[[Process], None] = lambda _: None
 ) -> AsyncIterator[list[Process]]:
-    """Runs all programs while the block runs; at its end all are stopped at the same time."""
+    """Keeps all programs running while the block runs, and yields their processes, which may not be ready yet.
+
+    At the end of the block, all are stopped at the same time. `changed` is called after every start of a program.
+    """
     processes = [Process(program, changed) for program in programs]
     try:
         for process in processes:
@@ -116,7 +122,10 @@ async def running(
 
 
 async def run(program: Program, *, timeout: float = 60.0) -> None:
-    """Runs a program to its end. Raises NotStarted when it fails or takes longer than `timeout` seconds."""
+    """Runs a program once and returns when it has ended with exit code 0.
+
+    Raises NotStarted for another exit code, or after `timeout` seconds, when the program is stopped.
+    """
     child = await spawn(program)
     try:
         async with asyncio.timeout(timeout):
@@ -130,7 +139,10 @@ async def run(program: Program, *, timeout: float = 60.0) -> None:
 
 
 async def until_ready(process: Process, probe: Probe, *, timeout: float = 60.0) -> None:
-    """Polls until the probe returns None. Raises NotStarted when the process ends or the time is up."""
+    """Calls the probe repeatedly until it returns None.
+
+    Raises NotStarted when the process has ended since its `start`, or when `timeout` seconds have passed.
+    """
     deadline = time.monotonic() + timeout
     while missing := await probe():
         if process.deaths:
@@ -141,7 +153,7 @@ async def until_ready(process: Process, probe: Probe, *, timeout: float = 60.0) 
 
 
 async def listening(port: int, host: str = "127.0.0.1") -> str | None:
-    """A probe: does the port accept connections?"""
+    """Checks whether the port accepts connections. Returns None if so, otherwise an error text, as a Probe does."""
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -153,7 +165,10 @@ async def listening(port: int, host: str = "127.0.0.1") -> str | None:
 
 
 def end_with_make() -> None:
-    """If make started this process, the death of make ends it like SIGTERM (Linux): make stops no children."""
+    """If make started this process, asks the kernel for a SIGTERM when the parent process dies (only on Linux).
+
+    Otherwise this process would run on after make is killed, because make does not stop its children.
+    """
     if _libc and "MAKELEVEL" in os.environ:
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
@@ -187,13 +202,13 @@ async def end(child: asyncio.subprocess.Process, program: Program) -> None:
 
 
 def kill_group(child: asyncio.subprocess.Process) -> None:
-    """Kills the child if it still runs, and everything that it started and left running."""
+    """Sends SIGKILL to the child's process group: the child, and the processes that it has started and left running."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
 
 
 def _before_exec(program: Program) -> Callable[[], None]:
-    """Returns what the child does before exec. The order matters: setuid clears the death signal."""
+    """The function that the child calls before exec. It sets the death signal last, because setuid clears it."""
     identity = pwd.getpwnam(program.user) if program.user else None
     parent = os.getpid()
 

@@ -1,4 +1,4 @@
-"""The cities of made-up people: a table of 65,536 slots, one of which a 16-bit draw picks."""
+"""The cities of made-up people: a table of 65,536 slots. For each person, a 16-bit draw picks a slot."""
 
 from vapteke_local.people.random_draws import SLOTS, UNUSABLE, per_mille
 

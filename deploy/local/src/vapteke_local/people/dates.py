@@ -1,6 +1,6 @@
-"""The birthdays and last logins of made-up people: tables of 65,536 slots, one of which a 16-bit draw picks.
+"""The birthdays and last logins of made-up people: tables of 65,536 slots. A 16-bit draw picks a slot of a table.
 
-The first slots of a table hold values that the column cannot take.
+The first slots of BIRTHDAYS contain dates that the services do not accept as a birthday.
 """
 
 from datetime import date, datetime, time, timedelta
@@ -27,7 +27,10 @@ def days() -> list[date | None]:
 
 
 def instant(tick: int) -> datetime:
-    """The instant `tick` 1/300 seconds after FIRST_DAY, in the whole milliseconds that SQL Server shows."""
+    """The instant at `tick` × 1/300 seconds after the start of FIRST_DAY.
+
+    It is rounded to the whole milliseconds that SQL Server shows for a datetime.
+    """
     return datetime.combine(FIRST_DAY, time()) + timedelta(milliseconds=(tick * 10 + 1) // 3)
 
 

@@ -1,4 +1,7 @@
-"""The genders of made-up people in many spellings: a table of 65,536 slots, one of which a 16-bit draw picks."""
+"""The genders of made-up people in many spellings: tables of 65,536 slots for men and for women.
+
+For each person, a 16-bit draw picks a slot.
+"""
 
 from itertools import cycle, islice
 

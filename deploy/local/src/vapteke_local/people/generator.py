@@ -1,8 +1,8 @@
 """Made-up customers of the legacy table, and the verdict that a correct import of them reaches.
 
-The verdict is known by construction: every row is made from labelled draws, and the labels are counted. None of the
-services' rules is called here, so generator and services check each other. The same seed and count give the same people
-on every Python and every machine.
+The verdict is known by construction: the random draws that make a row also decide what a correct import does with it
+(Expected), and `truth` counts these outcomes. None of the services' rules is called here, so generator and services
+check each other. The same seed and count give the same people on every Python and every machine.
 
 Ids ascend with gaps: runs of 64 rows with a step of 1 to 31, a run in every 12,800 ids.
 
@@ -42,7 +42,10 @@ from vapteke_local.people.shared_phones import SharedPhone, shared_phones
 
 
 class Person(NamedTuple):
-    """A row, in the order of the table's columns. last_auth_at has no zone and is a value of SQL Server's datetime."""
+    """A row of the legacy table; the fields are in the order of the table's columns.
+
+    last_auth_at has no time zone, and is always a value that SQL Server's type datetime can hold.
+    """
 
     id: int
     phone: str | None
@@ -56,7 +59,7 @@ class Person(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """The correct outcome of a row in a first import."""
+    """What a correct first import does with a row."""
 
     verdict: Literal["created", "rejected"]
     # The digits as the services store them. Also set for a row that loses a shared phone.
@@ -84,7 +87,7 @@ def labelled(seed: int, count: int) -> Iterator[tuple[Person, Expected]]:
 
 
 def truth(seed: int, count: int) -> dict[str, int]:
-    """The verdict of the first import, with the keys of the counts in an import job."""
+    """The counts that a correct first import of these people reaches. The keys are those of an import job."""
     rejected = repaired = 0
     for row in rows(seed, count):
         label = expected(seed, *row)
@@ -102,7 +105,7 @@ def truth(seed: int, count: int) -> dict[str, int]:
 
 
 def truth_again(seed: int, count: int) -> dict[str, int]:
-    """The verdict of a second import of the same rows."""
+    """The counts that a correct second import of the same, unchanged rows reaches."""
     first = truth(seed, count)
     return {**first, "created": 0, "unchanged": first["created"]}
 

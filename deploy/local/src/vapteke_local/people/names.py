@@ -1,6 +1,7 @@
-"""The names of made-up people: tables of 65,536 slots, one of which a 16-bit draw picks.
+"""The names of made-up people: tables of 65,536 slots. For each person, a 16-bit draw picks a slot of each table.
 
-The first LONG_NAMES slots of a table hold names that no column can take (over 100 characters); the rest are usable.
+The first LONG_NAMES slots of a table contain names that the services do not accept (over 100 characters). The other
+slots contain names, empty texts or None, which are accepted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -79,7 +80,7 @@ def feminine(surname: str) -> str:
 
 
 def by_popularity(names: Sequence[str], size: int) -> list[str]:
-    """`size` names. The k-th name of the list occurs in proportion to 1 / (k + 3)."""
+    """A list of `size` names from `names`. The name at index k occurs about in proportion to 1 / (k + 3)."""
     weights = [1_000_000 // (rank + 3) for rank in range(len(names))]
     repeated = [[name] * (size * weight // sum(weights) + 1) for name, weight in zip(names, weights, strict=True)]
     return list(islice(chain.from_iterable(repeated), size))

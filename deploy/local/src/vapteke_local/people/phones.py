@@ -17,7 +17,7 @@ OVERLONG = UNREADABLE + per_mille(1)
 
 
 class Prefix(NamedTuple):
-    """Numbers that begin with the same digits, and 64 spellings, each with gaps for 3, 2 and 2 digits."""
+    """The digits with which a number begins, and 64 spellings of the whole number with gaps for 3, 2 and 2 digits."""
 
     digits: str
     spellings: list[str]
@@ -138,7 +138,10 @@ OVERLONG_PHONES = [
 
 
 def own_digits(seed: int, row: int) -> str:
-    """Seven digits that no other row below SUBSCRIBERS has, because the factor has no divisor in common with 10."""
+    """The seven digits that end the phone of a row. No other row below SUBSCRIBERS has the same ones.
+
+    This is because 6,180,339 has no divisor in common with 10.
+    """
     return f"{(row * 6_180_339 + seed * 7_919) % SUBSCRIBERS:07d}"
 
 

@@ -1,7 +1,7 @@
 """The random numbers behind made-up people: one 16-bit draw for each thing that varies in a row.
 
-A draw is the number of a slot out of 65,536. In every field the first slots hold the unusable values, so one number
-decides both the value and the label of a row: it is unusable if `draw < UNUSABLE[field]`.
+A draw is the number of one of 65,536 slots. For each field in UNUSABLE, the first slots contain the unusable values. So
+one draw decides both the value of a field and whether this value is usable: it is unusable if `draw < UNUSABLE[field]`.
 """
 
 import random
@@ -47,7 +47,7 @@ ROWS_AT_ONCE = 4096
 
 
 def draw(seed: int, count: int) -> Iterator[Draws]:
-    """`count` rows of draws. They come from getrandbits alone, whose result for a seed is the same everywhere."""
+    """The draws of `count` rows. All come from getrandbits, whose results for a seed are the same on every machine."""
     source = random.Random(seed)
     for start in range(0, count, ROWS_AT_ONCE):
         size = struct.calcsize(LAYOUT) * min(ROWS_AT_ONCE, count - start)
@@ -57,7 +57,7 @@ def draw(seed: int, count: int) -> Iterator[Draws]:
 
 
 def unfortunate(row: Draws) -> Draws:
-    """The same row with every field unusable except the phone."""
+    """The same draws, but with an unusable value for every field in UNUSABLE. The phone is not one of these."""
     return row._replace(**{field: getattr(row, field) % slots for field, slots in UNUSABLE.items()})
 
 

@@ -30,7 +30,10 @@ def shared_phones(seed: int, count: int) -> dict[int, SharedPhone]:
 
 
 def share_phone(starts: tuple[int, int], bits: int) -> dict[int, SharedPhone]:
-    """Picks two rows, in one case of eight three, from the same stretch or from both."""
+    """Picks two rows, or in one case of eight three rows, that share a phone. Returns row number → SharedPhone.
+
+    Each row is in one of two stretches. `starts` are the first rows of the stretches, `bits` is a random number.
+    """
     members = [starts[bits & 1] + (bits >> 8) % 30, starts[bits >> 1 & 1] + 30 + (bits >> 16) % 35]
     if bits >> 3 & 7 == 0:
         members.append(starts[bits >> 2 & 1] + 65 + (bits >> 24) % 35)

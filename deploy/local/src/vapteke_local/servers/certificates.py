@@ -28,6 +28,6 @@ def issue(folder: Path) -> Certificates:
 
 
 def _pkcs8(key: bytes) -> bytes:
-    """The key in the form that Java can read."""
+    """The private key as PKCS #8, the form of PEM that Java can read."""
     loaded = serialization.load_pem_private_key(key, password=None)
     return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -35,9 +35,10 @@ _JVM = (
 
 @dataclass(frozen=True, kw_only=True)
 class Security:
-    """SASL_SSL for clients and between brokers. `user` may do everything, the others what ACLs allow.
+    """The certificates and users of a Kafka that uses SASL_SSL for clients and between brokers.
 
-    The users are created together with the data folder.
+    `user` may do everything, the other users what ACLs allow. Users and passwords are stored when a broker's folder is
+    formatted, at its first start, and never changed.
     """
 
     certificates: Certificates
@@ -71,7 +72,7 @@ class Kafka:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The variables by which the services find it."""
+        """The KAFKA_… variables with which a client connects. With `security`, the client is the superuser."""
         security = self.security.env if self.security else {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
         return {"KAFKA_BOOTSTRAP_SERVERS": ",".join(self.bootstrap), **security}
 
@@ -114,7 +115,10 @@ async def serve(
     changed: Callable[[Process], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Kafka]:
-    """Runs while the block runs. The folder keeps topics, offsets, cluster id and ports for the next run."""
+    """Runs a cluster of `brokers` nodes while the block runs, and yields it once every node is a member.
+
+    The folder `data` keeps topics, offsets, cluster id and ports for the next run. Raises StackFailure.
+    """
     files.ensure_folder(data)
     jars = await maven.ensure("Apache Kafka", maven.read_list(maven.KAFKA), say)
     cluster = [_broker(number, data, logs or data, security) for number in range(1, brokers + 1)]
@@ -148,7 +152,7 @@ def _cluster_id(data: Path) -> str:
 
 
 def new_cluster_id() -> str:
-    """A UUID in Kafka's spelling. It never begins with a dash, because Kafka's tools would read that as an option."""
+    """A random UUID in Kafka's form. It never begins with a dash, which Kafka's tools would read as an option."""
     first, *rest = uuid.uuid4().bytes
     return urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
 
@@ -253,7 +257,7 @@ def client_options(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 async def _complete(server: Kafka) -> str | None:
-    """A probe: are all brokers members of the cluster?"""
+    """Checks whether all brokers are members of the cluster. Returns None if so, otherwise a text, as a Probe does."""
     admin = AIOKafkaAdminClient(**client_options(server.env))
     try:
         await admin.start()

@@ -1,4 +1,4 @@
-"""Jars from Maven Central, cached outside the source tree and checked against a list at every start.
+"""Jars from Maven Central, cached outside the source tree. Their hashes are checked against a list at every start.
 
 The lists have the form of `sha256sum`; their paths are those of a Maven repository. After a change of ENDPOINTS,
 `python -m vapteke_local.servers.maven` writes the lists again.
@@ -40,7 +40,10 @@ def read_list(file: Path) -> dict[str, str]:
 
 
 async def ensure(what: str, expected: Mapping[str, str], say: Callable[[str], None]) -> list[Path]:
-    """The paths of the jars. Downloads only those that are not cached. Raises WrongJar."""
+    """The paths of the cached jars that `expected` lists (path in a Maven repository → SHA-256).
+
+    Downloads those that are not cached. `what` names the jars in the texts for `say`. Raises WrongJar.
+    """
     given_up = threading.Event()
     try:
         return await asyncio.to_thread(
@@ -63,7 +66,10 @@ def ensure_in(
 
 
 def _download(paths: list[str], expected: Mapping[str, str], repository: Path, given_up: threading.Event) -> None:
-    """Downloads into a temporary folder, so that an unfinished or wrong file never gets into the cache."""
+    """Downloads jars into a temporary folder and moves each into `repository` once its hash is checked.
+
+    So an unfinished or wrong file never gets into the cache. Stops early when `given_up` is set. Raises WrongJar.
+    """
     _trust_the_callers_certificates()
     repository.mkdir(parents=True, exist_ok=True)
     with cleanup.temporary_folder(".download-", repository) as folder:
@@ -83,7 +89,7 @@ def _download(paths: list[str], expected: Mapping[str, str], repository: Path, g
 
 
 def _trust_the_callers_certificates() -> None:
-    """jgo's HTTP library reads only REQUESTS_CA_BUNDLE."""
+    """If REQUESTS_CA_BUNDLE is unset, sets it to SSL_CERT_FILE: jgo's HTTP library reads no other variable."""
     if "SSL_CERT_FILE" in os.environ:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", os.environ["SSL_CERT_FILE"])
 

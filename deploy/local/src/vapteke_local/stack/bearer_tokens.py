@@ -15,7 +15,7 @@ STACK_TTL = timedelta(days=30)
 
 
 class Misconfigured(StackFailure):
-    """The services would not start with these settings."""
+    """The settings of tokens are invalid: the services would not start with them either."""
 
 
 def key_from_environment() -> str | None:
@@ -29,7 +29,11 @@ def issue(
     ttl: timedelta = STACK_TTL,
     audiences: Collection[str] = AUDIENCES,
 ) -> str:
-    """A token for services with this key. Raises Misconfigured, and ValueError for an unknown scope or audience."""
+    """A bearer token that services with this `secret_key` accept until `ttl` has passed.
+
+    The scope `all` stands for every scope. Raises Misconfigured for invalid settings, such as a short key, and
+    ValueError for an unknown scope or audience or an invalid subject.
+    """
     try:
         settings = load(AuthSettings, secret_key=secret_key, auth_enabled=True)
     except SystemExit as ended:

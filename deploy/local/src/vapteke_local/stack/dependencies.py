@@ -36,13 +36,13 @@ class Dependency(StrEnum):
 
 
 class VariableMissing(StackFailure):
-    """A dependency is external, but the environment does not say where it is."""
+    """A dependency is external, but a variable that names its address or login is missing or invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
     dsn: str
-    """For the superuser; of an external server, for the owner."""
+    """The DSN of the superuser; for an external server, that of the owner."""
     env: Env = field(default_factory=dict)
     app: Mapping[str, Env] = field(default_factory=dict)
     """Service → the variables of its own role."""
@@ -187,7 +187,11 @@ def _stand_in(legacy: Legacy, data: Path, customers: int, seed: int) -> Program:
 
 @asynccontextmanager
 async def external_postgres() -> AsyncIterator[Database]:
-    """The services read the caller's variables, and both use the same role. There may be several hosts."""
+    """An external Postgres, described by the POSTGRES_… variables of the caller. Raises VariableMissing.
+
+    The services inherit these variables, so customers-api and favorites-api use the same role. POSTGRES_HOST may list
+    several hosts.
+    """
     hosts, database, owner, password = _variables(
         Dependency.POSTGRES, "POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_OWNER_USER", "POSTGRES_OWNER_PASSWORD"
     )

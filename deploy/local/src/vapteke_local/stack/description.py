@@ -44,7 +44,7 @@ def run_file() -> Path:
 
 @dataclass
 class DescriptionFile:
-    """The file itself. It holds passwords."""
+    """The file in which a running stack describes itself. Only the file's owner may read it: it contains passwords."""
 
     path: Path
     text: str = ""
@@ -56,7 +56,10 @@ class DescriptionFile:
 
 @contextmanager
 def description_file(path: Path) -> Iterator[DescriptionFile]:
-    """Removes the file of an earlier stack, and at the end our own, unless a later stack has replaced it."""
+    """Removes a file that an earlier stack left at `path`, and yields a DescriptionFile to be written there.
+
+    At the end of the block the written file is removed, unless a later stack has replaced it with its own.
+    """
     description = DescriptionFile(path.resolve())
     description.path.unlink(missing_ok=True)
     try:

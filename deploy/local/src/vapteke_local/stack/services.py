@@ -18,7 +18,10 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where the services find their dependencies. The variables override the caller's environment."""
+    """The variables with which the services reach their dependencies, and the data folder for ports and logs.
+
+    The variables override those of the caller's environment.
+    """
 
     common: Mapping[str, str]
     database: Database
@@ -27,7 +30,7 @@ class Environment:
     """Service → the variables of its Kafka user; empty when Kafka has no users."""
 
     def own(self, service: str) -> Mapping[str, str]:
-        """The logins of the service to Postgres and Kafka."""
+        """The variables with the logins of the service itself to Postgres and Kafka; empty if the service has none."""
         return {**self.database.app.get(service, {}), **self.users.get(service, {})}
 
 
@@ -37,7 +40,7 @@ class Service:
 
     program: Program
     url: str
-    """Its address: the REST API of a `serve`, health and metrics of a worker."""
+    """The base URL: of the REST API if this is a `serve` process, of health and metrics if this is a worker."""
     metrics: str
 
     @property
@@ -46,7 +49,7 @@ class Service:
 
 
 def setup_commands(environment: Environment) -> list[Program]:
-    """The commands that must end before the services start."""
+    """The commands that create topics and tables. All must have succeeded before the services start."""
     migrations = [
         _program(environment, f"{name} migrate", name, "migrate", env=environment.database.owner.get(name))
         for name in SERVICES_WITH_A_SCHEMA
@@ -56,7 +59,7 @@ def setup_commands(environment: Environment) -> list[Program]:
 
 
 def variables(environment: Environment) -> dict[str, Mapping[str, str]]:
-    """Service → the variables of `migrate` and of its other commands."""
+    """Service → the variables that all its commands need, also those that only `migrate` needs."""
     database = environment.database
     return {
         name: {**environment.common, **environment.own(name), **database.owner.get(name, {})}
@@ -65,7 +68,7 @@ def variables(environment: Environment) -> dict[str, Mapping[str, str]]:
 
 
 def rest_process(environment: Environment, name: str) -> Service:
-    """The REST process of a service, for example of `customers-api`."""
+    """The `serve` process of the service `name`, for example `customers-api`. It is not started here."""
     port, metrics = _port(environment, name), _port(environment, f"{name} metrics")
     env = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), **_metrics(metrics)}
     program = _program(environment, f"{name} serve", name, "serve", env=env)
@@ -73,12 +76,16 @@ def rest_process(environment: Environment, name: str) -> Service:
 
 
 def workers(environment: Environment, service: str, name: str, count: int) -> list[Service]:
-    """`count` workers, numbered from 1."""
+    """`count` `work` processes of a service, each called `name` and a number, from 1 up. They are not started here."""
     return [_worker(environment, service, f"{name} {number}") for number in range(1, count + 1)]
 
 
 def _worker(environment: Environment, service: str, name: str) -> Service:
-    """The name is also its Kafka group instance id: it keeps its partitions while it is started again."""
+    """One `work` process of a service, which is called `name`.
+
+    Its Kafka group instance id is this name with dashes for spaces, so the process keeps its partitions
+    during a restart.
+    """
     port = _port(environment, name)
     env = {**_metrics(port), "KAFKA_GROUP_INSTANCE_ID": name.replace(" ", "-")}
     program = _program(environment, name, service, "work", env=env)

@@ -45,7 +45,10 @@ class Options:
 
 @asynccontextmanager
 async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
-    """Runs while the block runs, and leaves nothing behind except what `options.data` keeps. Raises StackFailure."""
+    """Starts the whole stack, and yields its description once every process is ready. Raises StackFailure.
+
+    At the end of the block the stack is stopped. Only the folder `options.data`, if given, is left.
+    """
     pids: dict[str, int] = {}
     stack: Stack | None = None
 
@@ -119,7 +122,7 @@ def _environment(database: Database, brokers: Brokers, legacy: Legacy, secret_ke
 async def _start_services(
     exits: AsyncExitStack, options: Options, environment: Environment, changed: Changed
 ) -> dict[str, Any]:
-    """Starts the services. Returns their addresses once every process is ready."""
+    """Starts the services. Once every process is ready, returns the fields of Stack that contain their URLs."""
     customers = services.rest_process(environment, "customers-api")
     favorites = services.rest_process(environment, "favorites-api")
     importers = services.workers(environment, "legacy-importer", "legacy-importer", options.importers)
@@ -141,7 +144,10 @@ async def _until_ready(process: Process, service: Service) -> None:
 
 
 async def _all(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Runs the steps concurrently. The first failure cancels the others, and is raised once they have cleaned up."""
+    """Runs the steps concurrently and returns their results in order.
+
+    The first failure cancels the other steps. It is raised once they have cleaned up.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(step) for step in steps]
@@ -152,7 +158,10 @@ async def _all(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
 
 @contextmanager
 def _folder(data: Path | None) -> Iterator[Path]:
-    """The data folder. While the block runs, no other stack can use it."""
+    """The data folder, which no other stack can use while the block runs. Raises FolderTaken if one does already.
+
+    If `data` is None, it is a new folder, which is removed at the end of the block.
+    """
     if data is not None:
         with _locked(files.ensure_folder(data.resolve())) as folder:
             yield folder

@@ -1,7 +1,8 @@
 """A stand-in for vAptekeSync: a test double that speaks SQL Server's wire protocol (TDS 7.4).
 
 It answers the importer's own statements (listed in `sql/statements.py`) from rows in memory, and misbehaves on command.
-It and the made-up people need only the standard library, so that its image needs no package.
+Except for `seed.py`, this package and `people` need only the standard library, so that the container image of the
+stand-in needs no other package.
 """
 
 from vapteke_local.vaptekesync.protocol.encryption import Encryption

@@ -1,7 +1,7 @@
 """`python -m vapteke_local.vaptekesync.seed`: turns a real SQL Server (2016 or later) into a vAptekeSync.
 
 It creates the database, the table, the login of the importer and the made-up rows. Safe to repeat: what exists stays.
-It reads the importer's settings and VAPTEKESYNC_ADMIN_PASSWORD.
+It reads the importer's variables and VAPTEKESYNC_ADMIN_PASSWORD, and optionally VAPTEKESYNC_ADMIN, CUSTOMERS and SEED.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def main() -> None:
 
 
 def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
-    """Connects as the administrator; waits until the server is up."""
+    """Connects to the database `to` as the administrator.
+
+    Tries again while the connection fails, and raises SystemExit after _WAIT_SECONDS.
+    """
     admin = settings.model_copy(
         update={
             "vaptekesync_db": to,
@@ -68,7 +71,7 @@ def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
 
 
 def _filled(server: pyodbc.Connection, settings: SeedSettings) -> int:
-    """Inserts the rows unless there are some, in one transaction. Returns how many there are."""
+    """If the table is empty, inserts the made-up rows in one transaction. Returns how many rows the table has."""
     name = f"{_named(CUSTOMERS.schema)}.{_named(CUSTOMERS.name)}"
     count = int(server.execute(f"SELECT count(*) FROM {name}").fetchval())
     if count:
@@ -110,7 +113,7 @@ def table(made: Table) -> str:
 
 
 def reader(name: str, read: Table) -> str:
-    """The importer's user may read this table and nothing else."""
+    """The SQL that creates the importer's database user unless it exists, and allows it to read this table only."""
     return (
         f"IF USER_ID({_text(name)}) IS NULL CREATE USER {_named(name)} FOR LOGIN {_named(name)}; "
         f"GRANT SELECT ON {_named(read.schema)}.{_named(read.name)} TO {_named(name)}"
@@ -118,7 +121,7 @@ def reader(name: str, read: Table) -> str:
 
 
 def insert(into: Table) -> str:
-    """Its one parameter is a JSON array of objects."""
+    """An INSERT for many rows. Its only parameter is a JSON array with one object per row, column name → value."""
     names = ", ".join(_named(column.name) for column in into.columns)
     typed = ", ".join(f"{_named(column.name)} {column.type}" for column in into.columns)
     name = f"{_named(into.schema)}.{_named(into.name)}"

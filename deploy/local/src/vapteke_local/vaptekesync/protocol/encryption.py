@@ -11,13 +11,17 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Encryption:
-    """The server's offer: it always encrypts the login, and the rest if either side asks for it."""
+    """The TLS that the server offers to a client. The login is always encrypted.
+
+    The rest of the session is encrypted if the client asks for this or `is_forced` is set. A client that does not
+    support TLS cannot log in.
+    """
 
     context: ssl.SSLContext
     is_forced: bool = False
 
     def answer(self, asked: int) -> int:
-        """The server's side of the negotiation in PRELOGIN."""
+        """The value of ENCRYPTION in the server's PRELOGIN. `asked` is the value in the client's PRELOGIN."""
         if asked in (ON, REQUIRED):
             return ON
         return REQUIRED if self.is_forced or asked == NOT_SUPPORTED else OFF
@@ -31,7 +35,10 @@ class Channel:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     def shake_hands(self, data: bytes) -> tuple[bytes, bool]:
-        """What to send, and whether the handshake is done. Raises ssl.SSLError; `pending` then has the alert."""
+        """Continues the handshake with `data` from the client. Returns what to send, and whether the handshake is done.
+
+        Raises ssl.SSLError if the handshake fails. Then `pending` returns the alert to send.
+        """
         self._incoming.write(data)
         try:
             self._tls.do_handshake()

@@ -28,7 +28,7 @@ class Login(NamedTuple):
 
 
 class Account(NamedTuple):
-    """The one login, and its database. Every login may also open `master`."""
+    """The only user that can log in, and the database of this user. The user may also open `master`."""
 
     database: str
     user: str
@@ -77,7 +77,10 @@ def _packet_size(asked: int) -> int:
 
 
 def _data(payload: bytes, position: int) -> bytes:
-    """The data to which the offset and the length (in characters) at this position refer."""
+    """The bytes of a LOGIN7 field of variable length.
+
+    At `position`, `payload` contains the offset of these bytes and their length in UTF-16 characters.
+    """
     fields = FieldReader(payload, position)
     offset, length = fields.number(2), fields.number(2)
     return FieldReader(payload, offset).take(2 * length)
@@ -93,7 +96,10 @@ def _password(payload: bytes) -> str:
 
 
 def check(login: Login, account: Account, is_open: bool) -> list[SqlError]:
-    """The errors that SQL Server would send; none if the login is valid. `is_open`: the database can be used."""
+    """The errors with which SQL Server would reject the login; an empty list if the login is valid.
+
+    `is_open` says whether the database of the account can be used.
+    """
     failed = SqlError(18456, f"Login failed for user '{login.user}'.", severity=14)
     if login.tds_version not in VERSIONS_SPOKEN:
         return [SqlError(17828, "The stand-in for vAptekeSync supports only TDS 7.3 and 7.4.", severity=20)]

@@ -18,7 +18,11 @@ HIGH_WATER = 1 << 20
 
 
 class Message(NamedTuple):
-    """`ignored`: the client gave up while it was sending it. `resets`: it asks for the state of a new connection."""
+    """A message from the client.
+
+    `resets`: the session must return to the state of a new connection before the message is answered. `ignored`: the
+    client gave up the message before its end, so the message must not be carried out.
+    """
 
     kind: int
     payload: bytes = b""
@@ -27,9 +31,11 @@ class Message(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """`attention` is set from the moment the client cancels until the session clears it.
+    """The connection of one client. `messages` are the received messages that the session has not read yet.
 
-    A connection counts from its first byte: a check whether the port is open is not counted.
+    `attention` is set from the cancellation of a request by the client until the session acknowledges it. `opened` is
+    called at the first byte that arrives, so a client that only checks whether the port is open is not counted.
+    `closed` is called after `opened`, when the connection is lost.
     """
 
     def __init__(self, opened: Callable[[Connection], None], closed: Callable[[Connection], None]) -> None:
@@ -98,12 +104,15 @@ class Connection(asyncio.Protocol):
             self._resets = False
 
     async def drained(self) -> None:
-        """Waits for a slow client. Other connections and an attention get their turn meanwhile."""
+        """Waits while too many written bytes are still to be sent, because the client is slow.
+
+        Always lets other tasks run first, so that other connections are served and an attention can arrive.
+        """
         await asyncio.sleep(0)
         await self._writable.wait()
 
     async def flushed(self) -> None:
-        """Waits until the kernel has everything that was written."""
+        """Waits until everything that was written is passed to the kernel."""
         self.transport.set_write_buffer_limits(high=0)
         await self.drained()
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
@@ -155,5 +164,5 @@ class Reply:
 
 
 def _header(kind: int, status: int, length: int) -> bytes:
-    """The header without the packet number."""
+    """The header of a packet without its last two bytes, the packet number and the window."""
     return bytes((kind, status)) + length.to_bytes(2, "big") + b"\0\0"

@@ -34,12 +34,15 @@ class Call(NamedTuple):
 
 
 def without_headers(payload: bytes) -> bytes:
-    """Removes ALL_HEADERS, which precede a batch, a call and a transaction request. Nothing in them matters here."""
+    """The payload of a batch, a call or a transaction request without ALL_HEADERS, with which it begins.
+
+    The stand-in needs none of these headers.
+    """
     return payload[int.from_bytes(payload[:4], "little") :]
 
 
 def read_calls(payload: bytes) -> list[Call]:
-    """Raises Malformed for a parameter that the stand-in cannot read."""
+    """The calls in an RPC message, in order. Raises Malformed for a parameter that the stand-in cannot read."""
     fields = FieldReader(without_headers(payload))
     calls = []
     while fields.left:
@@ -73,5 +76,5 @@ def _read_parameter(fields: FieldReader) -> Parameter:
 
 
 def declared_names(declaration: str | None = None) -> list[str]:
-    """`@P1 int, @P2 nvarchar(128)` → the names in order, in lower case."""
+    """The names in a declaration such as `@P1 int, @P2 nvarchar(128)`, in order and in lower case; empty for None."""
     return [name.casefold() for name in re.findall(r"@\w+", declaration or "")]

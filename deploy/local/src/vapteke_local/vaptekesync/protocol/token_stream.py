@@ -56,7 +56,7 @@ def login_acknowledged(tds_version: int, program: str, version: tuple[int, int, 
 
 
 def columns(described: list[tuple[str, bytes]]) -> bytes:
-    """COLMETADATA of (name, TYPE_INFO)."""
+    """The COLMETADATA token of columns, each given as (name, TYPE_INFO)."""
     head = struct.pack("<BH", 0x81, len(described))
     return head + b"".join(struct.pack("<IH", 0, NULLABLE) + kind + short_text(name) for name, kind in described)
 
@@ -72,6 +72,6 @@ def return_status(code: int) -> bytes:
 
 
 def returned_handle(ordinal: int, handle: int | None) -> bytes:
-    """RETURNVALUE of an int parameter that the caller declared as output."""
+    """The RETURNVALUE token that returns the handle of a prepared statement in output parameter number `ordinal`."""
     value = b"\0" if handle is None else struct.pack("<Bi", 4, handle)
     return struct.pack("<BH", 0xAC, ordinal) + short_text("") + struct.pack("<BIH", 1, 0, 0) + b"\x26\x04" + value

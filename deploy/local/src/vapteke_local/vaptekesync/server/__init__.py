@@ -1,1 +1,1 @@
-"""The running server: its ports, its rows from outside, and the control port that changes them."""
+"""The running stand-in, and the two ways to control it: the class Server, and the control port for other processes."""

@@ -29,7 +29,10 @@ LONGEST_LINE = 1 << 20
 
 @asynccontextmanager
 async def control_port(server: Server, host: str, port: int | None) -> AsyncIterator[None]:
-    """Accepts commands while the block runs. Port 0 is a free one, None opens no port."""
+    """Accepts commands for `server` while the block runs, and sets `server.control_port` to the port.
+
+    0 as `port` means a free port. None means no control port.
+    """
     if port is None:
         yield
         return

@@ -10,7 +10,10 @@ Command = dict[str, Any]
 
 
 def control(host: str, port: int, command: Command, timeout: float = 10.0) -> Command:
-    """Sends one command and returns the answer. Raises OSError when none comes within `timeout` seconds."""
+    """Sends one command and returns the answer. If the command failed, `ok` in the answer is False.
+
+    Raises OSError if the control port cannot be reached or does not answer within `timeout` seconds.
+    """
     with socket.create_connection((host, port), timeout) as connection, connection.makefile("rwb") as lines:
         lines.write(json.dumps(command, default=str).encode() + b"\n")
         lines.flush()

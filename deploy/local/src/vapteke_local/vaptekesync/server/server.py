@@ -1,4 +1,4 @@
-"""The running stand-in as its owner sees it: its rows, its faults, its counters, its sessions."""
+"""The running stand-in as the code that started it sees it: its rows, its faults, its counters, its sessions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vapteke_local.vaptekesync.table.rows import Rows
 
 
 class Server:
-    """Made by `start.serve`. Call its methods on the thread of its event loop."""
+    """A running stand-in, made by `start.serve`. Call the methods only on the thread of its event loop."""
 
     def __init__(self, state: ServerState, journal: Journal) -> None:
         self._state = state
@@ -46,7 +46,7 @@ class Server:
 
     @property
     def rows(self) -> Rows:
-        """For reading only: change rows through put, remove and change."""
+        """The current rows, for reading only. Change rows by put, remove or change, which write to the journal."""
         return self._state.database.rows
 
     @property
@@ -58,7 +58,10 @@ class Server:
         return self._state.faults
 
     def set_fault(self, kind: FaultKind, **options: Any) -> Fault:
-        """The options are the fields of Fault. Several faults may be active at once."""
+        """Sets a fault and returns it. `options` are the other fields of Fault. Several faults may be active at once.
+
+        Raises ValueError for an unknown kind or option, or an invalid number.
+        """
         return self.faults.set(kind, **options)
 
     def clear_faults(self) -> None:
@@ -66,11 +69,17 @@ class Server:
         self.faults.clear()
 
     def set_database(self, state: str = "ONLINE", access: str = "MULTI_USER") -> None:
-        """Sets the columns of sys.databases. With other values than the defaults, nobody can log in to the database."""
+        """Sets state_desc and user_access_desc of the database in sys.databases.
+
+        With other values than the defaults, every login that names the database is rejected with error 4060.
+        """
         self._state.database.state, self._state.database.access = state, access
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Changes the row with that key, or adds it with NULL in other columns. Values are as in `table/changes.py`."""
+        """Changes the row whose key is in `values`. If there is no such row, adds one with NULL in the other columns.
+
+        `values` have the form that `table/changes.py` describes. Raises one of changes.INVALID.
+        """
         given = {name.casefold(): value for name, value in values.items()}.get(self.table.key.casefold())
         key = row_changes.key(self.rows, {"id": given})
         if key is not None and key in self.rows:
@@ -79,7 +88,10 @@ class Server:
             self.change({"do": "add", "values": dict(values)})
 
     def make_unreadable(self, key: Any, number: int = 8115, text: str = "Arithmetic overflow error.") -> None:
-        """A SELECT that shows more of that row than its key fails with this error, after the rows before it."""
+        """From now on, a range SELECT of several columns fails with this error when it comes to the row with this key.
+
+        The rows before that row are sent. A SELECT of the key alone does not fail.
+        """
         self._state.database.unreadable[key] = SqlError(number, text)
 
     def make_readable(self, key: Any) -> None:
@@ -89,7 +101,10 @@ class Server:
         self.change({"do": "remove", "id": key})
 
     def change(self, command: dict[str, Any]) -> None:
-        """Makes a `set`, `add`, `remove` or `table` as in `table/changes.py`, and writes it to the journal."""
+        """Makes a change of rows or table and writes it to the journal. Raises one of changes.INVALID.
+
+        `command` has the form that `table/changes.py` describes.
+        """
         self._state.database.rows = self._journal.make(self.rows, command)
 
     def open_session(self, connection: Connection) -> None:
@@ -109,7 +124,7 @@ class Server:
         self._sessions.pop(connection).cancel()
 
     async def hang_up(self) -> None:
-        """Closes the connections of all clients."""
+        """Closes the connections of all clients and waits until their sessions have ended."""
         tasks = list(self._sessions.values())
         for connection, task in list(self._sessions.items()):
             task.cancel()

@@ -41,10 +41,11 @@ async def serve(
     clock: Callable[[], datetime] = utc_now,
     encryption: Encryption | None = None,
 ) -> AsyncIterator[Server]:
-    """Runs the server while the block runs. Port 0 is a free one; None as `control_port` or `encryption` means none.
+    """Runs a stand-in while the block runs. Port 0 means a free port.
 
     `rows` are tuples in the order of the table's columns. `changes` is the journal file: its changes are made again at
-    the start, and new ones are appended.
+    the start, and new ones are appended. If it is None, changes are lost at the end. None as `control_port` means no
+    control port, None as `encryption` no TLS.
     """
     journal = Journal(changes)
     current = journal.replay(Rows(table, rows))

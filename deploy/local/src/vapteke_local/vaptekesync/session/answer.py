@@ -29,7 +29,10 @@ class Answer:
         self.reply.write(data)
 
     def fail(self, error: SqlError, ending: bytes, status: int = 0) -> None:
-        """Raises Dropped for an error that ends the connection."""
+        """Writes the error and the token that ends the answer. Raises Dropped if the error ends the connection.
+
+        `ending` is the kind of that token. `status` is added to it.
+        """
         self.write(token_stream.error(error, SERVER_NAME))
         if ending == DONE_PROC:
             self.write(token_stream.return_status(error.number))
@@ -39,9 +42,11 @@ class Answer:
             raise Dropped
 
     async def execute(self, sql: str, parameters: Parameters) -> int | None:
-        """Writes the statement's metadata and rows; returns how many rows, None without a result.
+        """Runs a statement and writes its metadata and rows.
 
-        Raises SqlError, and Cancelled, Silenced or Dropped when the client or a fault interrupts it.
+        Returns the number of rows; None for a statement without a result. Raises SqlError if the statement is not
+        listed or fails, Cancelled if the client cancels it, Silenced or Dropped if an injected fault interrupts the
+        answer.
         """
         statement = statements.compile_sql(sql)
         if statement.name == "done":

@@ -15,10 +15,10 @@ class Exchange:
         self.state = state
 
     async def next_message(self) -> Message:
-        """The client's next message.
+        """Waits for the client's next message.
 
-        Raises Silenced under the fault `silent` without `rows` or `statement`: the message is read, and this
-        connection is never answered again.
+        Raises Silenced if the injected fault `silent`, set without `rows` or `statement`, strikes: neither this message
+        nor a later one on this connection is answered.
         """
         message = await self.connection.messages.get()
         if self.state.faults.take("message"):
@@ -26,7 +26,7 @@ class Exchange:
         return message
 
     async def expect(self, kind: int) -> bytes:
-        """The payload of the next message. Raises Malformed when it is of another type."""
+        """The payload of the next message. Raises Malformed for a type other than `kind`, Silenced as `next_message`."""
         message = await self.next_message()
         if message.kind != kind:
             raise Malformed(f"a message of type {message.kind}, expected type {kind}")

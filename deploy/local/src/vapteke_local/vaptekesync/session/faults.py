@@ -14,20 +14,21 @@ _WHOLE = {"times", "nth", "rows", "number", "severity", "state"}
 
 @dataclass
 class Fault:
-    """One fault. It strikes `times` times, from the `nth` opportunity since it was set.
+    """An injected fault. It strikes `times` times, from the `nth` opportunity since it was set.
 
     refuse: new connections are closed at their first byte.
     delay:  the server waits `seconds` before each answer to a listed statement, or with `before="login"` before the
             answer to a login.
-    drop:   the connection breaks after `rows` rows of an answer.
-    silent: with `rows` or `statement`, the answer stops after `rows` rows and nothing follows on that connection;
-            without them, connections are accepted and read but never answered.
-    fail:   error `number` with `text` replaces the answer, or follows `rows` rows of it; with `before="login"` it
-            rejects the login.
+    drop:   the connection breaks after `rows` rows of an answer; if `rows` is None, before the answer.
+    silent: with `rows` or `statement`, the answer stops after `rows` rows (if `rows` is None, before it begins) and
+            nothing follows on that connection; without both, connections are accepted and read but never answered.
+    fail:   error `number` with `text` replaces the answer, or follows `rows` rows of the answer; with `before="login"`
+            the error rejects the login.
 
     `statement` limits delay, drop, silent and fail to one name in the list of `sql/statements.py`. By default drop, and
-    silent with `rows`, apply to `range`. `times` None means without end; drop, fail, and silent in the middle of an
-    answer strike once by default. Only full silence affects what drivers send on their own (SET and the like).
+    silent with `rows`, apply to `range`. `times` None means without end, which is the default of refuse, delay, and
+    silent without `rows` or `statement`. All others strike once by default. What drivers send on their own (SET and the
+    like) is affected only by silent without `rows` or `statement`.
     """
 
     kind: FaultKind
@@ -63,7 +64,10 @@ class Faults:
         self._faults: list[Fault] = []
 
     def set(self, kind: FaultKind, **options: Any) -> Fault:
-        """Adds a fault with the options of Fault. Raises ValueError for an unknown kind or option, or a bad number."""
+        """Adds a fault and returns it. `options` are the other fields of Fault.
+
+        Raises ValueError for an unknown kind or option, or an option that must be a whole number and is not.
+        """
         known = {field.name for field in fields(Fault)} - {"kind"}
         if kind not in get_args(FaultKind):
             raise ValueError(f"no such fault: {kind}; there are {', '.join(get_args(FaultKind))}")
@@ -81,7 +85,10 @@ class Faults:
         self._faults.clear()
 
     def take(self, occasion: Occasion, statement: str | None = None) -> list[Fault]:
-        """The faults that strike now. Each counts as one of its `times`."""
+        """The faults that strike on this occasion.
+
+        Each call is one opportunity for every fault of this occasion. A fault that strikes uses up one of its `times`.
+        """
         struck = [f for f in self._faults if f.occasion == occasion and f.statement in (None, statement) and _is_due(f)]
         self._faults = [fault for fault in self._faults if fault.times != 0]
         return struck

@@ -2,12 +2,12 @@
 
 
 class Cancelled(Exception):
-    """The client sent an attention."""
+    """The client has cancelled its request, by an attention."""
 
 
 class Silenced(Exception):
-    """A fault: nothing more is answered on this connection."""
+    """An injected fault strikes: the server sends nothing more on this connection, but keeps the connection open."""
 
 
 class Dropped(Exception):
-    """The connection is lost, or is to be closed."""
+    """The session must end. The connection is already aborted, or the server closes the connection now."""

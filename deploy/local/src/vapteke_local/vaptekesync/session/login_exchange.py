@@ -17,7 +17,11 @@ log = logging.getLogger(__name__)
 
 
 async def log_in(exchange: Exchange) -> None:
-    """Raises Dropped when the client is rejected or TLS fails, Malformed for bytes that MS-TDS does not allow."""
+    """Negotiates encryption, reads the login and welcomes or rejects the client. Returns if the client is logged in.
+
+    Raises Dropped if the client is rejected or TLS fails, Malformed for bytes that MS-TDS does not allow, and Silenced
+    as `Exchange.next_message` does.
+    """
     prelogin = await exchange.expect(packets.PRELOGIN)
     is_encrypted = await _agree_on_encryption(exchange, login.asked_encryption(prelogin))
     asked = login.read(await exchange.expect(packets.LOGIN))
@@ -50,7 +54,10 @@ def _reject(exchange: Exchange, errors: list[SqlError]) -> None:
 
 
 async def _agree_on_encryption(exchange: Exchange, asked: int) -> bool:
-    """Whether the session stays encrypted after the login."""
+    """Answers the client's PRELOGIN and, if the server offers TLS, does the handshake.
+
+    Returns whether the session stays encrypted after the login. Raises Dropped if the handshake fails.
+    """
     offered = exchange.state.encryption
     agreed = offered.answer(asked) if offered else encryption.NOT_SUPPORTED
     exchange.send(login.prelogin_answer(agreed))

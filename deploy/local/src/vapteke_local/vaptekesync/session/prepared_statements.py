@@ -10,13 +10,13 @@ from vapteke_local.vaptekesync.sql.parameters import Parameters
 
 
 class Prepared(NamedTuple):
-    """`names` are the names of the declared parameters, in order."""
+    """A prepared statement. `names` are the names of the declared parameters, in order and in lower case."""
 
     sql: str
     names: list[str]
 
     def bind(self, given: list[procedure_calls.Parameter]) -> Parameters:
-        """The values by name. A value without a name takes the one at its position in the declaration."""
+        """Name of a parameter → value. A value without a name belongs to the declared name at the same position."""
         by_position = dict(zip(self.names, (parameter.value for parameter in given), strict=False))
         return by_position | {parameter.name.casefold(): parameter.value for parameter in given if parameter.name}
 

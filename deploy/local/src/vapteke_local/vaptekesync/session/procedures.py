@@ -20,14 +20,14 @@ EMPTY_PROCEDURES = {"sp_datatype_info", "sp_datatype_info_90", "sp_datatype_info
 
 
 class Procedures:
-    """Runs the calls of one message."""
+    """Runs the procedure calls of one message and writes their answers."""
 
     def __init__(self, answer: Answer, handles: Handles) -> None:
         self._answer = answer
         self._handles = handles
 
     async def call(self, call: Call, status: int) -> None:
-        """`status` goes into the token that ends the call's answer."""
+        """Runs a call and writes its answer, which is an error if the call fails. `status` goes into the last token."""
         try:
             await self._run(call)
         except SqlError as error:

@@ -24,7 +24,10 @@ TRANSACTION = (1).to_bytes(8, "little")
 
 
 async def serve(connection: Connection, state: ServerState) -> None:
-    """Runs until the client leaves or is dropped. It is cancelled when the client's socket closes."""
+    """Serves one client: the login, then every request. Closes the connection when the session ends.
+
+    If the client closes the connection, the server cancels the task that runs this function.
+    """
     exchange = Exchange(connection, state)
     session = Session(connection, state)
     try:
@@ -42,7 +45,7 @@ async def serve(connection: Connection, state: ServerState) -> None:
 
 
 class Session:
-    """What a client may send after its login."""
+    """Answers what a client sends after its login."""
 
     def __init__(self, connection: Connection, state: ServerState) -> None:
         self._connection = connection

@@ -13,7 +13,11 @@ from vapteke_local.vaptekesync.table.rows import Rows
 
 @dataclass
 class Database:
-    """`clock` gives UTC without a zone. `state` and `access` have the values of sys.databases."""
+    """The database from which statements are answered.
+
+    `clock` returns the current time in UTC, without a zone. `state` and `access` are the values of state_desc and
+    user_access_desc in sys.databases.
+    """
 
     rows: Rows
     clock: Callable[[], datetime]
@@ -21,14 +25,17 @@ class Database:
     state: str = "ONLINE"
     access: str = "MULTI_USER"
     unreadable: dict[Any, SqlError] = field(default_factory=dict)
-    """Key → the error of a SELECT that shows more of the row than its key."""
+    """Key of a row → the error of a SELECT of several columns that comes to the row."""
 
     @property
     def is_open(self) -> bool:
         return (self.state, self.access) == ("ONLINE", "MULTI_USER")
 
     def readable(self, above: Any, up_to: Any) -> tuple[int | None, SqlError | None]:
-        """How many rows of a range come before the first unreadable one, and its error. None twice: all of them."""
+        """The number of rows before the first unreadable row of a range, and the error of that row.
+
+        The range is above < key <= up_to. Returns (None, None) if all its rows are readable.
+        """
         for count, key in enumerate(self.rows.keys(above, up_to) if self.unreadable else ()):
             if key in self.unreadable:
                 return count, self.unreadable[key]

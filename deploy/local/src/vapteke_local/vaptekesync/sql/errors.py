@@ -1,4 +1,4 @@
-"""The error for SQL that is not on the list."""
+"""The error that answers a statement which is not listed in `statements.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameters of a statement, and what an operand in it stands for."""
+"""The parameters of a statement, and the value of an operand: a parameter or a literal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Parameters = dict[str, Any]
 
 
 def value_of(operand: Any, parameters: Parameters) -> Any:
-    """The operand is a literal's value or a Parameter. Raises SqlError 137 for a parameter without a value."""
+    """The value of an operand, which is a Parameter or already the value of a literal.
+
+    Raises SqlError 137 for a Parameter that is not in `parameters`.
+    """
     if not isinstance(operand, Parameter):
         return operand
     if operand.name not in parameters:

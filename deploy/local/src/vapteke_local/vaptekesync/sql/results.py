@@ -23,13 +23,17 @@ def unchanged(rows: Sequence[bytes]) -> Sequence[bytes]:
 
 
 class Result(NamedTuple):
-    """`metadata` is a COLMETADATA token; `show` turns a part of `rows` into ROW tokens. Empty for `done`."""
+    """The result of a statement.
+
+    `metadata` is a COLMETADATA token, and `show` turns any part of `rows` into ROW tokens. `metadata` and `rows` are
+    empty for a statement without a result (`done`).
+    """
 
     metadata: bytes = b""
     rows: Sequence[bytes] = ()
     show: Callable[[Sequence[bytes]], Sequence[bytes]] = unchanged
     failure: SqlError | None = None
-    """Follows the rows in place of a normal end."""
+    """An error that is sent after the rows; None if the result ends normally."""
 
 
 Run = Callable[[Parameters, Database], Result]
@@ -41,7 +45,10 @@ def metadata(headings: list[Heading], collation: bytes) -> bytes:
 
 
 def of_values(headings: list[Heading], values: list[tuple[Any, ...]], table: Table | None = None) -> Result:
-    """A result whose rows are encoded here. Texts have the table's collation, without a table the Cyrillic one."""
+    """The result that has the columns `headings` and the rows `values`.
+
+    Texts have the collation of `table`, or Cyrillic_General_CI_AS if `table` is None.
+    """
     collation, codepage = COLLATIONS[table.collation if table else "Cyrillic_General_CI_AS"]
     encoders = [encoding.encoder(kind, codepage) for _, kind in headings]
     rows = [ROW + b"".join(encode(v) for encode, v in zip(encoders, row, strict=True)) for row in values]

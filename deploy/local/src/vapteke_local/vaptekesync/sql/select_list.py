@@ -1,4 +1,4 @@
-"""The select list of `range`: columns, each plain, CAST AS nvarchar, or converted to ISO 8601."""
+"""Reads the select list of the statement `range`: columns, each plain, CAST AS nvarchar, or converted to ISO 8601."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ CAST_MAX = syntax.pattern("CAST ( :column AS nvarchar ( max ) )")
 
 
 class Named(NamedTuple):
-    """A column's name, and the size of the nvarchar that it is cast to."""
+    """The name of a column, and the size of the nvarchar to which it is cast or converted; None for a plain column."""
 
     column: str
     cast: int | None
 
 
 def read(given: list[Token]) -> tuple[list[Named], int]:
-    """The items, and the position at which FROM must follow. Raises Mismatch, and SqlError for an invalid cast."""
+    """Reads the select list at the start of a statement. Returns its items and the position of the token after it.
+
+    Raises Mismatch if there is no such select list, and SqlError 131 for an nvarchar with an invalid size.
+    """
     if given[0].text.casefold() != "select":
         raise Mismatch(0)
     items, position = [], 1

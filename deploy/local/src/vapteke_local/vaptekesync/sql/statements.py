@@ -68,7 +68,11 @@ RECOGNISERS: dict[str, Callable[[list[Token]], Run]] = {
 
 
 def compile_sql(sql: str) -> Statement:
-    """Raises SqlError 102 for a statement that is not listed."""
+    """Recognises a statement and returns its name and a function that runs it.
+
+    The name is `done` for an empty text and for what drivers send on their own. Raises SqlError 102 for a statement
+    that is not listed, and SqlError 131 for a CAST to an nvarchar of an invalid size.
+    """
     given = syntax.tokens(sql)
     if not given or SENT_BY_DRIVERS.fullmatch(sql):
         return Statement("done", lambda _parameters, _database: Result())

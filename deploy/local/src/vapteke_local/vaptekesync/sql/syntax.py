@@ -1,4 +1,4 @@
-"""Splits T-SQL into tokens and matches them with patterns: as much as it takes to recognise a listed statement."""
+"""Splits T-SQL into tokens and matches them with patterns: just enough to recognise the listed statements."""
 
 from __future__ import annotations
 
@@ -71,7 +71,11 @@ def _unquoted(token: Token) -> str:
 
 
 def match(wanted: list[Token], given: list[Token], start: int = 0) -> dict[str, Any]:
-    """The pattern's holes → what fills them. The pattern must reach to the statement's end. Raises Mismatch."""
+    """Matches the tokens `given`, from `start` to the end, with the pattern `wanted`. Raises Mismatch if they differ.
+
+    Returns the name of each hole → what fills this hole: the text of an identifier or number, the value of a literal,
+    or a Parameter.
+    """
     captured: dict[str, Any] = {}
     end = start + len(wanted)
     for position, expected in enumerate(wanted, start):

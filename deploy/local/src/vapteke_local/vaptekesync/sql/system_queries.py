@@ -1,4 +1,4 @@
-"""Queries about the server and the system views: its clock, its databases, the columns and indexes of the table."""
+"""Queries of the server and its system views: the clock, the databases, the columns and indexes of the table."""
 
 from __future__ import annotations
 

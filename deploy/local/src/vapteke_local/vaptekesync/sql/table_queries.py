@@ -102,7 +102,10 @@ def _position(table: Table, column: str) -> int:
 
 
 def _key(operand: Any, parameters: Parameters, table: Table) -> Any:
-    """The operand converted to the key's type, as SQL Server does before it compares; None for NULL."""
+    """The value of the operand, converted to the key's type as SQL Server does before a comparison; None for NULL.
+
+    Raises SqlError 137 for a parameter without a value, and SqlError 245 for a value that cannot be converted.
+    """
     value, key = value_of(operand, parameters), table.column(table.key)
     try:
         return value if value is None or key.type.is_text == isinstance(value, str) else _converted(value, key.type)

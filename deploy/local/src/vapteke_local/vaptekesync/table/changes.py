@@ -1,14 +1,15 @@
-"""Changes of the rows while the server runs.
+"""Changes of the rows, and of the table's definition, while the server runs.
 
-A change is a JSON object; values may be texts as a person types them, dates in ISO 8601, `NULL` or null for null:
+A change is a JSON object. Its values may be texts: dates are in ISO 8601, and `NULL` means null, as null does.
 
     {"do": "set", "id": 5, "values": {"Phone": "+7 902 516-31-11"}}
     {"do": "add", "values": {"ID": 6, "Phone": null}}
     {"do": "remove", "id": 5}
     {"do": "table", "table": {…}, "names": {"ClientID": "ID"}}
 
-`table` replaces the definition (in the form of `definition.to_json`). Rows keep the columns of the same name, or of the
-old name that `names` gives, and lose the others.
+`table` replaces the definition with another one, in the form of `definition.to_json`. `names` gives the old names of
+columns that are renamed (new name → old name). Rows keep the values of columns that both definitions have, and have
+NULL in new columns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ INVALID = (ValueError, LookupError, UnknownColumn)
 
 
 def make(rows: Rows, change: Change) -> Rows:
-    """Makes the change. Returns the same rows, or new ones if the definition changes. Raises one of INVALID."""
+    """Makes the change. Raises one of INVALID.
+
+    Returns the same object, with its rows changed, or a new object if the definition changes.
+    """
     try:
         action = ACTIONS[change["do"]]
     except KeyError:
@@ -61,7 +65,7 @@ ACTIONS: dict[str, Callable[[Rows, Change], Rows]] = {"set": _set, "add": _add, 
 
 
 def key(rows: Rows, change: Change) -> Any:
-    """The key of the row that a change is about."""
+    """The key of the row that `change` names, as a value of the key's type. Raises BadValue."""
     return _value(rows.table.column(rows.table.key), change["id"])
 
 

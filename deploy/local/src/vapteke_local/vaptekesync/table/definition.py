@@ -1,4 +1,4 @@
-"""The definition of the one table. It is data, so that a test can use another one."""
+"""The definition of the one table. A test can pass another definition than CUSTOMERS."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Constraint:
 
     @property
     def holds(self) -> bool:
-        """Whether it holds for all rows."""
+        """Whether the constraint applies to all rows: it has no filter and is not disabled."""
         return not (self.has_filter or self.is_disabled)
 
 
 @dataclass(frozen=True)
 class Table:
-    """`key` is the column by which rows are stored and read in order. It is unique only if `constraints` say so.
+    """The definition of a table. Rows are stored and read in the order of the column `key`.
 
-    `synonyms` are other names in the same schema.
+    The keys are unique only if `constraints` say so. `synonyms` are other names of the table in the same schema.
     """
 
     schema: str
@@ -96,7 +96,7 @@ class Table:
         return COLLATIONS[self.collation][1]
 
     def without(self, column: str) -> Table:
-        """The same table without a column, and without the constraints that name it."""
+        """The same table without a column, and without the constraints that name this column."""
         gone = self.column(column)
         kept = tuple(c for c in self.constraints if all(self.column(name) != gone for name in c.columns))
         return replace(self, columns=tuple(c for c in self.columns if c != gone), constraints=kept)
@@ -104,7 +104,7 @@ class Table:
     def altered(
         self, column: str, *, name: str | None = None, sql_type: str | None = None, nullable: bool | None = None
     ) -> Table:
-        """The same table with another name, type or nullability of one column."""
+        """The same table with another name, type or nullability of one column; None keeps the old one."""
         old = self.column(column)
         new = Column(
             name or old.name,
@@ -155,7 +155,10 @@ def to_json(table: Table) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> Table:
-    """The reverse of `to_json`. Raises ValueError or UnknownColumn when the definition is invalid."""
+    """The table that `data`, in the form of `to_json`, describes. Everything else has its default.
+
+    Raises ValueError or UnknownColumn if the definition is invalid.
+    """
     try:
         return Table(
             schema=data["schema"],

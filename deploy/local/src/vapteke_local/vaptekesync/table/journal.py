@@ -1,4 +1,4 @@
-"""The journal of changes, by which they survive a restart."""
+"""The journal: a file of all changes, which a restarted server makes again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from vapteke_local.vaptekesync.table.rows import Rows
 
 
 class Journal:
-    """A file of changes, one JSON object per line. Without a path nothing is kept."""
+    """A file of changes, one JSON object per line. Without a path, changes are made and not kept."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._file: io.BufferedRandom | None = None
 
     def replay(self, rows: Rows) -> Rows:
-        """Opens the file and makes its changes again. A killed server may leave an unfinished line: it is cut off."""
+        """Opens or creates the file and makes its changes again. Returns the changed rows, as `changes.make` does.
+
+        An unfinished last line, which a killed server may leave, is removed from the file.
+        """
         if self._path is None:
             return rows
         self._path.touch()
@@ -31,7 +34,10 @@ class Journal:
         return rows
 
     def make(self, rows: Rows, change: Change) -> Rows:
-        """Makes the change and appends it to the file. Raises one of changes.INVALID, then nothing is written."""
+        """Makes the change, appends it to the file and returns the changed rows, as `changes.make` does.
+
+        Raises one of changes.INVALID. Then nothing is appended.
+        """
         changed = make(rows, change)
         if self._file is not None:
             self._file.write(json.dumps(change, default=str, ensure_ascii=False).encode() + b"\n")

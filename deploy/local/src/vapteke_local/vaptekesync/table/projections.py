@@ -18,14 +18,17 @@ CellConverter = Callable[[bytes], bytes]
 
 
 class Item(NamedTuple):
-    """One item of a select list: the position of a column, and the size of the nvarchar that it is cast to."""
+    """One item of a select list: the position of a column, and the size of the nvarchar to which it is cast.
+
+    None as `cast` means that the column is not cast.
+    """
 
     column: int
     cast: int | None = None
 
 
 class Projection(dict[bytes, bytes]):
-    """Stored row → the row that one select list shows; remembered once it is made."""
+    """Stored row → the row that one select list shows. A shown row is made when it is first looked up, and kept."""
 
     def __init__(self, cut: Cutter) -> None:
         self._cut = cut
@@ -40,12 +43,12 @@ def shown_type(table: Table, item: Item) -> SqlType:
 
 
 def stored_infos(table: Table) -> list[TypeInfo]:
-    """The types of the cells of a stored row."""
+    """The type of each cell of a stored row, in the order of the columns."""
     return [_info(table, _stored(column.type)) for column in table.columns]
 
 
 def cutter(table: Table, items: tuple[Item, ...]) -> Cutter | None:
-    """Turns a stored row into a shown one; None when both are the same bytes."""
+    """A function that turns a stored row into the row that `items` show; None if both are the same bytes."""
     converters = [(item.column, _converter(table, item)) for item in items]
     if converters == [(position, None) for position in range(len(table.columns))]:
         return None
@@ -72,7 +75,7 @@ def _info(table: Table, sql_type: SqlType) -> TypeInfo:
 
 
 def _converter(table: Table, item: Item) -> CellConverter | None:
-    """Turns a stored cell into a shown one; None when both are the same bytes."""
+    """A function that turns a stored cell into the cell that `item` shows; None if both are the same bytes."""
     plain, shown = table.columns[item.column].type, shown_type(table, item)
     stored = _stored(plain)
     if shown == stored or (stored.is_text and shown.name == "nvarchar" and _holds(shown, stored)):
@@ -95,14 +98,14 @@ def _slow_converter(plain: SqlType, info: TypeInfo, cast: int | None, encode: En
 
 
 def _holds(shown: SqlType, stored: SqlType) -> bool:
-    """Whether the shown type takes every stored cell as it is. Cells of (max) types have another form."""
+    """Whether every cell of type `stored` is also a cell of type `shown`. Cells of (max) types have another form."""
     if MAX in (shown.size, stored.size):
         return shown.size == stored.size
     return shown.size >= stored.size
 
 
 def _end_finder(sql_type: SqlType) -> Callable[[bytes, int], int]:
-    """Returns a function: a row and the start of a cell in it → the end of the cell."""
+    """Returns a function that finds the end of a cell of this type, given the row and the start of the cell."""
     if not sql_type.is_text:
         return lambda row, start: start + 1 + row[start]
     return _long_end if sql_type.size == MAX else _text_end

@@ -1,8 +1,8 @@
 """The table's rows, stored as the bytes that are sent.
 
-Each row is stored once, as the ROW token of `SELECT *` with each varchar cast to nvarchar. This is what the importer
-reads, so that a range is a slice of a list. Rows of other select lists are made from these bytes when they are first
-read, and remembered.
+Each row is stored once, as the ROW token of `SELECT *` with each text cast to nvarchar. The importer reads exactly
+this token, so a range for the importer is a slice of a list. The rows of other select lists are made from the stored
+rows when they are first read, and kept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHUNK = 20_000
 
 
 class BadValue(ValueError):
-    """A column cannot hold the value. The text names the column, never the value."""
+    """A value is not allowed in its column. The text of the exception names the column, never the value."""
 
 
 class NoSuchRow(LookupError):
@@ -32,11 +32,14 @@ class NoSuchRow(LookupError):
 
 
 class DuplicateKey(ValueError):
-    """Another row has the same key, which is unique."""
+    """Two rows would have the same key, but the key is unique."""
 
 
 class Rows:
-    """Rows in order of their key. Those with a NULL key come first and are in no range."""
+    """All rows of a table, in the order of their keys.
+
+    Rows with a NULL key come first. They are in no range, and cannot be read, changed or removed by key.
+    """
 
     def __init__(self, table: Table, rows: Iterable[Sequence[Any]] = ()) -> None:
         self.table = table
@@ -55,18 +58,21 @@ class Rows:
         return (self._values(row) for row in (*self._keyless, *self._rows))
 
     def range(self, above: Any, up_to: Any) -> list[bytes]:
-        """Stored rows with above < key <= up_to, in order of the key. None means no lower bound."""
+        """The stored rows with above < key <= up_to, in order of the key. None as `above` means no lower bound."""
         return self._rows[self._slice(above, up_to)]
 
     def keys(self, above: Any, up_to: Any) -> list[Any]:
-        """The keys of the rows of `range`."""
+        """The keys of the rows that `range` returns for these bounds."""
         return self._keys[self._slice(above, up_to)]
 
     def _slice(self, above: Any, up_to: Any) -> slice:
         return slice(0 if above is None else bisect_right(self._keys, above), bisect_right(self._keys, up_to))
 
     def boundaries(self, step: int) -> list[tuple[Any, int]]:
-        """(key, row number) of every step-th row in order, and of each row after which no key follows."""
+        """(key, row number) of every `step`-th row, and of each row that is the last one or is followed by a NULL key.
+
+        Row numbers begin with 1. The result is in order of the row numbers.
+        """
         keys = [None] * len(self._keyless) + self._keys
         if not keys:
             return []
@@ -78,7 +84,7 @@ class Rows:
         return sorted(ends, key=lambda end: end[1])
 
     def show(self, items: tuple[Item, ...], rows: Sequence[bytes]) -> Sequence[bytes]:
-        """The stored rows as a select list shows them."""
+        """The stored rows as ROW tokens of the select list `items`, in the same order."""
         if items not in self._projections:
             cutter = projections.cutter(self.table, items)
             self._projections[items] = None if cutter is None else Projection(cutter)
@@ -105,7 +111,7 @@ class Rows:
         self._rows[index] = encoded
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Changes the row with that key, or adds it if there is none."""
+        """Changes the row whose key is in `values`. Adds a row if no row has that key."""
         key = self._changed([None] * len(self.table.columns), values)[self.table.key_position]
         if key is not None and key in self:
             self.change(key, values)
@@ -122,7 +128,10 @@ class Rows:
         return index < len(self._keys) and bool(self._keys[index] == key)
 
     def under(self, table: Table, names: Mapping[str, str]) -> Rows:
-        """These rows under another definition. `names` gives the old name of a column that had another one."""
+        """A copy of the rows under another definition, `table`. `names` is new name → old name of each renamed column.
+
+        A column that the old definition does not have is NULL. Raises BadValue and DuplicateKey.
+        """
         sources = [self.table.positions.get(names.get(column.name, column.name).casefold()) for column in table.columns]
         return Rows(table, ([None if s is None else row[s] for s in sources] for row in self))
 
@@ -203,7 +212,7 @@ class Rows:
 
 
 def _encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
-    """Encodes each different value once, because names, dates and cities repeat."""
+    """The cells of the values of one column. If many values repeat, encodes each different value only once."""
     different = set(values)
     if len(different) * 2 > len(values):
         return list(map(encode, values))

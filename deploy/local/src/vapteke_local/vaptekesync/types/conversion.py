@@ -1,4 +1,4 @@
-"""Values from what a person types, and values as the text that SQL Server's CAST makes of them."""
+"""Turns texts that a person has written into values, and values into the texts that SQL Server's CAST makes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from vapteke_local.vaptekesync.types.definitions import DECIMALS, FLOATS, INTEGE
 
 
 def from_text(sql_type: SqlType, value: Any) -> Any:
-    """A typed text as a value of the type. Dates are in ISO 8601, `NULL` means null."""
+    """The value of `sql_type` that a person has written as text or JSON. Dates are in ISO 8601.
+
+    None and `NULL` give None. Raises ValueError for any other text that is not a value of the type, but
+    decimal.InvalidOperation for a decimal or money.
+    """
     if value is None or value == "NULL":
         return None
     if sql_type.is_text:
@@ -44,7 +48,11 @@ def _without_zone(value: datetime) -> datetime:
 
 
 def to_text(sql_type: SqlType, value: Any) -> str:
-    """CAST(value AS nvarchar) in SQL Server's default style of each type."""
+    """The text that SQL Server's CAST(value AS nvarchar) gives.
+
+    For a datetimeoffset, it is the text that CONVERT with style 126 gives. Values of the types real, float, money,
+    smallmoney and smalldatetime are written in Python's form instead.
+    """
     if sql_type.name == "bit":
         return str(int(value))
     if sql_type.name == "datetime":
@@ -59,6 +67,6 @@ def to_text(sql_type: SqlType, value: Any) -> str:
 
 
 def _datetimeoffset_text(value: datetime) -> str:
-    """CONVERT(nvarchar(40), value, 126)."""
+    """The text that CONVERT(nvarchar(40), value, 126) gives: ISO 8601 with seven decimals and the offset."""
     text = value.isoformat(timespec="microseconds")
     return f"{text[:26]}0{text[26:]}"

@@ -1,4 +1,8 @@
-"""Dates and instants as bytes and back (MS-TDS 2.2.5.4 and 2.2.5.5). The `…_cell` functions include the length."""
+"""Encodes dates and instants as bytes and decodes them (MS-TDS 2.2.5.4 and 2.2.5.5).
+
+A function `…_cell` returns a whole cell: the length and the bytes, or NULL for None. A function `encode_…` returns only
+the bytes.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +61,10 @@ def encode_smalldatetime(value: datetime) -> bytes:
 
 
 def encode_datetimeoffset(value: datetime) -> bytes:
-    """100 ns since midnight and the day, both in UTC, and the offset in minutes."""
+    """The bytes of a datetimeoffset(7): the time since midnight in units of 100 ns, the day, and the offset in minutes.
+
+    Time and day are in UTC. Raises ValueError for a value without an offset.
+    """
     offset, utc = value.utcoffset(), value.astimezone(UTC)
     if offset is None:
         raise ValueError("a datetimeoffset needs an offset")
@@ -72,7 +79,7 @@ def decode_date(data: bytes) -> date:
 
 
 def decode_datetime(data: bytes) -> datetime:
-    """A datetime or, of four bytes, a smalldatetime."""
+    """The value of a datetime (eight bytes), rounded to the millisecond, or of a smalldatetime (four bytes)."""
     if len(data) == 4:
         days, minutes = struct.unpack("<HH", data)
         return datetime(1900, 1, 1) + timedelta(days=days, minutes=minutes)

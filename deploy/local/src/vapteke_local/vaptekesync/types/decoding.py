@@ -1,4 +1,4 @@
-"""Cells to values: the parameters of a procedure call, and the cells of stored rows."""
+"""Decodes cells into values: the parameters of a procedure call, and the cells of stored rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_value(info: TypeInfo, fields: FieldReader) -> Any:
 
 
 def read_cell(info: TypeInfo, fields: FieldReader) -> bytes | None:
-    """The bytes of one value without their length; None for NULL."""
+    """Reads one cell. Returns the bytes of the value without their length; None for NULL."""
     if info.code in FIXED:
         return fields.take(FIXED[info.code][1])
     if info.code in LONG_TEXT_CODES:

@@ -32,7 +32,11 @@ COLLATIONS = {
 
 
 class SqlType(NamedTuple):
-    """`size` is the characters of a text (MAX for `max`) or the decimals of a datetime2 or decimal; else 0."""
+    """The type of a column.
+
+    `size` is the number of characters of a text, or the number of decimals of a datetime2, decimal or numeric. It is
+    MAX for `max`, for `text` and `ntext`, and for the types in NAMES_ONLY. It is 0 for all other types.
+    """
 
     name: str
     size: int = 0
@@ -50,7 +54,11 @@ class SqlType(NamedTuple):
 
 
 def parse(text: str) -> SqlType:
-    """`varchar(400)`, `nvarchar(max)`, `datetime2(3)`, `int`, … Raises ValueError for a type that is not supported."""
+    """The type that is written in SQL as `text`, for example `varchar(400)`, `nvarchar(max)`, `datetime2(3)` or `int`.
+
+    The precision of a decimal and the size of a float or datetimeoffset are ignored. Raises ValueError for a type that
+    is not supported.
+    """
     found = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\d+|max)\s*(?:,\s*(\d+)\s*)?\))?\s*", text.lower())
     if found is None:
         raise ValueError(f"not a SQL type: {text}")

@@ -1,4 +1,4 @@
-"""Values to cells. A cell is a value as it stands in a ROW token: its length, then its bytes."""
+"""Encodes values as cells. A cell is the form of a value in a ROW token: its length, then its bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ Encoder = Callable[[Any], bytes]
 
 
 def encoder(sql_type: SqlType, codepage: str) -> Encoder:
-    """Turns a value into a cell; None becomes NULL. The encoder raises ValueError for a value that does not fit."""
+    """Returns a function that turns a value of `sql_type` into a cell, and None into NULL.
+
+    The function raises ValueError for a value that does not fit, but OverflowError for a number that is too large for a
+    decimal, money or real. `codepage` is the encoding of varchar, char and text.
+    """
     name, size = sql_type
     if name in INTEGERS:
         return numbers.integer_encoder(INTEGERS[name])
@@ -26,7 +30,7 @@ def encoder(sql_type: SqlType, codepage: str) -> Encoder:
 
 
 def _rare_encoder(name: str, size: int) -> Encoder:
-    """For types that the default table does not have."""
+    """Returns the encoder of a type that no column of the default table, CUSTOMERS, has."""
     if name in DECIMALS:
         return _nullable(partial(numbers.encode_decimal, size))
     if name in MONEYS:

@@ -1,14 +1,14 @@
-"""Reads the little-endian fields of a received message."""
+"""Reads the fields of a received message or of a stored row. Their numbers are little-endian."""
 
 from __future__ import annotations
 
 
 class Malformed(Exception):
-    """The client sent bytes that MS-TDS does not allow here."""
+    """The client sent bytes that MS-TDS does not allow here, or a value that the stand-in cannot read."""
 
 
 class FieldReader:
-    """A received message, and the position up to which it has been read."""
+    """The bytes of a message or of a row, and the position up to which they have been read."""
 
     def __init__(self, data: bytes, position: int = 0) -> None:
         self.data = data
@@ -29,5 +29,5 @@ class FieldReader:
         return int.from_bytes(self.take(size), "little")
 
     def short_text(self) -> str:
-        """B_VARCHAR: the length in characters is one byte."""
+        """Reads a B_VARCHAR: one byte with the number of characters, then the text in UTF-16."""
         return self.take(2 * self.number(1)).decode("utf-16-le")

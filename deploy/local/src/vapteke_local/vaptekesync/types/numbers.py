@@ -1,4 +1,4 @@
-"""Whole numbers, bits, decimals, money and floats, as bytes and back (MS-TDS 2.2.5.4 and 2.2.5.5)."""
+"""Encodes whole numbers, bits, decimals, money and floats as bytes and decodes them (MS-TDS 2.2.5.4 and 2.2.5.5)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def encode_decimal(scale: int, value: Decimal | int) -> bytes:
 
 
 def encode_money(size: int, value: Decimal | int) -> bytes:
-    """In ten-thousandths. Of eight bytes, the higher four come first."""
+    """The bytes of an amount in ten-thousandths. If `size` is 8, the four bytes of higher value come first."""
     data = int(Decimal(value).scaleb(MONEY_SCALE)).to_bytes(size, "little", signed=True)
     return data if size == 4 else data[4:] + data[:4]
 

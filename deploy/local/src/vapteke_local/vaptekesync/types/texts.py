@@ -1,4 +1,4 @@
-"""Texts as cells: with two bytes of length, or in chunks for `max` (PLP, MS-TDS 2.2.5.2.3)."""
+"""Encodes texts as cells: after two bytes of length, or in chunks for `max` (PLP, MS-TDS 2.2.5.2.3)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ def _long_text_cell(encoding: str, value: str | None) -> bytes:
 
 
 def stored_encoder(sql_type: SqlType, codepage: str) -> Callable[[Any], bytes]:
-    """Encodes a text of any type as a cell of an nvarchar. A character that its code page lacks becomes `?`."""
+    """Returns a function that encodes a text of `sql_type` as a cell of an nvarchar, the form in which rows are stored.
+
+    For the types varchar, char and text, a character that the code page lacks becomes `?`. Spaces fill a char or nchar
+    up to its size. The function raises ValueError for a text that is longer than the size.
+    """
     encode = encoder(sql_type.size, "utf-16-le")
     if sql_type.name in PADDED:
         return lambda value: encode(value if value is None else _shown(sql_type, codepage, value).ljust(sql_type.size))

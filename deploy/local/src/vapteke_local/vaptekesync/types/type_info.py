@@ -28,10 +28,10 @@ class TypeInfo(NamedTuple):
 
 
 def describe(sql_type: SqlType, collation: bytes) -> bytes:
-    """TYPE_INFO for COLMETADATA and RETURNVALUE.
+    """The TYPE_INFO of a type.
 
-    The nullable forms (INTN, BITN, DATETIMN) also serve columns that forbid NULL, so that each type has one kind of
-    cell.
+    TYPE_INFO has the nullable form (INTN, BITN, DATETIMN) even for a column that forbids NULL, so that each type has
+    only one form of cells.
     """
     name, size = sql_type
     if name in INTEGERS:
