@@ -27,7 +27,7 @@ log = logs.get("favorites-api")
 
 
 def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
-    """Create the REST app. The caller owns the pool and the health."""
+    """Create the REST app. The caller opens and closes the pool, and keeps `state` up to date."""
     return application.create_app(
         settings,
         pool,

@@ -25,7 +25,7 @@ skipped_records = Counter("vapteke_passed_over_records", "Records skipped becaus
 
 
 class CustomersConsumer:
-    """The consumer of the process `favorites-api work`."""
+    """Consumes `vapteke.customers.v1`. `run` is a loop of the process `favorites-api work`."""
 
     def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, health: Health) -> None:
         self._pool = pool
@@ -42,7 +42,10 @@ class CustomersConsumer:
         self.run = consumer.run
 
     async def apply(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
-        """Apply a batch, each record once. Raises on outages only: a record that cannot be decoded is skipped."""
+        """Apply a batch, each record once. A record that cannot be decoded is skipped, counted and logged.
+
+        Raises errors of Postgres, AheadOfStoredOffset and KafkaReplaced, which BatchConsumer handles.
+        """
         decoded = [(record, _state(record)) for record in records]
         async with self._pool.acquire() as connection:
             skipped = await deleted_customers.apply(connection, decoded, cluster, reached)
@@ -51,10 +54,10 @@ class CustomersConsumer:
 
 
 def _state(record: ConsumerRecord) -> CustomerState | Exception:
-    """Decode the record of an event; its type does not matter, because every event has the whole state.
+    """The state of the customer in a record, or the error if the record cannot be decoded.
 
-    A null value means that the customer in the key was erased.
-    Returns the error when the record cannot be decoded.
+    The type of the event does not matter, because every event has the whole state. A null value means that the customer
+    in the key was erased.
     """
     try:
         if record.value is None:
@@ -65,7 +68,11 @@ def _state(record: ConsumerRecord) -> CustomerState | Exception:
 
 
 def _report_skipped(record: ConsumerRecord, reason: str) -> None:
-    """Runs after the commit. The record stays in the topic until the customer's next event (docs/kafka.md)."""
+    """Count and log a record that cannot be decoded.
+
+    Call this after the commit of the transaction that skips the record, so that a retry does not count the record
+    twice. The topic keeps the record until the next event of the same customer (docs/kafka.md).
+    """
     skipped_records.labels(record.topic).inc()
     origin = f"{record.topic}/{record.partition}/{record.offset}"
     log.error("skipped a record that cannot be decoded", origin=origin, reason=reason)

@@ -1,6 +1,6 @@
-"""Stores which customers are deleted, from their events. `favorites.py` hides their favorites in every statement.
+"""Stores which customers are deleted, from their events. `favorites.py` hides the favorites of deleted customers.
 
-A restored customer's favorites are shown again.
+The favorites of a restored customer are shown again. The favorites of an erased customer are deleted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,22 +30,22 @@ class CustomerState(msgspec.Struct, frozen=True):
     changed: list[str]
 
     def __post_init__(self) -> None:
-        """Raises OverflowError for an instant that UTC moves out of the years 1 to 9999."""
+        """Raise OverflowError if `deleted_at`, converted to UTC, is outside the years 1 to 9999."""
         if self.deleted_at is not None:
             self.deleted_at.astimezone(UTC)
 
     @property
     def is_deletion_or_restoration(self) -> bool:
-        """Whether this event may delete or restore the customer."""
+        """Whether the customer is deleted, or the event names `deleted_at` as changed."""
         return self.deleted_at is not None or "deleted_at" in self.changed
 
 
 Decoded = tuple[Record, CustomerState | Exception]
-"""A record and its state, or the error when it cannot be decoded."""
+"""A record, with the state in it or with the error if the record cannot be decoded."""
 
 
 def erased(customer_id: int) -> CustomerState:
-    """The state of an erased customer."""
+    """The state of an erased customer: deleted now, with a version that no event exceeds."""
     return CustomerState(customer_id, _ERASED, datetime.now(UTC), [])
 
 
@@ -56,7 +56,11 @@ async def apply(
     cluster: Cluster,
     reached: Reached,
 ) -> list[tuple[Record, Exception]]:
-    """Store the states of a batch with the offsets of its records, once. Returns the new records without a state."""
+    """Store the states of a batch and the offsets of its records in one transaction.
+
+    Records that were applied before are ignored. Returns the other records that could not be decoded, each with the
+    error. Raises AheadOfStoredOffset and KafkaReplaced.
+    """
     records = [record for record, _ in decoded]
     async with stored_offsets.transaction(connection, records, cluster, reached) as is_new:
         fresh = [each for each in decoded if is_new(each[0])]
@@ -65,10 +69,11 @@ async def apply(
 
 
 async def _store_newer(connection: asyncpg.Connection, states: Iterable[CustomerState]) -> None:
-    """Store every state that is newer than the stored one. Safe to repeat.
+    """Store the newest state of each customer, if that state is newer than the stored one. Safe to repeat.
 
     Only deletions and restorations create rows. Any other event of an active customer ends a deletion that is stored,
-    because compaction may have removed the restoration; this relies on the order that Kafka keeps per customer.
+    because compaction may have removed the restoration. This relies on the order in which Kafka keeps the events of a
+    customer.
     """
     newest: dict[int, CustomerState] = {}
     changes = set()
@@ -85,7 +90,10 @@ async def _store_newer(connection: asyncpg.Connection, states: Iterable[Customer
 
 
 async def erase_favorites(connection: asyncpg.Connection) -> None:
-    """Delete the favorites of erased customers, which are hidden already. Some may be added just before the erasure."""
+    """Delete the favorites of erased customers. These favorites are hidden already.
+
+    Call this regularly: a request that began before the erasure may still add a favorite.
+    """
     await connection.execute(_ERASE)
 
 

@@ -124,9 +124,9 @@ async def delete_favorites(
 
 
 async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """Add favorites and record it for the audit.
+    """Add favorites and write an audit record. Returns the rows of `favorites.add`. Raises CustomerIsDeleted.
 
-    Those that already existed are recorded as read, because the response shows their `created_at`.
+    If some favorites already existed, a second record says that they were read: the response shows their `created_at`.
     """
     try:
         async with application.connection(request) as connection:
@@ -146,5 +146,5 @@ def _response(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(request: Request, action: str, rows: Iterable[asyncpg.Record], filters: Iterable[int] = ()) -> None:
-    """Write an audit record that names the owners of these favorites and the customers in the filter."""
+    """Write an audit record that names the customers to whom the rows belong and the customers in `filters`."""
     data_access.record(request, action, sorted({*filters, *(row["user_id"] for row in rows)}))

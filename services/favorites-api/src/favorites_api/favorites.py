@@ -1,6 +1,6 @@
-"""Reads and writes favorites. Those of a deleted customer are hidden: nothing shows or changes them.
+"""Reads and writes favorites. The favorites of a deleted customer are hidden: no statement here shows or changes them.
 
-Every statement looks into the table `deleted_customers`, so the deletion of a customer changes no favorites.
+The statements look into the table `deleted_customers`, so the deletion of a customer changes no favorites.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ class CustomerIsDeleted(ProblemError):
 
 @retry_conflicts
 async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """Add all items or none. Returns one row per item, ordered by item; `created` marks new favorites.
+    """Add all items or none. Returns one row per item, ordered by item; `created` is true for new favorites.
 
-    If another request adds one of the items at the same time, the statement fails and is retried, and then finds that
-    favorite. An unknown customer is accepted. Raises CustomerIsDeleted.
+    An item that is given twice has one row. If another request adds one of the items at the same time, the statement
+    fails and is retried, and then finds that favorite. An unknown customer is accepted. Raises CustomerIsDeleted.
     """
     rows = await connection.fetch(_ADD, user_id, sorted(set(item_ids)))
     if any(row["hidden"] for row in rows):
@@ -36,12 +36,12 @@ async def add(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[i
 
 @retry_conflicts
 async def delete(connection: asyncpg.Connection, ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """Delete favorites. Returns those that existed and were not hidden."""
+    """Delete the favorites with these ids, except hidden ones. Returns the `id` and `user_id` of each deleted one."""
     return await connection.fetch(_DELETE, ids)  # type: ignore[no-any-return]
 
 
 async def find_items(connection: asyncpg.Connection, user_id: int, item_ids: Sequence[int]) -> set[int]:
-    """The items among these that are favorites of the customer."""
+    """Those of `item_ids` that are favorites of the customer. A deleted customer has none."""
     return {row["item_id"] for row in await connection.fetch(_FIND_ITEMS, user_id, item_ids)}
 
 
@@ -54,13 +54,17 @@ async def page(
     offset: int = 0,
     counted: bool = True,
 ) -> Page:
-    """The favorites with ids above `after` that match all filters, ordered by id. Page and count are one statement."""
+    """One page of the favorites that match all filters and are not hidden, ordered by id.
+
+    The page has at most `limit` favorites with ids above `after`, and leaves out the first `offset` of them. If
+    `counted`, it also has the number of all matches. Page and count are read in one statement.
+    """
     query = _query(filters, limit + 1, after, offset, counted)
     return await pagination.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def fold_counts(connection: asyncpg.Connection) -> None:
-    """Merge the rows of favorite_counts into one when there are many. Their sum never changes."""
+    """Replace the rows of favorite_counts by one with the same sum, if there are more than 100."""
     await connection.execute(_FOLD_COUNTS)
 
 
@@ -123,7 +127,7 @@ CROSS JOIN LATERAL (
 ORDER BY f.id LIMIT {{limit}}
 """
 _FEW_ITEMS: Final = 20
-"""Above this many items _BY_ITEM is not used: it reads a whole page for each of them."""
+"""For more items than this, _BY_ITEM is not used, because it reads a whole page for each item."""
 
 
 def _query(filters: Mapping[str, Any], limit: int, after: int, offset: int, counted: bool) -> tuple[Any, ...]:
@@ -135,9 +139,9 @@ def _query(filters: Mapping[str, Any], limit: int, after: int, offset: int, coun
 def _page(filters: frozenset[str], limit: int, by_item: bool, counted: bool) -> Statement:
     """The statement that reads one page of favorites, with the total count if `counted`.
 
-    With a filter, the limit is hidden from the planner: otherwise it scans the table by id, expecting to find enough
-    matches soon, and reads everything when they come last. Without a filter the limit is a literal: the planner takes
-    an unknown limit for a tenth of the table.
+    With a filter, the limit is hidden from the planner. If the planner knew the limit, it would scan the table by id,
+    expecting to find enough matches soon, and read everything when the matches come last. Without a filter the limit
+    is a literal, because the planner assumes that an unknown limit is a tenth of the table.
     """
     conditions = [condition for name, condition in _CONDITIONS.items() if name in filters]
     matching = " AND ".join([*conditions, f"NOT {_HIDDEN.format('f.user_id')}"])

@@ -15,6 +15,6 @@ class FavoriteQuery(ListQuery):
 
 
 class DeletedQuery(Query):
-    """For clients and proxies that drop the body of a DELETE."""
+    """The query of a deletion without a body, for clients and proxies that drop the body of a DELETE."""
 
     id: Ids = optional("ids of the favorites to delete, up to 1,000: `id=1&id=2`; instead of a body", [1, 2])

@@ -34,7 +34,10 @@ class FavoriteRow(Table, table=True):
 
 
 class FavoriteCountRow(Table, table=True):
-    """Changes of the number of favorites, a row for each statement. Their sum includes hidden favorites."""
+    """How much one statement changed the number of favorites, or the sum of several such rows.
+
+    The sum of all rows is the number of favorites, hidden ones included.
+    """
 
     __tablename__ = "favorite_counts"
 

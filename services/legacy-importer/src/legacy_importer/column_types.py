@@ -1,4 +1,4 @@
-"""The SQL Server types of the legacy table's columns: whether each field can be read from its own, and how."""
+"""The SQL Server types of the legacy table's columns: reads the types, checks them and builds the select list."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,14 +10,20 @@ from legacy_importer.settings import LegacySettings
 
 
 async def types(connection: Connection, settings: LegacySettings) -> dict[str, str]:
-    """The type of each column of the legacy table; names and types are in lower case."""
+    """The SQL Server type of each column of the legacy table, by column name. Names and types are in lower case.
+
+    Empty if the table does not exist or the user cannot see it. Raises LegacyError.
+    """
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
     rows = await connection.fetch(COLUMNS, *names)
     return {column.casefold(): kind.casefold() for column, kind, _ in rows}
 
 
 def check(types: Mapping[str, str], settings: LegacySettings) -> None:
-    """Check that each field can be read from the type of its column. Raises LegacyMisconfigured with every mismatch."""
+    """Check that each of our fields can be read from the type of its column. A column that is not in `types` passes.
+
+    Raises LegacyMisconfigured, whose text names every mismatch.
+    """
     fields = [(*pair, ALLOWED_TYPES[pair[0]]) for pair in settings.vaptekesync_columns.model_dump().items()]
     faults = [
         f"column {column} is of type {types[column.casefold()]}; {field} can be read from {', '.join(allowed)}"
@@ -30,7 +36,10 @@ def check(types: Mapping[str, str], settings: LegacySettings) -> None:
 
 
 def select_list(types: Mapping[str, str], settings: LegacySettings) -> str:
-    """The select list for a range, in the order of LegacyRow."""
+    """The select list for the rows of the legacy table: one column for each field of LegacyRow, in the same order.
+
+    Columns of text types are cast to nvarchar, and datetimeoffset columns are converted to text.
+    """
     columns = settings.vaptekesync_columns.model_dump().values()
     return ", ".join(_converted(quoted(column), types.get(column.casefold(), "")) for column in columns)
 

@@ -13,13 +13,13 @@ _NUMBERS: Final = (*INTEGERS, *_EXACT, "smallmoney", "float", "real")
 
 
 class OfType(NamedTuple):
-    """The types that a column may have."""
+    """The SQL Server types that the column of a field may have."""
 
     types: tuple[str, ...]
 
 
 class Columns(BaseModel):
-    """The legacy table's column for each of our fields."""
+    """The name of the legacy table's column for each of our fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,4 +41,4 @@ ALLOWED_TYPES: Final = {
     for each in field.metadata
     if isinstance(each, OfType)
 }
-"""By field."""
+"""The SQL Server types that the column of each field may have, by field."""

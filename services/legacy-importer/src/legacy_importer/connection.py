@@ -1,7 +1,7 @@
-"""An ODBC connection to vAptekeSync with a deadline.
+"""An ODBC connection to vAptekeSync with a deadline for each call of the driver.
 
-Connecting and each wait for the server take at most `MSSQL_TIMEOUT` seconds, even when the server goes silent. After
-that the connection is abandoned.
+A call takes at most `MSSQL_TIMEOUT` seconds, even when the server goes silent. A call that takes longer fails, and its
+connection is abandoned.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ abandoned = Gauge("legacy_importer_given_up_connections", "Abandoned connections
 
 
 class Connection:
-    """One ODBC connection with a thread of its own. `login.connect` opens and closes it."""
+    """One ODBC connection, whose calls run in a thread of its own. `login.connect` opens and closes connections."""
 
     def __init__(self, settings: LegacySettings) -> None:
         self._settings = settings
@@ -39,7 +39,7 @@ class Connection:
         self._is_abandoned = False
 
     async def open(self) -> None:
-        """Connect and log in. Raises LegacyError."""
+        """Check the port, connect and log in. Raises LegacyError."""
         await port_check.check(self._settings)
         await self._in_time(self._connect())
         assert self._odbc is not None, "it is connected"
@@ -54,11 +54,14 @@ class Connection:
         )
 
     async def fetch(self, sql: str, *parameters: Any) -> list[Any]:
-        """Run a query and return all rows; for small results."""
+        """Run a query and return all its rows at once, for small results. Raises the same errors as `pages`."""
         return [row async for page in self.pages(sql, *parameters) for row in page]
 
     async def pages(self, sql: str, *parameters: Any) -> AsyncGenerator[Sequence[Any]]:
-        """Run a query and yield its rows in pages. The next page is fetched while the caller handles this one."""
+        """Run a query and yield its rows in pages. The next page is fetched while the caller handles the current one.
+
+        Raises LegacyError, or UnicodeDecodeError for a text that is not valid UTF-16.
+        """
         assert self._cursor is not None, "the connection is open"
         await self._in_time(self._cursor.execute(sql, *parameters))
         page = await self._in_time(self._cursor.fetchmany(_PAGE_ROWS))
@@ -73,7 +76,10 @@ class Connection:
             page = await self._in_time(following)
 
     async def accept_unpaired_surrogates(self) -> None:
-        """From now on read texts that are not valid UTF-16, at half the speed."""
+        """Let later queries return texts that are not valid UTF-16 instead of raising UnicodeDecodeError.
+
+        Reading then takes twice as long. Raises LegacyError.
+        """
         assert self._odbc is not None, "the connection is open"
         await self._in_time(self._odbc.add_output_converter(pyodbc.SQL_WVARCHAR, _decoded))
 
@@ -86,7 +92,10 @@ class Connection:
         self._thread.shutdown(wait=False)
 
     async def _in_time(self, operation: Awaitable[T]) -> T:
-        """Await a call of the driver, until the deadline at the latest. Raises LegacyError."""
+        """Await a call of the driver for at most `MSSQL_TIMEOUT` seconds, and return its result. Raises LegacyError.
+
+        The connection is abandoned when the call takes longer or the caller is cancelled.
+        """
         call = asyncio.ensure_future(operation)
         try:
             done, _ = await asyncio.wait({call}, timeout=self._settings.mssql_timeout)
@@ -102,7 +111,10 @@ class Connection:
             raise legacy_errors.from_driver(error, self._settings) from None
 
     def _abandon(self, call: asyncio.Future[Any]) -> None:
-        """Stop waiting for a call that hangs: shut its socket, and close the connection when the call returns."""
+        """Stop waiting for a call that hangs, and close the connection in the background when the call returns.
+
+        To make the call return, shut down the sockets to vAptekeSync that were opened after this object was created.
+        """
         self._is_abandoned = True
         abandoned.inc()
         socket_shutdown.shut_down(self._settings.vaptekesync_port, self._others)

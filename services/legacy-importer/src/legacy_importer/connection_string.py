@@ -14,9 +14,9 @@ _SECTION = "vAptekeSync"
 
 
 def build(settings: LegacySettings) -> str:
-    """The connection string. Settings for which a driver has no keyword go into environment variables or a file.
+    """Build the connection string. Raises LegacyMisconfigured.
 
-    Raises LegacyMisconfigured.
+    Settings for which the driver has no keyword are set in environment variables of this process, or written to a file.
     """
     is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     own, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
@@ -49,7 +49,10 @@ def _braced(value: str) -> str:
 
 
 def _braced_for_freetds(value: str) -> str:
-    """FreeTDS cannot escape a brace by doubling it. Raises LegacyMisconfigured."""
+    """The value in braces, for FreeTDS, which cannot escape a brace by doubling it.
+
+    Raises LegacyMisconfigured for a value that contains `};`.
+    """
     if "};" in value:
         raise LegacyMisconfigured(
             "FreeTDS does not support a user, password or database that contains `};`: use Microsoft's driver "
@@ -72,10 +75,10 @@ def _microsoft(settings: LegacySettings) -> dict[str, str]:
 
 
 def _trust_only(authority: str) -> None:
-    """Make OpenSSL trust one authority alone.
+    """Make OpenSSL in this process trust only the authorities in the PEM file `authority`.
 
-    The driver has no keyword for it, but OpenSSL reads the environment. Kafka is not affected: its TLS context was
-    created before.
+    The driver has no keyword for such a file, but OpenSSL reads the environment variables that are set here. Kafka is
+    not affected, because the TLS context for Kafka was created before.
     """
     os.environ |= {"SSL_CERT_FILE": authority, "SSL_CERT_DIR": _NOWHERE}
 
@@ -92,7 +95,10 @@ def _freetds(settings: LegacySettings) -> dict[str, str]:
 
 
 def _freetds_verifying(settings: LegacySettings) -> str:
-    """Write the configuration file that makes FreeTDS verify certificates. Returns the name of its section."""
+    """Write the configuration file that makes FreeTDS verify certificates, and name the file in FREETDSCONF.
+
+    Returns the name of the section that describes vAptekeSync.
+    """
     file = Path(_folder().name, "freetds.conf")
     file.write_text(
         f"[{_SECTION}]\n"
@@ -107,5 +113,8 @@ def _freetds_verifying(settings: LegacySettings) -> str:
 
 @cache
 def _folder() -> TemporaryDirectory[str]:
-    """It is deleted when the process ends."""
+    """The temporary folder for FreeTDS's configuration file; every call returns the same one.
+
+    Python deletes the folder when the process exits normally. A process that is killed leaves the folder behind.
+    """
     return TemporaryDirectory(prefix="legacy-importer-")

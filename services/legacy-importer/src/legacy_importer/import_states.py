@@ -1,4 +1,4 @@
-"""Which import is active, read from `vapteke.import.state.v1`. Tasks of any other import are skipped without work."""
+"""Finds out from `vapteke.import.state.v1` which import is active. The tasks of any other import are skipped."""
 
 import asyncio
 from uuid import UUID
@@ -21,7 +21,7 @@ log = logs.get(__name__)
 
 
 class RecentIds:
-    """A set that keeps the ids added last and forgets older ones."""
+    """A set of at most `most` import ids. When the set is full, a new id replaces the id that was added first."""
 
     def __init__(self, most: int = _REMEMBERED) -> None:
         self._most = most
@@ -31,7 +31,7 @@ class RecentIds:
         return import_id in self._ids
 
     def add(self, import_id: UUID) -> bool:
-        """Add an id. Returns whether it is new."""
+        """Add an id. Returns False if the set has that id already."""
         is_new = import_id not in self._ids
         self._ids[import_id] = None
         if len(self._ids) > self._most:
@@ -40,11 +40,11 @@ class RecentIds:
 
 
 class ImportStates:
-    """Reads the topic of import states from its beginning, without a consumer group.
+    """Knows the latest import and the imports that have ended, from the topic of import states.
 
-    customers-api writes a state in the same Kafka transaction as the first task that depends on it, before that task.
-    So an importer that has the task always finds the state. It reads uncommitted records too: a state is true even when
-    its transaction is aborted.
+    The topic is read from its beginning, without a consumer group. customers-api writes a state before the first task
+    that depends on that state, in the same Kafka transaction. So an importer that has the task always finds the state.
+    Uncommitted records are read too: a state is true even when its transaction is aborted.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -56,7 +56,10 @@ class ImportStates:
         self._reported: UUID | None = None
 
     async def is_active(self, import_id: UUID) -> bool:
-        """Whether the import may still run: it is the latest one and has not ended. Raises KafkaError and OSError."""
+        """Read the new states and return whether the import is active: it is the latest import and has not ended.
+
+        Raises KafkaError and OSError.
+        """
         await self.catch_up()
         if import_id != self._latest and import_id not in self._ended:  # the topic may have been recreated
             await self._read_again()
@@ -68,7 +71,11 @@ class ImportStates:
             await self._read_to_end(await self._started())
 
     async def _read_again(self) -> None:
-        """Read from the beginning: a recreated topic has other records at the offsets that we have passed."""
+        """Forget which import is the latest, and read the topic again from its beginning.
+
+        This is for a topic that was recreated: it has other records at the offsets that we have passed. The
+        imports that have ended are not forgotten.
+        """
         async with self._reading:
             consumer = await self._started()
             await consumer.seek_to_beginning(_PARTITION)
@@ -76,7 +83,7 @@ class ImportStates:
             await self._read_to_end(consumer)
 
     async def _read_to_end(self, consumer: AIOKafkaConsumer) -> None:
-        """Fetch only while records are left to read.
+        """Read up to the current end of the topic, and fetch only while records are left to read.
 
         Kafka answers the requests of a connection in order: a fetch that waits for records would delay the next
         `end_offsets`.
@@ -93,11 +100,11 @@ class ImportStates:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the topic named no import when it was last read."""
+        """Whether no state of any import was found when the topic was last read."""
         return self._latest is None
 
     def report_end_of(self, import_id: UUID) -> None:
-        """Log the end of this import when its state arrives."""
+        """Log the end of this import, and of no other import, when the state that reports the end is read."""
         self._reported = import_id
 
     async def close(self) -> None:

@@ -51,7 +51,10 @@ class ShuttingDown(Exception):
 
 
 class Importer:
-    """Does one task at a time. Each ends with an event on the progress topic, before its offset is committed."""
+    """Does import tasks, one at a time.
+
+    Each task ends with an event on the progress topic. The consumer commits the task's offset after that event.
+    """
 
     def __init__(self, settings: WorkSettings, publisher: Publisher, stopping: asyncio.Event) -> None:
         self._settings, self._publisher, self._stopping = settings, publisher, stopping
@@ -64,7 +67,10 @@ class Importer:
         return self._stopping.is_set()
 
     async def do(self, task: Event) -> None:
-        """Do the task. Safe to repeat. Raises ShuttingDown, at most a few seconds after the shutdown begins."""
+        """Do the task and report its result, or why it failed, on the progress topic. Safe to repeat.
+
+        Raises ShuttingDown when the shutdown interrupts the task, at most `_LAST_SECONDS` after the shutdown begins.
+        """
         try:
             async with shutdown_deadline(self._stopping, _LAST_SECONDS):
                 await self._do(task)
@@ -72,15 +78,15 @@ class Importer:
             raise ShuttingDown from None
 
     async def reject(self, task: Task, why: str) -> None:
-        """Report the task as failed without an attempt. Raises ShuttingDown.
+        """Report the task as failed without an attempt. Retries while Kafka is down. Raises ShuttingDown.
 
-        customers-api ignores this when the import has already ended.
+        customers-api ignores the report when the import has already ended.
         """
         log.error("a task was rejected", import_id=str(task.import_id), error=why)
         await self._report(_failed(task, task.chunk if isinstance(task, RangeRequested) else None, why))
 
     async def send_to_dead_letters(self, letter: DeadLetter) -> None:
-        """Send a dead letter. Retries for as long as Kafka is down. Raises ShuttingDown."""
+        """Send a dead letter. Retries while Kafka is down. Raises ShuttingDown."""
         await self._until_kafka_accepts(lambda: self._publisher.send_letter(letter))
 
     async def _do(self, task: Event) -> None:
@@ -105,7 +111,11 @@ class Importer:
         await self._report(result)
 
     async def _with_attempts(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[T]]) -> T:
-        """Make as many attempts as the settings allow, but none after a permanent error. Raises LegacyError."""
+        """Return the result of `work`, with up to MSSQL_RETRIES_COUNT retries while vAptekeSync is unavailable.
+
+        Reports each failed attempt that will be retried. Raises LegacyError after the last attempt, or at once for a
+        permanent error. Raises ShuttingDown.
+        """
         attempts = 1 + self._settings.mssql_retries_count
         for attempt in range(1, attempts + 1):
             try:
@@ -120,7 +130,10 @@ class Importer:
         raise AssertionError("there is at least one attempt")
 
     async def _until_kafka_accepts(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Repeat the work from its start for as long as Kafka is down: an outage never fails a task."""
+        """Return the result of `work`, which is repeated from the start while Kafka is down. Raises ShuttingDown.
+
+        So an outage of Kafka never fails a task.
+        """
         while True:
             try:
                 return await work()
@@ -157,7 +170,11 @@ class Importer:
         return planned
 
     async def _read(self, task: RangeRequested) -> RangePublished:
-        """Publish every row of the range under a new attempt id, and wait until Kafka has acknowledged all."""
+        """Publish an event for every row of the range, under a new attempt id.
+
+        Waits until Kafka has acknowledged all these events. Returns the event to report. Raises LegacyError and
+        PublishFailed.
+        """
         started, attempt = time.monotonic(), uuid4()
         batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name, attempt)
         async with connect(self._settings) as connection:

@@ -1,4 +1,4 @@
-"""The SQL that reads vAptekeSync: plain T-SQL for SQL Server 2012 and later that takes no locks and writes nothing."""
+"""The SQL that reads vAptekeSync: plain T-SQL for SQL Server 2012 and later, without lock hints. It only reads."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -15,7 +15,10 @@ from legacy_importer.settings import LegacySettings
 from legacy_importer.translate import LegacyRow, UnreadableRow
 
 _MAX_STATEMENTS = 2_000
-"""For finding the unreadable rows of a range: enough for about 140 scattered rows in 10,000, or 900 adjacent ones."""
+"""How many SELECTs the search for the unreadable rows of one range may take.
+
+This is enough for about 140 scattered rows in 10,000, or 900 adjacent ones.
+"""
 
 log = logs.get(__name__)
 
@@ -28,7 +31,10 @@ class Plan(NamedTuple):
 
 
 async def plan(connection: Connection, settings: LegacySettings, rows_per_range: int) -> Plan:
-    """Divide the table into key ranges of `rows_per_range` rows, in one scan of the key's index."""
+    """Divide the table into key ranges of `rows_per_range` rows, in one scan of the key's index. Raises LegacyError.
+
+    The last range may have fewer rows. An empty table has no ranges.
+    """
     key, table = quoted(settings.vaptekesync_columns.id), _table(settings)
     rows = await connection.fetch(
         f"SELECT k, n FROM (SELECT {key} AS k, ROW_NUMBER() OVER (ORDER BY {key}) AS n, "
@@ -39,7 +45,7 @@ async def plan(connection: Connection, settings: LegacySettings, rows_per_range:
 
 
 class KeyCounts(NamedTuple):
-    """The number of rows, of rows with a key, and of different keys."""
+    """The number of rows, of rows whose key is not null, and of different keys."""
 
     rows: int
     with_key: int
@@ -55,14 +61,17 @@ async def count_keys(connection: Connection, settings: LegacySettings) -> KeyCou
 
 
 async def try_to_read(connection: Connection, settings: LegacySettings) -> None:
-    """Select every column but no row, to find out whether reading is possible. Raises LegacyError."""
+    """Check that the table can be read: select the columns of all our fields, but no row. Raises LegacyError if not."""
     async with aclosing((await _selection(connection, settings)).pages(0, 0)) as pages:
         async for _ in pages:
             raise AssertionError("no key is above 0 and at most 0")
 
 
 async def clock(connection: Connection) -> datetime:
-    """The server's current time, in UTC. Ask for it before reading rows: they are then at least as new as this time."""
+    """The server's current time, in UTC. Raises LegacyError.
+
+    Call this before reading rows. Every row is then at least as new as this time.
+    """
     [[now]] = await connection.fetch("SELECT SYSUTCDATETIME()")
     return now.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
@@ -70,7 +79,10 @@ async def clock(connection: Connection) -> datetime:
 async def read_range(
     connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
 ) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
-    """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key. Raises LegacyError."""
+    """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key. Raises LegacyError.
+
+    Without an `after_id` there is no lower bound. A row that cannot be selected is yielded as an UnreadableRow.
+    """
     selection = await _selection(connection, settings)
     try:
         async with aclosing(selection.pages(after_id, upto_id)) as pages:
@@ -114,9 +126,10 @@ class _Selection:
     async def pages_around_unreadable_rows(
         self, after_id: int | None, upto_id: int
     ) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
-        """Like `pages`, but yields an UnreadableRow for each row that makes its SELECT fail.
+        """Yield the rows of the range, with an UnreadableRow in place of each row that cannot be selected.
 
-        To find such rows, it halves the range until one row is left.
+        To find such a row, a range whose SELECT fails is halved until one row is left. Raises LegacyMisconfigured when
+        this takes more than `_MAX_STATEMENTS` SELECTs, and other LegacyErrors.
         """
         keys = await self._keys(after_id, upto_id)
         pending, statements = [(0, len(keys))] if keys else [], 0

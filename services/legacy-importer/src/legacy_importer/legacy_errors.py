@@ -1,6 +1,6 @@
-"""Errors of vAptekeSync: from a driver's error number to a text that says what is wrong and what to do.
+"""The errors of vAptekeSync. An error of a driver is translated into a text that says what is wrong and what to do.
 
-An error is either an outage (LegacyUnavailable), where another attempt may succeed, or permanent (LegacyMisconfigured).
+After a LegacyUnavailable, which is an outage, another attempt may succeed. Every other error is permanent.
 """
 
 import re
@@ -14,7 +14,7 @@ from legacy_importer.settings import LegacySettings
 
 
 class LegacyError(Exception):
-    """Any error of vAptekeSync. Its text is for operators and contains no values."""
+    """The base class of all errors of vAptekeSync. The text is for operators and contains no values of the table."""
 
 
 class LegacyUnavailable(LegacyError):
@@ -22,11 +22,11 @@ class LegacyUnavailable(LegacyError):
 
 
 class LegacyMisconfigured(LegacyError):
-    """Login, table or columns do not match the settings: no attempt will succeed until someone changes them."""
+    """The settings do not fit vAptekeSync or the driver. No attempt will succeed until one of them is corrected."""
 
 
 class UnreadableValue(LegacyError):
-    """A value of a row makes the statement fail. A statement that leaves out this row succeeds."""
+    """A value of a row makes the statement fail. A statement that leaves out that row succeeds."""
 
 
 class DatabaseClosed(LegacyUnavailable):
@@ -34,11 +34,14 @@ class DatabaseClosed(LegacyUnavailable):
 
 
 class CauseUnknown(LegacyUnavailable):
-    """The driver reports no cause that we know."""
+    """The driver reports an error whose cause we do not know. Another attempt may succeed."""
 
 
 class LoginRefused(LegacyMisconfigured):
-    """The login is refused. FreeTDS reports only the last error of a login, so the cause may be DatabaseClosed."""
+    """The login is refused.
+
+    FreeTDS reports only the last error of a login, so with FreeTDS the cause may be a database that cannot be opened.
+    """
 
 
 # Conversions, overflows, impossible dates, divisions by zero, truncated texts, subqueries with several rows.
@@ -146,7 +149,7 @@ _DRIVER = (
 )
 _TRUST = "or, on a network where nobody can listen in, set VAPTEKESYNC_TRUST_SERVER_CERTIFICATE=true"
 # By patterns of the texts of the drivers and of OpenSSL, in lower case.
-_TLS = {
+_BY_TEXT = {
     r"encryption not supported|no tls here": "does not support TLS: its administrators must give it a certificate, "
     "or, on a network where nobody can listen in, set VAPTEKESYNC_ENCRYPT=no",
     r"does not match host name|mismatch, certificate": "shows a certificate for another name: set VAPTEKESYNC_HOST or "
@@ -167,7 +170,7 @@ _TLS = {
 
 
 def address(settings: LegacySettings) -> str:
-    """How every error text names the server."""
+    """The server's name in every error text: `vAptekeSync at HOST:PORT`."""
     return f"vAptekeSync at {addresses.written(settings.vaptekesync_host, settings.vaptekesync_port)}"
 
 
@@ -176,7 +179,10 @@ def no_answer(settings: LegacySettings) -> LegacyUnavailable:
 
 
 def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
-    """Translate an error of the driver. The driver's text is left out, because it may contain values."""
+    """The LegacyError that explains an error of the driver.
+
+    The driver's own text is left out, because that text may contain values of the table.
+    """
     state, text = (str(part) for part in (*error.args, "", "")[:2])
     numbers = {int(number) for number in re.findall(r"\((\d+)\)(?: \(SQL\w+\)|; \[|$)", text)}
     where = address(settings)
@@ -194,22 +200,25 @@ def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
         return UnreadableValue(f"{where}: a value makes the statement fail (SQLSTATE {state}{_listed(numbers)})")
     if numbers - {0} and not state.startswith(_CONNECTION_STATES):
         return CauseUnknown(f"{where} answered with an error (SQLSTATE {state}{_listed(numbers)}): {_ASK}")
-    return from_tls_text(text, settings) or CauseUnknown(
+    return from_error_text(text, settings) or CauseUnknown(
         f"{where} cannot be reached or closed the connection (SQLSTATE {state}{_listed(numbers)}), "
         f"see SQL Server's error log{_hint(settings)}"
     )
 
 
-def from_tls_text(text: str, settings: LegacySettings) -> LegacyMisconfigured | None:
-    """Translate a text of a driver or of OpenSSL. Returns None when it is not about TLS."""
-    for pattern, explanation in _TLS.items():
+def from_error_text(text: str, settings: LegacySettings) -> LegacyMisconfigured | None:
+    """The LegacyMisconfigured that explains an error text of a driver or of OpenSSL. None: no known pattern matches."""
+    for pattern, explanation in _BY_TEXT.items():
         if re.search(pattern, text.casefold()):
             return LegacyMisconfigured(f"{address(settings)} {explanation}")
     return None
 
 
 def database_closed(states: Sequence[Sequence[Any]], settings: LegacySettings) -> LegacyError | None:
-    """Why the database cannot be opened, by its row of `sys.databases`; None when it can."""
+    """The error that says why the database cannot be opened. None when it is online and in multi-user mode.
+
+    `states` are the rows of `sys.databases` for this database: one, or none if the login may not see it.
+    """
     where, name = address(settings), settings.vaptekesync_db
     if not states:
         return LegacyMisconfigured(f"{where} has no database {name} that this login may see: check VAPTEKESYNC_DB")
@@ -229,7 +238,7 @@ def no_user_in_database(settings: LegacySettings) -> LegacyMisconfigured:
 
 
 def _numbered(text: str, number: int) -> str:
-    """Insert `(error N)` before the colon that separates the fact from the remedy."""
+    """The text with `(error N)` before the colon that separates the fact from the remedy, or at the end without one."""
     fact, colon, remedy = text.partition(": ")
     return f"{fact} (error {number}){colon}{remedy}"
 

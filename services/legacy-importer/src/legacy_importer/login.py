@@ -13,7 +13,7 @@ _STATE = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
 
 @asynccontextmanager
 async def connect(settings: LegacySettings) -> AsyncIterator[Connection]:
-    """A connection to vAptekeSync for the length of the block. Raises LegacyError."""
+    """Open a connection to vAptekeSync for the block, and close it afterwards. Raises LegacyError."""
     connection = await _open_or_explain(settings)
     try:
         yield connection
@@ -22,7 +22,10 @@ async def connect(settings: LegacySettings) -> AsyncIterator[Connection]:
 
 
 async def _open_or_explain(settings: LegacySettings) -> Connection:
-    """Open a connection. When the driver does not report the cause of a failure, find it out."""
+    """Open a connection. If this fails and the driver does not report the cause, find the cause. Raises LegacyError.
+
+    If the database turns out to be online, try once more.
+    """
     is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     try:
         return await _open(settings)
@@ -49,7 +52,11 @@ async def _open(settings: LegacySettings) -> Connection:
 
 
 async def _explain(settings: LegacySettings, refusal: LegacyError) -> None:
-    """Ask `master`, which every login may open, for the state of the database. Raises the cause when it is closed."""
+    """Find out why the database was refused: raise the cause, or return if the database is online in multi-user mode.
+
+    The state of the database is read in the database `master`, which every login may open. Raises `refusal` if that
+    fails.
+    """
     try:
         master = await _open(settings.model_copy(update={"vaptekesync_db": "master"}))
         try:

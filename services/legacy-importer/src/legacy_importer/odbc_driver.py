@@ -1,4 +1,4 @@
-"""Finds the ODBC driver: Microsoft's in its wheel, one by its path, or one by the name in odbcinst.ini."""
+"""Finds the library of Microsoft's ODBC driver in its wheel, and finds out whether another driver is FreeTDS."""
 
 import configparser
 import os
@@ -11,7 +11,11 @@ from pathlib import Path
 
 @cache
 def is_freetds(driver: str) -> bool:
-    """Whether the driver is FreeTDS, whose keywords differ. Any name can stand for it, so its library file is read."""
+    """Whether the driver is FreeTDS, whose keywords differ from those of Microsoft's driver.
+
+    `driver` is a path or a name in odbcinst.ini. Any name can stand for FreeTDS, so the library file is searched for
+    the word FreeTDS. If there is no such file, a `driver` that contains `tds` counts as FreeTDS.
+    """
     library = Path(_installed_as(driver) or driver)
     if library.is_file():
         return b"FreeTDS" in library.read_bytes()
@@ -30,7 +34,7 @@ def _installed_as(name: str) -> str:
 
 
 def microsoft() -> Path | None:
-    """The path of the driver in Microsoft's wheel; None if it is not installed or has no build for this platform."""
+    """The path of the driver in Microsoft's wheel. None if there is no wheel, or no build for this platform."""
     spec = find_spec("mssql_python_odbc")
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
@@ -44,7 +48,7 @@ _DRIVERS = {"Linux": "linux/*/*/lib/libmsodbcsql-18*.so*", "Darwin": "macos/*/li
 
 
 def _distribution() -> str:
-    """The name of the wheel's folder for this Linux distribution."""
+    """The name of the wheel's folder for this Linux distribution, or `debian_ubuntu` if the distribution is unknown."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:

@@ -1,7 +1,7 @@
 """Reads the extra keywords of the connection string (`VAPTEKESYNC_ODBC_OPTIONS`), such as MultiSubnetFailover=Yes.
 
-They may tune a connection. The server, the login and the trusted certificates have variables of their own, so an option
-that could change one of these is rejected.
+These keywords may tune a connection. The server, the login and the trusted certificates have variables of their own.
+So a keyword that could change the server, the login or the certificates is rejected.
 """
 
 import re
@@ -20,7 +20,10 @@ OWN_VARIABLES = "user, password, server, database, driver, encryption and trust 
 
 
 def parse(options: str) -> dict[str, str]:
-    """The options by keyword. Raises ValueError, whose text repeats nothing of the options."""
+    """The value of each option, by keyword. Raises ValueError for an option that is malformed, repeated or rejected.
+
+    The text of the error repeats nothing of the options.
+    """
     parsed: dict[str, str] = {}
     for option in options.strip().removesuffix(";").split(";") if options.strip() else ():
         found = _OPTION.fullmatch(option)

@@ -1,6 +1,7 @@
-"""Checks that a server listens at the port.
+"""Checks that a server listens at vAptekeSync's port.
 
-The drivers take as long to report a refused connection as a silent server, and do not say which of the two it was.
+A driver needs as long to report a refused connection as to give up on a silent server, and does not say which of the
+two has happened.
 """
 
 import asyncio
@@ -17,7 +18,10 @@ _resolved_hosts: set[str] = set()
 
 
 async def check(settings: LegacySettings) -> None:
-    """Connect and close again. Raises LegacyError, after MSSQL_TIMEOUT seconds at the latest."""
+    """Open a TCP connection to vAptekeSync and close it again.
+
+    Raises LegacyError when this is not possible, after MSSQL_TIMEOUT seconds at the latest.
+    """
     host = settings.vaptekesync_host.removeprefix("tcp:").partition("\\")[0]
     try:
         async with asyncio.timeout(settings.mssql_timeout):
@@ -32,7 +36,10 @@ async def check(settings: LegacySettings) -> None:
 
 
 async def _any_address(host: str, port: int) -> None:
-    """Try all addresses at once, because only one address of a cluster may answer. Raises the last OSError."""
+    """Connect to all addresses of the host at once, and return when one accepts. Raises the last OSError if none does.
+
+    The host may be a cluster, where perhaps only one address answers.
+    """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     attempts = [asyncio.create_task(_connect(family, address)) for family, _, _, _, address in found]
     try:

@@ -1,7 +1,7 @@
 """Publishes to Kafka with an idempotent producer, in batches per partition, and waits for the acknowledgements.
 
-When a send fails, or its outcome is unknown, the attempt ends and the producer is closed: nothing is sent again under
-that attempt id.
+When a send fails, or its outcome is unknown, the producer is closed and PublishFailed is raised. The caller then
+publishes a range again from its beginning under a new attempt id: nothing more is sent under the old one.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ _ACK_SECONDS = 60
 
 
 class PublishFailed(Exception):
-    """Kafka did not accept a record, or the outcome is unknown. The text contains no values."""
+    """Kafka has not accepted a record, or it is unknown whether Kafka has. The text contains no values."""
 
 
 class Publisher:
-    """Holds one producer, and creates a new one after a failure."""
+    """Sends records to Kafka. Starts a producer for the first record, and a new one after a failure."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class Publisher:
             raise await self.failed(error) from None
 
     async def batch(self, topic: str, attempt: UUID) -> "Batch":
-        """Create the batch of one attempt. Raises PublishFailed."""
+        """Create the Batch for the events of one attempt. Raises PublishFailed when the producer cannot be started."""
         return Batch(self, BatchProducer(await self._started(), _ACK_SECONDS), topic, attempt)
 
     async def close(self) -> None:
@@ -82,13 +82,13 @@ class Publisher:
         return self._producer
 
     async def failed(self, error: BaseException) -> PublishFailed:
-        """Close the producer, and return the error for the caller to raise."""
+        """Close the producer after `error`, and return the PublishFailed for the caller to raise."""
         await self.close()
         return PublishFailed(connection_errors.describe(error))
 
 
 class Batch:
-    """The events of one attempt. Call `add_all` for each page of rows, then `acknowledged`."""
+    """Publishes the events of one attempt at a range. Call `add_all` for each page of rows, then `acknowledged`."""
 
     def __init__(self, publisher: Publisher, batches: BatchProducer, topic: str, attempt: UUID) -> None:
         self._publisher, self._batches, self._topic = publisher, batches, topic
@@ -97,7 +97,7 @@ class Batch:
         self.count = 0
 
     async def add_all(self, events: Iterable[LegacyRowEvent]) -> None:
-        """Add events; some may be sent later. Raises PublishFailed."""
+        """Add events. Each full batch of a partition is sent; `acknowledged` sends the rest. Raises PublishFailed."""
         try:
             await self._batches.add_all(self._topic, map(self._record, events))
         except (KafkaError, TimeoutError) as error:
@@ -110,7 +110,10 @@ class Batch:
         return key, codec.encode(event), [*common, ("ce_id", self._id_prefix + key), ("ce_subject", key)]
 
     async def acknowledged(self) -> dict[int, int]:
-        """Wait until Kafka has all events. Returns the last offset by partition. Raises PublishFailed."""
+        """Send what is left, and wait until Kafka has acknowledged all events. Raises PublishFailed.
+
+        Returns the last offset of each partition that received events.
+        """
         try:
             offsets = await self._batches.acknowledged()
         except (KafkaError, TimeoutError) as error:

@@ -1,6 +1,6 @@
 """Shuts down the TCP connection of an ODBC driver that hangs.
 
-The driver may wait for ever, and even its cancel call waits for the server. Shutting down the socket wakes it.
+The driver may wait for ever, and even its cancel call waits for the server. Shutting down the socket ends the wait.
 """
 
 import os
@@ -15,12 +15,12 @@ _OPEN_FILES = Path("/dev/fd")
 
 
 def addresses_connected_to(port: int) -> set[Any]:
-    """The local addresses of this process's TCP connections to that port."""
+    """The local addresses of this process's TCP connections to `port` of any host."""
     return {address for address, _ in _connections(port)}
 
 
 def shut_down(port: int, spared: set[Any]) -> None:
-    """Shut down this process's connections to that port, except those with a spared local address."""
+    """Shut down this process's TCP connections to `port` of any host, except those with a local address in `spared`."""
     for address, connection in _connections(port):
         if address not in spared:
             with suppress(OSError):  # it has closed meanwhile
@@ -41,7 +41,11 @@ def _connections(port: int) -> Iterator[tuple[Any, socket.socket]]:
 
 
 def _sockets() -> Iterator[socket.socket]:
-    """Duplicates of all open sockets, because another thread may close a file and its number may be reused at once."""
+    """Yield a duplicate of each open socket of this process, for the caller to close.
+
+    The sockets themselves are not safe to use: another thread may close one, and its number may be reused at once.
+    Yields nothing on a system without /dev/fd.
+    """
     numbers = [int(file.name) for file in _OPEN_FILES.iterdir()] if _OPEN_FILES.is_dir() else []
     for number in numbers:
         with suppress(OSError):  # closed meanwhile

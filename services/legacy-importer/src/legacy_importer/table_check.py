@@ -11,9 +11,10 @@ from legacy_importer.settings import LegacySettings
 
 
 async def check(connection: Connection, settings: LegacySettings) -> list[str]:
-    """Compare the table with the settings. Returns warnings for operators.
+    """Check that the table exists, has a readable column for each of our fields, and has a unique key.
 
-    Raises LegacyMisconfigured, which names everything that is wrong with the columns.
+    Returns warnings for operators. Raises LegacyMisconfigured for the first of these checks that fails; the text names
+    all columns that fail this check. Raises other LegacyErrors when vAptekeSync cannot be read.
     """
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
     table = ".".join(names)

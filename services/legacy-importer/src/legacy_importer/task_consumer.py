@@ -1,4 +1,4 @@
-"""Takes import tasks from Kafka one at a time, and commits the offset of each when the task is done."""
+"""Takes import tasks from Kafka one at a time, and commits the offset of each when the task is done or skipped."""
 
 import time
 from contextlib import suppress
@@ -41,7 +41,10 @@ log = logs.get(__name__)
 
 
 class TaskConsumer(Consumer):
-    """All importers share the topic as a work queue: when one crashes, another repeats its task."""
+    """Consumes the topic of import tasks, which all importers share as a work queue.
+
+    When an importer crashes, another repeats its task.
+    """
 
     states_seconds = 60.0  # how long to wait while the topic of states is empty; the relay sends a missing state sooner
 
@@ -65,14 +68,21 @@ class TaskConsumer(Consumer):
         self._subscriber(self._handle)
 
     async def _handle(self, record: Any) -> None:
-        """Never raises. Commits in order: when a task is not done, it and all later ones stay uncommitted."""
+        """Do the task of a record and commit its offset, unless the process shuts down first. Never raises.
+
+        When a task is not done, its offset and the offsets of all later tasks stay uncommitted.
+        """
         if self._importer.stopping:
             return
         with self._in_hand():
             await self._take(record)
 
     async def _take(self, record: Any) -> None:
-        """Do the task of a record, or send the record to the dead-letter topic; then commit its offset."""
+        """Do the task of a record, or send a record without a valid task to the dead-letter topic.
+
+        Then commit the offset of the record, unless the process shuts down first. A failed commit is only logged: the
+        task will be repeated.
+        """
         try:
             task = _task(record)
         except EventInvalid as error:
@@ -104,10 +114,11 @@ class TaskConsumer(Consumer):
         with suppress(KafkaError, OSError):  # the process ends either way
             await self._states.close()
 
-    async def _is_over(self, task: Task) -> bool:
-        """Whether the task must be skipped because its import has ended, or because no state of it can be found.
+    async def _skip_if_inactive(self, task: Task) -> bool:
+        """Skip the task if its import is not active, and return whether it is skipped.
 
-        A task without a number comes from a release that writes no states, so it is never skipped.
+        If the topic of states is empty, the task is reported as failed. A task without a number comes from a release
+        that writes no states, so such a task is never skipped. Raises ShuttingDown, KafkaError and OSError.
         """
         if task.number is None or await self._is_active(task.import_id):
             self._states.report_end_of(task.import_id)
@@ -120,10 +131,11 @@ class TaskConsumer(Consumer):
         return True
 
     async def _is_active(self, import_id: UUID) -> bool:
-        """Wait for the state of the task's import while the topic is empty.
+        """Whether the import is active. While the topic of states is empty, waits up to `states_seconds` for a state.
 
         A state is sent before the tasks of its import. If the topic was recreated, the state is still in the outbox of
-        customers-api and will be sent again.
+        customers-api and will be sent again. After a wait without a result, the same import is not waited for
+        again. Raises ShuttingDown, KafkaError and OSError.
         """
         deadline = time.monotonic() + self.states_seconds
         while not (active := await self._states.is_active(import_id)) and self._states.is_empty:
@@ -135,11 +147,11 @@ class TaskConsumer(Consumer):
         return active
 
     async def _do(self, task: Task) -> bool:
-        """Retry until the task is done. Returns False when the process shuts down first."""
+        """Do or skip the task, with retries after unexpected errors. Returns False if the process shuts down first."""
         seconds = 1.0
         while not self._stopping.is_set():
             try:
-                if not await self._is_over(task):
+                if not await self._skip_if_inactive(task):
                     await self._importer.do(task)
                 return True
             except ShuttingDown:
@@ -165,7 +177,9 @@ def _task(record: Any) -> Task:
 
 
 def _longest_task_ms(settings: WorkSettings) -> int:
-    """The time that all attempts at a range may take. Without a poll for longer, Kafka gives the task to another
-    importer."""
+    """How many milliseconds all attempts at one range may take.
+
+    When this importer does not poll Kafka for longer, Kafka gives the task to another importer.
+    """
     attempt = 2 * settings.mssql_timeout + settings.mssql_retries_sleep
     return int(1000 * (attempt * (settings.mssql_retries_count + 1) + 600))

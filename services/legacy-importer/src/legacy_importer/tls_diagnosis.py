@@ -20,25 +20,32 @@ _HELLO = struct.pack(">BHHBHHB", 0, 11, 6, _ENCRYPTION, 17, 1, _END) + bytes(6) 
 
 
 class NotTds(Exception):
-    """The answer does not follow SQL Server's protocol."""
+    """The server's answer does not follow SQL Server's protocol."""
 
 
 async def tls_error(settings: LegacySettings) -> LegacyMisconfigured | None:
-    """What is wrong with the server's TLS. None: nothing, or nothing was found within the deadline."""
+    """The error that says what is wrong with the server's TLS.
+
+    None when encryption is off, or when nothing wrong is found within MSSQL_TIMEOUT seconds.
+    """
     if settings.vaptekesync_encrypt == "no":
         return None
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, NotTds):
         async with asyncio.timeout(settings.mssql_timeout):
             reader, writer = await asyncio.open_connection(settings.vaptekesync_host, settings.vaptekesync_port)
             try:
-                return legacy_errors.from_tls_text(await _handshake(reader, writer, settings), settings)
+                return legacy_errors.from_error_text(await _handshake(reader, writer, settings), settings)
             finally:
                 writer.close()
     return None
 
 
 async def _handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, settings: LegacySettings) -> str:
-    """Try a handshake. Returns OpenSSL's error text, which is empty on success."""
+    """Send a prelogin message, then try a TLS handshake. Returns an empty text if the handshake succeeds.
+
+    Otherwise returns OpenSSL's error text, or a text of ours if the server does not support encryption. Raises NotTds,
+    IncompleteReadError and OSError.
+    """
     _send(writer, _HELLO)
     if _encryption(await _receive(reader)) == _NOT_SUPPORTED:
         return "no TLS here"
@@ -57,7 +64,10 @@ async def _handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
 
 
 def _context(settings: LegacySettings) -> ssl.SSLContext:
-    """Accepts old TLS versions as FreeTDS does, so that only the certificate is judged."""
+    """The TLS context for the handshake. Checks the certificate unless the settings accept any.
+
+    The context accepts old TLS versions and weak ciphers as FreeTDS does, so only the certificate can be at fault.
+    """
     context = ssl.create_default_context(cafile=settings.vaptekesync_sslrootcert)
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -73,7 +83,7 @@ def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def _receive(reader: asyncio.StreamReader) -> bytes:
-    """Read one message. Raises NotTds."""
+    """Read one message and return the contents of its packets. Raises NotTds, IncompleteReadError and OSError."""
     message = b""
     while True:
         _, status, size, _ = struct.unpack(">BBHI", await reader.readexactly(_HEADER))
@@ -85,7 +95,7 @@ async def _receive(reader: asyncio.StreamReader) -> bytes:
 
 
 def _encryption(answer: bytes) -> int:
-    """The encryption option of a prelogin answer. Raises NotTds."""
+    """The encryption option of a prelogin answer; `_NOT_SUPPORTED` if the answer has no such option. Raises NotTds."""
     position = 0
     try:
         while answer[position] != _END:

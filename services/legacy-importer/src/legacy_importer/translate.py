@@ -28,7 +28,7 @@ from legacy_importer import values
 from legacy_importer.values import Number, Unusable
 
 _PLACEHOLDERS = frozenset((date(1, 1, 1), date(1753, 1, 1), date(1899, 12, 30), date(1900, 1, 1)))
-"""Dates that stand for an empty one, in SQL Server's types and in programs that write to it."""
+"""Dates that mean "no date" in SQL Server's types, or in programs that write to SQL Server."""
 _LAST_PLACEHOLDER_YEAR = max(_PLACEHOLDERS).year
 
 CustomerOrRejection = LegacyCustomerRead | LegacyCustomerRejected
@@ -36,7 +36,7 @@ Gender = Literal["M", "F"]
 
 
 class LegacyRow(NamedTuple):
-    """A row as the driver returns it, in the order of the SELECT."""
+    """A row as the driver returns it. The fields have the order of the select list."""
 
     id: int
     phone: str | Number | None
@@ -50,14 +50,19 @@ class LegacyRow(NamedTuple):
 
 
 class UnreadableRow(NamedTuple):
-    """A row with a value that makes every SELECT fail; only its key can be read."""
+    """A row with a value that makes every SELECT of all columns fail. Only the key of the row can be read."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all rows of a key range share: the ids of the event, the clocks, and the settings for reading values."""
+    """What the translation needs to know about a key range and the settings.
+
+    Every event carries the ids of the import, the range (`chunk`) and the attempt, and the dispatch number. `read_at`
+    is the time of reading by the server's clock, and `now` is the time of reading by ours. `zone` is the server's time
+    zone, and `genders` has the gender of each spelling.
+    """
 
     import_id: UUID
     chunk: int
@@ -68,21 +73,24 @@ class Context:
     number: int | None = None
     """The dispatch number of the range."""
     now: datetime | None = None
-    """When the rows were read, by this machine's clock; None: use `read_at`."""
+    """When the rows were read, by our clock; None: use `read_at`."""
 
     @cached_property
     def latest_sign_in(self) -> datetime:
-        """The latest instant that is not in the future: the clock of vAptekeSync may be a little ahead of ours."""
+        """The latest `last_auth_at` that is accepted: the time of reading plus CLOCK_TOLERANCE.
+
+        The clock that wrote the value may be ahead of ours.
+        """
         return (self.now or self.read_at) + CLOCK_TOLERANCE
 
     @cached_property
     def today(self) -> date:
-        """The date in the legacy server's time zone."""
+        """The date of reading, in the legacy server's time zone."""
         return (self.now or self.read_at).astimezone(self.zone).date()
 
 
 Reader = Callable[[Any, Context], Any]
-"""Makes the value of a field from a value that the driver returned. Raises Unusable."""
+"""Makes the value of a field from a value that the driver returned; None if that value is empty. Raises Unusable."""
 
 
 def to_event(row: LegacyRow | UnreadableRow, context: Context) -> CustomerOrRejection:
@@ -94,7 +102,7 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> CustomerOrReje
 def to_events(rows: Sequence[LegacyRow | UnreadableRow], context: Context) -> list[CustomerOrRejection]:
     """Translate each row into the event of a customer, or into a rejection with the reason.
 
-    It reads one field of all rows before the next field: reading row by row takes half as long again.
+    One field of all rows is read before the next field, because reading row by row takes 1.5 times as long.
     """
     events = [_with_phone(row, context) for row in rows]
     accepted = [(event, row) for event, row in zip(events, rows, strict=True) if isinstance(event, LegacyCustomerRead)]
@@ -104,7 +112,7 @@ def to_events(rows: Sequence[LegacyRow | UnreadableRow], context: Context) -> li
 
 
 def _with_phone(row: LegacyRow | UnreadableRow, context: Context) -> CustomerOrRejection:
-    """The event of a row with its phone and without the other fields, or the row's rejection."""
+    """The event of a row with its phone, before the other fields are read; or the rejection of the row."""
     if isinstance(row, UnreadableRow):
         return _rejected(row.id, context, "row", UNREADABLE)
     try:
@@ -129,7 +137,10 @@ def _read_field(
     accepted: Iterable[tuple[LegacyCustomerRead, Sequence[Any]]],
     context: Context,
 ) -> None:
-    """Set the field of each event from its row, or name the field in `unusable`."""
+    """Set the field of each event from the value at `column` of its row.
+
+    If the value cannot be used, add the field and the reason to the event's `unusable` instead.
+    """
     for event, row in accepted:
         value = row[column]
         if value is not None:
@@ -152,14 +163,14 @@ def _rejected(legacy_id: int, context: Context, field: Field, reason: str) -> Le
 
 
 def _phone(value: str | Number | None) -> str:
-    """The digits of a phone, from a text or a number. Raises PhoneInvalid and Unusable."""
+    """The digits of a phone, from a text or a number. Raises PhoneInvalid, also for None, and Unusable."""
     if value is None or isinstance(value, str):
         return phones.digits_of(value or "")
     return phones.digits_of(str(values.count(value)))
 
 
 def name(text: str, _: Context) -> str | None:
-    """A cleaned first or last name. Raises Unusable, as do all readers of a field."""
+    """The cleaned first or last name; None if it is empty. Raises Unusable, as every reader of a field does."""
     return _name(text)
 
 
@@ -172,7 +183,7 @@ def _name(text: str) -> str | None:
 
 
 def email(text: str, _: Context) -> str | None:
-    """A cleaned e-mail address."""
+    """The cleaned e-mail address; None if it is empty."""
     if texts.is_plain_email(text):
         return text
     text = _text(text)
@@ -187,7 +198,10 @@ def email(text: str, _: Context) -> str | None:
 
 
 def birthday(value: date | datetime | str, context: Context) -> date | None:
-    """A date, from a date or an ISO 8601 text. The time of a datetime is dropped."""
+    """The date in a date, a datetime or an ISO 8601 text; None for an empty text. The time of day is dropped.
+
+    Raises Unusable also for a placeholder date, a date in the future and a date before 1900.
+    """
     if type(value) is date and FIRST_BIRTHDAY < value <= context.today:  # most of them; all placeholders are earlier
         return value
     dated = values.dated(value)
@@ -204,7 +218,7 @@ def birthday(value: date | datetime | str, context: Context) -> date | None:
 
 
 def gender(value: str | Number, context: Context) -> Gender | None:
-    """M or F, by the spellings in `context.genders`."""
+    """M or F, by the spellings in `context.genders`; None for an empty text. A number is looked up by its digits."""
     if isinstance(value, bool):  # from a bit column
         value = int(value)
     text = _spelling(value if isinstance(value, str) else str(values.whole(value)))
@@ -216,12 +230,15 @@ def gender(value: str | Number, context: Context) -> Gender | None:
 
 
 def city(value: Number, _: Context) -> int:
-    """A whole number from 0 to the largest bigint, from any numeric type."""
+    """The city's number: a whole number from 0 to the largest bigint, from any numeric type."""
     return values.count(value)
 
 
 def last_auth_at(value: datetime | date | str, context: Context) -> datetime | None:
-    """Like `values.instant`, but rejects placeholder dates and instants in the future."""
+    """The instant in UTC that a datetime, a date or an ISO 8601 text means; None for an empty text.
+
+    Raises Unusable also for a placeholder date and for an instant after `context.latest_sign_in`.
+    """
     dated = value if type(value) is datetime else values.dated(value)
     if dated is None:
         return None
@@ -234,7 +251,7 @@ def last_auth_at(value: datetime | date | str, context: Context) -> datetime | N
 
 
 def _text(text: str) -> str:
-    """Clean a text. Raises Unusable for characters that UTF-8 or Postgres cannot store."""
+    """The cleaned text. Raises Unusable for characters that UTF-8 or Postgres cannot store."""
     if texts.is_plain(text):
         return text.strip()
     if "\0" in text:
@@ -252,7 +269,7 @@ def _spelling(text: str) -> str:
 
 
 def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
-    """Invert the spellings of the settings, for `Context.genders`."""
+    """The gender of each spelling, for `Context.genders`. `genders` lists the spellings of each gender."""
     return {_spelling(text): gender for gender, spelled in genders.items() for text in spelled}
 
 

@@ -1,4 +1,4 @@
-"""Reads whole numbers and dates from the types of SQL Server and from texts."""
+"""Reads whole numbers from SQL Server's numeric types, and dates and instants from its date types and from texts."""
 
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ _EPOCH, _EPOCH_IN_UTC = datetime(1970, 1, 1), datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Unusable(ValueError):
-    """A value that cannot be used. The reason is a code, such as `too_long`."""
+    """A value cannot be used. `reason` is a code, such as `too_long`."""
 
     @property
     def reason(self) -> str:
@@ -19,7 +19,7 @@ class Unusable(ValueError):
 
 
 def count(value: Number) -> int:
-    """A whole number from 0 to the largest bigint. Raises Unusable."""
+    """The value as a whole number from 0 to the largest bigint. Raises Unusable for any other value."""
     number = value if type(value) is int else whole(value)
     if number < 0:
         raise Unusable("negative")
@@ -29,7 +29,7 @@ def count(value: Number) -> int:
 
 
 def whole(value: Number) -> int:
-    """A whole number of any sign. Raises Unusable."""
+    """The value as a whole number of any sign. Raises Unusable for a value that is not a whole number."""
     if isinstance(value, bool) or not isinstance(value, Number):
         raise Unusable("not_a_number")
     if isinstance(value, int):
@@ -45,7 +45,10 @@ def whole(value: Number) -> int:
 
 
 def instant(dated: datetime | date, zone: ZoneInfo) -> datetime:
-    """Convert the legacy server's local time to UTC, in milliseconds. Raises Unusable."""
+    """The instant in UTC, cut to whole milliseconds. Raises Unusable if it is not in the years 2 to 9998.
+
+    A datetime without an offset is the local time in `zone`. A date stands for the midnight at its beginning.
+    """
     local = dated if isinstance(dated, datetime) else datetime(dated.year, dated.month, dated.day)
     if local.microsecond % 1000:
         local = local.replace(microsecond=local.microsecond // 1000 * 1000)
@@ -66,7 +69,7 @@ def _in_utc(local: datetime, zone: ZoneInfo) -> datetime:
 
 
 def dated(value: object) -> date | None:
-    """A date or datetime, parsed if it is an ISO 8601 text; None for an empty text. Raises Unusable."""
+    """The value as a date or a datetime. A text is parsed as ISO 8601; an empty text gives None. Raises Unusable."""
     if isinstance(value, str):
         value = value.strip()
         if not value:

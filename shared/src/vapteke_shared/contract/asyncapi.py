@@ -18,7 +18,7 @@ _DESCRIPTION: Final = (
 
 
 def document(service: str) -> Part:
-    """The document of one service; `service` is a name as in `topics.Topic.producer` and `consumers`."""
+    """The AsyncAPI document of one service; `service` is a name as in `topics.Topic.producer` and `consumers`."""
     used = [topic for topic in topics.ALL if service in (topic.producer, *topic.consumers)]
     return {
         "asyncapi": "3.0.0",
@@ -102,7 +102,7 @@ def _dead_letter(topic: Topic) -> Part:
 
 
 def _headers(fields: dict[str, tuple[str, str]]) -> Part:
-    """The schema of headers, all of which are strings; `fields` has a description and an example of each."""
+    """The JSON Schema of headers, which are all required strings. `fields` has the description and example of each."""
     properties = {
         name: {"type": "string", "description": text, "examples": [example]} for name, (text, example) in fields.items()
     }

@@ -70,7 +70,7 @@ def _fields(schema: Part) -> str:
 
 
 def _type(schema: Part) -> str:
-    """The type in words, such as `string (format date-time) or null`."""
+    """The type of a JSON Schema in words, such as `string (format date-time) or null`."""
     if "anyOf" in schema:
         return " or ".join(_type(each) for each in schema["anyOf"])
     if "enum" in schema:

@@ -10,5 +10,5 @@ _CATEGORIES: Final = tuple(map(category, _READ))
 
 
 def of(*categories: str) -> str:
-    """All characters of these categories, such as Zs or Cf, as one string."""
+    """The characters of these categories, such as Zs or Cf, as one string. Categories of letters are not complete."""
     return "".join(one for one, kind in zip(_READ, _CATEGORIES, strict=True) if kind in categories)

@@ -50,7 +50,7 @@ def body(kind: type[Event]) -> dict[str, Any]:
 
 
 def example(kind: type[Event]) -> dict[str, Any]:
-    """An example event: the examples of its fields, and what is typical of its type."""
+    """An example event: the first example of each field, or the value that is typical of the event's type."""
     _, components = msgspec.json.schema_components([kind])
     fields = components[kind.__name__]["properties"]
     return {name: field["examples"][0] for name, field in fields.items()} | dict(_TYPICAL.get(kind, {}))
@@ -72,7 +72,10 @@ def _portable(part: Any) -> Any:
 
 
 def opened(old: Schema) -> Schema:
-    """An earlier schema, with the lists of names that it closed open as they are today."""
+    """A copy of an earlier schema in which every list of field names is open, as it is today.
+
+    These are the lists in the fields of `_OPENED`. A list that was open already is not changed.
+    """
     fields = {name: _opened(field) if name in _OPENED else field for name, field in old.get("properties", {}).items()}
     return {**old, "properties": fields} if fields else old
 
@@ -96,7 +99,7 @@ def _open_list(names: Schema) -> Schema:
 
 
 def incompatibilities(old: Any, new: Any, path: str = "$") -> Iterator[str]:
-    """One line for each reason why a consumer of one schema cannot read events of the other; none when it can."""
+    """Yield a line for each incompatible change from the schema `old` to the schema `new`. `path` is where both are."""
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):
             yield from incompatibilities(*pair, f"{path}[{number}]")

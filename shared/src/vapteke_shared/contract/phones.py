@@ -39,7 +39,7 @@ _WITH_EXTENSION: Final = (_EXTENSION_IN_BRACKETS, _EXTENSION_AFTER_8, _EXTENSION
 
 
 class Phone(NamedTuple):
-    """`code` is the country calling code, `number` is all digits after it."""
+    """A phone in two parts: `code` is the country calling code, `number` is all digits after the code."""
 
     code: str
     number: str
@@ -77,7 +77,7 @@ def digits_of(text: str) -> str:
 
 
 def digits_by_the_whole_rule(text: str) -> str:
-    """`digits_of` without its shortcut for Russian numbers. It is slower, and a test compares the two."""
+    """Like `digits_of`, but slower, without the shortcut for Russian numbers. A test compares the two functions."""
     return _digits_by_the_whole_rule(_undecorated(text))
 
 
@@ -106,7 +106,10 @@ def split(digits: str) -> Phone:
 
 
 def check(digits: str) -> None:
-    """Raise PhoneInvalid unless the digits, 11 to 15 of them, begin with a country calling code. For every event."""
+    """Raise PhoneInvalid unless the digits begin with a country calling code.
+
+    The caller has checked that there are 11 to 15 digits. Decoding calls this for every legacy customer.
+    """
     _country_code(digits)
 
 
@@ -118,7 +121,10 @@ def _country_code(digits: str) -> str:
 
 
 def _undecorated(text: str) -> str:
-    """The number without what surrounds it; inside it, all spaces and dashes have become ASCII ones."""
+    """The text without what may surround a phone: blanks, quotes, `tel:`, a last semicolon, and decimal zeros.
+
+    Inside the text, spaces and dashes become ASCII ones, and invisible format characters are removed.
+    """
     written = (text if text.isascii() else text.translate(_PLAIN)).rstrip(_EDGES)
     written = written.removesuffix(";").rstrip(_EDGES)
     beginning = _BEGINNING.match(written)
@@ -130,14 +136,17 @@ def _undecorated(text: str) -> str:
 def _is_more_than_one(written: str) -> bool:
     if not _BLANK_OR_BRACKET.search(written):  # all that follows looks for one of these; most numbers have neither
         return False
-    if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _has_two_equal_groups(written):
+    if _TWO_IN_PAIRS.search(written) or _TWO_WHOLE.fullmatch(written) or _is_two_similar_groups(written):
         return True
     extended = next(filter(None, (kind.fullmatch(written) for kind in _WITH_EXTENSION)), None)
     return extended is not None and _is_phone_or_city_number(extended[1].translate(_SIGNS))
 
 
-def _has_two_equal_groups(written: str) -> bool:
-    """Whether there are two groups with the same signs at the same positions, such as (23-45-67) (23-45-68)."""
+def _is_two_similar_groups(written: str) -> bool:
+    """Whether the text is two groups with the same signs at the same positions, such as (23-45-67) (23-45-68).
+
+    A group must have at least five digits, and a sign besides the digits.
+    """
     groups = [group for group in written.split() if group != "-"]
     if len(groups) != 2 or len(groups[0]) != len(groups[1]):
         return False
@@ -164,7 +173,10 @@ def _parsed(digits: str) -> Phone:
 
 
 def _international(digits: str) -> str:
-    """The digits with the country calling code first and without a prefix. Raises PhoneInvalid."""
+    """The digits without the prefix 00 or 810, and with 7 first if they are a Russian number in a national spelling.
+
+    Raises PhoneInvalid for two prefixes.
+    """
     without = _without_prefix(digits)
     if without != digits and _without_prefix(without) != without:
         raise PhoneInvalid("no_country_code")
@@ -179,7 +191,10 @@ def _without_prefix(digits: str) -> str:
 
 
 def _with_seven(digits: str) -> str:
-    """Russian spellings with 7 first: those without a code, with the trunk prefix 8, or with both prefixes."""
+    """The digits with 7 first if they are a Russian number without the 7, or with 8, 77 or 78 in place of it.
+
+    Other digits are returned unchanged.
+    """
     if len(digits) == 10 and digits[0] == "9":
         return "7" + digits
     if len(digits) == 11 and digits[0] == "8":

@@ -61,7 +61,10 @@ class EmailInvalid(ValueError):
 
 
 def is_plain(text: str) -> bool:
-    """Whether the text has only Latin and Cyrillic letters and ASCII signs: then only outer blanks are removed."""
+    """Whether the text has only Latin and Cyrillic letters and ASCII signs.
+
+    Of such a text, `cleaned` removes only the blanks at the ends.
+    """
     return _PLAIN.fullmatch(text) is not None
 
 
@@ -98,13 +101,16 @@ def email(text: str) -> str:
 
 
 def _plain_with_lower_case_domain(text: str) -> str | None:
-    """What `email` returns for an address with capital letters in its domain that is plain otherwise, or None."""
+    """What `email` returns for an address that is plain except for capital letters in its domain.
+
+    None for any other address, and for a name before the @ that `email` may change.
+    """
     mailbox, _, domain = text.rpartition("@")
     plain = f"{mailbox}@{domain.lower()}"
     return plain if text.isascii() and is_plain_email(plain) and mailbox.lower() not in _IN_LOWER_CASE else None
 
 
 def is_plain_email(text: str) -> bool:
-    """Whether `email` accepts the address unchanged."""
+    """Whether the address is plain, so that `email` returns it unchanged. Many other addresses are valid too."""
     match = _PLAIN_EMAIL.fullmatch(text) if len(text) <= 63 else None
     return match is not None and match[1] not in _SPECIAL

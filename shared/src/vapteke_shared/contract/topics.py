@@ -10,7 +10,10 @@ _DAY_MS = 24 * 3600 * 1000
 
 
 class Topic(NamedTuple):
-    """`key` describes the records' key, `config` is Kafka's topic configuration. Dead-letter topics have no events."""
+    """A Kafka topic: what it contains, and which services send and receive its events.
+
+    `key` describes the key of the records, `config` is Kafka's topic configuration. Dead-letter topics have no events.
+    """
 
     name: str
     content: str
@@ -95,7 +98,7 @@ def _dead_name(name: str) -> str:
 
 
 def _dead(topic: Topic, consumer: str) -> Topic:
-    """The dead-letter topic of a topic: its consumer puts records there that it cannot understand."""
+    """The dead-letter topic of `topic`: `consumer` sends the records there that it cannot decode."""
     return Topic(
         _dead_name(topic.name),
         f"Records of {topic.name} that could not be understood: the value, at most {DEAD_LETTER_BYTES // 1024} KiB of "

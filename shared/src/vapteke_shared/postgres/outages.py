@@ -1,9 +1,10 @@
 """Decides which errors are an outage of Postgres: it does not answer, or does not accept work now.
 
 During an outage, requests get 503 and loops try again. Any other error is a bug: requests get 500, and a loop ends.
-Two rules keep bugs out of the list. Of the operating system's errors, only those of connections count, never a missing
-file. asyncpg raises its own errors both for lost connections and for misuse, so only those with the text of a lost
-connection count. Every outage is logged with the error's type: one that is logged while `postgres` is ready is a bug.
+Two rules keep bugs from counting as outages. Of the operating system's errors, only those of connections count, never a
+missing file. asyncpg raises its own errors both for lost connections and for misuse, so only those with the text of a
+lost connection count. Every outage is logged with the error's type. An outage that is logged while the health reports
+`postgres` as ready is a bug.
 """
 
 import errno
@@ -40,7 +41,7 @@ _NETWORK = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDO
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the same operation may succeed later without any change on our side."""
+    """Whether the error is an outage: the same operation may succeed later without any change on our side."""
     match error:
         case asyncpg.PostgresError():
             return (error.sqlstate or "").startswith(_SQLSTATES)

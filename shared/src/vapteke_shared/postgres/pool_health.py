@@ -1,4 +1,4 @@
-"""Reports in the health of a process whether Postgres is ready, and moves the pool to another server."""
+"""Reports in the health of a process whether Postgres is ready. Moves the pool when another server takes over."""
 
 import asyncio
 
@@ -18,9 +18,10 @@ _ANSWER_SECONDS = 2
 
 
 async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Event) -> None:
-    """Report in the health whether Postgres answers, accepts writes, and has the schema that this release needs.
+    """Report in `state`, until `stopping` is set, whether Postgres is ready. Raises any error that is not an outage.
 
-    It also moves the pool to another host or server, and away from a server that no longer accepts writes.
+    Postgres is ready when it answers, accepts writes, and has the schema that this release needs. The pool's sessions
+    are also replaced when another server takes over, or when their server no longer accepts writes.
     """
     watcher = _Watcher(pool, schema)
     try:
@@ -35,7 +36,7 @@ async def watch(pool: Pool, schema: Schema, state: Health, stopping: asyncio.Eve
 
 
 class _Watcher:
-    """Checks Postgres on its own session, so that it waits neither for the pool nor for a server that is gone."""
+    """Checks Postgres on a session of its own, so that no check waits for the pool or for a server that is gone."""
 
     def __init__(self, pool: Pool, schema: Schema) -> None:
         self._pool, self._service = pool, schema.service
@@ -69,8 +70,8 @@ class _Watcher:
     async def _current_session(self) -> Session:
         """The watcher's session. If there is none, opens one and replaces the pool's sessions too.
 
-        They are replaced because the server may have changed. If all hosts are read-only, raises ReadOnly after
-        expiring the pool's sessions.
+        The pool's sessions are replaced because the server may have changed. Raises the errors of `sessions.connect`;
+        before a ReadOnly, the pool's sessions are expired.
         """
         if self._session is None:
             try:

@@ -1,4 +1,4 @@
-"""The connection pool of a process: opens sessions, follows Postgres to another server, closes at shutdown."""
+"""The connection pool of a process: opens sessions, replaces them after a failover, and closes at shutdown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,7 +30,7 @@ Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 class Pool(asyncpg.Pool):  # type: ignore[misc]
-    """A pool of sessions with the host that accepts writes."""
+    """A pool of sessions with the Postgres host that accepts writes."""
 
     def __init__(
         self,
@@ -43,7 +43,10 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         self._settings, self._command_timeout = settings, command_timeout
         self._names = {"application_name": schema.service, "timezone": "UTC"}
         self.session: Mapping[str, str] = {"search_path": schema.name, **_SESSION}
-        """The settings of each session. They are set once it is open: at its start a pooler would reject them."""
+        """The settings of each session, by name.
+
+        They are set after the session is open, because a pooler would reject them at the start of a connection.
+        """
         self._sessions = WeakSet[Session]()
         super().__init__(
             **options,
@@ -63,7 +66,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         return session
 
     async def open_extra_session(self) -> Session:
-        """Open a session that does not belong to the pool."""
+        """Open a session outside the pool, for the caller to close. Raises the errors of `sessions.connect`."""
         return await sessions.connect(
             self._settings,
             setup=self._set_statements(),
@@ -80,7 +83,10 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         )
 
     async def replace_sessions(self, server_started_at: datetime) -> None:
-        """Replace all sessions: those with another server at once, the others when they return to the pool."""
+        """Replace all sessions, each before its next use. Sessions with another server are also cut at once.
+
+        Another server is one that did not start at `server_started_at`.
+        """
         for session in list(self._sessions):
             if session.server_started_at != server_started_at:
                 session.terminate()
@@ -95,17 +101,19 @@ def create_pool(
     reset: Prepare | None = None,
     command_timeout: float = 60,
 ) -> Pool:
-    """A pool that connects when it is first used, so that Postgres may start after the service.
+    """A pool of at most `size` sessions. It connects when it is first used, so Postgres may start after the service.
 
-    `reset` runs when a connection returns to the pool; by default a statement clears the session.
+    `init` runs on each new session. `reset` runs when a session returns to the pool; by default a statement clears the
+    session. `command_timeout` is the limit for each statement in seconds.
     """
     return Pool(settings, schema, command_timeout, max_size=size, init=init, reset=reset)
 
 
 async def no_reset(_: asyncpg.Connection) -> None:
-    """A `reset` that does nothing and saves a round trip, for code that leaves no SET, lock, cursor or temporary table.
+    """A `reset` for `create_pool` that does nothing, which saves a round trip.
 
-    A transaction that is still open is rolled back nevertheless.
+    Use it for code that leaves no SET, lock, cursor or temporary table behind. A transaction that is still open is
+    rolled back all the same.
     """
 
 
@@ -113,8 +121,8 @@ async def no_reset(_: asyncpg.Connection) -> None:
 async def closing(pool: asyncpg.Pool, stopping: asyncio.Event) -> AsyncIterator[asyncpg.Pool]:
     """Open the pool for the block and close it afterwards.
 
-    If Postgres does not answer, queries and the close itself would wait. So the connections are cut some seconds after
-    the shutdown has begun.
+    If Postgres does not answer, queries and the close itself would wait. So all connections are cut `_QUERY_SECONDS`
+    after `stopping` is set, and the close takes at most `_CLOSE_SECONDS`.
     """
     await pool
     cutting = asyncio.create_task(_cut(pool, stopping), name="cut connections at shutdown")

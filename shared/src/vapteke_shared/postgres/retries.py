@@ -1,9 +1,9 @@
 """Retries transactions that conflict with concurrent ones, by the one convention that every write follows.
 
 A write is one public function of its subject. It takes a connection, is decorated with `retry_conflicts` and opens the
-transaction; a single statement is a transaction by itself. A consumer's write opens it with
+transaction; a single statement is a transaction by itself. A consumer's write opens the transaction with
 `stored_offsets.transaction`, which adds the offsets. The functions that a write calls get its connection and work in
-its transaction. Endpoints, consumers and loops open none. See docs/design.md, "Transactions".
+its transaction. Endpoints, consumers and loops open no transactions. See docs/design.md, "Transactions".
 """
 
 import asyncio
@@ -34,13 +34,14 @@ CONFLICTS = (
     asyncpg.UniqueViolationError,
     asyncpg.InvalidCachedStatementError,  # a migration has changed a table that a prepared statement reads
 )
-"""Errors of concurrent writes: the same transaction succeeds when it is tried again."""
+"""Errors of concurrent writes: a retry of the same transaction should succeed."""
 
 
 def retry_conflicts(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-    """Retry a whole transaction after a conflict with another; the last attempt raises the conflict.
+    """Decorate a write so that it is retried as a whole after a conflict with another, in at most `_TRIES` attempts.
 
-    An outage is raised at once: it is unknown whether the commit succeeded, so the caller must decide.
+    The last attempt raises the conflict. An outage is raised at once: it is unknown whether the commit succeeded, so
+    the caller must decide whether to repeat the write.
     """
 
     @wraps(write)

@@ -18,7 +18,7 @@ def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
     """The `ssl` argument for asyncpg.
 
     As in libpq, `require` verifies the certificate only if POSTGRES_SSLROOTCERT is set. Unlike libpq, `verify-ca` and
-    `verify-full` without it trust the system's authorities.
+    `verify-full` trust the system's authorities if that variable is not set.
     """
     mode, root = settings.postgres_sslmode, settings.postgres_sslrootcert
     if mode in ("disable", "prefer"):
@@ -31,7 +31,11 @@ def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
 
 
 def explain(settings: PostgresSettings, address: tuple[str, int], error: BaseException) -> BaseException:
-    """The error for operators when a connection to one host fails, or the same error if its text is clear."""
+    """The error to raise when the connection to one host has failed with `error`.
+
+    A known cause becomes an Unavailable or a Misconfigured with a text for operators. Any other error is returned
+    unchanged.
+    """
     where = f"Postgres at {addresses.written(*address)}"
     role = "POSTGRES_OWNER" if isinstance(settings, PostgresOwnerSettings) else "POSTGRES"
     match error:

@@ -1,4 +1,4 @@
-"""Opens a session with Postgres: with the host that accepts writes, and with a server process of its own."""
+"""Opens sessions with the Postgres host that accepts writes, and checks that each has a server process of its own."""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,22 +23,25 @@ class ReadOnly(Unavailable):
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that knows its server and the server's process."""
+    """A connection with its server's start time and the process id of its backend, both read when it was opened."""
 
     server_started_at: datetime
-    """The same for all sessions with one server; different after a restart or a failover."""
+    """When the server started: the same for all sessions with one server, another after a restart or a failover."""
     server_process: int
-    """The id of the server process that works for this session, as long as no pooler shares the process."""
+    """The process id of the backend. If another process works for this session later, a pooler shares processes."""
 
 
 async def connect(
     settings: PostgresSettings, user: tuple[str, str] | None = None, setup: str = "", **options: Any
 ) -> Session:
-    """A session with the first host that accepts writes. Each host gets half a second before the next is tried as well.
+    """Open a session with the first host that accepts writes.
 
-    `user` is a name and password, if not those of the service's role. `setup` are SQL statements that configure the
-    session; a pooler would reject most settings at the start of a connection. Raises Unavailable, ReadOnly,
-    Misconfigured or PostgresError.
+    Each host gets half a second before the next host is tried as well.
+
+    `user` is a name and password, by default those of the service's role. `setup` are SQL statements that run once the
+    session is open; a pooler would reject most settings at the start of a connection. `options` are arguments of
+    asyncpg. When all hosts fail, raises Unavailable (a ReadOnly or Misconfigured if every host has failed for this
+    reason) or PostgresError.
     """
     waiting, trying, faults = list(settings.postgres_servers), set[asyncio.Task[Session]](), list[BaseException]()
     try:
@@ -70,7 +73,10 @@ def _close_if_connected(attempt: asyncio.Task[Session]) -> None:
 
 
 def _combined(faults: list[BaseException]) -> BaseException:
-    """One error that names each fault once. It is Misconfigured or ReadOnly only if all are: a host may recover."""
+    """The fault if there is only one; otherwise an Unavailable that names each different fault once.
+
+    This Unavailable is a Misconfigured or a ReadOnly only if all faults are, because any other host may recover.
+    """
     if len(faults) == 1:
         return faults[0]
     classes = (Misconfigured, ReadOnly)
@@ -159,9 +165,9 @@ async def _shares_processes(session: Session, access: Mapping[str, Any]) -> bool
 
 
 async def check(session: Session, seconds: float) -> None:
-    """Check that the session accepts writes and still has its own server process.
+    """Check within `seconds` that the session accepts writes and still has its own server process.
 
-    Raises Unavailable, TimeoutError or PostgresError.
+    Raises ReadOnly, Misconfigured if a pooler shares the process, TimeoutError, or an error of asyncpg.
     """
     row = await session.fetchrow(_WHO, timeout=seconds)
     if row["is_read_only"]:

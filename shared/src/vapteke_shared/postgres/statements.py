@@ -9,7 +9,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 
 class Statement:
-    """A statement that SQLAlchemy compiles once, to the text and the order of parameters for asyncpg."""
+    """A statement of SQLAlchemy, compiled once to the SQL text and the order of parameters for asyncpg."""
 
     def __init__(self, statement: ClauseElement) -> None:
         compiled = cast(SQLCompiler, statement.compile(dialect=dialect.dialect()))  # type: ignore[no-untyped-call]
@@ -18,5 +18,5 @@ class Statement:
         self._values = dict(compiled.params)
 
     def __call__(self, **values: Any) -> tuple[Any, ...]:
-        """The text and arguments for `connection.fetch(*statement(...))`."""
+        """The SQL text and its arguments in order, for `connection.fetch(*statement(name=value))`."""
         return (self.text, *({**self._values, **values}[name] for name in self._names))

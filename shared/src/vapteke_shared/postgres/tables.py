@@ -33,11 +33,14 @@ def identity() -> Any:
 
 
 class StoredOffset(SQLModel):
-    """The columns of `consumed_offsets`: a consumer's offsets in Kafka, stored with the effect of the records."""
+    """The columns of `consumed_offsets`: a consumer's offsets in Kafka.
+
+    They are stored in the same transaction as the effect of the records.
+    """
 
     topic: str = Field(sa_type=Text, primary_key=True)
     partition: int = Field(sa_type=Integer, primary_key=True, sa_column_kwargs={"autoincrement": False})
     next_offset: int = Field(sa_type=BigInteger)
     cluster_id: str = Field(sa_type=Text)
     topic_id: UUID | None = Field(None, sa_type=Uuid)
-    """Null: stored by an older release; the consumer then stores the current id."""
+    """The id of the topic. Null: stored by an older release; the consumer then stores the current id."""

@@ -11,13 +11,14 @@ from vapteke_shared.process import connection_errors, logs
 from vapteke_shared.process.settings import PostgresSettings, load
 
 Effect = Callable[[asyncpg.Connection], Awaitable[Callable[[], None] | None]]
-"""Runs in one transaction. The function that it returns is called after the commit."""
+"""What a command does in its transaction. It may return a function, which is called after the commit."""
 
 
 async def run_command(schema: Schema, effect: Effect) -> None:
     """Run the effect of a command in one transaction, with settings from the environment.
 
-    Raises SystemExit with a text for the operator during an outage.
+    After the commit, calls the function that the effect returns. Raises SystemExit with a text for the operator during
+    an outage.
     """
     settings = load(PostgresSettings)
     logs.configure(settings.log_level)

@@ -1,4 +1,4 @@
-"""The id of a topic is stored with its offsets: a topic that was deleted and created again has another id."""
+"""Stores the id of a topic with its offsets, because a topic that was deleted and created again has another id."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -27,7 +27,7 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 def field_name(known: Iterable[str]) -> Meta:
-    """The name of a field: a known one, or one that a newer producer has added (docs/events.md, "Rules")."""
+    """The annotation of a field's name: one of `known`, or a name from a newer producer (docs/events.md, "Rules")."""
     pattern = rf"^[a-z][a-z0-9_]{{0,{FIELD_NAME_CHARACTERS - 1}}}\Z"
     return Meta(pattern=pattern, extra_json_schema={KNOWN_NAMES: sorted(known)})
 

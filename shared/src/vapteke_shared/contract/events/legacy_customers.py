@@ -28,7 +28,7 @@ IN_THE_FUTURE: Final = "in_the_future"
 PLACEHOLDER_DATE: Final = "placeholder_date"
 """The reason for a date that means "no date", such as 1900-01-01, which SQL Server makes of an empty string."""
 UNREADABLE: Final = "unreadable"
-"""The reason for a rejected row, field `row`: one of its values makes every SELECT of the row fail."""
+"""The reason, under the field `row`, for rejecting a row of which one value makes every SELECT fail."""
 
 
 class LegacyRowEvent(ImportEvent, kw_only=True):

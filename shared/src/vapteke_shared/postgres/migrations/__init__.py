@@ -21,14 +21,18 @@ log = logs.get(__name__)
 
 
 def main(schema: Schema) -> None:
-    """The command `migrate` of a service."""
+    """Run the command `migrate` of a service, with settings from the environment. Raises SystemExit."""
     settings = load(PostgresOwnerSettings)
     logs.configure(settings.log_level)
     upgrade(settings, schema)
 
 
 def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float = 60) -> None:
-    """Bring the schema up to date as its owner; wait for Postgres to start. Safe when two run at the same time."""
+    """Bring the schema up to date, as its owner. Safe when two processes do so at the same time.
+
+    Retries for `wait_seconds` during an outage, such as the start of Postgres. Raises SystemExit with a text for the
+    operator after that time, or at once for any other error of Postgres.
+    """
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
@@ -44,12 +48,15 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
 
 
 def _cause(error: Exception) -> BaseException:
-    """The error that asyncpg raised: SQLAlchemy wraps it in two others."""
+    """The error of asyncpg that SQLAlchemy has wrapped in two others, or the given error if it wraps none."""
     return (isinstance(error, DBAPIError) and error.orig and error.orig.__cause__) or error
 
 
 def outdated(schema: Schema) -> set[str | None]:
-    """The versions of the schema that are older than this release; an unknown version belongs to a later release."""
+    """The versions of the schema that are older than the one of this release. None is a schema without a version.
+
+    A version that this release does not know belongs to a later release, so it is not among them.
+    """
     scripts = ScriptDirectory.from_config(_scripts(schema))
     return {None, *(each.revision for each in scripts.walk_revisions())} - {scripts.get_current_head()}
 

@@ -1,4 +1,7 @@
-"""Alembic's environment: one run at a time, and only in the service's own schema, which also has the version table."""
+"""Alembic's environment for all services: one run at a time, only in the service's own schema.
+
+The version table is in that schema too.
+"""
 
 import asyncio
 from typing import Any
@@ -35,7 +38,7 @@ def _run(connection: Connection) -> None:
 
 
 def _grant(connection: Connection, app_user: str) -> None:
-    """Let the service's role read and write rows; it owns nothing."""
+    """Let the service's role read and write the rows of the schema. The role owns nothing."""
     role = connection.dialect.identifier_preparer.quote(app_user)
     for grant in (
         f"GRANT USAGE ON SCHEMA {_SCHEMA.name} TO {role}",
