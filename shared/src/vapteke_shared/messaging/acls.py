@@ -1,4 +1,4 @@
-"""Kafka's access rights: each service may do exactly what its code does. `vapteke-topics --acls` creates them."""
+"""Kafka's access rights (ACLs): each service may do only what its code does. `vapteke-topics --acls` creates them."""
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
@@ -61,7 +61,10 @@ class TopicAccess(Protocol):
 
 
 def required(topics: Iterable[TopicAccess]) -> list[Acl]:
-    """All access rights. Groups come first: a service starts when it sees its topics, and then joins its group."""
+    """All access rights for these topics, for their groups and for the operator.
+
+    Rights to groups come first: a service starts as soon as it may see its topics, and then joins its group at once.
+    """
     named = list(topics)
     return [*_groups(), *_operator(named), *_topics(named)]
 
@@ -85,7 +88,7 @@ def _topics(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
 
 
 def _operator(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
-    """The operator reads everything, with its own group, and changes nothing."""
+    """The operator's rights, except those to our groups: to read and describe everything, and to change nothing."""
     yield Acl(OPERATOR, Operation.READ, Resource.GROUP, OPERATOR)
     yield Acl(OPERATOR, Operation.DESCRIBE, Resource.CLUSTER, "kafka-cluster")
     for topic in topics:
@@ -94,9 +97,10 @@ def _operator(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
 
 
 async def create(admin: AIOKafkaAdminClient, topics: Iterable[TopicAccess], principals: Mapping[str, str]) -> int:
-    """Create all access rights and return their number. It removes none, and is safe to repeat.
+    """Create all access rights, and return their number. No right is removed. Safe to repeat.
 
-    `principals` maps our users to Kafka's names, such as User:customers-api. Raises KafkaError or Misconfigured.
+    `principals` maps our users to Kafka's names, such as User:customers-api. Raises KafkaError, and Misconfigured when
+    Kafka has no authorizer.
     """
     acls = required(topics)
     for acl in acls:

@@ -1,8 +1,8 @@
 """Consumes one topic in batches and keeps its offsets in Postgres, with the effect of the records.
 
 `apply` gets raw records and does everything in Postgres transactions, each of which also stores the offsets of its
-records. It must handle bad data itself. Every error that it raises counts as an outage: the batch waits and is retried,
-and nothing is skipped.
+records. `apply` must handle bad data itself. Every error that `apply` raises counts as an outage: the batch waits and
+is retried, and nothing is skipped.
 See docs/design.md, "Stored offsets".
 """
 
@@ -48,8 +48,9 @@ lag = Gauge("vapteke_consumer_lag_records", "Records of a partition that are not
 class BatchConsumer(Consumer):
     """Consumes one topic in batches; `run` is one of the loops of its process.
 
-    Kafka may deliver a batch again: the stored offsets show which of its records were applied before. An attempt that
-    takes longer than `attempt_seconds` hangs and turns liveness red, because each statement takes at most a minute.
+    Kafka may deliver a batch again: the stored offsets show which of its records were applied before. An attempt to
+    apply a batch turns liveness red when it takes longer than `attempt_seconds`. Each statement takes at most a minute,
+    so such an attempt must hang.
     """
 
     attempt_seconds = 900.0
@@ -73,7 +74,7 @@ class BatchConsumer(Consumer):
         self._blocked_by: str | None = "not yet checked"
         self._positions = ReadPositions()
         self.after_batch: Sequence[Callable[[], None]] = ()
-        """Called when a batch has been applied."""
+        """The functions that are called after a batch, or a part of it, has been applied."""
         self._subscriber = self._broker.subscriber(
             topic,
             group_id=group,
@@ -94,7 +95,11 @@ class BatchConsumer(Consumer):
         self._subscriber(self._handle)
 
     async def _check(self) -> None:
-        """Measure the lag from the stored offsets. Block this consumer if they do not belong to this Kafka."""
+        """Compare the stored offsets with this Kafka: set the lag, and report whether this consumer is a zombie.
+
+        Partitions that must be read again are sought to their stored offsets. If the stored offsets do not belong to
+        this Kafka, this consumer is blocked.
+        """
         partitions, finished = self._consumer.assignment(), self._positions.finished
         try:
             stored = await self._stored(partitions)
@@ -118,7 +123,7 @@ class BatchConsumer(Consumer):
         return self._positions.first_waiting(partition, stored.get(partition, 0), await self._consumer.position(tp))
 
     async def _assign(self, assigned: set[TopicPartition]) -> None:
-        """Read newly assigned partitions from their stored offsets."""
+        """Seek newly assigned partitions to their stored offsets, now or, if that fails, at the next check."""
         self._positions.assign(Partition(*tp) for tp in assigned)
         try:
             self._seek_where_needed(assigned, await self._stored(assigned))
@@ -127,13 +132,16 @@ class BatchConsumer(Consumer):
             log.warning("cannot read the stored offsets", error=describe(error))
 
     def _seek_where_needed(self, assigned: Collection[TopicPartition], stored: Mapping[Partition, int]) -> None:
-        """Seek to the stored offsets, or to the beginning without one, whatever the group's offset is."""
+        """Seek the partitions that need it to their stored offsets, or to offset 0 without one.
+
+        The offset of the consumer group in Kafka does not matter.
+        """
         still_assigned = self._consumer.assignment() & set(assigned)
         for partition in self._positions.take_partitions_to_seek(Partition(*tp) for tp in still_assigned):
             self._consumer.seek(TopicPartition(*partition), stored.get(partition, 0))
 
     def _block(self, reason: str | None) -> None:
-        """Stop applying batches for this reason. None: apply them again."""
+        """Stop applying batches, and report the reason as a fault. None: apply batches again, and report ready."""
         self._blocked_by = reason
         if reason is None:
             self._health.report_ready(self._topic)
@@ -147,7 +155,10 @@ class BatchConsumer(Consumer):
             return await stored_offsets.read(connection, [Partition(*each) for each in partitions], self._cluster)
 
     async def _handle(self, records: Any) -> None:
-        """Never raises: FastStream would continue with the next batch."""
+        """Apply a batch, and try again until that succeeds, the consumer goes back, or the process shuts down.
+
+        No error is raised, because FastStream would then continue with the next batch.
+        """
         with self._in_hand():
             try:
                 await self._apply_until_done(records, self._positions.begin_batch(records))
@@ -194,7 +205,10 @@ class BatchConsumer(Consumer):
             log.warning("a gap is accepted", topic=self._topic, partition=partition.partition, missing=count)
 
     async def _go_back(self, records: Records) -> None:
-        """Read every partition of the batch again from its stored offset: the batch may have been applied in part."""
+        """Seek every partition of the batch to its stored offset, and so read it again from there.
+
+        The stored offsets are read again first, because a part of the batch may have been applied.
+        """
         begins = stored_offsets.first_offsets(records)
         stored = await self._stored(begins)
         for partition in begins:
@@ -215,8 +229,10 @@ class _AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assign = assign
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Remove the lag, which another replica reports from now on. A batch in hand may finish: its transaction checks
-        the stored offsets."""
+        """Remove the lag of these partitions from the metrics, because another replica reports it from now on.
+
+        A batch in hand may still finish: its transaction checks the stored offsets.
+        """
         for tp in revoked:
             with suppress(KeyError):
                 lag.remove(tp.topic, str(tp.partition))

@@ -16,10 +16,10 @@ Record = tuple[bytes, bytes | None, Headers]
 
 
 class BatchProducer:
-    """Call `add` or `add_all`, then `acknowledged`. Records with the same key keep their order.
+    """Sends one set of records: call `add` or `add_all` as often as needed, then `acknowledged` once.
 
-    They raise KafkaError, or TimeoutError when Kafka does not answer for `seconds`. It is unknown then which records
-    were sent.
+    Records with the same key keep their order. All three methods raise KafkaError, or TimeoutError when Kafka does not
+    answer for `seconds`. After an error it is unknown which records were sent.
     """
 
     def __init__(self, producer: AIOKafkaProducer, seconds: float) -> None:
@@ -40,7 +40,10 @@ class BatchProducer:
                 builders[partition].append(timestamp=None, key=key, value=value, headers=headers)
 
     async def acknowledged(self) -> dict[Partition, int]:
-        """Wait until Kafka has all records. Returns the last offset of each partition that received some."""
+        """Send the remaining records, and wait until Kafka has acknowledged all of them.
+
+        Returns the last offset of each partition that received records.
+        """
         for topic, builders in self._builders.items():
             for partition in range(len(builders)):
                 await self._submit(topic, partition)
@@ -49,7 +52,7 @@ class BatchProducer:
         return {partition: answer.offset + count - 1 for (partition, count, _), answer in sent}
 
     def rejected(self) -> dict[str, str]:
-        """The topics that rejected a batch, each with the type of its last error."""
+        """The topics that rejected a batch, each with the name of the type of its last error."""
         failed = ((partition.topic, ack) for partition, _, ack in self._acks if ack.done() and not ack.cancelled())
         return {topic: type(ack.exception()).__name__ for topic, ack in failed if ack.exception()}
 

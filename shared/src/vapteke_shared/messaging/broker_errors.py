@@ -28,7 +28,10 @@ def _context(cafile: str | None) -> ssl.SSLContext:
 
 
 def explain(settings: KafkaSettings, address: str, error: BaseException) -> Unavailable:
-    """The error for operators when a broker at this address cannot be used."""
+    """The error, with a text for operators, that explains why the broker at `address` cannot be used.
+
+    The error is Misconfigured when the certificate or the login is at fault, else Unavailable.
+    """
     where, protocol = f"Kafka at {address}", settings.kafka_security_protocol
     match error:
         case ssl.SSLCertVerificationError():

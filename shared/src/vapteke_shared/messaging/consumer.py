@@ -27,12 +27,14 @@ log = logs.get(__name__)
 
 
 class Consumer:
-    """Starts a FastStream broker once Kafka and the topics exist. A subclass adds its one subscriber.
+    """The base class of consumers: starts a FastStream broker once Kafka and the topics exist.
 
-    It also detects a zombie, a consumer that seems alive but fetches nothing. Records wait in one of its partitions,
-    none is in hand, Kafka answers, and yet the first waiting offset is the same in `zombie_checks` checks, which take
-    five minutes: longer than a rebalance or a fetch with all its retries. Records of an open transaction do not count,
-    because the end of the partition lies before them.
+    A subclass adds its one subscriber.
+
+    `Consumer` also detects a zombie, which is a consumer that seems alive but fetches nothing. A consumer is a zombie
+    when Kafka answers, records wait in a partition, none is in hand, and the offset of the first waiting record stays
+    the same for more than `zombie_checks` checks. The checks take five minutes, which is longer than a rebalance or a
+    fetch with all its retries. Records of an open transaction do not wait: Kafka's end offset is below their offsets.
     """
 
     check_seconds, zombie_checks = 5.0, 60
@@ -47,7 +49,7 @@ class Consumer:
         self._broker = create_broker(settings)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Consume until `stopping` is set. While Kafka or the topics are missing, report it and try again."""
+        """Consume until `stopping` is set. While Kafka or a topic is missing, report the fault and try again."""
         self._stopping = stopping
         started = False
         while not stopping.is_set():
@@ -77,7 +79,7 @@ class Consumer:
 
     @contextmanager
     def _in_hand(self) -> Iterator[None]:
-        """Records are being processed while the block runs, so a consumer that fetches nothing is not a zombie."""
+        """Mark records as in hand while the block runs: a consumer that fetches nothing meanwhile is no zombie."""
         self._has_records_in_hand = True
         try:
             yield
@@ -85,21 +87,30 @@ class Consumer:
             self._has_records_in_hand = False
 
     async def _parse(self, raw: Any) -> KafkaMessage:
-        """Pass on a record or a batch unchanged: FastStream's parser decodes headers and raises on malformed ones."""
+        """A message with the raw record or batch, unchanged.
+
+        FastStream's own parser is not used, because it decodes headers and raises an error for malformed ones.
+        """
         return KafkaMessage(body=b"", raw_message=raw, consumer=self._consumer)
 
     async def _decode(self, message: KafkaMessage) -> Any:
         return message.raw_message
 
     async def _check(self) -> None:
-        """Check Kafka and this consumer. `run` calls it every few seconds and reports its errors in the health."""
+        """Report that Kafka is ready, and whether this consumer is a zombie.
+
+        `run` calls `_check` every few seconds, and reports an error that `_check` raises in the health.
+        """
         self._health.report_ready(self._dependency)
         assigned = self._consumer.assignment()
         ends = await self._consumer.end_offsets(assigned) if assigned else {}
         self._report_zombie(ends, {tp: await self._consumer.position(tp) for tp in ends})
 
     def _report_zombie(self, ends: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int]) -> None:
-        """Report whether this consumer is a zombie. Records wait between `begins` and `ends` of each partition."""
+        """Report as stuck a consumer that is a zombie or has left its group for good.
+
+        In each partition, the records from `begins` up to `ends` wait. `ends` is the offset after the last of them.
+        """
         waiting = [] if self._has_records_in_hand else [(tp, begin) for tp, begin in begins.items() if begin < ends[tp]]
         self._unmoved = {position: self._unmoved.get(position, 0) + 1 for position in waiting}
         stuck = sorted(f"{tp.topic}/{tp.partition}" for (tp, _), n in self._unmoved.items() if n > self.zombie_checks)
@@ -117,5 +128,5 @@ class Consumer:
             log.warning("Kafka consumer did not stop cleanly", dependency=self._dependency, error=describe(error))
 
     def _server_of(self, error: Exception) -> str:
-        """The server that the error comes from; empty for a time-out, which may come from any."""
+        """The name of the server that the error comes from, or an empty text when it is unknown, as for a time-out."""
         return "Kafka" if isinstance(error, KafkaError) else ""

@@ -40,13 +40,19 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: in
 
 
 async def create_acls(settings: TopicsSettings, principals: Mapping[str, str]) -> int:
-    """Create the access rights of all users and return their number. Raises Unavailable or KafkaError."""
+    """Create the access rights of all users and return their number. Safe to repeat.
+
+    Raises Unavailable or KafkaError.
+    """
     async with kafka_clients.admin(settings) as admin:
         return await acls.create(admin, topics.ALL, principals)
 
 
 def main() -> None:
-    """Create the topics; wait for Kafka for up to a minute."""
+    """Create the access rights if `--acls` is given, then the missing topics. Each step waits a minute for Kafka.
+
+    Raises SystemExit with a text for operators when a step fails.
+    """
     given = _arguments()
     settings = load(TopicsSettings)
     logs.configure(settings.log_level)

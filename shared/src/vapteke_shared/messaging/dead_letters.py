@@ -14,7 +14,10 @@ dead = Counter("vapteke_dead_records", "Records that could not be understood", [
 
 
 class DeadLetter(NamedTuple):
-    """`topic` is the dead-letter topic; the headers name the record's topic, partition and offset, and the reason."""
+    """What is sent to a dead-letter topic for one record that could not be understood.
+
+    `topic` is the dead-letter topic. The headers have the record's own topic, partition and offset, and the reason.
+    """
 
     topic: str
     key: str
@@ -23,7 +26,10 @@ class DeadLetter(NamedTuple):
 
 
 def from_record(record: ConsumerRecord, reason: str) -> DeadLetter:
-    """The dead letter of a record, with at most DEAD_LETTER_BYTES of its value. `reason` must not contain values."""
+    """The dead letter of a record, with the first DEAD_LETTER_BYTES of the record's value.
+
+    `reason` says why the record could not be understood, and must not contain values from it.
+    """
     headers = {
         "reason": reason,
         "topic": record.topic,
@@ -36,6 +42,6 @@ def from_record(record: ConsumerRecord, reason: str) -> DeadLetter:
 
 
 def report(letter: DeadLetter) -> None:
-    """Count and log a dead letter. Call it once the letter is stored."""
+    """Count and log a dead letter. Call `report` after the letter has been stored, so that no retry counts it twice."""
     dead.labels(letter.headers["topic"]).inc()
     log.warning("dead letter", topic=letter.topic, origin=letter.key, reason=letter.headers["reason"])

@@ -1,4 +1,4 @@
-"""Creates FastStream's broker from our settings. It only consumes: we send with aiokafka's producers."""
+"""Creates FastStream's broker from our settings. The broker only consumes: we send with aiokafka's producers."""
 
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512

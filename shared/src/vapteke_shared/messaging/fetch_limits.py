@@ -1,6 +1,6 @@
 """Limits the decompressed size of a fetch from Kafka: 400 MiB of zeros are a few kilobytes on the wire.
 
-aiokafka decompresses whole batches, and the broker's limits apply to compressed ones. So this module checks the bytes
+aiokafka decompresses whole batches, but Kafka's own limits apply to compressed batches. So this module checks the bytes
 of a fetch before aiokafka reads them. A batch that decompresses to more than MAX_BYTES, or that cannot be decompressed,
 is replaced by one record that no consumer can understand and whose text says why. Our own records have at most 1 MB.
 """
@@ -43,7 +43,7 @@ _buffer = bytearray(MAX_BYTES)
 
 
 class _Batch(NamedTuple):
-    """A batch in message format 2, which every Kafka since 0.11 uses."""
+    """A batch of records as Kafka sends it, in message format 2, which every Kafka since 0.11 uses."""
 
     base_offset: int
     leader_epoch: int
@@ -61,7 +61,10 @@ class _Batch(NamedTuple):
 
 
 def bounded(data: bytes) -> bytes:
-    """The first batches of a fetch whose decompressed size is at most MAX_BYTES together."""
+    """The bytes of a fetch, cut after the batches whose decompressed sizes add up to at most MAX_BYTES.
+
+    The first batch is always kept. A batch that is too large by itself, or that cannot be decompressed, is replaced.
+    """
     kept, begin, total = bytearray(), 0, 0
     view = memoryview(data)
     while (end := _end(view, begin)) is not None:
@@ -74,7 +77,10 @@ def bounded(data: bytes) -> bytes:
 
 
 def _end(view: memoryview, begin: int) -> int | None:
-    """Where the batch ends. None when the batch is incomplete: Kafka may cut off a fetch anywhere."""
+    """The index after the last byte of the batch that starts at `begin`. None when the batch is incomplete.
+
+    Kafka may cut off a fetch anywhere.
+    """
     if len(view) < begin + _AFTER_LENGTH:
         return None
     end: int = begin + _AFTER_LENGTH + struct.unpack_from(">i", view, begin + _LENGTH_OFFSET)[0]
@@ -82,7 +88,7 @@ def _end(view: memoryview, begin: int) -> int | None:
 
 
 def _checked(data: memoryview) -> tuple[memoryview | bytes, int]:
-    """The batch or its replacement, and the decompressed size."""
+    """The bytes of the batch or of its replacement, and how large they are when decompressed."""
     base_offset, _, leader_epoch, magic, crc = _PREFIX.unpack_from(data)
     if magic != 2:
         return data, len(data)
@@ -101,7 +107,7 @@ def _checked(data: memoryview) -> tuple[memoryview | bytes, int]:
 
 
 def _size(batch: _Batch) -> int | None:
-    """The decompressed size. None when it exceeds MAX_BYTES or the batch cannot be decompressed."""
+    """The decompressed size of a batch. None when it exceeds MAX_BYTES or the batch cannot be decompressed."""
     try:
         size = _SIZES[batch.attributes & _CODEC](batch.packed)
     except (cramjam.DecompressionError, zlib.error, ValueError, KeyError, struct.error):
@@ -118,7 +124,10 @@ def _gzip(packed: memoryview) -> int:
 
 
 def _snappy(packed: memoryview) -> int:
-    """The size of a plain snappy block, or of the Java library's blocks, each of which has its packed length first."""
+    """The decompressed size of a plain snappy block, or of the blocks that Java's snappy library writes.
+
+    In the Java format, the compressed length of a block comes before each block.
+    """
     if packed[: len(_XERIAL)] != _XERIAL:
         return _snappy_block(packed)
     size, begin = 0, _XERIAL_BYTES
@@ -132,7 +141,10 @@ def _snappy(packed: memoryview) -> int:
 
 
 def _snappy_block(packed: memoryview) -> int:
-    """A block begins with its decompressed size, and is decompressed only if that is at most MAX_BYTES."""
+    """The decompressed size of a snappy block.
+
+    The block begins with a stated size. If that is at most MAX_BYTES, the block is decompressed to find the true size.
+    """
     size = int(cramjam.snappy.decompress_raw_len(packed))
     return size if size > MAX_BYTES else int(cramjam.snappy.decompress_raw_into(packed, _buffer))
 
@@ -146,7 +158,10 @@ _SIZES: dict[int, Callable[[memoryview], int]] = {
 
 
 def _marker(batch: _Batch) -> bytes:
-    """The replacement of a batch: one record at its last offset, whose text is neither an event nor null."""
+    """The bytes that replace a batch: one record at the batch's last offset, with a value that says why.
+
+    The value is neither an event nor null. The replacement is also counted and logged.
+    """
     last = batch.base_offset + batch.last_offset_delta
     replaced_batches.inc()
     log.error(

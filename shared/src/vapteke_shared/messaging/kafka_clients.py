@@ -1,4 +1,4 @@
-"""Kafka clients: options, start with clear errors, the admin client, retries, and a producer's stop in time."""
+"""Kafka clients: makes their options, starts them with clear errors, retries, and stops a producer in time."""
 
 import asyncio
 import time
@@ -64,7 +64,7 @@ def _security(settings: KafkaSettings) -> dict[str, Any]:
 
 
 async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaSettings) -> None:
-    """Start a client. Raises KafkaError, or Unavailable with the reason for a failed connection."""
+    """Start a client. Raises KafkaError, or Unavailable with the reason when a broker cannot be used."""
     try:
         await client.start()
     except KafkaConnectionError as error:
@@ -72,7 +72,7 @@ async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaS
 
 
 async def _fault(settings: KafkaSettings) -> Unavailable | None:
-    """The error of the first broker that cannot be used. None: all can."""
+    """The error of the first broker in the settings that cannot be used. None when all brokers can be used."""
     for address in settings.kafka_bootstrap_servers:
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
@@ -83,7 +83,7 @@ async def _fault(settings: KafkaSettings) -> Unavailable | None:
 
 
 async def _probe(settings: KafkaSettings, address: str) -> None:
-    """Connect to one broker as aiokafka does, but raise the errors that aiokafka hides."""
+    """Connect to one broker as aiokafka does, but raise the errors that aiokafka hides, and disconnect again."""
     host, port = addresses.parts(address)
     connection = await create_conn(host, port, **_security(settings))
     try:
@@ -120,7 +120,11 @@ async def missing_topics(settings: KafkaSettings, topics: Iterable[str]) -> set[
 
 
 async def retry(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Repeat the attempt while Kafka fails, for `seconds`. Raises the last error, and Misconfigured at once."""
+    """Call `attempt` until it succeeds, and return its result.
+
+    After a KafkaError or OSError, `attempt` is called again for up to `seconds`. Then the last error is raised.
+    Misconfigured is raised at once.
+    """
     deadline, known = time.monotonic() + seconds, ""
     while True:
         try:
@@ -134,7 +138,10 @@ async def retry(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
 
 
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = 5) -> None:
-    """Stop a producer within `seconds`: while Kafka is down, its own stop would wait for ever (aiokafka #1101)."""
+    """Stop a producer. If that fails or takes longer than `seconds`, give up its unsent records and close its sockets.
+
+    While Kafka is down, the producer's own `stop` would wait for ever (aiokafka #1101).
+    """
     try:
         async with asyncio.timeout(seconds):
             await producer.stop()
@@ -143,7 +150,7 @@ async def stop_producer(producer: AIOKafkaProducer, seconds: float = 5) -> None:
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:
-    """Cancel the producer's sender and close its sockets, whatever the result."""
+    """Cancel the producer's sender, and close the producer's sockets even if that fails or takes over a second."""
     try:
         async with asyncio.timeout(1):
             await producer._sender.close()

@@ -1,4 +1,7 @@
-"""Kafka's Metadata request in version 10 (Kafka 2.8 and later), which returns topic ids. aiokafka has version 5."""
+"""Kafka's Metadata request in version 10 (Kafka 2.8 and later), which returns topic ids.
+
+aiokafka has no version later than 5.
+"""
 
 from collections.abc import Collection
 from io import BytesIO
@@ -83,7 +86,7 @@ class _Request(RequestStruct):  # type: ignore[misc]
 
 
 class MetadataRequest(Request[_Request]):  # type: ignore[misc]
-    """Asks for these topics, and creates none of them."""
+    """Asks Kafka for the metadata of these topics, without letting Kafka create them."""
 
     API_KEY = 3
 

@@ -18,4 +18,4 @@ class Partition(NamedTuple):
 
 
 Reached = MutableMapping[Partition, int]
-"""Per partition the offset below which everything was read without a gap and is done."""
+"""Maps a partition to an offset: all records below this offset were read without a gap and are done."""

@@ -10,9 +10,9 @@ from vapteke_shared.messaging.stored_offsets import Record
 class ReadPositions:
     """The read positions of one consumer.
 
-    `reached` maps a partition to an offset: everything below was read without a gap and is done. A partition is
-    absent after `assign` or `take_partitions_to_seek`, until a batch of it is applied or `go_back` sets its stored
-    offset. `stored_offsets.transaction` advances `reached`.
+    `reached` maps a partition to an offset: all records below this offset were read without a gap and are done.
+    `stored_offsets.transaction` advances `reached`. `assign` and `take_partitions_to_seek` remove partitions from
+    `reached`. A removed partition comes back when a batch of it is applied or by `go_back`.
     """
 
     def __init__(self) -> None:
@@ -23,16 +23,17 @@ class ReadPositions:
         self._to_seek: set[Partition] = set()
 
     def assign(self, partitions: Iterable[Partition]) -> None:
-        """Forget all positions: these partitions are to be read from their stored offsets."""
+        """Forget all positions, and mark `partitions`, the new assignment, to be sought to their stored offsets."""
         self._to_seek = set(partitions)
         self.reached.clear()
         self._delivered.clear()
         self._went_back.clear()
 
     def begin_batch(self, records: Sequence[Record]) -> dict[Partition, int]:
-        """A batch was delivered; it is in hand until `end_batch`.
+        """Note that a batch was delivered, and is in hand until `end_batch`. Returns the gaps that are now accepted.
 
-        Returns, for each partition that went back, how many offsets are missing between that offset and the batch.
+        A partition has such a gap if `go_back` was called since its previous batch, and this batch begins above the
+        offset given to `go_back`. The result maps each partition with a gap to the number of missing offsets.
         """
         begins = stored_offsets.first_offsets(records)
         returned = self._went_back.intersection(begins, self.reached)
@@ -42,28 +43,28 @@ class ReadPositions:
         return {p: begins[p] - self.reached[p] for p in returned if begins[p] > self.reached[p]}
 
     def end_batch(self) -> None:
-        """The batch is no longer in hand, whether it is done or not."""
+        """Note that the batch is no longer in hand, whether it was applied or not."""
         self._in_hand = set()
 
     @property
     def finished(self) -> dict[Partition, int]:
-        """The offset after the last delivered record of each partition without a batch in hand.
+        """The offset after the last delivered record, for each partition without a batch in hand.
 
-        A stored offset below it means that a record was skipped.
+        A stored offset below that offset means that a record was skipped, or that the stored offset was set back.
         """
         return {p: offset for p, offset in self._delivered.items() if p not in self._in_hand}
 
     def compare(self, finished: Mapping[Partition, int], stored: Mapping[Partition, int]) -> None:
-        """Mark partitions to be read again, because records were skipped or the stored offset was set back.
+        """Mark for a seek the partitions whose stored offset is below the offset in `finished`.
 
-        `stored` must have been read after `finished`.
+        Their records were skipped, or their stored offset was set back. `stored` must have been read after `finished`.
         """
         self._to_seek |= {p for p, offset in finished.items() if stored.get(p, 0) < offset}
 
     def take_partitions_to_seek(self, assigned: Iterable[Partition]) -> set[Partition]:
-        """Those of the assigned partitions that must be sought to their stored offsets. Each is returned once.
+        """Return the partitions in `assigned` that are marked to be sought to their stored offsets, and unmark them.
 
-        The seek interrupts their reading, so they are no longer in `reached`.
+        The caller must seek these partitions. The seek interrupts the reading, so their positions are forgotten.
         """
         to_seek = self._to_seek.intersection(assigned)
         self._to_seek -= to_seek
@@ -73,18 +74,19 @@ class ReadPositions:
         return to_seek
 
     def go_back(self, partition: Partition, offset: int) -> None:
-        """Note that the consumer was sought to this stored offset.
+        """Note that the consumer has sought `partition` to `offset`, its stored offset.
 
-        A gap between it and the next batch is then accepted.
+        A gap between this offset and the next batch of the partition is then accepted.
         """
         self.reached[partition] = self._delivered[partition] = offset
         self._went_back.add(partition)
 
     def first_waiting(self, partition: Partition, stored: int, position: int) -> int:
-        """The offset of the first record that waits: the stored offset.
+        """The offset of the first record of a partition that has not been applied: normally the offset `stored`.
 
-        Only when every delivered record is stored and no batch is in hand, the consumer's position counts if it is
-        further: after the last record there may be offsets that no consumer sees, such as the marker of a transaction.
+        The consumer's `position` counts instead if it is higher, no batch of the partition is in hand, and every
+        delivered record has been applied. The offsets between `stored` and `position` then have no records: no consumer
+        sees the marker of a transaction, for example.
         """
         is_unfinished = partition in self._in_hand or self._delivered.get(partition, 0) > stored
         return stored if is_unfinished else max(stored, position)

@@ -17,11 +17,14 @@ log = logs.get(__name__)
 
 
 class KafkaReplaced(Exception):
-    """The stored offsets belong to another Kafka or to a deleted topic: events would be lost or applied twice."""
+    """The stored offsets belong to another Kafka or to a deleted topic.
+
+    If a consumer continued from these offsets, events would be lost or applied twice.
+    """
 
 
 class AheadOfStoredOffset(Exception):
-    """The records begin above their partition's stored offset, and the records between were not read."""
+    """In `partitions`, the records begin above the stored offset, and the records between were not read."""
 
     def __init__(self, partitions: Collection["Partition"]) -> None:
         super().__init__("the batch begins above the stored offset")
@@ -56,11 +59,11 @@ def _check_identity(row: Mapping[str, Any], cluster: Cluster) -> None:
 def _check_gaps(
     begins: Mapping[Partition, int], stored: Mapping[Partition, int], reached: Mapping[Partition, int]
 ) -> None:
-    """Raise AheadOfStoredOffset if a partition begins above its stored offset.
+    """Raise AheadOfStoredOffset if the records of a partition begin above the stored offset, unless the gap is Kafka's.
 
-    `reached` has the offset of each partition up to which everything was read and is done. Offsets missing between it
-    and the records are Kafka's own gap (the marker of a transaction; records that were deleted or compacted), which is
-    accepted.
+    The gap is Kafka's if the partition is in `reached`, and its offset there is not above the stored offset. Then this
+    consumer has read on from that offset without interruption, so no record is missing. Kafka leaves such gaps for
+    markers of transactions, and for records that were deleted or compacted.
     """
     ahead = {p for p, offset in begins.items() if offset > stored[p] and not (p in reached and reached[p] <= stored[p])}
     if ahead:
@@ -71,10 +74,12 @@ def _check_gaps(
 async def transaction(
     connection: Connection, records: Sequence[Record], cluster: Cluster, reached: Reached
 ) -> AsyncIterator[Callable[[Record], bool]]:
-    """One transaction for the effect of the records and for their offsets. Yields a test for new records.
+    """One transaction for the effect of the records and for their offsets. The block gets `is_new(record)`.
 
-    It locks the stored offsets first, so read the state that they protect inside the block. After the commit it
-    advances `reached`, where the next part of the same batch begins. Raises AheadOfStoredOffset and KafkaReplaced.
+    A record is new if it has not been applied before, which is when its offset is not below the stored offset. The
+    transaction first locks the stored offsets, so read the state that this lock protects inside the block. The new
+    offsets are stored after the block. After the commit, `reached` has the offsets after these records. Raises
+    AheadOfStoredOffset or KafkaReplaced before the block.
     """
     begins = first_offsets(records)
     topics, numbers = [p.topic for p in begins], [p.partition for p in begins]
@@ -94,9 +99,9 @@ async def transaction(
 
 
 async def read(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
-    """The stored offsets of the partitions that were consumed before. Raises KafkaReplaced.
+    """The stored offsets, for those of `partitions` that have one. Raises KafkaReplaced.
 
-    Rows without a topic id, from an earlier release, get the current id.
+    A row without a topic id was stored by an earlier release. The current topic id is written to such a row.
     """
     rows = await connection.fetch(_READ, [p.topic for p in partitions], [p.partition for p in partitions])
     offsets = _checked(rows, cluster)
@@ -106,19 +111,19 @@ async def read(connection: Connection, partitions: Collection[Partition], cluste
 
 
 async def reset(connection: Connection) -> None:
-    """Delete the stored offsets: consumers start from the beginning of their topics."""
+    """Delete the stored offsets, so that the consumers start from the beginning of their topics."""
     await connection.execute("DELETE FROM consumed_offsets")
     log.info("stored offsets deleted")
 
 
 def next_offsets(records: Iterable[Record]) -> dict[Partition, int]:
-    """The next offset of each partition after these records, which are in order."""
+    """For each partition, the offset after its last record. The records of a partition must be in order."""
     last = {(record.topic, record.partition): record.offset for record in records}
     return {Partition(*partition): offset + 1 for partition, offset in last.items()}
 
 
 def first_offsets(records: Sequence[Record]) -> dict[Partition, int]:
-    """The first offset of each partition in these records."""
+    """For each partition, the offset of its first record. The records of a partition must be in order."""
     firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
     return {Partition(*partition): offset for partition, offset in firsts.items()}
 

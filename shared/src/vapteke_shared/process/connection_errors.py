@@ -39,7 +39,7 @@ def untrusted_certificate(where: str, error: ssl.SSLCertVerificationError, autho
 
 
 def unreachable_reason(error: OSError) -> str | None:
-    """Why a server could not be reached, such as `does not answer`. None for an error after it was reached."""
+    """Why a server could not be reached, such as `does not answer`. None when the server was reached."""
     if isinstance(error, TimeoutError):
         return "does not answer"
     if isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError | BrokenPipeError):

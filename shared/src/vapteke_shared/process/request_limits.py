@@ -71,7 +71,7 @@ _TOO_MANY_CONNECTIONS = Refusal(
 
 
 class _StopParsing(Exception):
-    """A callback of the parser raises it to stop parsing; uvicorn then calls `send_400_response`."""
+    """Raised in a callback of the parser to stop parsing; uvicorn then calls `send_400_response`."""
 
 
 _DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended

@@ -85,7 +85,7 @@ _ORIGIN = re.compile(r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<
 
 
 def _origin(text: str) -> str:
-    """`text`, unchanged. Raises ValueError unless it is an origin exactly as browsers send origins."""
+    """`text`, unchanged. Raises ValueError unless `text` is an origin exactly as browsers send origins."""
     parts = _ORIGIN.fullmatch(text)
     if parts is None or (parts["scheme"], parts["port"]) in (("http", "80"), ("https", "443")):
         raise ValueError(

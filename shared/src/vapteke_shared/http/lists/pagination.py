@@ -26,7 +26,7 @@ class Page:
 
 
 def with_count(items: str, count: str) -> str:
-    """One SQL statement for a page and the total count: `items` is the SQL of the page, `count` that of the count.
+    """One SQL statement for a page and the total count, from the SQL of the page (`items`) and of the count (`count`).
 
     Every row has the count. When the page is empty, the statement returns one row with the count and nulls.
     """
