@@ -1,7 +1,8 @@
-"""Decides which events count: those of the unfinished import, about a range that was dispatched, with its number.
+"""Decides which events count: those of the unfinished import about a dispatched range, with its dispatch number.
 
-Everyone with write access to the topics can forge an event. An event about a range that was never dispatched changes
-nothing. One about a dispatched range can harm only the unfinished import: every later one has higher dispatch numbers.
+Everyone with write access to the topics can forge an event. A forged event about a range that was never dispatched
+changes nothing. One about a dispatched range can harm only the unfinished import, because every later import has higher
+dispatch numbers.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,7 +21,10 @@ _BELOW_ALL_KEYS = limits.INT64_MIN - 1
 
 
 class Range(NamedTuple):
-    """A dispatched key range: the rows with `after_id` < key <= `upto_id`. `number` is its dispatch number."""
+    """A key range: the rows with `after_id` < key <= `upto_id`. `after_id` is None if there is no lower bound.
+
+    `number` is the dispatch number. It is None if the previous release dispatched the range.
+    """
 
     number: int | None
     after_id: int | None
@@ -32,13 +36,13 @@ class Range(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """The unfinished import, if there is one, and its dispatched ranges by chunk."""
+    """The unfinished import (None: there is none), and its dispatched ranges that a batch needs, by chunk."""
 
     import_id: UUID | None
     ranges: Mapping[int, Range]
 
     def reason_to_ignore(self, event: LegacyRowEvent) -> str | None:
-        """The reason why this event changes nothing; None if it counts."""
+        """The reason why this event changes nothing, as a word for the metric. None if the event counts."""
         if self.import_id is None or event.import_id.int != self.import_id.int:  # faster than comparing the UUIDs
             return "import_not_alive"
         dispatched = self.ranges.get(event.chunk)
@@ -54,7 +58,10 @@ NONE = Admission(None, {})
 
 
 async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent]) -> Admission:
-    """Read the ranges of these events. No lock is needed: a range is dispatched before its events arrive, for good."""
+    """Read which import is unfinished, and those of its dispatched ranges that these events name.
+
+    No lock is needed: a range is dispatched before its events arrive, and its dispatch number never changes.
+    """
     rows = await connection.fetch(_DISPATCHED, UNFINISHED, list({event.chunk for event in events}))
     ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}
     ranges.pop(None, None)
@@ -62,12 +69,15 @@ async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent
 
 
 def is_current(number: int | None, dispatched: int | None) -> bool:
-    """Whether an event has the range's dispatch number. An importer of the previous release sends none."""
+    """Whether an event's number equals its range's dispatch number, `dispatched`.
+
+    An event without a number is current: an importer of the previous release sends none.
+    """
     return number is None or number == dispatched
 
 
 def fault_of_plan(plan: Planned) -> str | None:
-    """Why no importer can have sent this plan; None if it is valid."""
+    """What is wrong with a plan that no importer can have sent. None if the plan is valid."""
     bounds = plan.upper_bounds
     if len(bounds) > limits.RANGES_PER_PLAN:
         return "more ranges than a plan can have"
@@ -79,7 +89,7 @@ def fault_of_plan(plan: Planned) -> str | None:
 
 
 def fault_of_publication(event: RangePublished, dispatched: Range) -> str | None:
-    """Why no importer can have published this; None if it is valid."""
+    """What is wrong with a `range_published` event that no importer can have sent. None if the event is valid."""
     if dispatched.after_id is not None and event.event_count > dispatched.upto_id - dispatched.after_id:
         return "more rows than the range has keys"
     if event.event_count < len(event.last_offsets):
@@ -92,8 +102,8 @@ HAS_PASSED = f"""NOT EXISTS (
         LEFT JOIN consumed_offsets o ON o.topic = '{topics.LEGACY_CUSTOMERS.name}' AND o.partition = l.key::int
         WHERE coalesce(o.next_offset, 0) <= l.value::bigint
     )"""
-"""SQL: whether everything that range `c` has published is applied, that is, whether the stored (next) offset of each
-partition with events of the range is above the last of them."""
+"""SQL: whether all events of the published range `c`, a row of `import_chunks`, are applied. That is the case when, in
+each partition with such events, the stored (next) offset is greater than the offset of the last of these events."""
 
 _DISPATCHED = """
 SELECT i.id, c.chunk, c.number, c.after_id, c.upto_id FROM imports i

@@ -1,4 +1,4 @@
-"""The rules for the values of a legacy row: which are usable, and how they are merged into its customer's values."""
+"""The rules for the values of a legacy row: which are usable, and how they are merged into the customer's values."""
 
 from datetime import UTC, date, datetime
 from operator import attrgetter
@@ -12,16 +12,20 @@ from customers_api.imports.decoding import LegacyEvent
 from customers_api.imports.state import BIRTHDAY, LAST_AUTH_AT, AppliedRow, Context, Values
 
 values_of: Any = attrgetter(*FIELDS)
-"""The values of an accepted row's event."""
+"""A function that returns the values of an accepted row's event."""
 NO_VALUES: Final[Values] = (None,) * len(FIELDS)
 _NO_BIRTHDAY: Final = date(1900, 1, 1)
-"""The date that SQL Server makes of an empty text."""
+"""SQL Server turns an empty text into this date."""
 _FIRST_SIGN_IN: Final = datetime(1900, 1, 2, tzinfo=UTC)
 """Earlier instants stand for no sign-in."""
 
 
 def usable(context: Context, event: LegacyEvent, before: Values) -> Values:
-    """The row's values. For an unusable value the mirror's is returned; for a rejected row, all of the mirror's."""
+    """The values to apply for a row. `before` are the values of its mirror row.
+
+    An unusable value is replaced by the one in `before`, and a rejected row gets all of `before`. A birthday or sign-in
+    in `before` that this release does not accept becomes None.
+    """
     if isinstance(event, LegacyCustomerRejected):
         return _still_usable(context, before)
     values: Values = values_of(event)
@@ -35,7 +39,7 @@ def usable(context: Context, event: LegacyEvent, before: Values) -> Values:
 
 
 def _still_usable(context: Context, mirrored: Values) -> Values:
-    """The mirror's values without those that an earlier release accepted and this one does not."""
+    """The mirror row's values. A birthday or sign-in that only an earlier release accepted becomes None."""
     values = list(mirrored)
     if values[BIRTHDAY] == _NO_BIRTHDAY:
         values[BIRTHDAY] = None
@@ -53,9 +57,10 @@ def is_after(instant: datetime | None, other: datetime) -> bool:
 
 
 def merged(context: Context, ours: Values, row: AppliedRow) -> Values:
-    """Field by field: what vAptekeSync has changed since it was mirrored is taken, everything else stays.
+    """The customer's values once the row is applied. `ours` are the values before.
 
-    A row that joins a customer only fills gaps.
+    A value that vAptekeSync has changed since it was mirrored is taken; every other value stays. A row that joins a
+    customer only fills gaps. `_taken` and `_merged_sign_in` have the exceptions.
     """
     mirrored = row.mirror.values if row.mirror else None
     values = list(ours)
@@ -70,14 +75,22 @@ def merged(context: Context, ours: Values, row: AppliedRow) -> Values:
 
 
 def _taken(name: str, our: Any, mirrored: Any, their: Any) -> Any:
-    """The value after vAptekeSync has changed the mirrored one to theirs."""
+    """The customer's value for a field whose value in the row differs from the mirrored one.
+
+    It is the row's value, because vAptekeSync has changed the field. If only our rule has changed and not the row,
+    `our` value stays, unless it is a form of the mirrored value.
+    """
     if name == "birthday" and mirrored == _NO_BIRTHDAY and their is None:  # our rule has changed, not the row
         return None if our == mirrored else our
     return our if name in text_rule.FIELDS and text_rule.is_kept(name, their, mirrored, our) else their
 
 
 def _merged_sign_in(context: Context, our: datetime | None, their: datetime | None, mirrored: Values | None) -> Any:
-    """Ours, unless the row joins, vAptekeSync has changed the sign-in, or ours is in the future: then the later one."""
+    """The customer's last sign-in once the row is applied. It is `our`, except in three cases.
+
+    The cases: the row joins the customer, vAptekeSync has changed the sign-in, or `our` is over a day in the future.
+    Then it is the later of `our` and `their`, where `our` does not count if it is in the future or a placeholder.
+    """
     if mirrored is not None and their == mirrored[LAST_AUTH_AT] and not is_after(our, context.tomorrow):
         return our
     return max(filter(None, (_past(context, our), their)), default=None)

@@ -1,5 +1,6 @@
-"""Counts the mirror's orphans: rows whose customer or phone does not exist. No foreign key keeps them away
-(docs/decisions.md, 34).
+"""Counts orphans: mirror rows whose customer or phone does not exist.
+
+The mirror has no foreign keys that would prevent orphans (docs/decisions.md, 34).
 """
 
 import asyncpg
@@ -17,9 +18,9 @@ orphans.labels("phone")
 
 
 class OrphanCount:
-    """Counts a slice of the mirror per call, in the order of the legacy ids. The metric shows the last complete count.
+    """Counts the orphans of the whole mirror, one slice per call of `advance`, in the order of the legacy ids.
 
-    A count begins at the start and after each import.
+    A count begins with the first call, and again after `repeat`. The metric shows the last complete count.
     """
 
     def __init__(self) -> None:
@@ -28,11 +29,14 @@ class OrphanCount:
         self._customers = self._phones = 0
 
     def repeat(self) -> None:
-        """Count again, once the current count is complete."""
+        """Let the next count begin as soon as the current one is complete."""
         self._is_due = True
 
     async def advance(self, connection: asyncpg.Connection) -> None:
-        """Count the next slice if a count is running or due."""
+        """Count the next slice if a count is running or due.
+
+        When the count is complete, set the metric, and log an error if there are orphans.
+        """
         if self._last_id is None:
             if not self._is_due:
                 return
@@ -51,7 +55,11 @@ class OrphanCount:
 
 
 def show(customers: int, phones: int) -> None:
-    """Set the metric: mirror rows without their customer, and without their phone."""
+    """Set the two values of the metric.
+
+    `customers` is the number of mirror rows whose customer does not exist. `phones` is the number of mirror rows whose
+    phone does not exist.
+    """
     orphans.labels("customer").set(customers)
     orphans.labels("phone").set(phones)
 

@@ -25,7 +25,11 @@ ignored_events = Counter(
 
 
 class Outcome(NamedTuple):
-    """What a committed transaction did: dead letters, a reason for each ignored event, and the import that ended."""
+    """What a committed transaction did.
+
+    `letters` are the dead letters that it wrote. `ignored` has a reason for each event that it ignored. `ended` is the
+    import that it ended, if any.
+    """
 
     letters: Sequence[DeadLetter] = ()
     ignored: Sequence[str] = ()

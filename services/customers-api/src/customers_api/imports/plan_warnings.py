@@ -10,13 +10,19 @@ CLOCK_SECONDS = 60
 
 
 def of_plan(event: Planned, last_ahead: float | None) -> list[str]:
-    """The importer's own warnings and ours. `last_ahead` is `seconds_ahead` of the previous import."""
+    """The importer's own warnings and ours.
+
+    `last_ahead` is `seconds_ahead` of the last import for which it is known. None: it was never known.
+    """
     empty = [] if event.upper_bounds else [EMPTY_TABLE]
     return [*(event.warnings or ()), *empty, *_of_clocks(event, last_ahead)]
 
 
 def seconds_ahead(event: Planned) -> float | None:
-    """Seconds by which vAptekeSync's clock is ahead of the importer's; None if the importer does not report it."""
+    """Seconds by which vAptekeSync's clock is ahead of the importer's; negative if it is behind.
+
+    None if the importer does not report the two clocks.
+    """
     if event.source_at is None or event.importer_at is None:
         return None
     return (event.source_at - event.importer_at).total_seconds()

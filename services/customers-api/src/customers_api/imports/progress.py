@@ -1,7 +1,8 @@
-"""What the importers report of an import: plans, published key ranges and failures.
+"""Applies what the importers report about an import: plans, published key ranges and failures.
 
 A handler is named after its event and works in the transaction of `apply`. It locks the import's row before anything
-that depends on the import's status. It returns why it ignored the event, the import that the event ended, or None.
+that depends on the import's status. It returns the reason if it ignored the event, and the import if the event ended
+it. Otherwise it returns None.
 """
 
 from collections.abc import Awaitable
@@ -45,7 +46,11 @@ async def apply(
     reached: Reached,
     in_flight: int,
 ) -> Outcome:
-    """Apply an event once, with its stored offset. `in_flight` is how many ranges the importers may hold at a time."""
+    """Apply the event of a record once, and store the record's offset, in one transaction.
+
+    A record without an event becomes a dead letter. `in_flight` is how many ranges the importers may hold at a time.
+    The caller reports the outcome. Raises what `stored_offsets.transaction` raises.
+    """
     record, event, fault = decoded
     async with stored_offsets.transaction(connection, [record], cluster, reached) as is_new:
         if not is_new(record):
@@ -79,7 +84,10 @@ async def plan_started(connection: asyncpg.Connection, event: PlanStarted) -> Ha
 
 
 async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int) -> Handled:
-    """Store the first plan that arrives and request the first ranges. Later plans are ignored."""
+    """Store the first plan that arrives, with its warnings, and request the first ranges.
+
+    Invalid plans and later plans are ignored.
+    """
     if fault := admissions.fault_of_plan(event):
         return _invalid(event, fault)
     ahead = plan_warnings.seconds_ahead(event)
@@ -96,7 +104,10 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
 
 
 async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> Handled:
-    """Store the first attempt that published the range and request the next range."""
+    """Store the first attempt that published the range, which wins, and request the next range.
+
+    Invalid events and later attempts are ignored.
+    """
     await connection.execute(_LOCK, event.import_id)
     row = await connection.fetchrow(_RANGE, event.import_id, event.chunk)
     if row is not None and (fault := admissions.fault_of_publication(event, Range(*row))):
@@ -111,7 +122,10 @@ async def range_published(connection: asyncpg.Connection, event: RangePublished,
 
 
 async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -> Handled:
-    """Show the failure in the job until the plan is stored, or the range is published or has failed."""
+    """Store a failure that the importer will retry.
+
+    The job shows it until the plan is stored, or until the range is published or has failed.
+    """
     facts = [event.import_id, event.attempt, event.attempts, event.error, event.retry_seconds, event.number]
     if event.chunk is None:
         return _ignored_unless(await connection.fetchval(_PLAN_ATTEMPT_FAILED, *facts))
@@ -119,7 +133,7 @@ async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -
 
 
 async def failed(connection: asyncpg.Connection, event: Failed) -> Handled:
-    """A failed plan ends the import at once; a failed range lets the other ranges in flight end first."""
+    """Fail the import. A failed plan ends it at once. After a failed range, the other ranges in flight end first."""
     if event.chunk is None:
         ended = await connection.fetchrow(_PLAN_FAILED, event.import_id, event.error, event.number)
         if ended is not None:
@@ -141,7 +155,10 @@ def _invalid(event: Planned | RangePublished, fault: str) -> str:
 
 
 async def request_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
-    """Request key ranges until `in_flight` are in flight; none if the import is cancelled or has an error."""
+    """Request key ranges until `in_flight` are in flight. Writes the tasks to the outbox.
+
+    Requests none if the import is not running, is cancelled or has an error.
+    """
     chunks = await connection.fetch(_NEXT_RANGES, import_id, in_flight)
     if not chunks:
         return

@@ -36,7 +36,7 @@ async def rejections(
 ) -> tuple[Rows, int]:
     """A page of rejections, ordered by legacy id, and the number of rejections that match the filters.
 
-    Only those of the winning attempts and the phone conflicts count.
+    Rejections of attempts that did not win their range are left out.
     """
     counted = f"{_COUNTED_REJECTIONS} AND {_where(_OF_REJECTIONS, filters)}"
     page = f"SELECT r.* {counted} ORDER BY r.legacy_id, r.id LIMIT :limit OFFSET :offset"

@@ -1,8 +1,8 @@
 """Rewrites, after a completed import, the names and e-mail addresses that an earlier release stored in another form.
 
-No filter finds the old forms, and an import rewrites them only where the mirror holds the same text. Here each customer
-is read once per version of the rule, and again if it has changed since, because a process of the earlier release may
-have written it.
+No filter of the API finds the old forms, and an import rewrites an old form only if the mirror holds it too. The first
+run under a version of the rule reads all customers. Each later run reads the customers that have changed since the
+previous run began, because a process of the earlier release may have written them.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _EVERY_SECONDS = 1.0
 
 
 class Rewritten(NamedTuple):
-    """New texts of a customer, valid if it still has this version. `changed` names the changed fields."""
+    """A customer's texts as this release stores them, read at `version`. `changed` names the fields with a new text."""
 
     id: int
     version: int
@@ -40,7 +40,10 @@ class Rewritten(NamedTuple):
 
 
 async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> None:
-    """Rewrite texts while this process leads. It is a loop of its own so that no verdict waits for it."""
+    """Rewrite texts while this process leads, until `stopping` is set.
+
+    The loop is separate from the sweeper's, so that no verdict waits for it.
+    """
 
     async def lead(connection: asyncpg.Connection, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
@@ -55,7 +58,10 @@ async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> No
 
 @retry_conflicts
 async def rewrite_next(connection: asyncpg.Connection) -> bool:
-    """Continue where the last call ended. Returns whether there may be more. Safe to repeat."""
+    """Rewrite the texts of the next customers, and store how far the run is. A completed import begins a new run.
+
+    Returns False if no run is due, otherwise True. Safe to repeat.
+    """
     await connection.execute(_BEGIN, texts.VERSION)
     last_id, since = await connection.fetchrow("SELECT last_id, since FROM customer_rereads")
     if last_id is None:
@@ -76,7 +82,11 @@ def _rewritten(row: Mapping[str, Any]) -> Rewritten:
 
 
 async def _write(connection: asyncpg.Connection, found: Sequence[Rewritten], upto: int | None) -> None:
-    """Write the texts and the progress of the run. Customers that changed in the meantime are read again next time."""
+    """Write the texts that were found, their events, and `upto` as the progress of the run; None ends the run.
+
+    A customer that has changed since it was read keeps its texts. The progress then ends before this customer, so that
+    the next call reads it again.
+    """
     firstnames = list({each.firstname for each in found if each.firstname})
     await connection.execute(batch_state.ADD_FIRSTNAMES, firstnames)
     async with connection.transaction():

@@ -2,9 +2,9 @@
 
 The rules for single values are in `field_rules`. `phone_conflict` is decided when the import ends, in `writes`.
 
-A batch takes two steps. `compare` finds the rows that change something, and the phones whose holder is decided again.
-The caller locks these phones, and loads the customers of the rows and all that hold or name one of the phones. Then
-`decide` returns what is to be written.
+`compare` finds the rows of a batch that change something, and `phones_to_decide` the phones whose holder may change.
+The caller locks these phones. Then it locks and loads the customers of the rows, and all that hold one of the phones or
+whose mirror rows name one. Then `decide` returns what is to be written.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ _OLD_REASONS: Final = ("missing", "not_digits", "too_short", "too_long", "no_cou
 
 
 def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int, Mirror]) -> Comparison:
-    """Compare each row with its mirror row. Its class depends on these two alone."""
+    """Compare each row with its mirror row. Returns the class of each row, and the rows to apply."""
     comparison, tomorrow = Comparison([], []), context.tomorrow
     for index, (_, event) in enumerate(incoming):
         mirror = mirrors.get(event.legacy_id)
@@ -63,7 +63,7 @@ def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int
 
 
 def _is_equal(event: LegacyEvent, mirror: Mirror, tomorrow: datetime) -> bool:
-    """Whether all values are usable and mirrored already. Most rows of an import are equal."""
+    """Whether an accepted row and its mirror row are equal, no value is unusable, and no sign-in is in the future."""
     if isinstance(event, LegacyCustomerRejected) or event.unusable is not None or event.phone != mirror.phone:
         return False
     if values_of(event) != mirror.values or is_after(event.last_auth_at, tomorrow):
@@ -94,7 +94,7 @@ def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirr
 
 
 def _class(event: LegacyEvent, mirror: Mirror | None, row: AppliedRow | None) -> Class:
-    """The class that the row counts in. A row that this import has written before counts as it did then."""
+    """The class that the row counts in. An accepted row that this import has written before keeps its first class."""
     if mirror is not None and mirror.customer_is_deleted:
         return "skipped"
     if isinstance(event, LegacyCustomerRejected):
@@ -107,11 +107,10 @@ def _class(event: LegacyEvent, mirror: Mirror | None, row: AppliedRow | None) ->
 
 
 def _is_newer(event: LegacyEvent, mirror: Mirror) -> bool:
-    """Whether this reading of the row is not older than the one that the mirror holds.
+    """Whether this reading of the row is at least as new as the one that the mirror row holds.
 
-    Dispatch numbers are ours and grow over all imports. `read_at` comes from vAptekeSync's clock, and only decides
-    between attempts at one dispatch. Without a number, a process of the previous release has dispatched the range: then
-    the unfinished import is later than all others.
+    The greater dispatch number is newer (numbers grow over all imports), and any number is newer than none. A reading
+    without a number is newer than one by an earlier import. Otherwise `read_at` decides, by vAptekeSync's clock.
     """
     if event.number is not None and mirror.number is not None and event.number != mirror.number:
         return event.number > mirror.number
@@ -121,14 +120,14 @@ def _is_newer(event: LegacyEvent, mirror: Mirror) -> bool:
 
 
 def _named_phone(event: LegacyEvent, mirror: Mirror) -> str | None:
-    """The phone that the row names. A rejected row names the one that it named before, if that was a number at all."""
+    """The phone that the row names. A rejected row keeps its mirrored phone, unless only older rules accept it."""
     if not isinstance(event, LegacyCustomerRejected):
         return event.phone
     return None if mirror.phone and _only_older_rules_accept(mirror.phone, event, mirror) else mirror.phone
 
 
 def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
-    """Whether today's rule rejects this number, or rejects the text that an older rule made it from."""
+    """Whether today's rule rejects this phone, or the text that an older rule read it from."""
     if phone[0] == "7" and len(phone) != len("79025163111"):
         return True
     return mirror.number is None and event.reasons.get("phone", _OLD_REASONS[0]) not in _OLD_REASONS
@@ -138,7 +137,7 @@ def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: 
 
 
 def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
-    """The phones whose holder is decided again: those that a row named and names, and its customer's own."""
+    """The phones to decide: of each row that changes a claim, its phone, its mirror row's, and its customer's."""
     phones: set[str | None] = set()
     for row in rows:
         if row.changes_claim:
@@ -149,7 +148,7 @@ def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
 
 
 def _owners(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) -> dict[str, int]:
-    """Who owns each phone: the active customer for whom the API set it; otherwise the greatest claimant."""
+    """The owner, if any, of each phone: the active customer for whom the API set it, else the greatest claimant."""
     owners = {each.phone: each.customer_id for each in sorted(_claims(phones, rows, customers))}
     for customer in customers.values():
         phone = customer.phone
@@ -159,7 +158,7 @@ def _owners(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) ->
 
 
 def _claims(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) -> Iterator[Claim]:
-    """The claims of rows as they are after the batch.
+    """The claims on these phones after the batch: by applied rows, and by other customers' mirror rows.
 
     Deleted customers, and customers who hold a phone set by the API, have no claim.
     """
@@ -181,7 +180,7 @@ def _may_claim(customer: LoadedCustomer | None) -> bool:
 
 
 def _accept_phones(rows: Iterable[AppliedRow], customers: Customers) -> dict[int, LoadedCustomer]:
-    """The customers whose own row starts to name the phone that the API gave them: it counts as imported now."""
+    """The customers whose row starts to name the phone that the API gave them, with `phone_from` set to `import`."""
     accepted = {}
     for row in rows:
         customer = customers.get(row.customer_id)
@@ -196,9 +195,9 @@ def _accept_phones(rows: Iterable[AppliedRow], customers: Customers) -> dict[int
 
 
 def decide(context: Context, comparison: Comparison, locked: Locked) -> Decision:
-    """Decide what the rows of the comparison write.
+    """Decide what the rows of the comparison write. Sets `customer_id` and `joins` of new rows.
 
-    Raises ChangedMeanwhile if a customer of these rows holds a phone that is not locked.
+    Raises ChangedMeanwhile if a customer whose row changes a claim holds a phone that is not locked.
     """
     customers, phones = locked.customers, locked.phone_ids.keys()
     rows = [row for row in comparison.rows if row.is_new or customers[row.customer_id].is_active]
@@ -225,7 +224,7 @@ def _holds_unlocked_phone(customer: LoadedCustomer, phones: Phones) -> bool:
 
 
 def _with_skipped(comparison: Comparison, customers: Customers) -> list[Class]:
-    """The classes, with those rows skipped whose customer was deleted before it was locked."""
+    """The classes of all rows. A row whose customer was deleted after the comparison is skipped."""
     classes = list(comparison.classes)
     for row in comparison.rows:
         if not row.is_new and not customers[row.customer_id].is_active:
@@ -237,7 +236,7 @@ def _assign_customers(rows: Iterable[AppliedRow], customers: Customers, new_ids:
     """Set `customer_id` and `joins` of new rows. A row with a mirror row keeps its customer for good.
 
     A new row joins the active customer who has its phone and no legacy row; of several such rows, the greatest claimant
-    joins. The others get new customers.
+    joins. The others get new customers, with ids from `new_ids`.
     """
     waiting = {each.phone: each.id for each in customers.values() if each.is_active and each.legacy_id is None}
     greatest: dict[str | None, tuple[Claim, AppliedRow]] = {}
@@ -252,7 +251,9 @@ def _assign_customers(rows: Iterable[AppliedRow], customers: Customers, new_ids:
 
 
 def _loses(customer: LoadedCustomer, phones: Phones, owners: Mapping[str, int]) -> bool:
-    """Whether the customer holds one of the phones and is not its owner."""
+    """Whether an active customer must give up its phone: the phone is one of `phones`, and `owners` names another
+    customer or nobody for it.
+    """
     phone = customer.phone
     return customer.is_active and phone is not None and phone in phones and owners.get(phone) != customer.id
 

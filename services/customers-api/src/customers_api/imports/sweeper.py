@@ -1,7 +1,7 @@
-"""The sweeper checks whether the import can end, and ends it with a verdict. It also folds counts and counts the
-mirror's orphans.
+"""The sweeper checks whether the unfinished import can end, and ends it with a verdict.
 
-It checks every second, and soon after each batch that this process has applied.
+It also deletes the details of old imports, merges rows of `customer_counts`, and counts the mirror's orphans. It checks
+every second, and soon after each batch that this process has applied.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ _CHECKING_SHARE = 0.1  # of the time at most, however often it is woken
 class Sweeper:
     """Ends imports, in the one process that leads.
 
-    An import without progress fails after `stalled_seconds`. Only time counts in which this process runs and Postgres
-    and Kafka answer: an outage is not a stall.
+    An import without progress for `stalled_seconds` fails, or is cancelled if a cancel was requested. Only time counts
+    in which this process runs and Postgres and Kafka answer: an outage is not a stall. The latest `kept` imports keep
+    their details.
     """
 
     every_seconds = 1.0
@@ -57,19 +58,25 @@ class Sweeper:
             mirror_orphans.show(0, 0)  # the next leader counts
 
     async def _rest(self, stopping: asyncio.Event, checking_seconds: float) -> None:
-        """Pause until the next check is due or somebody calls, but for long enough to keep the checks cheap."""
+        """Pause for `every_seconds`.
+
+        `wake_up` shortens the pause, but not below ten times the duration of the last check.
+        """
         least = min(checking_seconds / _CHECKING_SHARE, self.every_seconds)
         await pause(stopping, least)
         await self.wake_up.pause(stopping, self.every_seconds - least)
 
     def grow_idle(self, seconds: float) -> None:
-        """Add to the time without progress, unless a dependency is not ready."""
+        """Add these seconds, at most two rounds, to the time without progress, unless a dependency is not ready."""
         others = self._health.faults.keys() - {"sweeper", "texts"}
         if not others:
             self._idle_seconds += min(seconds, 2 * self.every_seconds)
 
     async def sweep(self, connection: asyncpg.Connection) -> None:
-        """Check once, and end the import if everything is done or it has stalled. Without an import, count orphans."""
+        """Check the unfinished import once, and end it if everything is done or if it has stalled.
+
+        If there is none, count a slice of the mirror's orphans.
+        """
         job = await connection.fetchrow("SELECT * FROM imports WHERE status = ANY($1)", UNFINISHED)
         if job is None:
             self._progress, self._idle_seconds = (), 0.0
@@ -88,7 +95,10 @@ class Sweeper:
             await writes.delete_old_details(connection, self._kept)
 
     def _note_progress(self, job: asyncpg.Record, chunks: Chunks) -> None:
-        """Progress is a stored plan, a range published for the first time, or counted events of a published attempt."""
+        """Reset the time without progress if the import has made progress since the last check.
+
+        Progress is a stored plan, a range published for the first time, or counted events of a published attempt.
+        """
         published = sum(chunk["status"] == "published" for chunk in chunks)
         progress = (job["id"], job["status"] == "running", published, sum(chunk["counted"] for chunk in chunks))
         if progress != self._progress:

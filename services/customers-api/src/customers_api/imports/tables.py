@@ -27,13 +27,13 @@ _ZERO = {"server_default": text("0")}
 
 
 class LegacyCustomerRow(ProfileColumns, Table, table=True):
-    """The mirror: each legacy row as it was last applied, and its customer. Only imports write it.
+    """A row of the mirror: a legacy row as it was last applied, and its customer. Only imports write the mirror.
 
     It has no foreign keys; `mirror_orphans.py` counts rows whose customer or phone does not exist.
 
-    `number`, the dispatch number, and `read_at` are those of the reading that the row reflects. `number` is null in
-    rows that are older than dispatch numbers. `changed_in` and `changed_as` are the import that last wrote the row,
-    and the class in which it counted it.
+    `read_at` and `number`, the dispatch number, are those of the reading that the row reflects. `number` is null in
+    rows that are older than dispatch numbers. `changed_in` is the import that last accepted and wrote the row, and
+    `changed_as` is the class in which that import counted the row.
     """
 
     __tablename__ = "legacy_customers"
@@ -50,10 +50,10 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
 
 
 class ImportRow(Table, table=True):
-    """One run of the import, as a job. The counts are final once `finished_at` is set.
+    """One import, as a job. The counts are 0 until the import ends, and then final.
 
     `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by how much vAptekeSync's clock was
-    ahead of the importer's at the time of the plan.
+    ahead of the importer's when the plan was made.
     """
 
     __tablename__ = "imports"
@@ -90,7 +90,7 @@ class ImportRow(Table, table=True):
 class ImportChunkRow(Table, table=True):
     """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won.
 
-    `number` is its dispatch number, from the sequence `hand_out_numbers`.
+    `number` is the range's dispatch number, from the sequence `hand_out_numbers`.
     """
 
     __tablename__ = "import_chunks"
@@ -110,7 +110,7 @@ class ImportChunkRow(Table, table=True):
 
 
 class ImportCountRow(Table, table=True):
-    """How the events of one attempt at a range were counted, per partition."""
+    """How many events of one attempt at a range, in one partition, were counted in each class."""
 
     __tablename__ = "import_counts"
 
@@ -126,7 +126,10 @@ class ImportCountRow(Table, table=True):
 
 
 class ImportReadingRow(Table, table=True):
-    """Which rows an attempt has read, batch by batch, until the import ends."""
+    """The legacy ids that an attempt has read, and the latest `read_at` of their events, for one batch.
+
+    Kept until the import ends.
+    """
 
     __tablename__ = "import_readings"
     __table_args__ = (Index("import_readings_import_id_chunk_idx", "import_id", "chunk"),)
@@ -140,7 +143,10 @@ class ImportReadingRow(Table, table=True):
 
 
 class ImportRejectionRow(Table, table=True):
-    """What was rejected or repaired, and why; never the value itself. `attempt` is null for a phone_conflict."""
+    """What was rejected or repaired, and why; never the value itself.
+
+    `chunk` and `attempt` are null for a phone_conflict.
+    """
 
     __tablename__ = "import_rejections"
     __table_args__ = (
@@ -162,10 +168,10 @@ class ImportRejectionRow(Table, table=True):
 
 
 class CustomerRereadRow(Table, table=True):
-    """The only row: the progress of the loop that rereads customers after the completed import `import_id`.
+    """The progress of `reread_customers`, in one row: its run after the completed import `import_id`.
 
-    Customers up to `last_id` are done; null: nothing is left to do. The loop uses the rule `rule_version` and skips
-    customers that have not changed since `since`; null: it skips nobody.
+    The run has read the customers up to `last_id`; null: no run is due. It uses version `rule_version` of the text
+    rule. It skips customers that have not changed since `since`; null: it skips nobody.
     """
 
     __tablename__ = "customer_rereads"

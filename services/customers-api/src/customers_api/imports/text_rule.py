@@ -8,21 +8,24 @@ from vapteke_shared.contract.texts import EmailInvalid
 
 
 def normalised(field: str, text: str | None) -> str | None:
-    """The text in the form in which this release compares it. It may still be invalid."""
+    """The text in the form in which this release compares texts. None if the text is empty then.
+
+    The result may still be invalid.
+    """
     return None if text is None else FIELDS[field](text)
 
 
 def rewritten(field: str, text: str | None) -> str | None:
-    """The text as this release would store it. A text that it would reject stays as it is."""
+    """The text as this release would store it. A text that this release would reject stays as it is."""
     new = normalised(field, text)
     return text if new and _is_invalid(field, new) else new
 
 
 def is_kept(field: str, theirs: str | None, mirrored: str | None, ours: str | None) -> bool:
-    """Whether the row and its mirror row hold two forms of one text, and the customer has another text.
+    """Whether the customer keeps `ours`, because vAptekeSync has not changed the text.
 
-    vAptekeSync has not changed the text then, and what the API wrote stays. Either form may be the older one: importers
-    of two releases run side by side during an upgrade.
+    That is so if `theirs` and `mirrored` are two forms of one text, and `ours`, which the API wrote, is another text.
+    Either form may be the older one: importers of two releases run side by side during an upgrade.
     """
     known = normalised(field, mirrored)
     return theirs != mirrored and normalised(field, theirs) == known and normalised(field, ours) != known

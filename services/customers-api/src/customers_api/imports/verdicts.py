@@ -18,7 +18,11 @@ _DIFFERENCES_SHOWN = 5
 
 
 def of(job: Job, chunks: Chunks) -> Verdict | None:
-    """The verdict; None while something is still to come."""
+    """The verdict on an unfinished import. None while the plan, a range or the applying of events is still to come.
+
+    After a cancel or an error, only the ranges in flight are still to come. A cancelled import without a plan ends at
+    once.
+    """
     if job["status"] != "running":
         return ("cancelled", None) if job["cancelled_at"] else None
     published = [chunk for chunk in chunks if chunk["status"] == "published"]
@@ -37,7 +41,10 @@ def of(job: Job, chunks: Chunks) -> Verdict | None:
 
 
 def of_stalled(job: Job, chunks: Chunks, since: datetime) -> Verdict:
-    """The verdict on an import that has made no progress since then."""
+    """The verdict, with an error, on an import that has made no progress since `since`.
+
+    It is `failed`. It is `cancelled` if a cancel was requested, no error was reported, and no counts differ.
+    """
     if error := job["error"] or _differences(chunk for chunk in chunks if chunk["passed"]):
         return "failed", error
     waiting = any(chunk["status"] == "published" and not chunk["passed"] for chunk in chunks)
@@ -51,7 +58,7 @@ def counts(chunks: Chunks) -> dict[str, int]:
 
 
 def _differences(chunks: Iterable[Mapping[str, Any]]) -> str | None:
-    """The published ranges whose count differs from what was read."""
+    """A text that names the published ranges whose counts differ from what was read, at most five. None: no range."""
     faults = [_difference(c) for c in chunks if c["status"] == "published" and c["counted"] != c["event_count"]]
     more = len(faults) - _DIFFERENCES_SHOWN
     return "; ".join(faults[:_DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "") or None

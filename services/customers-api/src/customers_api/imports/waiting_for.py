@@ -35,7 +35,7 @@ LEFT JOIN LATERAL (
 
 
 def describe(job: Mapping[str, Any]) -> str | None:
-    """The sentence; None if the import has ended or nothing is unusual. It contains no personal data."""
+    """What the import waits for, in one sentence without personal data. None if it has ended or nothing is unusual."""
     if job["finished_at"] is not None:
         return None
     if job["attempt_failed"] is not None:
@@ -46,7 +46,7 @@ def describe(job: Mapping[str, Any]) -> str | None:
 
 
 def _wait(job: Mapping[str, Any]) -> tuple[datetime | None, str]:
-    """Since when it waits, and for what."""
+    """Since when the import waits (None: unknown), and for what."""
     if job["status"] == "requested":
         who = "an importer, or customers-api work, which sends it the task"
         return job["requested_at"], f"{who}: none has taken the plan"

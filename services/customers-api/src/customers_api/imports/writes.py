@@ -22,7 +22,7 @@ class ImportEnded(ProblemError):
 
 @retry_conflicts
 async def start(connection: asyncpg.Connection, rows_per_range: int) -> tuple[asyncpg.Record, bool]:
-    """Start an import, or join the unfinished one. Returns the job and whether it is new. Safe to repeat."""
+    """Start an import, or join the unfinished one. Returns the import, and whether it is new. Safe to repeat."""
     async with connection.transaction():
         while True:
             job = await connection.fetchrow(_START, uuid4())
@@ -41,7 +41,7 @@ async def start(connection: asyncpg.Connection, rows_per_range: int) -> tuple[as
 async def cancel(connection: asyncpg.Connection, import_id: UUID) -> None:
     """Request no more ranges. The sweeper ends the import when the ranges in flight are done. Safe to repeat.
 
-    Raises ImportEnded.
+    An unknown import is ignored. Raises ImportEnded if the import is completed or failed.
     """
     if await connection.fetchval(_CANCEL, import_id) in ("completed", "failed"):
         raise ImportEnded
@@ -51,7 +51,10 @@ async def cancel(connection: asyncpg.Connection, import_id: UUID) -> None:
 async def end(
     connection: asyncpg.Connection, import_id: UUID, status: str, error: str | None, counts: Mapping[str, int]
 ) -> asyncpg.Record | None:
-    """End the import with this verdict and these counts by class. Returns the job; None if it had already ended."""
+    """End the import with this verdict and these counts by class, and send its state to the importers.
+
+    Adds the phone conflicts of a completed import. Returns the import; None if it had already ended.
+    """
     async with connection.transaction():
         if not await connection.fetchval(_LOCK_FOR_END, import_id, UNFINISHED):
             return None
@@ -63,7 +66,10 @@ async def end(
 
 
 async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg.Record | None:
-    """Fail the unfinished import in the caller's transaction, if there is one, and return it."""
+    """Fail the unfinished import in the caller's transaction, and send its state to the importers.
+
+    Returns the import; None if there is none.
+    """
     await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", UNFINISHED)
     job = await connection.fetchrow(_FAIL_UNFINISHED, error, UNFINISHED)
     if job is not None:
@@ -72,15 +78,15 @@ async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg
 
 
 async def lock_unfinished(connection: asyncpg.Connection, import_id: UUID) -> bool:
-    """Lock the import. Returns whether it is unfinished: it then stays so until the caller's transaction ends.
+    """Lock the import if it is unfinished, and return whether it is.
 
-    A cancel does not wait for this lock.
+    A locked import cannot end before the caller's transaction does. A cancel does not wait for this lock.
     """
     return await connection.fetchval(_LOCK_UNFINISHED, import_id, UNFINISHED) is not None
 
 
 async def publish_state(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
-    """Send the job's state to the importers, in the caller's transaction.
+    """Send the import's state to the importers, in the caller's transaction.
 
     Call it before sending tasks that the new state allows: importers do only the tasks of the unfinished import.
     """
@@ -89,7 +95,10 @@ async def publish_state(connection: asyncpg.Connection, job: asyncpg.Record) -> 
 
 
 async def delete_old_details(connection: asyncpg.Connection, imports_kept: int) -> None:
-    """Delete the details of ended imports, except of the latest ones. The job keeps its counts."""
+    """Delete the ranges, counts and rejections of ended imports, except of the latest `imports_kept` imports.
+
+    The readings of all ended imports are deleted. The jobs keep their total counts.
+    """
     await connection.execute(_DELETE_OLD_DETAILS, imports_kept)
 
 

@@ -1,4 +1,4 @@
-"""Lists of customers: counts that triggers keep, a function that ignores case, and an index for every filter."""
+"""Lists of customers: counts that triggers keep, the function `folded` to ignore case, an index for every filter."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,7 +30,11 @@ def _make_counters() -> None:
 
 
 def _folded(connection: sa.Connection) -> str:
-    """The first that this server has: Postgres' own rules (17 and later), ICU's, the C library's, the database's."""
+    """SQL that creates the function `folded`, which makes a text lower case.
+
+    It uses the first of these rules that the server has: Postgres' own (17 and later), ICU's, the C library's, the
+    database's.
+    """
     there = set(connection.scalars(sa.text("SELECT collname FROM pg_collation WHERE collencoding IN (-1, 6)")))
     rules = [f' COLLATE "{name}"' for name in ("pg_c_utf8", "und-x-icu", "C.utf8") if name in there]
     return f"""

@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    """No row is rewritten: each lock is held for an instant, however large the tables are."""
+    """Add a sequence, columns and a table. No row is rewritten, so each lock is held for an instant."""
     op.execute("CREATE SEQUENCE customers.hand_out_numbers")
     for table, column, kind in _COLUMNS:
         op.execute(f"ALTER TABLE customers.{table} ADD COLUMN {column} {kind}")

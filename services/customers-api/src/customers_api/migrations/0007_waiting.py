@@ -15,7 +15,7 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    """No row is rewritten: each lock is held for an instant."""
+    """Add columns without rewriting a row: each lock is held for an instant."""
     for table, column, kind in _COLUMNS:
         op.execute(f"ALTER TABLE customers.{table} ADD COLUMN {column} {kind}")
 

@@ -1,4 +1,4 @@
-"""The progress of `events republish`, so that an interrupted run continues where it ended."""
+"""The progress of `events republish` is stored, so that an interrupted run continues where it ended."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The progress of the loop that rereads customers after a completed import."""
+"""The progress of the loop that rereads customers after a completed import is stored."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """The one row says that the imports so far need nothing: the next one does."""
+    """Create the table and its one row, which marks the latest completed import as done: the next one begins a run."""
     op.create_table(
         "customer_rereads",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),

@@ -1,4 +1,4 @@
-"""The mirror has no foreign keys: they were most of the cost of its rows, and the sweeper counts orphans instead."""
+"""The mirror loses its foreign keys: they were most of the cost of writing a row. The sweeper counts orphans now."""
 
 from alembic import op
 

@@ -1,7 +1,8 @@
-"""Postgres counts the thousand most frequent last names, not a hundred: otherwise it takes the others for rare ones.
+"""Postgres' statistics hold the thousand most frequent last names, not a hundred: Postgres takes all others for rare.
 
-Of ten million customers, 44,000 with such a name were read one by one and sorted, instead of the first fifty by id.
-ANALYZE, also that of autovacuum, counts them next time. The lock stops neither readers nor writers.
+Of ten million customers, 44,000 had a frequent name that was missing. A list of them read and sorted all 44,000,
+instead of reading the first fifty by id. The next ANALYZE, also that of autovacuum, collects the thousand. The lock of
+this migration blocks neither readers nor writers.
 """
 
 from alembic import op
