@@ -1,4 +1,4 @@
-"""Finds the running stack: reads the file in which it describes itself."""
+"""Finds the running stack: reads the file in which the stack describes itself."""
 
 import json
 from pathlib import Path

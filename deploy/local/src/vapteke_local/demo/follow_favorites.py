@@ -1,4 +1,4 @@
-"""Shows that favorites follow their customer: hidden when it is deleted, shown again when it is restored."""
+"""Shows that favorites follow their customer: hidden when the customer is deleted, shown again after a restore."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Certificates for the servers of this machine, signed by an authority that is created at each start and not kept."""
+"""Certificates for the servers of this machine, signed by a new authority at each start, whose key is not kept."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,6 @@
 """`python -m vapteke_local.vaptekesync`: runs the stand-in as a process of its own, with made-up customers.
 
-The password is in the environment variable VAPTEKESYNC_PASSWORD. SIGTERM and Ctrl-C stop it.
+The password is in the environment variable VAPTEKESYNC_PASSWORD. SIGTERM and Ctrl-C stop the stand-in.
 """
 
 from __future__ import annotations

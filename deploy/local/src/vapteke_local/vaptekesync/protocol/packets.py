@@ -33,7 +33,7 @@ class Message(NamedTuple):
 class Connection(asyncio.Protocol):
     """The connection of one client. `messages` are the received messages that the session has not read yet.
 
-    `attention` is set from the cancellation of a request by the client until the session acknowledges it. `opened` is
+    `attention` is set when the client cancels a request, and cleared when the session acknowledges this. `opened` is
     called at the first byte that arrives, so a client that only checks whether the port is open is not counted.
     `closed` is called after `opened`, when the connection is lost.
     """
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
 
 
 class Reply:
-    """One message to the client. It is cut into packets while it is written."""
+    """One message to the client. Its bytes are cut into packets and sent while they are written."""
 
     def __init__(self, connection: Connection, kind: int = ANSWER) -> None:
         self._connection = connection
@@ -153,7 +153,7 @@ class Reply:
         self._send_rest(END_OF_MESSAGE)
 
     def send_pending(self) -> None:
-        """Sends what is written so far. The message stays open."""
+        """Sends what is written so far. More can be written to the message afterwards."""
         if self._pending:
             self._send_rest(0)
 

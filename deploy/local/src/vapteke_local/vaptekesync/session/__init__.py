@@ -1,1 +1,1 @@
-"""A client's session: login, requests and their answers, and the faults that interrupt them."""
+"""A client's session: login, requests, answers, and the faults that interrupt answers."""

@@ -26,7 +26,7 @@ class Exchange:
         return message
 
     async def expect(self, kind: int) -> bytes:
-        """The payload of the next message. Raises Malformed for a type other than `kind`, Silenced as `next_message`."""
+        """The payload of the next message. Raises Malformed for another type, and Silenced as `next_message`."""
         message = await self.next_message()
         if message.kind != kind:
             raise Malformed(f"a message of type {message.kind}, expected type {kind}")

@@ -1,4 +1,4 @@
-"""The result of a statement: its metadata, its rows, and the error that may follow them."""
+"""The result of a statement: its metadata, its rows, and the error that may follow the rows."""
 
 from __future__ import annotations
 
