@@ -10,5 +10,8 @@ _CATEGORIES: Final = tuple(map(category, _READ))
 
 
 def of(*categories: str) -> str:
-    """The characters of these categories, such as Zs or Cf, as one string. Categories of letters are not complete."""
+    """The characters of these categories, such as Zs or Cf, as one string.
+
+    Categories of letters and of private-use characters are not complete, because some planes are left out.
+    """
     return "".join(one for one, kind in zip(_READ, _CATEGORIES, strict=True) if kind in categories)

@@ -95,7 +95,8 @@ def _digits_by_the_whole_rule(written: str) -> str:
 def split(digits: str) -> Phone:
     """Split 11 to 15 international digits into code and number. Raises PhoneInvalid.
 
-    More lenient than `parse` after code 7: events and rows written under an older rule must stay readable.
+    Unlike `parse`, this accepts any number of digits after code 7: events and rows that were written under an older
+    rule must stay readable.
     """
     if len(digits) < PHONE_MIN_DIGITS:
         raise PhoneInvalid("too_short")

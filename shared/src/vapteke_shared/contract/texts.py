@@ -46,8 +46,8 @@ _UNSEEN = _one_of([one for one in ["\0", *_BREAKS, *_REMOVED] if one <= chr(_BMP
 PATTERN: Final = rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"
 """A text that is not empty, as far as a JSON Schema pattern can express it."""
 PLAIN_EMAIL: Final = r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+([a-z]{2,})"
-"""A plain address: email-validator would accept it unchanged or reject it for its top-level domain. All other addresses
-go to email-validator itself, which is many times slower."""
+"""A plain address: email-validator would accept it unchanged or reject it for its top-level domain. Most others go to
+email-validator itself, which is many times slower."""
 _PLAIN = re.compile(PLAIN)
 # Possessive quantifiers, which Postgres does not know, save a third: no part of the pattern can give characters back.
 _PLAIN_EMAIL = re.compile(re.sub(r"(?<=[\])])[+*]", r"\g<0>+", PLAIN_EMAIL))

@@ -1,1 +1,1 @@
-"""The events that travel on the topics: one module per subject, and how they become bytes."""
+"""The events that travel on the topics: one module per subject, and the codec that turns events into Kafka records."""

@@ -71,7 +71,7 @@ def random_uuid() -> bytes:
 
 
 def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> Event:
-    """The event in a Kafka record. Raises EventInvalid, which names the field and the fault, never the value."""
+    """The event in a Kafka record. Raises EventInvalid, whose text names the field and fault but never the value."""
     decoder = _DECODERS.get(_type(record_headers))
     if decoder is None:
         raise EventInvalid("unknown event type")
