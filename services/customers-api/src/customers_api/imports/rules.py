@@ -137,7 +137,7 @@ def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: 
 
 
 def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
-    """The phones to decide: of each row that changes a claim, its phone, its mirror row's, and its customer's."""
+    """The phones to decide. For each row that changes a claim: its phone, its mirror row's and its customer's."""
     phones: set[str | None] = set()
     for row in rows:
         if row.changes_claim:

@@ -1,8 +1,9 @@
-"""Postgres' statistics hold the thousand most frequent last names, not a hundred: Postgres takes all others for rare.
+"""Postgres' statistics hold the thousand most frequent last names, not a hundred. Postgres assumes that others are
+rare.
 
-Of ten million customers, 44,000 had a frequent name that was missing. A list of them read and sorted all 44,000,
-instead of reading the first fifty by id. The next ANALYZE, also that of autovacuum, collects the thousand. The lock of
-this migration blocks neither readers nor writers.
+Of ten million customers, 44,000 had one frequent name that the hundred did not include. A list of them read and sorted
+all 44,000, instead of reading the first fifty by id. The next ANALYZE, also one by autovacuum, collects the thousand.
+The lock of this migration blocks neither readers nor writers.
 """
 
 from alembic import op
