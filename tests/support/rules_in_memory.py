@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 from customers_api.customers.tables import FIELDS
-from customers_api.imports import rules
+from customers_api.imports import field_rules, rules
 from customers_api.imports.decoding import LegacyEvent
 from customers_api.imports.state import (
     AppliedRow,
@@ -25,6 +26,7 @@ from customers_api.imports.state import (
     LoadedCustomer,
     Locked,
     Mirror,
+    Settled,
 )
 from legacy_events import Attempt
 from legacy_table import DAY, VALUES, LegacyTable, event
@@ -52,13 +54,14 @@ class Tables:
         incoming = [Incoming(0, each) for each in events]
         context = Context(import_id, NOW, self._read_later(events))
         mirrors = {each.legacy_id: self._loaded(each.legacy_id) for each in events if each.legacy_id in self.mirrors}
-        comparison = rules.compare(context, incoming, mirrors)
+        unchanged, others = rules.split_unchanged(incoming, _settled(context, mirrors))
+        comparison = rules.compare(context, others, mirrors)
         decision = rules.decide(context, comparison, self._locked(comparison.rows))
         self._write(decision)
         for attempt in {each.attempt for each in events}:
             read = [each for each in events if each.attempt == attempt]
             self.readings.append((attempt, read[0].read_at, {each.legacy_id for each in read}))
-        return decision.classes
+        return [*repeat("unchanged", len(unchanged)), *decision.classes]
 
     def _read_later(self, events: Sequence[LegacyEvent]) -> dict[int, datetime]:
         attempts, later = {each.attempt for each in events}, dict[int, datetime]()
@@ -236,6 +239,18 @@ def _mirror(mirror: ModelMirror) -> Mirror:
     values = (*(mirror.fields[name] for name in FIELDS[:-1]), mirror.last_auth_at)
     number = mirror.read_in or None
     return Mirror(mirror.customer_id, mirror.phone, values, mirror.read_at, number, None, None, None, False)
+
+
+def _settled(context: Context, mirrors: Mapping[int, Mirror]) -> dict[int, Settled]:
+    """What `batch_state.load_settled` would load."""
+    return {
+        legacy_id: (mirror.phone, *mirror.values)
+        for legacy_id, mirror in mirrors.items()
+        if mirror.counted_as is None
+        and not mirror.customer_is_deleted
+        and not field_rules.is_after(mirror.values[-1], context.tomorrow)
+        and not field_rules.is_after(mirror.customer_last_auth_at, context.tomorrow)
+    }
 
 
 def _model_mirror(mirror: Mirror) -> ModelMirror:

@@ -108,7 +108,7 @@ def work() -> None:
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     """Run the process `work` until `stopping` is set."""
     state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
-    made = pools.create_pool(settings, SCHEMA, 11)
+    made = pools.create_pool(settings, SCHEMA, 9)
     async with pools.closing(made, stopping) as pool:
         consumers, outbox = ImportConsumers(settings, pool, state), Relay(settings, pool, state)
         sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept)

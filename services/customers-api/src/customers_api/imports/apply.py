@@ -1,9 +1,9 @@
-"""Applies a batch of legacy customers: one transaction with the offsets, the rows, their events and the counts."""
+"""Applies a batch of legacy customers in one transaction: customers, mirror rows, events, counts, stored offsets."""
 
+import asyncio
 from collections.abc import Sequence
 
 import asyncpg
-from vapteke_shared.contract import topics
 from vapteke_shared.messaging import dead_letters, stored_offsets
 from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.postgres.retries import retry_conflicts
@@ -27,10 +27,14 @@ async def apply(
     cluster: Cluster,
     reached: Reached,
 ) -> Outcome:
-    """Apply each record once, with its stored offset. The batch must not contain two events of one legacy row.
+    """Apply each record of a batch once, and store the offsets, in one transaction on `connection`.
 
-    Missing phones and first names are inserted and committed on a second connection. Inserted in this transaction, they
-    would make API calls that need them wait until its end.
+    Returns the outcome, which the caller reports after the commit. The batch must not contain two events of one legacy
+    row. Missing phones and first names are inserted and committed on `names_connection`: if this transaction inserted
+    them, API calls that use the same ones would wait until its end.
+
+    Raises DataError or IntegrityConstraintViolationError if the database rejects the data, and what
+    `stored_offsets.transaction` raises.
     """
     admission = await admissions.read(connection, [event for _, event, _ in batch if event])
     records = [record for record, _, _ in batch]
@@ -47,8 +51,10 @@ async def apply(
 
         finite_dates.check_readings(incoming)
         context = await batch_state.load_context(connection, incoming)
-        mirrors = await batch_state.load_mirrors(connection, incoming)
-        comparison = rules.compare(context, incoming, mirrors)
+        settled = await batch_state.load_settled(connection, incoming)
+        unchanged, others = rules.split_unchanged(incoming, settled)
+        mirrors = await batch_state.load_mirrors(connection, others) if others else {}
+        comparison = rules.compare(context, others, mirrors)
         customer_ids = {legacy_id: mirror.customer_id for legacy_id, mirror in mirrors.items()}
         classes = comparison.classes
         if comparison.rows:
@@ -57,17 +63,19 @@ async def apply(
             locked = await batch_state.lock_and_load(connection, comparison.rows)
             decision = rules.decide(context, comparison, locked)
             ids = Ids(locked.phone_ids, await batch_state.firstname_ids(connection, decision.rows))
-            await batch_writes.write_customers(connection, decision, ids)
+            events, _ = await asyncio.gather(
+                batch_writes.events(decision), batch_writes.write_customers(connection, decision, ids)
+            )
             await batch_writes.write_mirror(connection, context.import_id, decision, ids)
-            await messages.add(connection, topics.CUSTOMERS.name, batch_writes.events(decision))
+            await messages.write(connection, events)
             customer_ids |= {row.event.legacy_id: row.customer_id for row in decision.rows}
             classes = decision.classes
-        await counts.add(connection, context.import_id, incoming, classes, customer_ids)
+        await counts.add(connection, context.import_id, unchanged, others, classes, customer_ids)
     return Outcome(letters, ignored)
 
 
 def _admit(admission: Admission, fresh: Batch) -> tuple[list[Incoming], list[str]]:
-    """Split decoded events into those that count and the reasons why the others are ignored.
+    """Split the events of new records into those that count and the reasons why the others are ignored.
 
     Sets `number` of each event that counts to its range's dispatch number.
     """

@@ -1,4 +1,4 @@
-"""Locks and loads what concerns a batch of legacy customers: mirror rows, phones, customers."""
+"""Loads the state that concerns a batch of legacy customers, locks phones and customers, and adds missing names."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers.tables import COLUMNS, FIELDS
 from customers_api.imports.rules import phones_to_decide
-from customers_api.imports.state import AppliedRow, Context, Incoming, LoadedCustomer, Locked, Mirror
+from customers_api.imports.state import AppliedRow, Context, Incoming, LoadedCustomer, Locked, Mirror, Settled
 
 _FIRSTNAME = FIELDS.index("firstname")
 _MIRROR_VALUES = slice(3, 3 + len(FIELDS))
@@ -19,7 +19,10 @@ _CUSTOMER_VALUES = slice(4, 4 + len(FIELDS))
 
 
 async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> Context:
-    """What the rows share. Other attempts at the same ranges are rare, and so are the rows that they have read."""
+    """Read a batch's context: the import, Postgres' clock, and the rows that other attempts at its ranges have read.
+
+    There are rarely any such rows.
+    """
     attempts = {(event.chunk, event.attempt.int): event for _, event in incoming}.values()
     chunks, ids = [event.chunk for event in attempts], [event.attempt for event in attempts]
     import_id = incoming[0].event.import_id
@@ -30,11 +33,17 @@ async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incomi
     return Context(import_id, await connection.fetchval("SELECT now()"), read_later)
 
 
-async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Mirror]:
-    """The mirror rows by legacy id.
+async def load_settled(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Settled]:
+    """The settled mirror rows of these legacy rows, by legacy id."""
+    rows = await connection.fetch(_SETTLED, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
+    return {row[0]: row[1:] for row in rows}
 
-    They need no lock: only the transaction that holds the lock on the partition's offset writes them. Raises
-    ForeignKeyViolationError for an accepted row whose mirror row has lost its customer (docs/operate.md).
+
+async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Mirror]:
+    """The mirror rows of these legacy rows, by legacy id. Mirror rows that have lost their customer are left out.
+
+    Mirror rows need no lock: only the transaction that holds the lock on the partition's offset writes them. Raises
+    ForeignKeyViolationError if the mirror row of an accepted row has lost its customer (docs/operate.md).
     """
     rows = await connection.fetch(_MIRRORS, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
     after = _MIRROR_VALUES.stop
@@ -48,7 +57,10 @@ async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incomi
 
 
 async def add_missing_names(connection: asyncpg.Connection, rows: Iterable[AppliedRow]) -> None:
-    """Insert missing phones and first names. Those that the mirror has exist. Unused ones are harmless."""
+    """Insert the phones and first names of the rows that do not exist yet.
+
+    Those equal to the mirror row's exist. If nobody uses an inserted one in the end, it does no harm.
+    """
     if numbers := [phones.split(digits) for digits in _new_phones(rows)]:
         await connection.execute(_ADD_PHONES, [p.code for p in numbers], [p.number for p in numbers])
     if names := _new_firstnames(rows):
@@ -66,9 +78,10 @@ def _new_firstnames(rows: Iterable[AppliedRow]) -> set[str]:
 
 
 async def lock_and_load(connection: asyncpg.Connection, rows: Collection[AppliedRow]) -> Locked:
-    """Lock the phones to decide, then the rows' customers and all customers that hold or name one of these phones.
+    """Lock the phones to decide. Then lock and load the customers of the rows, the active holders of these phones, and
+    the customers whose mirror rows name one of these phones.
 
-    The customers are read after that. Raises ChangedMeanwhile.
+    Raises ChangedMeanwhile if one of the phones does not exist.
     """
     digits = phones_to_decide(rows)
     phone_ids = {row["digits"]: row["id"] for row in await connection.fetch(_LOCK_PHONES, digits)}
@@ -82,7 +95,7 @@ async def lock_and_load(connection: asyncpg.Connection, rows: Collection[Applied
 
 
 async def firstname_ids(connection: asyncpg.Connection, rows: Iterable[AppliedRow]) -> dict[str, int]:
-    """The ids of the new rows' first names."""
+    """The ids of the new rows' first names, by name."""
     names = _new_firstnames(row for row in rows if row.is_new)
     return {row["name"]: row["id"] for row in await connection.fetch(_FIRSTNAMES, names)}
 
@@ -95,7 +108,6 @@ def _customer(row: Any) -> LoadedCustomer:
 _ADD_PHONES = """
 INSERT INTO phones (code, number)
 SELECT code, number FROM unnest($1::text[], $2::text[]) AS wanted (code, number)
-WHERE NOT EXISTS (SELECT FROM phones p WHERE p.digits = wanted.code || wanted.number)
 ORDER BY code || number ON CONFLICT DO NOTHING
 """
 
@@ -118,21 +130,34 @@ def _values(table: str, names: Iterable[str]) -> str:
 
 
 def _finite(instant: str) -> str:
-    """SQL: an infinite instant, which an earlier release may have stored, is none. Python could not compare it."""
+    """SQL: the instant, or null if it is infinite. An earlier release may have stored infinity, which Python could not
+    compare.
+    """
     return f"nullif(nullif({instant}, 'infinity'), '-infinity')"
 
 
 # OFFSET 0 makes Postgres look up each row by its index. Otherwise it reads a whole table to join a thousand rows.
+_WANTED = """
+FROM unnest($2::bigint[]) AS wanted (id)
+CROSS JOIN LATERAL (SELECT * FROM legacy_customers WHERE legacy_id = wanted.id OFFSET 0) AS m
+LEFT JOIN LATERAL (SELECT * FROM customers WHERE id = m.customer_id OFFSET 0) AS c ON true
+LEFT JOIN LATERAL (SELECT digits FROM phones WHERE id = m.phone_id OFFSET 0) AS p ON true
+"""
 _MIRRORS = f"""
 SELECT
     m.legacy_id, m.customer_id, p.digits, {_values("m", FIELDS)},
     m.read_at, m.number, CASE WHEN m.changed_in = $1 THEN m.changed_as END,
     CASE WHEN c.phone_id = m.phone_id THEN p.digits ELSE (SELECT digits FROM phones WHERE id = c.phone_id) END,
     {_finite("c.last_auth_at")}, CASE WHEN c.id IS NOT NULL THEN c.deleted_at IS NOT NULL END
-FROM unnest($2::bigint[]) AS wanted (id)
-CROSS JOIN LATERAL (SELECT * FROM legacy_customers WHERE legacy_id = wanted.id OFFSET 0) AS m
-LEFT JOIN LATERAL (SELECT * FROM customers WHERE id = m.customer_id OFFSET 0) AS c ON true
-LEFT JOIN LATERAL (SELECT digits FROM phones WHERE id = m.phone_id OFFSET 0) AS p ON true
+{_WANTED}
+"""
+
+_SETTLED = f"""
+SELECT m.legacy_id, p.digits, {", ".join(f"m.{name}" for name in FIELDS)}
+{_WANTED}
+WHERE c.id IS NOT NULL AND c.deleted_at IS NULL AND m.changed_in IS DISTINCT FROM $1
+    AND (m.last_auth_at > now() + interval '1 day') IS NOT TRUE
+    AND (c.last_auth_at > now() + interval '1 day') IS NOT TRUE
 """
 
 _LOCK_PHONES = "SELECT id, digits FROM phones WHERE digits = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE"
@@ -141,8 +166,12 @@ _LOCK_CUSTOMERS = """
 WITH locked AS (
     SELECT id FROM customers WHERE id = ANY (ARRAY(
         SELECT unnest($1::bigint[])
-        UNION SELECT id FROM customers WHERE phone_id = ANY($2::bigint[]) AND deleted_at IS NULL
-        UNION SELECT customer_id FROM legacy_customers WHERE phone_id = ANY($2::bigint[])
+        UNION SELECT c.id FROM unnest($2::bigint[]) AS phone (id) CROSS JOIN LATERAL (
+            SELECT id FROM customers WHERE phone_id = phone.id AND deleted_at IS NULL OFFSET 0
+        ) AS c
+        UNION SELECT m.customer_id FROM unnest($2::bigint[]) AS phone (id) CROSS JOIN LATERAL (
+            SELECT customer_id FROM legacy_customers WHERE phone_id = phone.id OFFSET 0
+        ) AS m
     )) ORDER BY id FOR NO KEY UPDATE
 )
 SELECT array_agg(id) FROM locked

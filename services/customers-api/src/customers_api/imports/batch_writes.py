@@ -1,5 +1,6 @@
 """Writes what the rules have decided about a batch: new rows by COPY, changes by updates over arrays."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from customers_api.customers import customer_events
 from customers_api.customers.tables import COLUMNS, FIELDS
 from customers_api.imports.state import CustomerChange, Decision, LoadedCustomer
-from customers_api.outbox.messages import Message
+from customers_api.outbox.messages import Message, OutboxRow
 from customers_api.schema import SCHEMA, Table
 
 _CUSTOMER_COLUMNS = ("id", "phone_id", "phone_from", "firstname_id", *COLUMNS, "version", "created_at", "updated_at")
@@ -18,7 +19,7 @@ _MIRROR_COLUMNS = ("legacy_id", "customer_id", "phone_id", *FIELDS, "read_at", "
 
 
 class Ids(NamedTuple):
-    """The ids of the phones and first names of new rows."""
+    """The ids of phones by digits and of first names by name: at least those of new rows."""
 
     phones: Mapping[str, int]
     firstnames: Mapping[str, int]
@@ -31,7 +32,10 @@ class Ids(NamedTuple):
 
 
 async def write_customers(connection: asyncpg.Connection, decision: Decision, ids: Ids) -> None:
-    """Write customers. A phone has one active holder, so its old holder is written before the new one."""
+    """Write the customers that the decision creates or changes.
+
+    Customers who lose a phone are written before those who get it, because a phone has one active holder.
+    """
     if decision.accepted:
         await connection.execute(_ACCEPT, decision.accepted)
     if decision.losers:
@@ -44,7 +48,7 @@ async def write_customers(connection: asyncpg.Connection, decision: Decision, id
 
 
 async def write_mirror(connection: asyncpg.Connection, import_id: UUID, decision: Decision, ids: Ids) -> None:
-    """Write the mirror rows. A rejected row keeps the import and the class of its last accepted reading."""
+    """Write the mirror rows. A rejected row keeps `changed_in` and `changed_as`; its other columns are written."""
     new, changed = [], []
     for row in decision.rows:
         event = row.event
@@ -59,10 +63,17 @@ async def write_mirror(connection: asyncpg.Connection, import_id: UUID, decision
         await connection.execute(_CHANGE_MIRROR, *_columns(changed))
 
 
-def events(decision: Decision) -> list[Message]:
-    """The events of all changes, by the customers' ids."""
+async def events(decision: Decision) -> list[OutboxRow]:
+    """Build the outbox rows with the events of all changes, ordered by customer id.
+
+    Other tasks run in between, so Postgres can write the customers while Python builds their events.
+    """
     changes = sorted((*decision.created, *decision.changed), key=lambda change: change.customer.id)
-    return [_event(change) for change in changes]
+    rows: list[OutboxRow] = []
+    for start in range(0, len(changes), _EVENTS_AT_ONCE):
+        rows += [customer_events.row(_event(change)) for change in changes[start : start + _EVENTS_AT_ONCE]]
+        await asyncio.sleep(0)
+    return rows
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
@@ -89,13 +100,19 @@ def _changed(customer: LoadedCustomer) -> tuple[Any, ...]:
 
 def _event(change: CustomerChange) -> Message:
     customer = change.customer
-    state = dict(zip(FIELDS, customer.values, strict=True))
-    state |= {"id": customer.id, "version": customer.version, "phone": customer.phone}
-    state |= {name: getattr(customer, name) for name in _INSTANTS}
+    state = {
+        "id": customer.id,
+        "version": customer.version,
+        "phone": customer.phone,
+        "created_at": customer.created_at,
+        "updated_at": customer.updated_at,
+        "deleted_at": customer.deleted_at,
+        **dict(zip(FIELDS, customer.values, strict=True)),
+    }
     return customer_events.message_of(change.kind, "import", change.fields, state)
 
 
-_INSTANTS = ("created_at", "updated_at", "deleted_at")
+_EVENTS_AT_ONCE = 250
 _TABLE = Table.metadata.tables[f"{SCHEMA.name}.customers"]
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _COLUMN_TYPES = {name: _TABLE.c[name].type.compile(_POSTGRES) for name in COLUMNS}
@@ -104,7 +121,7 @@ _SET_VALUES = ", ".join(f"{name} = n.{name}" for name in COLUMNS)
 
 
 def _unnested(**columns: str) -> str:
-    """SQL for a relation `n` of parameters that are arrays: columns and their types."""
+    """SQL that turns array parameters, from $1 on, into a relation `n`. `columns` are its columns with their types."""
     arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), 1))
     return f"unnest({arrays}) AS n ({', '.join(columns)})"
 

@@ -1,6 +1,5 @@
 """The Kafka consumers of `customers-api work`: legacy customers in batches, the importers' progress event by event."""
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,14 +10,13 @@ from prometheus_client import Histogram
 from vapteke_shared.contract import topics
 from vapteke_shared.messaging.batch_consumer import BatchConsumer
 from vapteke_shared.messaging.partitions import Cluster, Reached
-from vapteke_shared.process import connection_errors, logs
+from vapteke_shared.process import logs
 from vapteke_shared.process.health import Health
 
 from customers_api.imports import apply, decoding, legacy_batches, outcomes, progress
 from customers_api.settings import WorkSettings
 
 RESET = "customers-api offsets reset"
-_CONCURRENT_TRANSACTIONS = 2
 _BAD_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 log = logs.get(__name__)
@@ -27,7 +25,10 @@ batch_seconds = Histogram("vapteke_batch_seconds", "Time to apply a batch")
 
 
 class ImportConsumers:
-    """Both consumers. They handle bad data themselves, so only outages are raised."""
+    """The consumers `legacy` and `progress`.
+
+    A record with bad data becomes a rejection or a dead letter, and does not stop its consumer.
+    """
 
     def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, health: Health) -> None:
         self._pool, self._in_flight = pool, settings.import_ranges_in_flight
@@ -54,25 +55,12 @@ class ImportConsumers:
         )
 
     async def apply_legacy(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
-        """Apply a batch, each record once, in two transactions at the same time.
+        """Apply a batch, each record once, in one transaction.
 
-        Each has some of the partitions: while Postgres works on one share, Python works on the other.
+        A batch with two events of one legacy row is split there. A batch that the database rejects is halved until the
+        bad record is alone: only that record is rejected.
         """
         started = time.monotonic()
-        shares = legacy_batches.shares(records, _CONCURRENT_TRANSACTIONS)
-        results = await asyncio.gather(
-            *(self._apply_share(share, cluster, reached) for share in shares), return_exceptions=True
-        )
-        errors = [error for error in results if error is not None]
-        for error in errors[1:]:
-            log.warning("another share of the batch failed too", error=connection_errors.describe(error))
-        if errors:
-            raise errors[0]
-        batch_rows.observe(len(records))
-        batch_seconds.observe(time.monotonic() - started)
-
-    async def _apply_share(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
-        """Apply some partitions of a batch. A record that the database rejects is rejected alone."""
         waiting = deque(legacy_batches.split_at_repeats([decoding.legacy_customer(record) for record in records]))
         async with self._pool.acquire() as connection, self._pool.acquire() as names:
             while waiting:
@@ -82,6 +70,8 @@ class ImportConsumers:
                 except _BAD_DATA as error:
                     log.warning("the database rejects a batch", records=len(batch), sqlstate=error.sqlstate)
                     waiting.extendleft(reversed(legacy_batches.without_bad_data(batch, error)))
+        batch_rows.observe(len(records))
+        batch_seconds.observe(time.monotonic() - started)
 
     async def apply_progress(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
         """Apply each event in a transaction of its own: there are few, and a bad one must not hold up the others."""

@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import repeat
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -11,26 +12,31 @@ from vapteke_shared.contract.events.legacy_customers import LegacyCustomerReject
 from customers_api.imports.state import CLASSES, Class, Incoming
 
 Counted = tuple[Incoming, Class]
+_UNCHANGED: Final[Class] = "unchanged"
 
 
 async def add(
     connection: asyncpg.Connection,
     import_id: UUID,
-    incoming: Sequence[Incoming],
+    unchanged: Sequence[Incoming],
+    others: Sequence[Incoming],
     classes: Sequence[Class],
     customer_ids: Mapping[int, int],
 ) -> None:
-    """Add the rows to the import, in the caller's transaction. `customer_ids` has their customers by legacy id."""
-    attempts = list(_by_attempt(incoming, classes))
+    """Add a batch to the counts, readings and rejections of the import, in the caller's transaction.
+
+    `classes` are those of `others`, and `customer_ids` has the customers of `others` by legacy id.
+    """
+    all_classes = [*repeat(_UNCHANGED, len(unchanged)), *classes]
+    attempts = list(_by_attempt([*unchanged, *others], all_classes))
     await connection.executemany(_ADD_READING, [(import_id, *_reading(each)) for each in attempts])
     await connection.executemany(_ADD_COUNTS, [(import_id, *count) for each in attempts for count in _counts(each)])
-    rejections = list(_rejections(incoming, classes, customer_ids))
-    if rejections:
-        await connection.executemany(_ADD_REJECTION, [(import_id, *rejection) for rejection in rejections])
+    if rejections := list(_rejections(others, classes, customer_ids)):
+        await connection.execute(_ADD_REJECTIONS, import_id, *map(list, zip(*rejections, strict=True)))
 
 
 def _by_attempt(incoming: Sequence[Incoming], classes: Sequence[Class]) -> Iterator[list[Counted]]:
-    """The rows of each attempt, sorted by chunk and attempt, because all transactions write in this order."""
+    """The rows of each attempt at a range, by chunk and attempt: all transactions write in this order."""
     groups = defaultdict[tuple[int, int], list[Counted]](list)
     for counted in zip(incoming, classes, strict=True):
         event = counted[0].event
@@ -46,7 +52,7 @@ def _reading(rows: Sequence[Counted]) -> tuple[Any, ...]:
 
 
 def _counts(rows: Sequence[Counted]) -> Iterator[tuple[Any, ...]]:
-    """Chunk, attempt, partition and the number of an attempt's rows of each class."""
+    """For each partition: chunk, attempt, partition, and how many of the attempt's rows are in each class."""
     event = rows[0][0].event
     counts = Counter((partition, kind) for (partition, _), kind in rows)
     for partition in sorted({partition for partition, _ in counts}):
@@ -56,7 +62,7 @@ def _counts(rows: Sequence[Counted]) -> Iterator[tuple[Any, ...]]:
 def _rejections(
     incoming: Sequence[Incoming], classes: Sequence[Class], customer_ids: Mapping[int, int]
 ) -> Iterator[tuple[Any, ...]]:
-    """The unusable fields and rows. Of skipped rows nothing is listed."""
+    """The parameters of `_ADD_REJECTIONS` after the import id, for each unusable field or row. No skipped rows."""
     for (_, event), kind in zip(incoming, classes, strict=True):
         rejected = isinstance(event, LegacyCustomerRejected)
         reasons = event.reasons if isinstance(event, LegacyCustomerRejected) else event.unusable
@@ -70,9 +76,9 @@ _ADD_READING = """
 INSERT INTO import_readings (import_id, chunk, attempt, read_at, legacy_ids) VALUES ($1, $2, $3, $4, $5)
 """
 
-_ADD_REJECTION = """
+_ADD_REJECTIONS = """
 INSERT INTO import_rejections (import_id, chunk, attempt, legacy_id, kind, field, reason, customer_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT $1, n.* FROM unnest($2::int[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[]) AS n
 """
 
 _ADD_COUNTS = """

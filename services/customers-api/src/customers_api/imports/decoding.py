@@ -14,7 +14,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Decoded(NamedTuple, Generic[E]):
-    """A record and its event. Without an event the record is a dead letter, and `fault` says why."""
+    """A record and its event. Without an event the record becomes a dead letter, and `fault` is the reason."""
 
     record: ConsumerRecord
     event: E | None
@@ -30,12 +30,12 @@ def progress(record: ConsumerRecord) -> Decoded[Event]:
 
 
 def rejected_by_database(record: ConsumerRecord) -> Decoded[Any]:
-    """Make a dead letter of a record whose event was decoded, but has data that the database rejects."""
+    """The record without its event, as a dead letter, because the database rejects the event's data."""
     return Decoded(record, None, f"the database rejects its data: {codec.decode(record.value, record.headers).type}")
 
 
 def _decode(record: ConsumerRecord, kinds: tuple[type[E], ...]) -> Decoded[E]:
-    """Decode an event of these classes, those of the record's topic."""
+    """Decode the event of a record. The result has a fault if the record is invalid or its event is none of `kinds`."""
     try:
         event = codec.decode(record.value, record.headers)
     except EventInvalid as error:

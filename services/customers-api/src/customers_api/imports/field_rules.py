@@ -13,6 +13,8 @@ from customers_api.imports.state import BIRTHDAY, LAST_AUTH_AT, AppliedRow, Cont
 
 values_of: Any = attrgetter(*FIELDS)
 """A function that returns the values of an accepted row's event."""
+settled_values_of: Any = attrgetter("phone", *FIELDS)
+"""The phone and the values of an accepted row's event, as `Settled` has those of a mirror row."""
 NO_VALUES: Final[Values] = (None,) * len(FIELDS)
 _NO_BIRTHDAY: Final = date(1900, 1, 1)
 """SQL Server turns an empty text into this date."""

@@ -1,4 +1,6 @@
-"""Rejects the dates that asyncpg writes as infinity: consumers of customer events could not read them."""
+"""Rejects dates that asyncpg would write as infinity, which consumers of customer events could not read, and instants
+that do not exist in UTC.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime

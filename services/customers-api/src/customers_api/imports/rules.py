@@ -14,13 +14,13 @@ from operator import itemgetter
 from typing import Final
 
 from msgspec.structs import replace
-from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers.tables import FIELDS
 from customers_api.imports import field_rules
 from customers_api.imports.decoding import LegacyEvent
-from customers_api.imports.field_rules import NO_VALUES, is_after, values_of
+from customers_api.imports.field_rules import NO_VALUES, is_after, settled_values_of
 from customers_api.imports.state import (
     LAST_AUTH_AT,
     AppliedRow,
@@ -34,6 +34,7 @@ from customers_api.imports.state import (
     LoadedCustomer,
     Locked,
     Mirror,
+    Settled,
     Values,
     claim,
 )
@@ -48,27 +49,34 @@ _OLD_REASONS: Final = ("missing", "not_digits", "too_short", "too_long", "no_cou
 # Which rows change something
 
 
+def split_unchanged(
+    incoming: Iterable[Incoming], settled: Mapping[int, Settled]
+) -> tuple[list[Incoming], list[Incoming]]:
+    """Separate the rows that change nothing, most rows of an import, from those to compare with `compare`.
+
+    `settled` has settled mirror rows by legacy id.
+    """
+    unchanged, others = list[Incoming](), list[Incoming]()
+    for each in incoming:
+        event = each.event
+        if isinstance(event, LegacyCustomerRead) and event.unusable is None and event.legacy_id in settled:
+            equal = settled[event.legacy_id] == settled_values_of(event)
+            (unchanged if equal else others).append(each)
+        else:
+            others.append(each)
+    return unchanged, others
+
+
 def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int, Mirror]) -> Comparison:
     """Compare each row with its mirror row. Returns the class of each row, and the rows to apply."""
-    comparison, tomorrow = Comparison([], []), context.tomorrow
+    comparison = Comparison([], [])
     for index, (_, event) in enumerate(incoming):
         mirror = mirrors.get(event.legacy_id)
-        row = None
-        if mirror is None or not _is_equal(event, mirror, tomorrow):
-            row = _row_to_apply(context, index, event, mirror)
+        row = _row_to_apply(context, index, event, mirror)
         comparison.classes.append(_class(event, mirror, row))
         if row is not None:
             comparison.rows.append(row)
     return comparison
-
-
-def _is_equal(event: LegacyEvent, mirror: Mirror, tomorrow: datetime) -> bool:
-    """Whether an accepted row and its mirror row are equal, no value is unusable, and no sign-in is in the future."""
-    if isinstance(event, LegacyCustomerRejected) or event.unusable is not None or event.phone != mirror.phone:
-        return False
-    if values_of(event) != mirror.values or is_after(event.last_auth_at, tomorrow):
-        return False
-    return not is_after(mirror.customer_last_auth_at, tomorrow)
 
 
 def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirror | None) -> AppliedRow | None:

@@ -30,9 +30,11 @@ class Incoming(NamedTuple):
 
 
 class Mirror(NamedTuple):
-    """A mirror row, that is, what was last applied of a legacy row; and its customer as it was before it is locked.
+    """A mirror row, that is, what was last applied of a legacy row; and facts about its customer, read before the
+    customer is locked.
 
-    `counted_as` is the class in which this import has counted the row; None if it has not written it yet.
+    `counted_as` is the class in which the current import has counted the row. It is None if this import has not written
+    the row yet. `customer_is_deleted` is None if the customer does not exist.
     """
 
     customer_id: int
@@ -46,10 +48,18 @@ class Mirror(NamedTuple):
     customer_is_deleted: bool | None
 
 
+Settled = tuple[Any, ...]
+"""The phone and the values of a settled mirror row. A reading with the same phone and values changes nothing.
+
+A mirror row is settled if its customer is active, this import has not written the row yet, and neither the row nor its
+customer has a sign-in in the future.
+"""
+
+
 class Context(NamedTuple):
     """What the rows of a batch share. `now` is Postgres' clock at the beginning of the transaction.
 
-    `read_later` has the rows that another attempt at the same key range has read, with its latest `read_at`.
+    `read_later` has, by legacy id, the latest `read_at` of the other attempts at the same range that have read the row.
     """
 
     import_id: UUID
@@ -58,14 +68,15 @@ class Context(NamedTuple):
 
     @property
     def tomorrow(self) -> datetime:
-        """A sign-in after this instant is wrong. A day is allowed: a clock that far ahead has caused a warning."""
+        """A day after `now`. A later sign-in is unusable. Up to a day is accepted: vAptekeSync's clock may be ahead."""
         return self.now + timedelta(days=1)
 
 
 class AppliedRow(Struct):
     """A legacy row that is applied. `phone` and `values` are what its mirror row holds from now on.
 
-    `index` is its index in the batch. `joins`: it is new and belongs to a customer whom the API created.
+    `index` is the row's index among the compared rows. `customer_id` is 0 until `decide` sets it for a new row.
+    `joins`: the row is new and belongs to a customer whom the API created.
     """
 
     index: int
@@ -82,7 +93,7 @@ class AppliedRow(Struct):
 
     @property
     def changes_claim(self) -> bool:
-        """Whether the row changes who may hold a phone."""
+        """Whether the row is new, or its phone or sign-in differs from the mirror row's. Its phones are decided."""
         mirror = self.mirror
         if mirror is None or self.phone != mirror.phone:
             return True
@@ -90,7 +101,7 @@ class AppliedRow(Struct):
 
 
 class LoadedCustomer(Struct):
-    """A customer, with the phone and sign-in of its mirror row. Without `deleted_at` it is active."""
+    """A customer. `legacy_id` and the `named_` fields are of its mirror row. Without `deleted_at` it is active."""
 
     id: int
     version: int
@@ -123,7 +134,10 @@ class Locked(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A legacy row names a phone. Of several claims the greatest wins: the latest sign-in, then the greatest key."""
+    """The claim of a legacy row on the phone that it names.
+
+    Of several claims on a phone the greatest wins: the latest sign-in, then the greatest legacy id.
+    """
 
     last_auth_at: datetime
     legacy_id: int
@@ -136,14 +150,14 @@ def claim(phone: str, last_auth_at: datetime | None, legacy_id: int, customer_id
 
 
 class Comparison(NamedTuple):
-    """The class of each row of the batch, and the rows that change something."""
+    """The class of each compared row, in their order, and the rows to apply."""
 
     classes: list[Class]
     rows: list[AppliedRow]
 
 
 class CustomerChange(NamedTuple):
-    """A customer as it is after the batch, and the fields that have changed."""
+    """A created or changed customer as it is after the batch, and the names of the fields that differ."""
 
     kind: Kind
     fields: list[str]
@@ -151,10 +165,11 @@ class CustomerChange(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a batch writes. `rows` are written to the mirror.
+    """What a batch writes. `classes` has the class of each compared row, and `rows` are written to the mirror.
 
-    `losers` lose their phone, which is written first: a phone has one active holder. `accepted` are customers who keep
-    the phone that the API gave them; from now on it counts as imported. No event is sent for that.
+    `losers` lose their phone before other customers are written, because a phone has one active holder. `accepted` are
+    customers who keep the phone that the API gave them. From now on this phone counts as imported, and no event is sent
+    for that.
     """
 
     classes: list[Class]

@@ -1,6 +1,6 @@
 """Messages for Kafka: a transaction writes them, and the relay sends them (docs/design.md, "The outbox")."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import NamedTuple
 
 import asyncpg
@@ -12,6 +12,10 @@ from vapteke_shared.messaging.dead_letters import DeadLetter
 
 SOURCE = "customers-api"
 _TOPICS = {topic.name for topic in topics.ALL}
+
+
+OutboxRow = tuple[str, str, str, bytes]
+"""The values of COLUMNS."""
 
 
 class NeverSent(ValueError):
@@ -35,7 +39,7 @@ def of_letters(letters: Iterable[DeadLetter]) -> list[Message]:
     return [Message(letter.key, letter.headers, letter.value) for letter in letters]
 
 
-def row(topic: str, message: Message) -> tuple[str, str, str, bytes]:
+def row(topic: str, message: Message) -> OutboxRow:
     """The values of `COLUMNS` for a message to this topic.
 
     Raises NeverSent if the topic is unknown or the message is too large. The relay could not send such a message, and
@@ -50,12 +54,16 @@ def row(topic: str, message: Message) -> tuple[str, str, str, bytes]:
     return topic, message.key, headers.decode(), message.value
 
 
-async def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> None:
+def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> Awaitable[None]:
     """Write messages to one topic, in the caller's transaction. The relay sends them in this order after the commit.
 
     Raises NeverSent.
     """
-    rows = [row(topic, message) for message in messages]
+    return write(connection, [row(topic, message) for message in messages])
+
+
+async def write(connection: asyncpg.Connection, rows: Sequence[OutboxRow]) -> None:
+    """Write what `row` has made of messages, in the caller's transaction and in this order."""
     if len(rows) > _INSERTED_ROWS:
         await connection.copy_records_to_table("outbox", records=rows, columns=COLUMNS)
     elif rows:
