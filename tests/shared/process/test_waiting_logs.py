@@ -79,6 +79,16 @@ def test_other_problems_of_the_kafka_client_are_logged_once(passed: list[str]) -
     assert passed == [f"Failed fetch messages from {node}: [Error 7] RequestTimedOutError" for node in (1, 2)]
 
 
+def test_a_problem_of_the_kafka_client_is_logged_again_after_five_minutes_and_then_held_back_again() -> None:
+    noise = KafkaNoise()
+
+    def passes(second: float) -> bool:
+        record = logging.makeLogRecord({"name": "aiokafka", "msg": "Failed fetch", "created": second})
+        return bool(noise.filter(record))
+
+    assert [passes(second) for second in (1000, 1001, 1400, 1401, 1402)] == [True, False, True, False, False]
+
+
 @pytest.mark.parametrize("program", ["customers-api", "favorites-api", "legacy-importer"])
 async def test_a_worker_logs_an_outage_of_kafka_once(program: str, tmp_path: Path) -> None:
     file = tmp_path / "log"

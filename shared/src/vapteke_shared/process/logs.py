@@ -30,7 +30,8 @@ class KafkaNoise(logging.Filter):
             return False
         if record.created - self._logged.get(text, 0) < _REPEATED_AFTER_SECONDS:
             return False
-        self._logged = {text: record.created, **dict(list(self._logged.items())[:_REMEMBERED])}
+        others = [entry for entry in self._logged.items() if entry[0] != text]
+        self._logged = {text: record.created, **dict(others[: _REMEMBERED - 1])}
         return True
 
 
