@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -45,3 +47,13 @@ def test_stages_last_from_one_status_to_the_next() -> None:
 
 def test_peak_memory_is_in_bytes() -> None:
     assert 10 * 2**20 < tables.peak_memory(os.getpid()) < 10 * 2**30
+
+
+def test_the_table_of_memory_says_which_processes_have_ended(console: Console) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    with subprocess.Popen([sys.executable, "-c", ""]) as unnoticed:
+        os.waitid(os.P_PID, unnoticed.pid, os.WEXITED | os.WNOWAIT)
+        table = tables.memory({"gone": gone.pid, "unnoticed": unnoticed.pid})
+
+    assert list(table.columns[1].cells) == ["ended", "ended"]

@@ -112,6 +112,14 @@ def test_control_adds_removes_and_shows(server: Server, ask: Ask) -> None:
         ({"do": "fault", "kind": "explode"}, "no such fault: explode; there are refuse, delay, drop, silent, fail"),
         ({"do": "fault", "kind": "refuse", "foo": 3}, "no such option of a fault: foo; there are before, nth, number,"),
         ({"do": "fault", "kind": "refuse", "times": "x"}, "option times of a fault: expected a whole number"),
+        ({"do": "fault", "kind": "refuse", "times": 0}, "option times of a fault: expected a whole number from 1 up"),
+        ({"do": "fault", "kind": "drop", "nth": None}, "option nth of a fault: expected a whole number from 1 up"),
+        ({"do": "fault", "kind": "delay", "seconds": "x"}, "option seconds of a fault: expected a number from 0 up"),
+        ({"do": "remove", "id": None}, "no row with ID None"),
+        ({"do": "remove", "id": float("inf")}, "column ID: not a int; write a whole number"),
+        ({"do": "set", "id": 3, "values": ["Phone"]}, "set needs a JSON object as 'values'"),
+        ({"do": "table", "table": definition.to_json(CUSTOMERS), "names": ["ID"]}, "table needs a JSON object as"),
+        ({"do": "table", "table": definition.to_json(CUSTOMERS) | {"key": 1}}, "the table's definition has a value"),
         ({"do": "dance"}, "`do` is one of set, add, remove, table, fault, clear, get, stats"),
     ],
 )
@@ -120,6 +128,33 @@ def test_control_reports_what_is_wrong(server: Server, given: dict[str, Any], co
 
     assert answer["ok"] is False
     assert complaint in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "value", "complaint"),
+    [
+        ("bit", "yes", "not a bit; write 0 or 1"),
+        ("float", "much", "not a float; write a number such as 12.5"),
+        ("decimal(18,2)", "much", "not a decimal(38,2); write a number such as 12.5"),
+        ("money", "much", "not a money; write a number such as 12.5"),
+        ("money", "Infinity", "not a money, or out of its range"),
+        ("money", "1e15", "not a money, or out of its range"),
+        ("decimal(18,2)", "1e38", "not a decimal, or out of its range"),
+        ("real", "1e39", "not a real, or out of its range"),
+        ("smalldatetime", "soon", "not a smalldatetime; write 2001-12-31T23:59:58.123, without a time zone"),
+        ("datetimeoffset", "soon", "not a datetimeoffset; write 2001-12-31T23:59:58.123+03:00"),
+        ("datetimeoffset", "0001-01-01T00:00:00+01:00", "not a datetimeoffset, or out of its range"),
+    ],
+)
+def test_control_reports_a_value_that_is_not_of_its_type(
+    serve: Serve, sql_type: str, value: str, complaint: str
+) -> None:
+    table = CUSTOMERS.altered("CityID", sql_type=sql_type)
+
+    with serve([(1, *[None] * 8)], table, control_port=0) as server:
+        answer = command(server, do="set", id=1, values={"CityID": value})
+
+    assert answer == {"ok": False, "error": f"column CityID: {complaint}"}
 
 
 def test_control_sets_and_clears_faults(server: Server, connect: Callable[..., pyodbc.Connection], ask: Ask) -> None:

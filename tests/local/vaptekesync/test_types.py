@@ -116,6 +116,9 @@ def test_a_text_key_orders_the_rows(serve: Serve, ask: Ask) -> None:
         ("int", 2**31, "column Value: not a whole number of 4 bytes"),
         ("int", "1", "column Value: not a whole number of 4 bytes"),
         ("date", "2001-01-01", "column Value: not a value of type date"),
+        ("float", "1", "column Value: not a float, or out of its range"),
+        ("decimal(18,2)", "much", "column Value: not a decimal, or out of its range"),
+        ("smallmoney", Decimal(214_749), "column Value: not a smallmoney, or out of its range"),
         ("datetime", datetime(1700, 1, 1), "column Value: datetime begins with the year 1753"),
     ],
 )

@@ -42,14 +42,27 @@ def customers(page: Mapping[str, Any]) -> Table:
 def memory(pids: Mapping[str, int]) -> Table:
     table = Table("process", "peak memory, MiB", title="Memory", title_justify="left")
     for name, pid in sorted(pids.items()):
-        table.add_row(name, f"{peak_memory(pid) / 2**20:,.0f}")
+        table.add_row(name, _peak_memory_text(pid))
     return table
 
 
+def _peak_memory_text(pid: int) -> str:
+    try:
+        return f"{peak_memory(pid) / 2**20:,.0f}"
+    except psutil.NoSuchProcess:
+        return "ended"
+
+
 def peak_memory(pid: int) -> int:
-    """The peak of the process's resident memory so far, in bytes; on a system without /proc, the current value."""
-    status = Path(f"/proc/{pid}/status")
-    if not status.exists():
+    """The peak of a process's resident memory so far, in bytes; on a system without /proc, the current value.
+
+    Raises psutil.NoSuchProcess if the process has ended, also if its parent has not noticed yet.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return int(psutil.Process(pid).memory_info().rss)
-    [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise psutil.ZombieProcess(pid)

@@ -9,7 +9,8 @@ from vapteke_local.vaptekesync.protocol.token_stream import SqlError
 
 FaultKind = Literal["refuse", "delay", "drop", "silent", "fail"]
 Occasion = Literal["connection", "login", "message", "statement"]
-_WHOLE = {"times", "nth", "rows", "number", "severity", "state"}
+_LEAST = {"times": 1, "nth": 1, "rows": 0, "number": 0, "severity": 0, "state": 0, "seconds": 0}
+"""Option that is a number → its smallest value. Only `seconds` may have decimals."""
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Faults:
     def set(self, kind: FaultKind, **options: Any) -> Fault:
         """Adds a fault and returns it. `options` are the other fields of Fault.
 
-        Raises ValueError for an unknown kind or option, or an option that must be a whole number and is not.
+        Raises ValueError for an unknown kind or option, or an invalid number.
         """
         known = {field.name for field in fields(Fault)} - {"kind"}
         if kind not in get_args(FaultKind):
@@ -75,8 +76,8 @@ class Faults:
             raise ValueError(
                 f"no such option of a fault: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
             )
-        if wrong := [name for name in _WHOLE & options.keys() if not isinstance(options[name], int | None)]:
-            raise ValueError(f"option {min(wrong)} of a fault: expected a whole number")
+        for name in sorted(_LEAST.keys() & options.keys()):
+            _check_number(name, options[name])
         fault = _with_defaults(Fault(kind, **options), options)
         self._faults.append(fault)
         return fault
@@ -92,6 +93,16 @@ class Faults:
         struck = [f for f in self._faults if f.occasion == occasion and f.statement in (None, statement) and _is_due(f)]
         self._faults = [fault for fault in self._faults if fault.times != 0]
         return struck
+
+
+def _check_number(name: str, value: Any) -> None:
+    if value is None and name in ("times", "rows"):
+        return
+    kind = int | float if name == "seconds" else int
+    if not (isinstance(value, kind) and value >= _LEAST[name]):
+        raise ValueError(
+            f"option {name} of a fault: expected a {'' if name == 'seconds' else 'whole '}number from {_LEAST[name]} up"
+        )
 
 
 def _with_defaults(fault: Fault, options: dict[str, Any]) -> Fault:

@@ -58,7 +58,7 @@ def _remove(rows: Rows, change: Change) -> Rows:
 
 
 def _table(rows: Rows, change: Change) -> Rows:
-    return rows.under(definition.from_json(change["table"]), change.get("names", {}))
+    return rows.under(definition.from_json(change["table"]), _object(change, "names") if "names" in change else {})
 
 
 ACTIONS: dict[str, Callable[[Rows, Change], Rows]] = {"set": _set, "add": _add, "remove": _remove, "table": _table}
@@ -70,8 +70,14 @@ def key(rows: Rows, change: Change) -> Any:
 
 
 def _values(rows: Rows, change: Change) -> dict[str, Any]:
-    values: Mapping[str, Any] = change["values"]
-    return {name: _value(rows.table.column(name), value) for name, value in values.items()}
+    return {name: _value(rows.table.column(name), value) for name, value in _object(change, "values").items()}
+
+
+def _object(change: Change, name: str) -> Mapping[str, Any]:
+    found = change[name]
+    if not isinstance(found, dict):
+        raise ValueError(f"{change['do']} needs a JSON object as '{name}'")
+    return found
 
 
 def _value(column: Column, value: Any) -> Any:
@@ -82,8 +88,14 @@ def _value(column: Column, value: Any) -> Any:
 
 
 def _hint(column: Column) -> str:
-    if column.type.name == "date":
-        return "write 2001-12-31"
-    if column.type.name.startswith("datetime"):
+    name = column.type.name
+    if name in definitions.INTEGERS:
+        return "write a whole number"
+    if name in ("datetime", "datetime2", "smalldatetime"):
         return "write 2001-12-31T23:59:58.123, without a time zone"
-    return "write a whole number" if column.type.name in definitions.INTEGERS else "write 0 or 1"
+    others = {
+        "bit": "write 0 or 1",
+        "date": "write 2001-12-31",
+        "datetimeoffset": "write 2001-12-31T23:59:58.123+03:00",
+    }
+    return others.get(name, "write a number such as 12.5")

@@ -174,6 +174,8 @@ def from_json(data: dict[str, Any]) -> Table:
         )
     except KeyError as missing:
         raise ValueError(f"the table's definition lacks {missing}") from None
+    except (AttributeError, TypeError):
+        raise ValueError("the table's definition has a value of the wrong kind; `stats` shows a definition") from None
 
 
 def _kind(text: str) -> Kind:

@@ -110,20 +110,14 @@ class Rows:
         self._drop_shown(self._rows[index])
         self._rows[index] = encoded
 
-    def put(self, values: Mapping[str, Any]) -> None:
-        """Changes the row whose key is in `values`. Adds a row if no row has that key."""
-        key = self._changed([None] * len(self.table.columns), values)[self.table.key_position]
-        if key is not None and key in self:
-            self.change(key, values)
-        else:
-            self.add(values)
-
     def remove(self, key: Any) -> None:
         index = self._find(key)
         self._drop_shown(self._rows[index])
         del self._rows[index], self._keys[index]
 
     def __contains__(self, key: Any) -> bool:
+        if key is None:
+            return False
         index = bisect_left(self._keys, key)
         return index < len(self._keys) and bool(self._keys[index] == key)
 

@@ -12,11 +12,18 @@ from vapteke_local.vaptekesync.types.definitions import DECIMALS, FLOATS, INTEGE
 def from_text(sql_type: SqlType, value: Any) -> Any:
     """The value of `sql_type` that a person has written as text or JSON. Dates are in ISO 8601.
 
-    None and `NULL` give None. Raises ValueError for any other text that is not a value of the type, but
-    decimal.InvalidOperation for a decimal or money.
+    None and `NULL` give None. Raises ValueError for any other text that is not a value of the type, and TypeError for
+    JSON of another kind, such as a list as a number.
     """
     if value is None or value == "NULL":
         return None
+    try:
+        return _parsed(sql_type, value)
+    except ArithmeticError:  # what Decimal raises for a text that is no number, and int for an infinite number
+        raise ValueError(f"not a value of type {sql_type}") from None
+
+
+def _parsed(sql_type: SqlType, value: Any) -> Any:
     if sql_type.is_text:
         return str(value)
     if sql_type.name in INTEGERS:

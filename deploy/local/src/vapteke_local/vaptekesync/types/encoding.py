@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,8 +16,7 @@ Encoder = Callable[[Any], bytes]
 def encoder(sql_type: SqlType, codepage: str) -> Encoder:
     """Returns a function that turns a value of `sql_type` into a cell, and None into NULL.
 
-    The function raises ValueError for a value that does not fit, but OverflowError for a number that is too large for a
-    decimal, money or real. `codepage` is the encoding of varchar, char and text.
+    The function raises ValueError for a value that does not fit. `codepage` is the encoding of varchar, char and text.
     """
     name, size = sql_type
     if name in INTEGERS:
@@ -31,21 +31,29 @@ def encoder(sql_type: SqlType, codepage: str) -> Encoder:
 
 def _rare_encoder(name: str, size: int) -> Encoder:
     """Returns the encoder of a type that no column of the default table, CUSTOMERS, has."""
+    return _nullable(name, _rare_encoding(name, size))
+
+
+def _rare_encoding(name: str, size: int) -> Encoder:
+    """Returns a function that turns a value other than None into its bytes, without their length."""
     if name in DECIMALS:
-        return _nullable(partial(numbers.encode_decimal, size))
+        return partial(numbers.encode_decimal, size)
     if name in MONEYS:
-        return _nullable(partial(numbers.encode_money, MONEYS[name]))
+        return partial(numbers.encode_money, MONEYS[name])
     if name in FLOATS:
-        return _nullable(numbers.float_encoder(FLOATS[name]))
+        return numbers.float_encoder(FLOATS[name])
     encoders = {"smalldatetime": dates.encode_smalldatetime, "datetimeoffset": dates.encode_datetimeoffset}
-    return _nullable(encoders[name])
+    return encoders[name]
 
 
-def _nullable(encode: Encoder) -> Encoder:
+def _nullable(name: str, encode: Encoder) -> Encoder:
     def cell(value: Any) -> bytes:
         if value is None:
             return b"\0"
-        data = encode(value)
+        try:
+            data = encode(value)
+        except (ArithmeticError, struct.error):  # too large for the bytes, or not a number
+            raise ValueError(f"not a {name}, or out of its range") from None
         return bytes((len(data),)) + data
 
     return cell
