@@ -367,6 +367,8 @@ async def test_a_login_that_cannot_succeed_is_reported_with_its_remedy(
         (924, "single-user"),
         (927, "restoring"),
         (983, "changing its role"),
+        (4060, "cannot open the database"),
+        (4064, "cannot open the database"),
         (6005, "shutting down"),
         (17142, "paused"),
         (17809, "connections"),

@@ -192,8 +192,8 @@ def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
         return LegacyUnavailable(f"{where} {_numbered(_OUTAGES[number], number)}")
     for number in numbers & _PERMANENT.keys():
         return LegacyMisconfigured(f"{where}: {_numbered(_PERMANENT[number], number)}")
-    if numbers & _DATABASE_CLOSED:
-        return DatabaseClosed(f"{where} cannot open the database {settings.vaptekesync_db} at present (error 4060)")
+    for number in numbers & _DATABASE_CLOSED:
+        return DatabaseClosed(f"{where} cannot open the database {settings.vaptekesync_db} at present (error {number})")
     if numbers & _LOGIN_REFUSED or state == "28000":
         return LoginRefused(f"{where} {_LOGIN}")
     if numbers & _VALUE_ERRORS or state.startswith("22"):
