@@ -1,11 +1,13 @@
 """Reading vAptekeSync over the wire with both ODBC drivers: rows, rejected tables, and the deadline of a hang."""
 
 import asyncio
+import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -460,6 +462,45 @@ async def test_a_hang_ends_at_the_deadline_and_leaves_nothing(
         assert await read_like_an_importer(settings) == ROWS
     assert settings.mssql_timeout <= seconds < 2 * settings.mssql_timeout  # not twice the deadline
     assert watch.blocked < settings.mssql_timeout / 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ignores connections beyond a full queue")
+async def test_the_check_of_the_port_and_the_login_share_one_deadline(
+    serve: Serve, settings_for: SettingsFor, driver: str, eventually: Eventually
+) -> None:
+    with serve() as server, socket.socket() as slow:
+        slow.bind(("127.0.0.1", 0))
+        slow.listen(0)
+        settings = settings_for(
+            server, vaptekesync_port=slow.getsockname()[1], vaptekesync_driver=driver, mssql_timeout=4
+        )
+        with socket.create_connection(slow.getsockname()), accepting_after(1.5, slow):
+            async with watched() as watch:  # the client tries the port again after 1 s and after 3 s
+                with pytest.raises(LegacyUnavailable, match="did not answer within 4 s"):
+                    await read_like_an_importer(settings)
+                seconds = watch.seconds
+            await eventually(lambda: not left_over(server))
+
+    assert settings.mssql_timeout <= seconds < 1.5 * settings.mssql_timeout
+
+
+@contextmanager
+def accepting_after(seconds: float, listener: socket.socket) -> Iterator[None]:
+    """Make room in the listener's queue after so many seconds, and answer no connection."""
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        listener.listen(5)
+        accepted.append(listener.accept()[0])
+
+    timer = threading.Timer(seconds, accept)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        for connection in accepted:
+            connection.close()
 
 
 @pytest.mark.parametrize("fault", BREAKS)

@@ -1,11 +1,12 @@
 """An ODBC connection to vAptekeSync with a deadline for each call of the driver.
 
-A call takes at most `MSSQL_TIMEOUT` seconds, even when the server goes silent. A call that takes longer fails, and its
-connection is abandoned.
+Connecting takes at most `MSSQL_TIMEOUT` seconds, and so does each later call, even when the server goes silent. A call
+that takes longer fails, and its connection is abandoned.
 """
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -39,11 +40,12 @@ class Connection:
         self._is_abandoned = False
 
     async def open(self) -> None:
-        """Check the port, connect and log in. Raises LegacyError."""
+        """Check the port, connect and log in, in `MSSQL_TIMEOUT` seconds altogether. Raises LegacyError."""
+        deadline = time.monotonic() + self._settings.mssql_timeout
         await port_check.check(self._settings)
-        await self._in_time(self._connect())
+        await self._in_time(self._connect(), deadline)
         assert self._odbc is not None, "it is connected"
-        self._cursor = await self._in_time(self._odbc.cursor())
+        self._cursor = await self._in_time(self._odbc.cursor(), deadline)
 
     async def _connect(self) -> None:
         self._odbc = await aioodbc.connect(
@@ -91,14 +93,16 @@ class Connection:
                 await self._in_time(self._odbc.close())
         self._thread.shutdown(wait=False)
 
-    async def _in_time(self, operation: Awaitable[T]) -> T:
-        """Await a call of the driver for at most `MSSQL_TIMEOUT` seconds, and return its result. Raises LegacyError.
+    async def _in_time(self, operation: Awaitable[T], deadline: float | None = None) -> T:
+        """Await a call of the driver, and return its result. Raises LegacyError.
 
-        The connection is abandoned when the call takes longer or the caller is cancelled.
+        The call may take until `deadline`, by the monotonic clock; without one, `MSSQL_TIMEOUT` seconds. The connection
+        is abandoned when the call takes longer or the caller is cancelled.
         """
         call = asyncio.ensure_future(operation)
+        seconds = self._settings.mssql_timeout if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            done, _ = await asyncio.wait({call}, timeout=self._settings.mssql_timeout)
+            done, _ = await asyncio.wait({call}, timeout=seconds)
         except asyncio.CancelledError:
             self._abandon(call)
             raise

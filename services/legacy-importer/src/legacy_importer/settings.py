@@ -57,7 +57,10 @@ class LegacySettings(MetricsSettings):
     vaptekesync_columns: Columns = Field(Columns(), description="JSON: the table's column for each of our fields")
     vaptekesync_genders: Genders = Field(Genders(), description="JSON: the table's spellings of M and F")
     mssql_timeout: float = Field(
-        30, gt=0, le=3600, description="deadline for connecting and for each statement, seconds"
+        30,
+        gt=0,
+        le=3600,
+        description="deadline for each attempt to connect, each statement and each page of rows, seconds",
     )
     mssql_retries_count: int = Field(2, ge=0, le=100, description="attempts after the first one fails")
     mssql_retries_sleep: float = Field(30, ge=0, le=3600, description="pause between attempts, seconds")
