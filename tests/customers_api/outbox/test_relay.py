@@ -74,6 +74,19 @@ async def test_a_call_lets_the_relay_send_before_it_would_look_again(
     assert await reader.arrived() == ({"first": [0], "second": [0]}, 0)
 
 
+async def test_batches_that_are_cut_at_their_bytes_follow_each_other_without_a_pause(
+    with_kafka: WorkSettings, pool: asyncpg.Pool, reader: Reader
+) -> None:
+    relay = Relay(with_kafka, pool, Health())
+    relay.poll_seconds = 3600
+    await messages.add(pool, TOPIC, [Message("key", {}, os.urandom(900_000)) for _ in range(12)])
+
+    async with Running(relay):
+        await empty(pool)
+
+    assert len(await reader.records()) == 12
+
+
 async def test_a_record_is_the_message_and_its_partition_that_of_its_key(
     with_kafka: WorkSettings, pool: asyncpg.Pool, reader: Reader
 ) -> None:

@@ -24,6 +24,8 @@ class OldestRows:
         self._floor = self._last = self._visible = self._next_visible = 0
         self._writers: set[str] = set()
         self._whole = True
+        self.more_may_wait = False
+        """Whether the last `read` stopped at a limit of the batch: its rows or its bytes."""
 
     async def read(self, without: Sequence[str] = ()) -> Sequence[asyncpg.Record]:
         """Read one batch of the oldest rows, except those of the topics `without`.
@@ -36,6 +38,7 @@ class OldestRows:
         rows: Sequence[asyncpg.Record] = await self._connection.fetch(
             _READ, self._floor, without, BATCH_ROWS, _BATCH_BYTES
         )
+        self.more_may_wait = len(rows) == BATCH_ROWS or sum(len(row["value"] or b"") for row in rows) >= _BATCH_BYTES
         self._last = max(self._last, rows[-1]["id"] if rows else 0)
         if not rows and self._whole:
             self._floor = self._visible + 1

@@ -23,7 +23,7 @@ from vapteke_shared.process.shutdown import pause
 from vapteke_shared.process.wake_ups import WakeUp
 
 from customers_api import leader
-from customers_api.outbox.oldest_rows import BATCH_ROWS, OldestRows
+from customers_api.outbox.oldest_rows import OldestRows
 
 _PARTITION_BYTES = 1_000_000  # fits a broker's default of 1 MiB even if it cannot be compressed
 _KAFKA_SECONDS = 10  # aiokafka itself would retry for ever
@@ -91,24 +91,24 @@ class Relay:
                 await kafka_clients.start(producer, self._settings)
             oldest_rows = OldestRows(connection)
             while not stopping.is_set():
-                count = await self._send_batch(oldest_rows, producer)
+                more_may_wait = await self._send_batch(oldest_rows, producer)
                 self._report_held()
                 loops.beat()  # with a long backlog the loop never pauses, and only `pause` reports a heartbeat
-                if count < BATCH_ROWS:
+                if not more_may_wait:
                     await self.wake_up.pause(stopping, self.poll_seconds)
         finally:
             await kafka_clients.stop_producer(producer, seconds=1)  # nothing in flight should still arrive
 
-    async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> int:
-        """Send one batch, delete its rows from the outbox, and return their number.
+    async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> bool:
+        """Send one batch, delete its rows from the outbox, and return whether the batch was cut and more may wait.
 
-        The number is 0 if no row is ready, or if a topic is missing, which is then held. No Postgres transaction is
-        open while this waits for Kafka. Raises TopicsRejectRecords, after the topics have been held, and the other
-        errors of `publish`.
+        Returns False and sends nothing if a topic is missing, which is then held. No Postgres transaction is open while
+        this waits for Kafka. Raises TopicsRejectRecords, after the topics have been held, and the other errors of
+        `publish`.
         """
         rows = await oldest_rows.read(self._holding())
         if not rows or await self._hold_missing({row["topic"] for row in rows}):
-            return 0
+            return False
         try:
             await publish(producer, rows)
         except TopicsRejectRecords as error:
@@ -116,7 +116,7 @@ class Relay:
             raise
         await oldest_rows.delete(rows)
         sent.inc(len(rows))
-        return len(rows)
+        return oldest_rows.more_may_wait
 
     async def _hold_missing(self, topics: set[str]) -> bool:
         """Hold those of these topics that are missing, and return whether there are any.
