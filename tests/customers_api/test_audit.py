@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import asyncpg
 import contracts
 import httpx
 import pytest
@@ -108,6 +109,23 @@ async def test_that_there_is_no_such_customer_is_on_record(client: httpx.AsyncCl
     for method, path, body, event in calls:
         await client.request(method, f"{CUSTOMERS}{NOBODY}/{path}", json=body)
         assert lines() == [{"event": event, "ids": [NOBODY], "refused": "customer_not_found"}]
+
+
+async def test_an_import_that_does_not_exist_or_cannot_be_cancelled_leaves_no_line(
+    client: httpx.AsyncClient, pool: asyncpg.Pool, running: UUID, lines: Lines
+) -> None:
+    await pool.execute("UPDATE imports SET status = 'failed', finished_at = now()")
+
+    statuses = [
+        (await client.request(method, f"{IMPORTS}{import_id}/{path}")).status_code
+        for import_id, method, path in [
+            (uuid4(), "GET", "rejections/"),
+            (uuid4(), "POST", "cancel/"),
+            (running, "POST", "cancel/"),
+        ]
+    ]
+
+    assert (statuses, lines()) == ([404, 404, 409], [])
 
 
 async def test_who_is_asked_for_and_not_found_is_on_record(client: httpx.AsyncClient, lines: Lines) -> None:

@@ -127,7 +127,9 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     `cancelled`, or `completed` if they were the last. Applied changes stay. Safe to repeat.
     """
     async with application.connection(request) as connection:
-        await writes.cancel(connection, import_id)
+        is_known = await writes.cancel(connection, import_id)
+    if not is_known:
+        raise _no_import()
     data_access.record(request, "imports.cancel", [str(import_id)])
     return await get_import(request, import_id)
 

@@ -38,13 +38,15 @@ async def start(connection: asyncpg.Connection, rows_per_range: int) -> tuple[as
 
 
 @retry_conflicts
-async def cancel(connection: asyncpg.Connection, import_id: UUID) -> None:
+async def cancel(connection: asyncpg.Connection, import_id: UUID) -> bool:
     """Request no more ranges. The sweeper ends the import when the ranges in flight are done. Safe to repeat.
 
-    An unknown import is ignored. Raises ImportEnded if the import is completed or failed.
+    Returns whether there is such an import. Raises ImportEnded if the import is completed or failed.
     """
-    if await connection.fetchval(_CANCEL, import_id) in ("completed", "failed"):
+    status = await connection.fetchval(_CANCEL, import_id)
+    if status in ("completed", "failed"):
         raise ImportEnded
+    return status is not None
 
 
 @retry_conflicts
@@ -114,9 +116,9 @@ _LOCK_UNFINISHED = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FO
 _CANCEL = """
 WITH cancelled AS (
     UPDATE imports SET cancelled_at = coalesce(cancelled_at, now())
-    WHERE id = $1 AND status IN ('requested', 'planning', 'running') RETURNING id
+    WHERE id = $1 AND status IN ('requested', 'planning', 'running')
 )
-SELECT status FROM imports WHERE id = $1 AND NOT EXISTS (SELECT FROM cancelled)
+SELECT status FROM imports WHERE id = $1
 """
 
 _LOCK_FOR_END = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FOR UPDATE"
