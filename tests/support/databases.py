@@ -63,6 +63,13 @@ async def cloned(server: Postgres, template: str) -> AsyncIterator[str]:
 
 async def run_command(settings: PostgresSettings, service: str, *arguments: str) -> str:
     """A command of the service as an operator calls it, on this database; what it prints."""
+    code, output, _ = await try_command(settings, service, *arguments)
+    assert code == 0
+    return output
+
+
+async def try_command(settings: PostgresSettings, service: str, *arguments: str) -> tuple[int | None, str, str]:
+    """The exit code of such a command, its standard output, and its error output."""
     given = {
         "POSTGRES_HOST": ",".join(settings.postgres_host),
         "POSTGRES_PORT": ",".join(map(str, settings.postgres_port)),
@@ -74,7 +81,7 @@ async def run_command(settings: PostgresSettings, service: str, *arguments: str)
         *(Path(sys.executable).parent / service, *arguments),
         env={**os.environ, **given},
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()

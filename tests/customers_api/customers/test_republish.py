@@ -126,6 +126,21 @@ async def test_a_reset_of_the_offsets_begins_it_with_the_first_customer(
     assert len(seen) == len(people)
 
 
+async def test_a_reset_of_the_offsets_ends_a_run_with_an_error(
+    settings: WorkSettings, pool: asyncpg.Pool, people: list[int]
+) -> None:
+    run = asyncio.create_task(databases.try_command(settings, "customers-api", "events", "republish", "--rate=10"))
+    async with asyncio.timeout(60):
+        while not await pool.fetchval("SELECT sum(sent) FROM republications"):
+            await asyncio.sleep(0.01)
+
+    await databases.run_command(settings, "customers-api", "offsets", "reset")
+
+    code, output, errors = await run
+    assert (code, "are in the outbox" in output) == (1, False)
+    assert errors == "`offsets reset` abandoned this run; run the same command again to send every customer\n"
+
+
 async def test_a_change_meanwhile_is_never_overtaken_by_an_older_state(
     pool: asyncpg.Pool, connection: asyncpg.Connection, client: httpx.AsyncClient, people: list[int]
 ) -> None:

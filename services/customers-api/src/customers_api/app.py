@@ -93,6 +93,10 @@ async def _republish(rate: int, from_start: bool) -> None:
             sent = await republish.Republication(connection, rate, typer.echo).run(from_start)
     except republish.AlreadyRunning:
         raise SystemExit("another process is already republishing customers; wait for it to end") from None
+    except republish.RunAbandoned:
+        raise SystemExit(
+            "`offsets reset` abandoned this run; run the same command again to send every customer"
+        ) from None
     except Exception as error:
         text = connection_errors.describe(raise_unless_outage(error), "Postgres rejects the command")
         raise SystemExit(f"{text}; run the same command again to continue") from None

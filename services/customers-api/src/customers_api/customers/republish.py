@@ -25,6 +25,10 @@ class AlreadyRunning(Exception):
     """Another process is republishing."""
 
 
+class RunAbandoned(Exception):
+    """`offsets reset` has abandoned this run, because Kafka was replaced again."""
+
+
 class Republication:
     """One run of `events republish`.
 
@@ -41,7 +45,7 @@ class Republication:
         """Send all customers that exist when the run begins, also deleted ones, or continue an interrupted run.
 
         `from_start` abandons an interrupted run. Returns how many customers were sent, including those that were sent
-        before the interruption. Raises AlreadyRunning.
+        before the interruption. Raises AlreadyRunning, and RunAbandoned if `abandon` is called during the run.
         """
         if not await self._connection.fetchval("SELECT pg_try_advisory_lock(hashtext('customers.republish'))"):
             raise AlreadyRunning
@@ -53,12 +57,15 @@ class Republication:
         while count := await self._step(run_id):
             sent += count
             self._report_progress(sent, total)
-        await self._connection.execute("UPDATE republications SET finished_at = now() WHERE id = $1", run_id)
+        if not await self._connection.fetchval(_FINISH, run_id):
+            raise RunAbandoned
         return sent
 
     async def _begin(self) -> Sequence[int]:
         await self._connection.execute(_BEGIN)
-        row: Sequence[int] = await self._connection.fetchrow(_UNFINISHED)
+        row: Sequence[int] | None = await self._connection.fetchrow(_UNFINISHED)
+        if row is None:
+            raise RunAbandoned
         return row
 
     async def _step(self, run_id: int) -> int:
@@ -87,7 +94,10 @@ class Republication:
 
 
 async def abandon(connection: asyncpg.Connection) -> None:
-    """Delete the progress of an unfinished run, if there is one: the next run begins with the first customer."""
+    """Delete the progress of an unfinished run, if there is one: the next run begins with the first customer.
+
+    If that run is in progress, it ends with RunAbandoned.
+    """
     await connection.execute("DELETE FROM republications WHERE finished_at IS NULL")
 
 
@@ -95,9 +105,11 @@ async def abandon(connection: asyncpg.Connection) -> None:
 async def _send(connection: asyncpg.Connection, run_id: int, rows: int) -> int:
     """Write the events of up to `rows` more customers to the outbox, and store the progress.
 
-    Returns how many were written; 0 when none is left.
+    Returns how many were written; 0 when none is left. Raises RunAbandoned.
     """
     async with connection.transaction():
+        if not await connection.fetchval(_LOCK_RUN, run_id):
+            raise RunAbandoned
         customers = await connection.fetch(_NEXT, run_id, rows)
         if customers:
             changes = [Change(c["id"], "deleted" if c["deleted_at"] else "updated", ()) for c in customers]
@@ -117,5 +129,8 @@ _NEXT = """
 SELECT c.id, c.deleted_at FROM customers c, republications r
 WHERE r.id = $1 AND c.id > r.last_id AND c.id <= r.upto_id ORDER BY c.id LIMIT $2 FOR NO KEY UPDATE OF c
 """
+# so that a run cannot be abandoned between the reading of its customers and the storing of its progress
+_LOCK_RUN = "SELECT id FROM republications WHERE id = $1 FOR UPDATE"
 _ADVANCE = "UPDATE republications SET last_id = $2, sent = sent + $3 WHERE id = $1"
+_FINISH = "UPDATE republications SET finished_at = now() WHERE id = $1 RETURNING id"
 _IS_FULL = "SELECT count(*) >= $1 FROM (SELECT FROM outbox LIMIT $1) AS waiting"
