@@ -81,7 +81,7 @@ async def transaction(
     offsets are stored after the block. After the commit, `reached` has the offsets after these records. Raises
     AheadOfStoredOffset or KafkaReplaced before the block.
     """
-    begins = first_offsets(records)
+    begins, ends = first_offsets(records), next_offsets(records)
     topics, numbers = [p.topic for p in begins], [p.partition for p in begins]
     async with connection.transaction():
         await connection.execute(_INSERT, topics, numbers, cluster.id, [cluster.topics.get(topic) for topic in topics])
@@ -92,10 +92,10 @@ async def transaction(
             return record.offset >= stored[record.topic, record.partition]  # type: ignore[index]
 
         yield is_new
-        if ends := next_offsets(record for record in records if is_new(record)):
-            names, numbers = [p.topic for p in ends], [p.partition for p in ends]
-            await connection.execute(_STORE, names, numbers, list(ends.values()))
-    reached.update(next_offsets(records))
+        if advanced := {p: end for p, end in ends.items() if end > stored[p]}:
+            names, numbers = [p.topic for p in advanced], [p.partition for p in advanced]
+            await connection.execute(_STORE, names, numbers, list(advanced.values()))
+    reached.update(ends)
 
 
 async def read(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:

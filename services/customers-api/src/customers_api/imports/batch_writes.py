@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -100,19 +101,14 @@ def _changed(customer: LoadedCustomer) -> tuple[Any, ...]:
 
 def _event(change: CustomerChange) -> Message:
     customer = change.customer
-    state = {
-        "id": customer.id,
-        "version": customer.version,
-        "phone": customer.phone,
-        "created_at": customer.created_at,
-        "updated_at": customer.updated_at,
-        "deleted_at": customer.deleted_at,
-        **dict(zip(FIELDS, customer.values, strict=True)),
-    }
-    return customer_events.message_of(change.kind, "import", change.fields, state)
+    state = zip(_STATE, (*_state_of(customer), *customer.values), strict=True)
+    return customer_events.message_of(change.kind, "import", change.fields, dict(state))
 
 
 _EVENTS_AT_ONCE = 250
+_ATTRIBUTES = ("id", "version", "phone", "created_at", "updated_at", "deleted_at")
+_state_of = attrgetter(*_ATTRIBUTES)
+_STATE = (*_ATTRIBUTES, *FIELDS)
 _TABLE = Table.metadata.tables[f"{SCHEMA.name}.customers"]
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _COLUMN_TYPES = {name: _TABLE.c[name].type.compile(_POSTGRES) for name in COLUMNS}

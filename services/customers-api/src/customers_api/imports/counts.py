@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 
 from customers_api.imports.state import CLASSES, Class, Incoming
 
@@ -64,10 +64,10 @@ def _rejections(
 ) -> Iterator[tuple[Any, ...]]:
     """The parameters of `_ADD_REJECTIONS` after the import id, for each unusable field or row. No skipped rows."""
     for (_, event), kind in zip(incoming, classes, strict=True):
-        rejected = isinstance(event, LegacyCustomerRejected)
-        reasons = event.reasons if isinstance(event, LegacyCustomerRejected) else event.unusable
+        accepted = isinstance(event, LegacyCustomerRead)
+        reasons = event.unusable if isinstance(event, LegacyCustomerRead) else event.reasons
         if reasons and kind != "skipped":
-            start = event.chunk, event.attempt, event.legacy_id, "row" if rejected else "field"
+            start = event.chunk, event.attempt, event.legacy_id, "field" if accepted else "row"
             for field, reason in reasons.items():
                 yield (*start, field, reason, customer_ids.get(event.legacy_id))
 

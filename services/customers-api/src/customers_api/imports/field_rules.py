@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from operator import attrgetter
 from typing import Any, Final
 
-from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 
 from customers_api.customers.tables import FIELDS
 from customers_api.imports import text_rule
@@ -28,7 +28,7 @@ def usable(context: Context, event: LegacyEvent, before: Values) -> Values:
     An unusable value is replaced by the one in `before`, and a rejected row gets all of `before`. A birthday or sign-in
     in `before` that this release does not accept becomes None.
     """
-    if isinstance(event, LegacyCustomerRejected):
+    if not isinstance(event, LegacyCustomerRead):
         return _still_usable(context, before)
     values: Values = values_of(event)
     unusable = set(event.unusable or ())

@@ -84,7 +84,7 @@ def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirr
     if event.legacy_id in context.read_later and context.read_later[event.legacy_id] > event.read_at:
         return None
     if mirror is None:
-        if isinstance(event, LegacyCustomerRejected):
+        if not isinstance(event, LegacyCustomerRead):
             return None
         return AppliedRow(index, event, None, event.phone, field_rules.usable(context, event, NO_VALUES))
     if mirror.customer_is_deleted or not _is_newer(event, mirror):
@@ -105,7 +105,7 @@ def _class(event: LegacyEvent, mirror: Mirror | None, row: AppliedRow | None) ->
     """The class that the row counts in. An accepted row that this import has written before keeps its first class."""
     if mirror is not None and mirror.customer_is_deleted:
         return "skipped"
-    if isinstance(event, LegacyCustomerRejected):
+    if not isinstance(event, LegacyCustomerRead):
         return "rejected"
     if mirror is None:
         return "unchanged" if row is None else "created"

@@ -22,7 +22,8 @@ KNOWN_NAMES: Final = "x-extensible-enum"
 Int64 = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
 Count = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 PartitionNumber = Annotated[int, Meta(ge=0, le=INT32_MAX)]
-Digits = Annotated[str, Meta(pattern=rf"^[0-9]{{{PHONE_MIN_DIGITS},{PHONE_MAX_DIGITS}}}\Z")]
+DIGITS: Final = rf"^[0-9]{{{PHONE_MIN_DIGITS},{PHONE_MAX_DIGITS}}}\Z"
+Digits = Annotated[str, Meta(pattern=DIGITS)]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 

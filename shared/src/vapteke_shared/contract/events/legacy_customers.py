@@ -5,10 +5,12 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from vapteke_shared.contract.events.event import Count, Digits, Event, Instant, Int64, field_name
+from vapteke_shared.contract.events.event import DIGITS, Count, Event, Instant, Int64, field_name
 from vapteke_shared.contract.events.imports import Attempt, Chunk, ImportEvent, Number
 from vapteke_shared.contract.limits import EMAIL_CHARACTERS, EMAIL_MIN_CHARACTERS, NAME_CHARACTERS, REASON_CHARACTERS
 
+Phone = Annotated[str, Meta(extra_json_schema={"pattern": DIGITS})]
+"""Digits that `codec.decode` checks with `phones.check`."""
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS)]
 Email = Annotated[str, Meta(min_length=EMAIL_MIN_CHARACTERS, max_length=EMAIL_CHARACTERS)]
 FIELDS: Final = (
@@ -48,7 +50,7 @@ class LegacyCustomerRead(LegacyRowEvent, kw_only=True):
     """A normalised legacy customer. A field with an unusable value is null, and `unusable` has the reason."""
 
     type = "vapteke.legacy_customer.read"
-    phone: Annotated[Digits, Meta(description="code and number together", examples=["79025163111"])]
+    phone: Annotated[Phone, Meta(description="code and number together", examples=["79025163111"])]
     firstname: Annotated[Name | None, Meta(description="first name", examples=["Виктор"])] = None
     lastname: Annotated[Name | None, Meta(description="last name", examples=["Иванов"])] = None
     email: Annotated[Email | None, Meta(description="e-mail address", examples=["user@example.com"])] = None
