@@ -1,4 +1,7 @@
-"""Finds the running stack: reads the file in which the stack describes itself."""
+"""Finds the running stack: reads the file in which the stack describes itself.
+
+Without that file, the command ends with an error text and exit code 1.
+"""
 
 import json
 from pathlib import Path

@@ -96,5 +96,5 @@ def _addresses(stack: Stack) -> Table:
 
 
 def _without_host(url: str) -> str:
-    """The URL without scheme and host: two whole URLs in a row would be too wide for a terminal of 80 columns."""
+    """The URL from `:port` on: two whole URLs in a row would be too wide for a terminal of 80 columns."""
     return url.removeprefix(f"http://{services.HOST}")

@@ -32,10 +32,10 @@ def give_up(text: str) -> NoReturn:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, int]], *, when_stopped: int) -> int:
-    """Runs `main` and returns the exit code of the command.
+    """Runs `main` and returns the exit code of the command. Sets up the logging too.
 
     The exit code is what `main` returns, `when_stopped` after Ctrl-C, SIGTERM or SIGHUP, or 1 after a StackFailure,
-    whose text is printed.
+    whose text is printed. A signal cancels `main`, which then cleans up. Other exceptions pass through.
     """
     processes.end_with_make()
     logging.basicConfig(

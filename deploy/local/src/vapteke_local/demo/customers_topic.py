@@ -20,7 +20,7 @@ class TopicContent(NamedTuple):
 async def read_all(variables: Mapping[str, str]) -> TopicContent:
     """Reads all records that are in the topic now, and counts the records and the active customers.
 
-    `variables` are the KAFKA_… variables with which a service connects.
+    `variables` are the KAFKA_… variables with which a service connects. Raises KafkaError if Kafka cannot be reached.
     """
     partitions = [TopicPartition(topics.CUSTOMERS.name, number) for number in range(topics.CUSTOMERS.partitions)]
     consumer = AIOKafkaConsumer(

@@ -22,7 +22,8 @@ async def outbox_rows(dsn: str) -> int:
 async def written_rows(dsn: str) -> int:
     """How many rows have been inserted, updated or deleted so far in WRITTEN_TABLES, by the statistics of Postgres.
 
-    An import of unchanged rows must not write to these tables.
+    These are late: to count all rows written so far, wait STATISTICS_DELAY_SECONDS first. The demo compares two counts,
+    because an import of unchanged rows must not write to these tables.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -32,9 +33,10 @@ async def written_rows(dsn: str) -> int:
 
 
 async def settled_written_rows(dsn: str) -> int:
-    """Waits until the statistics of Postgres include every row of WRITTEN_TABLES, then returns `written_rows`.
+    """Waits until the late statistics of Postgres account for every row in WRITTEN_TABLES, then returns `written_rows`.
 
-    Postgres reports statistics late. After STATISTICS_DELAY_SECONDS the wait ends in any case.
+    Inserted and deleted rows are compared with the tables, updates are not. After STATISTICS_DELAY_SECONDS the wait
+    ends without an error.
     """
     deadline = time.monotonic() + STATISTICS_DELAY_SECONDS
     connection = await asyncpg.connect(dsn)

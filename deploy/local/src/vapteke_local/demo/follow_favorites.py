@@ -18,10 +18,10 @@ Items = list[dict[str, Any]]
 
 
 async def run(customers: httpx.AsyncClient, favorites: httpx.AsyncClient, console: Console) -> list[str]:
-    """Deletes and restores a customer, and measures when the favorites of this customer are hidden and shown again.
+    """Adds favorites to two customers, deletes and restores one of them, and measures when its favorites follow.
 
     Returns a sentence for each time that was longer than WITHIN_SECONDS. Returns an empty list also if there are fewer
-    than two customers, because nothing can be shown then.
+    than two customers, because nothing can be shown then. Raises UnexpectedAnswer.
     """
     console.rule("Favorites that follow the customer", align="left")
     two = (await call(customers, "GET", CUSTOMERS, params={"limit": 2}))["items"]
@@ -59,7 +59,7 @@ async def _listed(favorites: httpx.AsyncClient, *user_ids: int) -> Items:
 async def _until(favorites: httpx.AsyncClient, user_ids: list[int], expected: Items) -> float:
     """Polls the favorites of `user_ids` until they equal `expected`. Returns the seconds that this took.
 
-    Gives up after GIVE_UP_SECONDS, and returns the seconds waited.
+    Gives up without an error: a result above GIVE_UP_SECONDS means that they never did.
     """
     started = time.monotonic()
     while True:

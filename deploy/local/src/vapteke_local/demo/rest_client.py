@@ -19,7 +19,8 @@ def client(base_url: str, token: str) -> httpx.AsyncClient:
 async def call(client: httpx.AsyncClient, method: str, path: str, *expected: int, **options: Any) -> Any:
     """Sends a request and returns the JSON of the answer. `options` are those of httpx, such as `params`.
 
-    Raises UnexpectedAnswer if no answer comes or if its status code is not one of `expected`, by default only 200.
+    Raises UnexpectedAnswer if no answer comes or if its status code is not one of `expected`, by default only 200. An
+    answer without JSON, such as one with status 204, is a ValueError.
     """
     try:
         answer = await client.request(method, path, **options)

@@ -18,10 +18,11 @@ from vapteke_local.stack.start import Options
 
 
 async def run(options: Options, console: Console) -> int:
-    """Starts a stack, runs the demo on it, and prints every deviation. Returns the exit code.
+    """Starts a stack, runs the demo on it, prints every deviation, and stops the stack. Returns the exit code.
 
     This is 0 if both verdicts are exact, the events describe as many customers as the first import created, the second
-    import wrote no row and sent no event, and the favorites followed their customer in time. Otherwise it is 1.
+    import wrote no row and sent no event, and the favorites followed their customer in time. Otherwise it is 1. Raises
+    StackFailure if the stack does not start or a service does not answer as expected.
     """
     async with start.serve(options, lambda text: console.print(text, markup=False, highlight=False)) as stack:
         async with (

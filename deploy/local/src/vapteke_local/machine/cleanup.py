@@ -1,4 +1,7 @@
-"""Temporary folders and child processes that do not outlive this process, even if SIGKILL ends this process."""
+"""Temporary folders that do not outlive this process, even if SIGKILL ends this process.
+
+Then its child processes are killed too, if they were started after the first temporary folder was made.
+"""
 
 import contextlib
 import os
@@ -24,7 +27,8 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A new folder, which is removed at the end of the block. Every user may enter the folder, but not list it.
 
     If this process is killed inside the block, a watcher process removes the folder. The watcher also kills what this
-    process had started, as in `kill_started`.
+    process had started, as in `kill_started`. At the normal end of the block no process is killed, so the caller must
+    stop its child processes inside the block.
     """
     os.environ[MARK] = _ours
     made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -59,7 +63,7 @@ def _watched(made: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """Removes the folder. Another process may remove parts of the folder at the same time."""
+    """Removes the folder; does nothing if it is gone. Another process may remove parts of it at the same time."""
     while folder.exists():
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
@@ -75,10 +79,11 @@ def _watch(made: Path, mark: str) -> None:
 
 
 def kill_started(mark: str = _ours) -> bool:
-    """Kills every running process that has `mark` in its environment, by SIGKILL. Returns whether there was one.
+    """Sends SIGKILL to every process that has `mark` in its environment. Returns whether there was one.
 
-    By default, these are the processes that this process has started since it made its first temporary folder, and
-    their descendants.
+    Does not wait for their end: to be sure that none is left, call it until it returns False. With the default `mark`,
+    these are the processes that this process has started since it made its first temporary folder, and those of their
+    descendants that inherited the variable MARK.
     """
     marked = [process for process in psutil.process_iter() if _is_marked(process, mark)]
     for process in marked:

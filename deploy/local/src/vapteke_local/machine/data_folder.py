@@ -1,4 +1,4 @@
-"""The ports and passwords of a stack, kept in its data folder: the next stack on that folder has the same ones."""
+"""The ports and passwords of a stack, kept in its data folder for the next stack there, except a port that is taken."""
 
 import json
 import secrets

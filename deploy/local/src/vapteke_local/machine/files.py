@@ -13,7 +13,10 @@ def cache_dir() -> Path:
 
 
 def shared_cache_dir() -> Path:
-    """The cache folder for files that root shares with processes of other users, which cannot enter root's home."""
+    """The cache folder for files that root shares with processes of other users, which cannot enter root's home.
+
+    It is created if it is missing. Only root can call this.
+    """
     folder = ensure_folder(Path("/var/cache/vapteke"))
     folder.chmod(0o755)
     return folder

@@ -9,7 +9,10 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens. Within one process, no port is returned twice."""
+    """A port of 127.0.0.1 that is free now. Within one process, no port is returned twice.
+
+    The port is not reserved: another process may take it before the caller listens on it.
+    """
     while True:
         port = random.choice(_PORTS)
         if port not in _given and is_free(port):

@@ -51,7 +51,7 @@ class Program:
 
 @dataclass(eq=False)
 class Process:
-    """A program that is kept running. If the program ends before `stop` is called, it starts again a second later."""
+    """A program that is kept running from `start` to `stop`. If it ends in between, it starts again a second later."""
 
     program: Program
     changed: Callable[["Process"], None] = lambda _: None
@@ -90,7 +90,10 @@ class Process:
             await end(self._child, self.program)
 
     def kill(self) -> None:
-        """Sends SIGKILL to the program, as an operator might. A second later, this object starts the program again."""
+        """Sends SIGKILL to the program, as an operator might. A second later, this object starts the program again.
+
+        Raises RuntimeError before `start`, and ProcessLookupError while the program is not running.
+        """
         os.kill(self.pid, signal.SIGKILL)
 
     async def _keep(self, child: asyncio.subprocess.Process) -> None:
@@ -108,9 +111,10 @@ class Process:
 async def running(
     programs: Iterable[Program], changed: Callable[[Process], None] = lambda _: None
 ) -> AsyncIterator[list[Process]]:
-    """Keeps all programs running while the block runs, and yields their processes, which may not be ready yet.
+    """Keeps all programs running while the block runs, and yields their processes in the same order.
 
-    At the end of the block, all are stopped at the same time. `changed` is called after every start of a program.
+    They may not be ready yet: wait with `until_ready`. At the end of the block, all are stopped at the same time.
+    `changed` is called after every start of a program, also after each restart, because the pid is then another one.
     """
     processes = [Process(program, changed) for program in programs]
     try:
@@ -141,7 +145,8 @@ async def run(program: Program, *, timeout: float = 60.0) -> None:
 async def until_ready(process: Process, probe: Probe, *, timeout: float = 60.0) -> None:
     """Calls the probe repeatedly until it returns None.
 
-    Raises NotStarted when the process has ended since its `start`, or when `timeout` seconds have passed.
+    Raises NotStarted when the process has ended since its `start`, even if it runs again, or when `timeout` seconds
+    have passed. Both are only checked between two calls, so the probe needs a timeout of its own.
     """
     deadline = time.monotonic() + timeout
     while missing := await probe():

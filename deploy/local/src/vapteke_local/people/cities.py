@@ -1,4 +1,8 @@
-"""The cities of made-up people: a table of 65,536 slots. For each person, a 16-bit draw picks a slot."""
+"""The cities of made-up people: CITY_IDS, a table of 65,536 slots. For each person, a 16-bit draw picks a slot.
+
+The first slots hold negative ids, which the services do not accept. The next 30 % of all slots hold None. The rest hold
+the ids 0 to 200, each about equally often.
+"""
 
 from vapteke_local.people.random_draws import SLOTS, UNUSABLE, per_mille
 

@@ -1,6 +1,7 @@
 """The birthdays and last logins of made-up people: tables of 65,536 slots. A 16-bit draw picks a slot of a table.
 
-The first slots of BIRTHDAYS contain dates that the services do not accept as a birthday.
+The first slots of BIRTHDAYS hold dates that the services do not accept as a birthday. Half of all slots hold None, and
+the rest hold valid birthdays. LAST_DAYS holds None in 20 % of its slots, otherwise days of 13 years from FIRST_DAY.
 """
 
 from datetime import date, datetime, time, timedelta

@@ -1,4 +1,4 @@
-"""The e-mail addresses of made-up people, broken ones among them."""
+"""The e-mail addresses of made-up people: 1 % are broken, 40 % are None, empty or blank, the rest are valid."""
 
 from vapteke_local.people.names import LOGINS
 from vapteke_local.people.random_draws import UNUSABLE, Draws, per_mille

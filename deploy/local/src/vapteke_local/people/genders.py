@@ -1,6 +1,7 @@
 """The genders of made-up people in many spellings: tables of 65,536 slots for men and for women.
 
-For each person, a 16-bit draw picks a slot.
+For each person, a 16-bit draw picks a slot. The first slots hold texts that the services do not accept as a gender. The
+next ones hold None (25 % of all), empty and blank texts. The rest hold spellings of the gender.
 """
 
 from itertools import cycle, islice

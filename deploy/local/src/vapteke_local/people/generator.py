@@ -2,7 +2,8 @@
 
 The verdict is known by construction: the random draws that make a row also decide what a correct import does with it
 (Expected), and `truth` counts these outcomes. None of the services' rules is called here, so generator and services
-check each other. The same seed and count give the same people on every Python and every machine.
+check each other. The same seed and count give the same people on every Python and every machine. Another count can
+change the rows too, because it decides which of them share a phone. `count` is 0 to MAX_COUNT, else a ValueError.
 
 Ids ascend with gaps: runs of 64 rows with a step of 1 to 31, a run in every 12,800 ids.
 
@@ -59,7 +60,10 @@ class Person(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What a correct first import does with a row."""
+    """What a correct first import does with a row: creates a customer from it, or rejects it.
+
+    `unusable` names the fields whose values the import cannot use. A customer is created without these values.
+    """
 
     verdict: Literal["created", "rejected"]
     # The digits as the services store them. Also set for a row that loses a shared phone.
@@ -87,7 +91,7 @@ def labelled(seed: int, count: int) -> Iterator[tuple[Person, Expected]]:
 
 
 def truth(seed: int, count: int) -> dict[str, int]:
-    """The counts that a correct first import of these people reaches. The keys are those of an import job."""
+    """The counts that a correct import of these people into an empty database reaches. The keys are those of a job."""
     rejected = repaired = 0
     for row in rows(seed, count):
         label = expected(seed, *row)

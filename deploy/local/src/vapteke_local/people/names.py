@@ -1,7 +1,8 @@
 """The names of made-up people: tables of 65,536 slots. For each person, a 16-bit draw picks a slot of each table.
 
 The first LONG_NAMES slots of a table contain names that the services do not accept (over 100 characters). The other
-slots contain names, empty texts or None, which are accepted.
+slots contain names, empty or blank texts, or None, which are accepted. FIRST_NAMES and LAST_NAMES each have a table for
+men and one for women.
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,7 +81,10 @@ def feminine(surname: str) -> str:
 
 
 def by_popularity(names: Sequence[str], size: int) -> list[str]:
-    """A list of `size` names from `names`. The name at index k occurs about in proportion to 1 / (k + 3)."""
+    """A list of `size` names from `names`, repeated and in the same order.
+
+    The name at index k occurs about in proportion to 1 / (k + 3).
+    """
     weights = [1_000_000 // (rank + 3) for rank in range(len(names))]
     repeated = [[name] * (size * weight // sum(weights) + 1) for name, weight in zip(names, weights, strict=True)]
     return list(islice(chain.from_iterable(repeated), size))

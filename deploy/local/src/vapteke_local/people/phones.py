@@ -1,7 +1,8 @@
 """Phones of made-up people, as people type them.
 
 No number belongs to a real person: no operator holds these Russian area codes, and no country uses these foreign ones.
-The last seven digits belong to one row of the table, so two rows never share a number by accident.
+A usable phone ends with seven digits that only one row has. So two rows share a number only if `shared_phones` picks
+them. Other rows have a phone that the import rejects: None, empty, blank, unreadable or overlong.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,10 @@ OVERLONG = UNREADABLE + per_mille(1)
 
 
 class Prefix(NamedTuple):
-    """The digits with which a number begins, and 64 spellings of the whole number with gaps for 3, 2 and 2 digits."""
+    """The digits with which a number begins, and 64 spellings of the whole number.
+
+    A spelling is a format text with three `%s` for the last seven digits: 3, 2 and 2 of them.
+    """
 
     digits: str
     spellings: list[str]
@@ -138,7 +142,7 @@ OVERLONG_PHONES = [
 
 
 def own_digits(seed: int, row: int) -> str:
-    """The seven digits that end the phone of a row. No other row below SUBSCRIBERS has the same ones.
+    """The seven digits that end the phone of a row. No other row below SUBSCRIBERS has the same ones with this seed.
 
     This is because 6,180,339 has no divisor in common with 10.
     """

@@ -47,7 +47,10 @@ ROWS_AT_ONCE = 4096
 
 
 def draw(seed: int, count: int) -> Iterator[Draws]:
-    """The draws of `count` rows. All come from getrandbits, whose results for a seed are the same on every machine."""
+    """The draws of `count` rows. About one row in 1,000 has been made `unfortunate`.
+
+    All come from getrandbits, whose results for a seed are the same on every machine.
+    """
     source = random.Random(seed)
     for start in range(0, count, ROWS_AT_ONCE):
         size = struct.calcsize(LAYOUT) * min(ROWS_AT_ONCE, count - start)
@@ -57,7 +60,7 @@ def draw(seed: int, count: int) -> Iterator[Draws]:
 
 
 def unfortunate(row: Draws) -> Draws:
-    """The same draws, but with an unusable value for every field in UNUSABLE. The phone is not one of these."""
+    """A copy of the draws that picks an unusable value for every field in UNUSABLE. The phone is not one of these."""
     return row._replace(**{field: getattr(row, field) % slots for field, slots in UNUSABLE.items()})
 
 

@@ -1,4 +1,7 @@
-"""Phones that two or three made-up people share, and which of them keeps the phone."""
+"""Phones that two or three made-up people share, and which of them keeps the phone.
+
+The row with the latest last_auth_at keeps it. None is earlier than any time. Among equal times the highest id decides.
+"""
 
 import random
 from datetime import datetime
@@ -32,7 +35,8 @@ def shared_phones(seed: int, count: int) -> dict[int, SharedPhone]:
 def share_phone(starts: tuple[int, int], bits: int) -> dict[int, SharedPhone]:
     """Picks two rows, or in one case of eight three rows, that share a phone. Returns row number → SharedPhone.
 
-    Each row is in one of two stretches. `starts` are the first rows of the stretches, `bits` is a random number.
+    Each row is in one of two stretches of STRETCH rows, or all are in the same one. `starts` are the first rows of the
+    stretches, `bits` is a random number of 64 bits.
     """
     members = [starts[bits & 1] + (bits >> 8) % 30, starts[bits >> 1 & 1] + 30 + (bits >> 16) % 35]
     if bits >> 3 & 7 == 0:

@@ -1,4 +1,7 @@
-"""Certificates for the servers of this machine, signed by a new authority at each start, whose key is not kept."""
+"""Certificates for servers on 127.0.0.1. Each call of `issue` makes a new authority and replaces the last one's file.
+
+So a client must trust the `authority.pem` of the current start. The authority's private key is kept nowhere.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,6 @@ def issue(folder: Path) -> Certificates:
 
 
 def _pkcs8(key: bytes) -> bytes:
-    """The private key as PKCS #8, the form of PEM that Java can read."""
+    """Converts a private key in PEM, without a password, to PKCS #8 in PEM, which Java can read."""
     loaded = serialization.load_pem_private_key(key, password=None)
     return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -37,8 +37,9 @@ _JVM = (
 class Security:
     """The certificates and users of a Kafka that uses SASL_SSL for clients and between brokers.
 
-    `user` may do everything, the other users what ACLs allow. Users and passwords are stored when a broker's folder is
-    formatted, at its first start, and never changed.
+    `user` may do everything. The users in `others` may do nothing until ACLs allow it. Each broker stores the users and
+    passwords only at the first start on its data folder. So give the same ones every time: Kafka refuses a login with
+    others, and with another `user` or `password`, `serve` raises StackFailure.
     """
 
     certificates: Certificates
@@ -117,7 +118,9 @@ async def serve(
 ) -> AsyncIterator[Kafka]:
     """Runs a cluster of `brokers` nodes while the block runs, and yields it once every node is a member.
 
-    The folder `data` keeps topics, offsets, cluster id and ports for the next run. Raises StackFailure.
+    The folder `data` keeps topics, offsets, cluster id and ports for the next run. The logs go to `logs`, or to `data`
+    without it. `changed` is called after every start of a node, also when a node that ended is started again. Raises
+    StackFailure if the cluster does not start.
     """
     files.ensure_folder(data)
     jars = await maven.ensure("Apache Kafka", maven.read_list(maven.KAFKA), say)
@@ -251,13 +254,19 @@ def _environment() -> dict[str, str]:
 
 
 def client_options(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The options of an aiokafka client, from the KAFKA_… variables of a service."""
+    """The options of an aiokafka client, from the KAFKA_… variables of a service.
+
+    What `variables` leaves out comes from the environment of this process. Raises pydantic's ValidationError.
+    """
     given: dict[str, Any] = {name.lower(): value for name, value in variables.items()}
     return kafka_clients.client_options(KafkaSettings(**given))
 
 
 async def _complete(server: Kafka) -> str | None:
-    """Checks whether all brokers are members of the cluster. Returns None if so, otherwise a text, as a Probe does."""
+    """Logs in and checks whether all brokers are members of the cluster. Returns None if so.
+
+    Otherwise returns a text, also when no broker answers or the login is refused, as a Probe does.
+    """
     admin = AIOKafkaAdminClient(**client_options(server.env))
     try:
         await admin.start()

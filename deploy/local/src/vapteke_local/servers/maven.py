@@ -1,7 +1,7 @@
 """Jars from Maven Central, cached outside the source tree. Their hashes are checked against a list at every start.
 
-The lists have the form of `sha256sum`; their paths are those of a Maven repository. After a change of ENDPOINTS,
-`python -m vapteke_local.servers.maven` writes the lists again.
+The lists have the form of `sha256sum`; their paths are those of a Maven repository. Only listed jars are used, so run
+`python -m vapteke_local.servers.maven` after a change of ENDPOINTS: it writes the lists again.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ _HTTP_TIMEOUT_SECONDS = 60
 
 
 class WrongJar(StackFailure):
-    """A jar's hash is not the one in the list."""
+    """A jar's hash, in the cache or after a download, is not the one in the list. The text says what to remove."""
 
 
 def read_list(file: Path) -> dict[str, str]:
-    """Path in a Maven repository → SHA-256."""
+    """Reads a list of jars: path in a Maven repository → SHA-256 in hexadecimal."""
     rows = (line.split() for line in file.read_text().splitlines())
     return {path: digest for digest, path in rows}
 
@@ -42,7 +42,8 @@ def read_list(file: Path) -> dict[str, str]:
 async def ensure(what: str, expected: Mapping[str, str], say: Callable[[str], None]) -> list[Path]:
     """The paths of the cached jars that `expected` lists (path in a Maven repository → SHA-256).
 
-    Downloads those that are not cached. `what` names the jars in the texts for `say`. Raises WrongJar.
+    Downloads those that are not cached. `what` names the jars in the texts for `say`. Raises WrongJar. When a download
+    fails, the error of jgo or of its HTTP library passes through, which is no StackFailure.
     """
     given_up = threading.Event()
     try:
@@ -68,7 +69,8 @@ def ensure_in(
 def _download(paths: list[str], expected: Mapping[str, str], repository: Path, given_up: threading.Event) -> None:
     """Downloads jars into a temporary folder and moves each into `repository` once its hash is checked.
 
-    So an unfinished or wrong file never gets into the cache. Stops early when `given_up` is set. Raises WrongJar.
+    So an unfinished or wrong file never gets into the cache. When `given_up` is set, no further download begins, and
+    the function returns without the missing jars. Raises WrongJar.
     """
     _trust_the_callers_certificates()
     repository.mkdir(parents=True, exist_ok=True)

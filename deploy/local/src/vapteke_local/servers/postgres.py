@@ -89,7 +89,8 @@ async def serve(
     """Runs a Postgres server while the block runs, and yields it once it answers. Raises StackFailure.
 
     The folder `data` keeps the cluster, the port and the superuser's password for the next run. With certificates, the
-    server accepts only connections with TLS.
+    server accepts only connections with TLS, and is of another major version than without. So give a folder with
+    certificates always or never. `changed` is called after every start, also when a server that ended is started again.
     """
     files.ensure_folder(data)
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
@@ -117,7 +118,8 @@ async def serve(
 async def ensure_database(server: Postgres, roles: list[Role], name: str = DATABASE) -> None:
     """Creates the database and the roles if they are missing, and sets the passwords of the roles. Safe to repeat.
 
-    Takes the rights to connect and to create temporary tables from PUBLIC, and grants them to the roles.
+    Takes the rights to connect and to create temporary tables from PUBLIC, and grants them to the roles. So other
+    roles, except superusers, cannot connect without a grant of their own. Owners may also create schemas.
     """
     connection = await asyncpg.connect(server.dsn)
     try:
@@ -145,7 +147,8 @@ async def _ensure_role(connection: "asyncpg.Connection[asyncpg.Record]", role: R
 async def _ensure_cluster(binaries: Path, data: Path, log: Path, user: str | None) -> str:
     """Creates the cluster unless its folder exists, and returns the superuser's password.
 
-    The folder `cluster` appears only when the cluster is complete, so an interrupted start does no harm.
+    The folder `cluster` appears only when the cluster is complete, so an interrupted start does no harm. Raises
+    Unreachable, or NotStarted if initdb fails.
     """
     password_file = data / "password"
     if (data / "cluster").exists():

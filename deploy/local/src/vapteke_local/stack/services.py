@@ -49,7 +49,10 @@ class Service:
 
 
 def setup_commands(environment: Environment) -> list[Program]:
-    """The commands that create topics and tables. All must have succeeded before the services start."""
+    """The commands that create topics, with ACLs if Kafka has users, and tables. They are not run here.
+
+    The caller runs them, in any order, and starts the services once all have succeeded.
+    """
     migrations = [
         _program(environment, f"{name} migrate", name, "migrate", env=environment.database.owner.get(name))
         for name in SERVICES_WITH_A_SCHEMA
@@ -59,7 +62,10 @@ def setup_commands(environment: Environment) -> list[Program]:
 
 
 def variables(environment: Environment) -> dict[str, Mapping[str, str]]:
-    """Service → the variables that all its commands need, also those that only `migrate` needs."""
+    """Service → the variables for all its commands, also those that only `migrate` needs.
+
+    Those of an external Postgres or Kafka are not among them, because the services inherit them from this process.
+    """
     database = environment.database
     return {
         name: {**environment.common, **environment.own(name), **database.owner.get(name, {})}
@@ -81,10 +87,9 @@ def workers(environment: Environment, service: str, name: str, count: int) -> li
 
 
 def _worker(environment: Environment, service: str, name: str) -> Service:
-    """One `work` process of a service, which is called `name`.
+    """A `work` process of `service`. It is called `name`, which must be unique, and is not started here.
 
-    Its Kafka group instance id is this name with dashes for spaces, so the process keeps its partitions
-    during a restart.
+    Its Kafka group instance id is `name` with dashes for spaces, so the process keeps its partitions during a restart.
     """
     port = _port(environment, name)
     env = {**_metrics(port), "KAFKA_GROUP_INSTANCE_ID": name.replace(" ", "-")}

@@ -47,7 +47,8 @@ class Options:
 async def serve(options: Options, say: Say = log.info) -> AsyncIterator[Stack]:
     """Starts the whole stack, and yields its description once every process is ready. Raises StackFailure.
 
-    At the end of the block the stack is stopped. Only the folder `options.data`, if given, is left.
+    A process that ends inside the block is started again, and its pid in the yielded `Stack.processes` changes. At the
+    end of the block the stack is stopped. Only the folder `options.data`, if given, is left.
     """
     pids: dict[str, int] = {}
     stack: Stack | None = None
@@ -158,9 +159,10 @@ async def _all(*steps: Coroutine[Any, Any, Any]) -> list[Any]:
 
 @contextmanager
 def _folder(data: Path | None) -> Iterator[Path]:
-    """The data folder, which no other stack can use while the block runs. Raises FolderTaken if one does already.
+    """Yields the data folder, which no other stack can use while the block runs.
 
-    If `data` is None, it is a new folder, which is removed at the end of the block.
+    It is `data`, created if missing, or for None a new folder that is removed at the end of the block. Raises
+    FolderTaken if another stack uses it.
     """
     if data is not None:
         with _locked(files.ensure_folder(data.resolve())) as folder:
