@@ -20,7 +20,10 @@ def bare(host: str) -> str:
 
 
 def host(text: str) -> str:
-    """The host in `text`, without brackets. Raises ValueError when `text` cannot be a host name or an IP address."""
+    """`text` without brackets. Raises ValueError when `text` cannot be a host name or an IP address.
+
+    A text with a port is invalid, too. The prefix `tcp:` of SQL Server's drivers is valid, and so is an empty text.
+    """
     name = bare(text)
     if not name.isprintable() or any(each.isspace() or each in "\"'" for each in name):
         raise ValueError("has a blank, a quote or an invisible character in it")
@@ -53,7 +56,10 @@ def broker(address: str) -> str:
 
 
 def parts(address: str) -> tuple[str, int]:
-    """The host, without brackets, and the port of a `host:port` or `[host]:port`. Raises ValueError without a port."""
+    """The host, without brackets, and the port of an address. Call this only with an address that `broker` accepts.
+
+    Raises ValueError without a port. Other invalid addresses may be split at the wrong place.
+    """
     host, _, port = address.rpartition(":")
     return bare(host), int(port)
 
@@ -69,10 +75,11 @@ def unmapped(client: tuple[str, int] | None) -> tuple[str, int] | None:
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket that listens on `host` and `port`. Raises OSError when the port is taken or the host is not local.
+    """A socket that listens on `host` and `port`.
 
-    On `::` the socket also accepts IPv4. If `host` is a name with both IPv4 and IPv6 addresses, only IPv4 is used. On
-    Linux, each accepted connection ends when the peer accepts no data for 30 s.
+    Raises OSError when the port is taken or the host is unknown or not local. On `::` the socket also accepts IPv4. If
+    `host` is a name with both IPv4 and IPv6 addresses, only IPv4 is used. On Linux, each accepted connection ends when
+    the peer accepts no data for 30 s.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = min(found, key=lambda each: each[0] is not socket.AF_INET)

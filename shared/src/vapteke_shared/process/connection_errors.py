@@ -7,13 +7,17 @@ _OTHER_NAME = (62, 64)  # OpenSSL's numbers for a certificate of another host or
 
 
 class Unavailable(OSError):
-    """A server does not answer or cannot be used now. A later attempt may succeed. The text is for operators."""
+    """A server does not answer or cannot be used now. The text is for operators.
+
+    A later attempt may succeed, unless the error is a Misconfigured.
+    """
 
 
 class Misconfigured(Unavailable):
     """A server's certificate, login, protocol or configuration does not match our settings.
 
-    No further attempt can succeed until an operator changes the server or the settings.
+    No further attempt can succeed until an operator changes the server or the settings. `except Unavailable` also
+    catches this error.
     """
 
 
@@ -39,7 +43,10 @@ def untrusted_certificate(where: str, error: ssl.SSLCertVerificationError, autho
 
 
 def unreachable_reason(error: OSError) -> str | None:
-    """Why a server could not be reached, such as `does not answer`. None when the server was reached."""
+    """Why a server could not be reached, such as `does not answer`, from the error of an attempt to connect.
+
+    None when the server was reached, and then closed the connection or failed the TLS handshake.
+    """
     if isinstance(error, TimeoutError):
         return "does not answer"
     if isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError | BrokenPipeError):

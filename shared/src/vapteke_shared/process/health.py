@@ -22,9 +22,12 @@ log = logs.get(__name__)
 class Health:
     """The state of each dependency of a process, by name: a fault in words, or None when the dependency is ready.
 
-    Each dependency begins with the fault `starting`. A cause that is reported often, or for several dependencies, is
-    logged once when it appears and once when no dependency has it any more.
-    `Health` also collects the reasons for a restart: stuck dependencies, and loops without a heartbeat.
+    Each dependency begins with the fault `starting`. While any dependency has a fault, /health/ready is red. A cause
+    that is reported often, or for several dependencies, is logged once when it appears and once when no dependency has
+    it any more.
+
+    `Health` also collects the reasons for a restart: faults that `report_stuck` got, and loops without a heartbeat.
+    While there is one, /health/live is red.
     """
 
     def __init__(self, *dependencies: str) -> None:
@@ -53,16 +56,17 @@ class Health:
         return {fault.removeprefix(WAITS) for fault in self.faults.values()} - {STARTING}
 
     def report_stuck(self, name: str, fault: str | None) -> None:
-        """Report a fault that only a restart of the process can end. `fault` is None when that fault is over.
+        """Report a fault that only a restart can end: /health/live is red until a call for `name` with None.
 
-        Never report an outage here, because a restart does not end an outage.
+        Never report an outage here: the process would be restarted, and that does not end an outage.
         """
         self._stuck[name] = fault
 
     def expect_heartbeat(self, loop: str, until: float | None) -> None:
-        """Expect another call for this loop before `until` (monotonic clock), or else turn /health/live red.
+        """Note a heartbeat of `loop`, and expect the next one before `until` (time.monotonic()).
 
-        With None, no heartbeat is expected any more, because the loop has ended.
+        From `until` on, /health/live is red until the next call for this loop. With None, no heartbeat is expected any
+        more, because the loop has ended.
         """
         self._expected[loop] = float("inf") if until is None else until
 

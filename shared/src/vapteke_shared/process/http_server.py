@@ -1,4 +1,4 @@
-"""Serves an ASGI app over HTTP, and shuts down without losing a request."""
+"""Serves an ASGI app over HTTP. At shutdown, requests that have arrived still get some seconds to finish."""
 
 import asyncio
 import socket
@@ -25,6 +25,7 @@ async def serve(app: Callable[..., Any], listener: socket.socket, stopping: asyn
     """Serve an ASGI app on `listener` until `stopping` is set, or until the server ends by itself.
 
     After `stopping`, no new connections are accepted, and requests on open connections get at least 10 s to finish.
+    Then they are cancelled.
     """
     await _serve(app, listener, stopping, _FADE_SECONDS, _GRACE_SECONDS)
 
@@ -32,16 +33,17 @@ async def serve(app: Callable[..., Any], listener: socket.socket, stopping: asyn
 async def _serve(
     app: Callable[..., Any], listener: socket.socket, stopping: asyncio.Event, fade_seconds: float, grace_seconds: int
 ) -> None:
-    """Serve the app until `stopping` is set, or until the server ends by itself."""
+    """Serve the app until `stopping` is set or the server ends by itself. `_served` describes the two times."""
     async with _served(app, listener, fade_seconds, grace_seconds) as server:
         log.info("serving", address=listener.getsockname())
         await until_done(server, stopping)
 
 
 def served(app: Callable[..., Any], host: str, port: int) -> AbstractAsyncContextManager[asyncio.Task[None]]:
-    """Serve an ASGI app while the block runs; the block gets the server's task.
+    """Serve an ASGI app while the block runs. The block gets the server's task, which ends early if the server fails.
 
-    Raises SystemExit when the port is in use or the host is not this machine's.
+    The block must watch the task, such as with `until_done`. After the block, current requests get up to 1 s to finish.
+    Raises SystemExit when the port is in use or the host is unknown or not this machine's.
     """
     return _served(app, listen(host, port), fade_seconds=0, grace_seconds=1)
 
@@ -53,7 +55,8 @@ async def _served(
     """Serve the app while the block runs; the block gets the server's task.
 
     After the block no new connections are accepted. For up to `fade_seconds`, each open connection is closed after its
-    next response. Then idle connections are closed, and current requests get up to `grace_seconds` more.
+    next response. Then idle connections are closed, and current requests get up to `grace_seconds` more before they are
+    cancelled.
     """
     config = uvicorn.Config(
         app,
@@ -80,7 +83,7 @@ async def _served(
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on `host` and `port`.
 
-    Raises SystemExit when the port is in use or the host is not this machine's.
+    Raises SystemExit when the port is in use or the host is unknown or not this machine's.
     """
     try:
         return addresses.listener(host, port)
@@ -125,7 +128,7 @@ class _Server(uvicorn.Server):
 
 
 def _queued(listener: socket.socket) -> list[socket.socket]:
-    """Take the connections that wait in the kernel's queue, and close `listener`.
+    """Accept and return the connections that wait in the kernel's queue, and close `listener`.
 
     Closing the last listening socket while connections wait in the queue would reset those connections.
     """

@@ -1,8 +1,8 @@
 """Runs a process until SIGTERM or SIGINT: sets up logging, runs its loops, and ends in time.
 
-After the signal nothing new is begun, and current work may finish. After 12 s, all connections to Postgres are closed.
-After 15 s, every loop that has not ended is cancelled. An effect that was cut off is undone, because every effect is a
-transaction. After 22 s the process exits with status 1 if anything still hangs.
+After the signal nothing new is begun, and current work may finish. 12 s after the signal, all connections to Postgres
+are closed. 15 s after it, every loop of `work` that has not ended is cancelled. An effect that was cut off is undone,
+because every effect is a transaction. 22 s after it, the process exits with status 1 if anything still hangs.
 """
 
 import asyncio
@@ -29,9 +29,11 @@ log = logs.get(__name__)
 
 
 def run(kind: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Load the settings of the class `kind`, set up logging, and run `main(settings, stopping)`.
+    """Load the settings of the class `kind`, set up logging, and run `main(settings, stopping)` until it returns.
 
-    SIGTERM and SIGINT set `stopping`. Raises SystemExit when a setting is invalid or a loop ends by itself.
+    SIGTERM and SIGINT only set `stopping`: `main` must return soon after, or else the process exits with status 1 after
+    22 s. Raises SystemExit when a setting is missing or invalid, or when `main` raises LoopEnded. Other errors of
+    `main` pass through.
     """
     settings = load(kind)
     logs.configure(settings.log_level)
@@ -108,8 +110,9 @@ async def work(
 ) -> None:
     """Run the endless loops `named`, and serve the health and the metrics, until `stopping` is set.
 
-    After `stopping`, a loop that takes longer than 15 s to end is cancelled. Raises LoopEnded when a loop ends by
-    itself, and SystemExit when the metrics port cannot be used.
+    After `stopping`, a loop that takes longer than 15 s to end is cancelled; this is only logged. When a loop ends by
+    itself, `work` sets `stopping`, waits for the other loops and raises LoopEnded. Raises SystemExit when the metrics
+    port cannot be used.
     """
     async with http_server.served(health.create_app(state), settings.metrics_host, settings.metrics_port) as metrics:
         in_time = {name: partial(_in_time, name, loop) for name, loop in named.items()}

@@ -14,8 +14,9 @@ _REPEATED_AFTER_SECONDS, _REMEMBERED = 300.0, 100
 class KafkaNoise(logging.Filter):
     """A logging filter for aiokafka and FastStream, whose log lines repeat while a broker is unavailable.
 
-    The filter drops every line that begins with `Unable `. It drops any other line that was logged with the same text
-    in the last five minutes. Our own code (`Health`, `kafka_clients.retry`) logs once why Kafka cannot be used.
+    The filter drops each of their lines that begins with `Unable `, or that was logged with the same text in the last
+    five minutes. Lines of other loggers pass. Our own code (`Health`, `kafka_clients.retry`) logs once why Kafka cannot
+    be used.
     """
 
     def __init__(self) -> None:
@@ -36,10 +37,11 @@ class KafkaNoise(logging.Filter):
 
 
 def configure(level: str) -> None:
-    """Set up logging for the process, and the logging of uncaught errors.
+    """Set up logging for the process from `level` up, and the logging of uncaught errors.
 
-    Errors are logged by type and location. Their texts and tracebacks are left out, because they may hold personal
-    data.
+    aiokafka, FastStream, httpx and uvicorn's access log never log below WARNING. An error that is passed as `exc_info`,
+    as a field or as an argument is logged without its text and traceback, because they may hold personal data. So never
+    put an error's text into a message, except one from `connection_errors.describe`: it would be logged.
     """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -74,7 +76,8 @@ def configure(level: str) -> None:
 def _name_errors(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """Replace errors in a log record, because the text of an error may hold personal data.
 
-    `exc_info` becomes the error's type and location. An error in any other field becomes the error's type.
+    `exc_info` becomes the fields `error`, the error's type, and `at`, its location. An error in any other field becomes
+    its type.
     """
     info = event.pop("exc_info", None)
     if info is True:

@@ -16,7 +16,7 @@ log = logs.get(__name__)
 
 
 class LoopEnded(Exception):
-    """A loop has ended by itself, so the process must end."""
+    """A loop has failed, or has returned before the shutdown, so the process must end. The text names the loops."""
 
 
 class _Pulse(NamedTuple):
@@ -40,8 +40,9 @@ def beat(seconds: float = 0) -> None:
     """Report that the calling loop is running, and that the next heartbeat will come within `seconds`.
 
     Liveness turns red when the next heartbeat is later than that by more than the `silent_seconds` of `run`.
-    `shutdown.pause` calls `beat`, so a loop calls `beat` itself only if it may run several rounds without a pause.
-    Raises CancelledError when the task is being cancelled but an `except` has swallowed the CancelledError.
+    `shutdown.pause` calls `beat`, so a loop calls `beat` itself only if it may run several rounds without a pause. In a
+    child task of a loop, and outside of `run`, nothing is reported. Raises CancelledError when the task is being
+    cancelled but an `except` has swallowed the CancelledError.
     """
     reraise_cancellation()
     pulse = _pulse.get(None)

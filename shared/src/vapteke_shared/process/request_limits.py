@@ -2,7 +2,11 @@
 
 A caller who exceeds a limit gets an RFC 9457 problem as the response, and the connection is closed 2 s later. Until
 then, data that still arrives is discarded: closing a connection with unread data would reset the connection, and the
-caller would not see the response. While another response is incomplete, the connection is aborted without a problem.
+caller would not see the response.
+
+Two kinds of connections end without a problem. One on which no byte of a request arrives in time is closed. One on
+which an earlier response is incomplete, or the response to this request has begun, is aborted. A deadline starts again
+if the service is slow and not the caller.
 """
 
 import asyncio
@@ -80,7 +84,8 @@ _DISCARDED: Any = deque(maxlen=0)  # keeps nothing of what is appended
 class LimitedProtocol(HttpToolsProtocol):
     """One HTTP connection, with this module's limits on each request.
 
-    A request that arrives in one piece starts no timer, so that the limits cost little.
+    A new connection starts a timer. A later request that arrives in one piece starts none, so that the limits cost
+    little.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -129,9 +134,10 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.scope is not self.scope
 
     def _check(self) -> None:
-        """Reject the arriving request if it exceeds a limit; otherwise start its deadline.
+        """Reject the arriving request if it exceeds a limit; otherwise start its deadline unless it runs already.
 
-        The size of one piece is not counted, because the first piece may begin with the end of the previous request.
+        The size of one piece is not counted, because the first piece may begin with the end of the previous request. So
+        a body may exceed its limit by 16 KiB.
         """
         if self._is_discarding:
             return
@@ -234,7 +240,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._discard_the_rest()
 
     def close(self) -> None:
-        """Close the connection after the response. If the body of the request is incomplete, discard its rest first."""
+        """Close the connection. uvicorn calls this method after a response that ends the connection.
+
+        If the body of the request is incomplete, the connection is closed 2 s later, and discards what arrives until
+        then.
+        """
         if self._awaits_body:
             self._discard_the_rest()
         else:

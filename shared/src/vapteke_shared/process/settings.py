@@ -1,6 +1,7 @@
-"""Settings from the environment, a `.env` file or a secrets folder.
+"""Settings from the environment, else from the file `.env`, else from the secrets folder /run/secrets.
 
-An invalid value ends the process at its start, with one line that names every invalid variable.
+Read settings with `load`: a missing or invalid value then ends the process, with one line that names every such
+variable.
 """
 
 import re
@@ -58,7 +59,10 @@ Certificates = Annotated[str, AfterValidator(_with_certificates)]
 
 
 class Settings(BaseSettings):
-    """The base class of all settings. The environment variable of a field is the field's name in capitals."""
+    """The base class of all settings. The environment variable of a field is the field's name in capitals.
+
+    An empty variable counts as not set. Settings cannot be changed after they were read.
+    """
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -159,7 +163,10 @@ class AuthSettings(Settings):
 
     @property
     def keys(self) -> list[bytes]:
-        """The current key and then the previous one, as far as they are set."""
+        """The current key and then the previous one, as far as they are set.
+
+        Only with AUTH_ENABLED=false the list may be empty, or the current key too short.
+        """
         given = (self.secret_key, self.secret_key_previous)
         return [key.get_secret_value().encode() for key in given if key is not None]
 
@@ -236,7 +243,7 @@ class PostgresSettings(Settings):
 
     @property
     def postgres_servers(self) -> list[tuple[str, int]]:
-        """The host and port of each server."""
+        """The host and port of each server, in the order of POSTGRES_HOST. One port counts for all hosts."""
         hosts, ports = self.postgres_host, self.postgres_port
         return list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True))
 
@@ -258,9 +265,9 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(kind: type[S], **given: Any) -> S:
-    """The settings of the class `kind`: the fields in `given`, and all others from the environment.
+    """The settings of the class `kind`: the fields in `given`, and all others from the environment, `.env` or secrets.
 
-    Raises SystemExit with one line that names each invalid variable, but never a value.
+    Raises SystemExit with one line that names each missing or invalid variable, but never a value.
     """
     try:
         return kind(**given)

@@ -16,9 +16,10 @@ class ShutdownDeadlineExceeded(Exception):
 
 @asynccontextmanager
 async def shutdown_deadline(stopping: asyncio.Event, seconds: float) -> AsyncIterator[None]:
-    """Cancel the block when `stopping` has been set for `seconds`, and raise ShutdownDeadlineExceeded.
+    """Cancel the block when `stopping` has been set for `seconds`; `async with` then raises ShutdownDeadlineExceeded.
 
-    If `stopping` was set before the block, the time counts from the beginning of the block.
+    If `stopping` was set before the block, the time counts from the beginning of the block. Without `stopping`, the
+    block has no limit.
     """
     try:
         async with asyncio.timeout(None) as limit:
@@ -39,7 +40,10 @@ async def _limit_at_shutdown(limit: asyncio.Timeout, stopping: asyncio.Event, se
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Sleep for `seconds`, but at most until `stopping` is set. Also reports the calling loop's heartbeat."""
+    """Sleep for `seconds`, but at most until `stopping` is set, and report the calling loop's heartbeat.
+
+    The loop must check `stopping` itself afterwards. Raises CancelledError like `loops.beat`.
+    """
     loops.beat(seconds)
     with suppress(TimeoutError):  # not wait_for, which before Python 3.12 may swallow a cancellation
         async with asyncio.timeout(seconds):

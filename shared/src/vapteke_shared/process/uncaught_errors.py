@@ -1,7 +1,7 @@
 """Logs uncaught errors by type and location, and errors in the log records of libraries by type.
 
-The text of an error is never logged, because it may hold a name, a phone or an e-mail address. The representation of a
-task or a call may hold such values too.
+The text of an error is left out, because it may hold a name, a phone or an e-mail address. asyncio's log texts are cut
+for the same reason: they show tasks and calls with their arguments.
 """
 
 import logging
@@ -20,7 +20,10 @@ log = structlog.stdlib.get_logger("uncaught")
 
 
 def install() -> None:
-    """From now on, log uncaught errors of all threads and destructors, and Python's warnings. Safe to repeat."""
+    """From now on, log uncaught errors of all threads and destructors, and Python's warnings. Safe to repeat.
+
+    Each is logged by type and location only. A log record that cannot be written is dropped silently.
+    """
     sys.excepthook = lambda _, error, __: _report("uncaught error", error)
     threading.excepthook = lambda given: _report("uncaught error in a thread", given.exc_value)
     sys.unraisablehook = lambda given: _report("error that could not be raised", given.exc_value)
@@ -51,10 +54,10 @@ def location(error: BaseException) -> str | None:
 
 
 def without_values(record: logging.LogRecord) -> bool:
-    """A logging filter that drops no record, but removes values that may be personal data.
+    """A logging filter that keeps every record, but replaces values in it that may be personal data.
 
     Errors among the arguments of a record become the names of their types. A text of asyncio is cut after its first
-    words.
+    words. Other arguments and texts stay as they are, so they must not contain personal data.
     """
     if record.name == "asyncio":  # after the first words its texts show tasks and calls with their arguments
         record.msg, record.args = _WORDS.match(record.getMessage())[0].strip(), ()  # type: ignore[index]

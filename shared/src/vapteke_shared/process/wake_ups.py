@@ -7,9 +7,10 @@ from vapteke_shared.process import loops
 
 
 class WakeUp:
-    """Ends the pause of one polling loop early, so that its work is not delayed.
+    """Lets other code of the process end the pause of one polling loop early, so that the loop's work is not delayed.
 
-    Nothing depends on a wake-up, because the loop also polls for work from other processes.
+    The loop calls `pause`, the other code calls `call`. Nothing depends on a wake-up, because the loop also polls for
+    work from other processes.
     """
 
     def __init__(self) -> None:
@@ -17,7 +18,10 @@ class WakeUp:
         self._limit: asyncio.Timeout | None = None
 
     def call(self) -> None:
-        """End the loop's current pause. If the loop is not in a pause, skip the next one. Calls are cheap."""
+        """End the loop's current pause. If the loop is not in a pause, skip the next one.
+
+        Calls are cheap, but only the thread of the event loop may call.
+        """
         self._called = True
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(0)  # in the past, so now
