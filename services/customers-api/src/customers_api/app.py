@@ -45,7 +45,7 @@ log = logs.get("customers-api")
 
 
 def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> FastAPI:
-    """The app of the REST service. The caller owns the pool and the health."""
+    """Create the REST app. The caller opens and closes the pool, and keeps `state` up to date."""
     return application.create_app(
         settings,
         pool,

@@ -18,10 +18,13 @@ _WAIT_SECONDS = 10  # for a connection from the pool
 async def lead(pool: asyncpg.Pool, health: Health, dependency: str, work: Work, stopping: asyncio.Event) -> None:
     """Run `work` while this process leads, that is, holds the lock of `dependency`, until `stopping` is set.
 
-    `work` gets the connection that holds the lock: as long as this connection works, no other process leads. An error
-    in `work` is not raised, but reported in `health` as a fault of `dependency`. When `work` ends, the connection goes
-    back to the pool, which releases the lock; a second later any process may take it. A process that does not lead
-    reports `dependency` as ready.
+    `work` gets the connection that holds the lock, and `stopping`: as long as this connection works, no other process
+    leads. `work` must send a statement on the connection at least every 20 seconds, or Postgres closes it. `work` must
+    also report `dependency` as ready in `health`, and return soon after `stopping` is set. A process that does not lead
+    reports `dependency` as ready here.
+
+    An error in `work` is not raised, but reported as a fault of `dependency`. When `work` ends or fails, the connection
+    goes back to the pool, which releases the lock. A second later any process may take the lock and run `work` again.
     """
     while not stopping.is_set():
         try:

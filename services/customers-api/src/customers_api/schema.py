@@ -1,4 +1,7 @@
-"""The Postgres schema of customers-api, and the base class of its tables. Each package defines its own tables."""
+"""The Postgres schema of customers-api, and the base class of its tables. Each package defines its own tables.
+
+To get SCHEMA with all tables, import it from `customers_api.tables`.
+"""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Consumes the topic of customers and applies deletions and restorations."""
+"""Consumes the topic of customers and applies deletions, restorations and erasures."""
 
 from collections.abc import Sequence
 
@@ -54,7 +54,7 @@ class CustomersConsumer:
 
 
 def _state(record: ConsumerRecord) -> CustomerState | Exception:
-    """The state of the customer in a record, or the error if the record cannot be decoded.
+    """The state of the customer in a record. If the record cannot be decoded, the error is returned, not raised.
 
     The type of the event does not matter, because every event has the whole state. A null value means that the customer
     in the key was erased.

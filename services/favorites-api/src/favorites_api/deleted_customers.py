@@ -1,6 +1,6 @@
 """Stores which customers are deleted, from their events. `favorites.py` hides the favorites of deleted customers.
 
-The favorites of a restored customer are shown again. The favorites of an erased customer are deleted.
+The favorites of a restored customer are shown again. `erase_favorites` deletes the favorites of erased customers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ _ERASED = INT64_MAX
 
 
 class CustomerState(msgspec.Struct, frozen=True):
-    """The fields of a customer event that matter here. Every decoded value fits into Postgres."""
+    """The fields of a customer event that matter here. Decoding fails if a value does not fit into Postgres."""
 
     id: CustomerId
     version: Annotated[int, Meta(ge=1, lt=_ERASED)]
@@ -59,7 +59,8 @@ async def apply(
     """Store the states of a batch and the offsets of its records in one transaction.
 
     Records that were applied before are ignored. Returns the other records that could not be decoded, each with the
-    error. Raises AheadOfStoredOffset and KafkaReplaced.
+    error. They are skipped for good, because their offsets are stored too: the caller must report them. Raises
+    AheadOfStoredOffset and KafkaReplaced; then nothing is stored.
     """
     records = [record for record, _ in decoded]
     async with stored_offsets.transaction(connection, records, cluster, reached) as is_new:
@@ -72,8 +73,8 @@ async def _store_newer(connection: asyncpg.Connection, states: Iterable[Customer
     """Store the newest state of each customer, if that state is newer than the stored one. Safe to repeat.
 
     Only deletions and restorations create rows. Any other event of an active customer ends a deletion that is stored,
-    because compaction may have removed the restoration. This relies on the order in which Kafka keeps the events of a
-    customer.
+    because compaction may have removed the restoration. The events of a customer must come in order: nothing is stored
+    for an active customer without a row, so an older deletion that came afterwards would count.
     """
     newest: dict[int, CustomerState] = {}
     changes = set()

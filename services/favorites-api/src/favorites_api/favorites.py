@@ -64,7 +64,11 @@ async def page(
 
 
 async def fold_counts(connection: asyncpg.Connection) -> None:
-    """Replace the rows of favorite_counts by one with the same sum, if there are more than 100."""
+    """Replace the rows of favorite_counts by one with the same sum, if there are more than 100.
+
+    Call this regularly: each change of the number adds a row, and a list that is counted without filters reads them
+    all.
+    """
     await connection.execute(_FOLD_COUNTS)
 
 
@@ -139,9 +143,11 @@ def _query(filters: Mapping[str, Any], limit: int, after: int, offset: int, coun
 def _page(filters: frozenset[str], limit: int, by_item: bool, counted: bool) -> Statement:
     """The statement that reads one page of favorites, with the total count if `counted`.
 
-    With a filter, the limit is hidden from the planner. If the planner knew the limit, it would scan the table by id,
-    expecting to find enough matches soon, and read everything when the matches come last. Without a filter the limit
-    is a literal, because the planner assumes that an unknown limit is a tenth of the table.
+    `filters` are names only; their values, `after` and `offset` are parameters of the statement. Set `by_item` only if
+    `item_id` is the only filter and the offset is 0: the page is then read by the index of items. With a filter, the
+    limit is hidden from the planner. If the planner knew the limit, it would scan the table by id, expecting to find
+    enough matches soon, and read everything when the matches come last. Without a filter the limit is a literal,
+    because the planner assumes that an unknown limit is a tenth of the table.
     """
     conditions = [condition for name, condition in _CONDITIONS.items() if name in filters]
     matching = " AND ".join([*conditions, f"NOT {_HIDDEN.format('f.user_id')}"])

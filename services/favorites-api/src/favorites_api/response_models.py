@@ -1,4 +1,8 @@
-"""The bodies of responses (docs/contract.md, "Favorites"). They have exactly these keys."""
+"""The bodies of responses, for the OpenAPI document. The code that builds a response must give exactly these keys.
+
+FastAPI does not check that. A field's description says if the key is absent in some responses. See docs/contract.md,
+"Favorites".
+"""
 
 from typing import Literal
 

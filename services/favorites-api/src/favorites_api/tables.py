@@ -46,7 +46,10 @@ class FavoriteCountRow(Table, table=True):
 
 
 class DeletedCustomerRow(Table, table=True):
-    """A customer that has ever been deleted. `deleted_at` is null after a restoration."""
+    """A customer that was deleted, restored or erased at some time. `deleted_at` is null after a restoration.
+
+    `version` is that of the newest event stored here. An erased customer has the greatest version that fits.
+    """
 
     __tablename__ = "deleted_customers"
     # erased customers

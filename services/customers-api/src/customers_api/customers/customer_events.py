@@ -1,7 +1,8 @@
 """Builds the events of customers and writes them to the outbox (docs/design.md, "The outbox").
 
-Each new version of a customer has one event, which holds the customer's whole state. The event is written in the
-transaction of the change. An existing customer's row is locked before its state is read.
+Each new version of a customer has one event, which holds the customer's whole state. Write the event in the transaction
+of the change. Lock an existing customer's row before you read the state for the event: otherwise the event could hold
+an old state, or come after the event of a later version.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,11 @@ _WRITTEN_INSTANTS: Final = ("created_at", "updated_at", "deleted_at")
 
 
 class Change(NamedTuple):
-    """A change of one customer. `changed` names the fields that differ from the previous version."""
+    """A change of one customer, for which `add` writes an event.
+
+    `changed` names the event's fields that differ from the previous version. It is empty if the same version is sent
+    again.
+    """
 
     customer_id: int
     kind: Kind
@@ -71,7 +76,10 @@ def message_of(kind: Kind, origin: Origin, changed: Sequence[str], state: dict[s
 
 
 def _instant(at: datetime | None) -> str | None:
-    """The instant as text, in UTC and cut to three decimals. msgspec would write six decimals, or none."""
+    """The instant as text in UTC, always with three decimals; further decimals are cut off. None stays None.
+
+    msgspec would write six decimals, or none if all are zero.
+    """
     if at is None:
         return None
     text: str = msgspec.to_builtins(at if at.tzinfo is UTC else at.astimezone(UTC))  # ten times faster than isoformat
@@ -96,16 +104,20 @@ def _headers(kind: str, at: str, subject: str) -> dict[str, str]:
 
 
 def row(event: Message) -> OutboxRow:
-    """The parameters $1 to $4 of `messages.insert_after`, for the event of a customer. Raises NeverSent."""
+    """The parameters $1 to $4 of `messages.insert_after`, for the event of a customer.
+
+    Raises NeverSent if the event is too large for Kafka.
+    """
     return messages.row(topics.CUSTOMERS.name, event)
 
 
 async def add(
     connection: asyncpg.Connection, origin: Origin, changes: Sequence[Change], known: Sequence[Message] = ()
 ) -> None:
-    """Write one event for each change, with the customer's current state, in the caller's transaction.
+    """Write one event for each change into the outbox, in the caller's transaction.
 
-    `known` are events that the caller has already built for other changes. They are written before the new ones.
+    The state in an event is read now. So lock the customers and write their changes first. `known` are events that the
+    caller has already built for other changes; they are written before the new ones. Raises NeverSent.
     """
     events = [*known]
     if changes:

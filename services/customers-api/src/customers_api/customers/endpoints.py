@@ -45,7 +45,11 @@ IfNoneMatch = Annotated[
 
 
 def _kind(body: Any) -> str | None:
-    """The tag of the request model for a PATCH body. None: the body has a phone and other fields, which is an error."""
+    """The tag of the request model that validates a PATCH body: `(phone)` or `(profile)`.
+
+    A phone alone is a phone change. A body without a phone is a profile change, also if it is not an object. None: the
+    body has a phone and other fields, and is rejected with the text `_BOTH`.
+    """
     fields = body if isinstance(body, dict) else {}
     if "phone" not in fields:
         return "(profile)"
@@ -193,10 +197,11 @@ async def _change_phone(request: Request, customer_id: int, phone: str, if_match
 
 @asynccontextmanager
 async def _recording(request: Request, action: str, *ids: int) -> AsyncIterator[asyncpg.Connection]:
-    """Yield a connection. If the request is rejected, record this for the audit, and raise the error again.
+    """Yield a connection. If the block raises a ProblemError, write an audit record, and raise the error again.
 
-    The answer to a rejected request reveals who has a phone, or whether a customer exists. VersionMismatch also gets
-    the header `ETag`. The caller records a request that succeeds.
+    The record is needed because the error reveals who has a phone, or whether a customer exists. It names `action` and
+    the customers `ids`; for PhoneTaken, the action is `customers.phone_taken`, and the phone's holder is named too.
+    VersionMismatch also gets the header `ETag`. If the block succeeds, nothing is recorded: the caller must do that.
     """
     try:
         async with application.connection(request) as connection:

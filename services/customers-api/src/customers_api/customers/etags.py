@@ -14,7 +14,8 @@ def of(version: int) -> str:
 def expected_versions(if_match: str | None) -> Collection[int] | None:
     """The versions that an If-Match header allows. None: there is no header or it is `*`, so any version is allowed.
 
-    Weak tags, and tags that are not a version, allow nothing.
+    Weak tags, and tags that are not a version, are left out. If no tag remains, the collection is empty: no version is
+    allowed, so the write fails with VersionMismatch.
     """
     if if_match is None or if_match.strip() == "*":
         return None

@@ -31,7 +31,7 @@ def _phone(text: str) -> str:
 
 
 def _cleaned(value: object) -> object:
-    """The text as `texts.cleaned` returns it; a value of another type unchanged.
+    """The text as `texts.cleaned` returns it; a value of another type unchanged, for pydantic to reject.
 
     pydantic calls this function before it checks the length, so the limit applies to the cleaned text.
     """

@@ -80,7 +80,10 @@ def _item(row: asyncpg.Record, instants: Sequence[str]) -> dict[str, Any]:
 
 
 def _kind(body: Any) -> str | None:
-    """The tag of the request model for a lookup. None: the body has both `phones` and `ids`, or neither."""
+    """The tag of the request model that validates the body of a lookup.
+
+    None: the body has both `phones` and `ids`, or neither, or is not an object. Then it is rejected.
+    """
     fields = body if isinstance(body, dict) else {}
     if ("phones" in fields) == ("ids" in fields):
         return None

@@ -1,4 +1,4 @@
-"""The convertor of `{customer_id:customer}` in paths: importing this module registers it."""
+"""The convertor of customer ids in paths, which importing this module registers. Write CUSTOMER_ID into the path."""
 
 from starlette.convertors import StringConvertor, register_url_convertor
 
@@ -6,7 +6,10 @@ CUSTOMER_ID = "{customer_id:customer}"
 
 
 class _CustomerId(StringConvertor):
-    """Matches any path segment except `lookup`, which is the path of another endpoint."""
+    """Matches any path segment except `lookup`, which is the path of another endpoint.
+
+    The segment stays a text. It need not be an id: the type of the endpoint's parameter must check that.
+    """
 
     regex = "(?!lookup/)[^/]+"
 

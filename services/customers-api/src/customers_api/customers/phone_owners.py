@@ -1,6 +1,7 @@
 """Decides who holds a phone when one customer changes, in the same transaction (docs/design.md, "Who holds a phone").
 
-An import applies the same rule to a whole batch, in imports/rules.py.
+A write calls `lock`, changes the customer's row, and calls `decide`. An import applies the same rule to a whole batch,
+in imports/rules.py.
 """
 
 from collections.abc import Collection
@@ -13,15 +14,15 @@ from customers_api.customers.customer_events import Change
 
 
 async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | None = None) -> asyncpg.Record | None:
-    """Lock the phones that a change of this customer can affect. Then lock the customers that the phones concern.
+    """Lock the phones that a change of this customer can affect, and then the customers that the phones concern.
 
-    The phones are the one that the customer holds, the one that its mirror row names, and `wanted` (a phone's id). The
-    customers are this one, the active holders of these phones, and those whose mirror rows name one of them. Phones and
-    customers are locked in the order of their ids.
+    The locks last until the caller's transaction ends. The phones are the one that the customer holds, the one that its
+    mirror row names, and `wanted` (a phone's id). The customers are this one, the active holders of these phones, and
+    those whose mirror rows name one of them. Phones and customers are locked in the order of their ids.
 
     Returns the customer, active or deleted, as it is once the locks are taken: the columns of `customer_events.STATE`,
     and as `named_phone_id` the phone that its mirror row names. Returns None if the customer does not exist. Raises
-    ChangedMeanwhile if the customer's phones changed before they were locked.
+    ChangedMeanwhile if the customer's phones changed before they were locked: `retry_conflicts` then repeats the write.
     """
     await connection.execute(_QUEUE, customer_id)
     before = await connection.fetchrow(_PHONES, customer_id)
@@ -46,10 +47,11 @@ async def holder_of(connection: asyncpg.Connection, phone_id: int) -> int | None
 
 
 async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], changing: int) -> list[Change]:
-    """Give each of these locked phones to its owner; a phone without an owner goes to nobody.
+    """Give each of these phones to its owner, according to the rows as they are now; without an owner, to nobody.
 
-    Customers who lose a phone are written before those who get one. Returns the changes of all customers except
-    `changing`. The caller writes the events of these changes, and the new version and the event of `changing`.
+    Call `lock` and write the change of the customer `changing` before. This function updates the rows of all customers
+    who lose or get a phone, but gives no new version to `changing`. Returns the changes of the other customers, in the
+    order of their ids. The caller writes the events of these changes, and the new version and the event of `changing`.
     """
     decided = await connection.fetch(_OWNERS, list(phone_ids))
     moved = [row for row in decided if row["owner_id"] != row["holder_id"]]

@@ -29,7 +29,10 @@ class CustomerNotFound(ProblemError):
 
 
 async def get(connection: asyncpg.Connection, customer_id: int) -> Row:
-    """The active customer with this id: its fields and its `version`. Raises CustomerNotFound."""
+    """The active customer with this id: the fields of the response model `Customer`, and `version`.
+
+    Raises CustomerNotFound if there is no such customer, or if it is deleted.
+    """
     customer = await connection.fetchrow(*_ONE(id=customer_id))
     if customer is None:
         raise CustomerNotFound
@@ -45,37 +48,50 @@ async def page(
     offset: int = 0,
     counted: bool = True,
 ) -> Page:
-    """One page of the customers that match all filters, ordered by id, starting with the first id above `after`.
+    """One page of the customers that match all filters, ordered by id.
 
-    Deleted customers are left out, unless the filter `include_deleted` is given. The same statement also counts all
-    matches, on all pages, unless `counted` is false.
+    The page has at most `limit` customers with ids above `after`, and leaves out the first `offset` of them. `filters`
+    are those of `CustomerQuery`; deleted customers are left out unless the key `include_deleted` is present. The same
+    statement counts the matches on all pages; if `counted` is false, the page's `count` is None.
     """
     query = _page(frozenset(filters), limit + 1, offset > 0, counted)(**filters, after=after, offset=offset)
     return await pagination.fetch(connection, query, limit, planned=bool(filters))
 
 
 async def seen_until(connection: asyncpg.Connection) -> datetime:
-    """An instant. Every change that the next statement does not see yet has an `updated_at` at or after this instant.
+    """The value of `updated_since` with which a later request finds all changes that the next statement does not see.
 
-    The `updated_at` that a transaction writes is at most BACKDATED earlier than the transaction's beginning. So the
-    instant is the beginning of the oldest open transaction, minus `_OVERLAP`.
+    Call this before the statement that reads the customers. Every change that this statement does not see yet has an
+    `updated_at` at or after the returned instant: the `updated_at` that a transaction writes is at most BACKDATED
+    earlier than the transaction's beginning. So the instant is the beginning of the oldest open transaction, minus
+    `_OVERLAP`.
     """
     oldest: datetime = await connection.fetchval(_OLDEST)
     return oldest - _OVERLAP
 
 
 async def find_by_ids(connection: asyncpg.Connection, ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """The active customers with these ids, ordered by id."""
+    """The active customers with these ids, ordered by id, with the fields of the response model `Customer`.
+
+    Ids of no active customer are ignored. Give each id once: a repeated id returns its customer again.
+    """
     return await connection.fetch(_BY_IDS, ids)  # type: ignore[no-any-return]
 
 
 async def find_by_phones(connection: asyncpg.Connection, phones: Sequence[str]) -> Sequence[asyncpg.Record]:
-    """The active customers with these phones (digits), ordered by id."""
+    """The active customers with these phones (digits), ordered by id, with the fields of the response model `Customer`.
+
+    Phones of no active customer are ignored. Give each phone once: a repeated phone returns its customer again.
+    """
     return await connection.fetch(_BY_PHONES, phones)  # type: ignore[no-any-return]
 
 
 async def fold_counts(connection: asyncpg.Connection) -> None:
-    """Merge the rows of customer_counts into one when there are more than 100. The sums stay the same."""
+    """Replace the rows of customer_counts by one with the same sums, if there are more than 100.
+
+    Call this regularly: each change of the counts adds a row, and a list that is counted without filters reads them
+    all.
+    """
     await connection.execute(_FOLD_COUNTS)
 
 
@@ -85,7 +101,7 @@ _OLDEST = "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_
 
 
 def _begins(column: str, name: str) -> str:
-    """SQL: whether the column begins with the parameter `name`, in any case.
+    """SQL: whether the column begins with the value of the parameter called `name`, ignoring upper and lower case.
 
     LIKE would take `%` and `_` in the parameter as wildcards.
     """
@@ -134,8 +150,9 @@ SELECT
 def _page(filters: frozenset[str], limit: int, offset: bool, counted: bool) -> Statement:
     """The statement that reads one page of customers, and the total count if `counted`.
 
-    The limit is a literal, because Postgres assumes a tenth of the table for a limit that is a parameter. The CTE
-    `page` is MATERIALIZED, because joins to it have misled Postgres 16 into reading the whole table.
+    `filters` are names only; their values, `after` and the offset are parameters of the statement. The limit is a
+    literal, because Postgres assumes a tenth of the table for a limit that is a parameter. The CTE `page` is
+    MATERIALIZED, because joins to it have misled Postgres 16 into reading the whole table.
     """
     matching, count, parts = _matching(filters), _count(filters), []
     if "updated_since" in filters:  # read by its own index: customers changed recently may have the highest ids
@@ -158,7 +175,10 @@ def _count(filters: AbstractSet[str]) -> str:
 
 
 def _matching(filters: AbstractSet[str]) -> str:
-    """SQL for the ids of the customers that match the filters. Without `include_deleted` they must be active."""
+    """SQL for the ids of the customers that match the filters. Without `include_deleted` they must be active.
+
+    The SQL ends with its WHERE clause, so the caller can append `AND` and further conditions on `c`.
+    """
     source = "customers c"
     if "id" in filters:
         source = f"unnest(CAST(:id AS bigint[])) AS asked (id) CROSS JOIN LATERAL ({_BY_ID}) AS c"

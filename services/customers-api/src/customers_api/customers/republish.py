@@ -26,15 +26,16 @@ class AlreadyRunning(Exception):
 
 
 class RunAbandoned(Exception):
-    """`offsets reset` has abandoned this run, because Kafka was replaced again."""
+    """`offsets reset` has abandoned this run, because Kafka was replaced again. The next run sends every customer."""
 
 
 class Republication:
     """One run of `events republish`.
 
-    `connection` belongs to the run alone: it holds the lock that prevents a second run at the same time. The run sends
-    at most `rate` customers per second. It waits while the outbox has `waiting_rows` rows or more, so that events of
-    the API do not wait behind many events of the run. `report` is called with texts about the progress.
+    `connection` belongs to the run alone: it holds the lock that prevents a second run at the same time, until the
+    caller closes it or returns it to the pool. The run sends at most `rate` customers per second. It waits while the
+    outbox has `waiting_rows` rows or more, so that events of the API do not wait behind many events of the run.
+    `report` is called with texts about the progress.
     """
 
     def __init__(self, connection: asyncpg.Connection, rate: int, report: Report, waiting_rows: int = 2_000) -> None:
@@ -42,10 +43,11 @@ class Republication:
         self._reported_at = 0.0
 
     async def run(self, from_start: bool = False) -> int:
-        """Send all customers that exist when the run begins, also deleted ones, or continue an interrupted run.
+        """Write the events of all customers to the outbox, also of deleted ones, or continue an interrupted run.
 
-        `from_start` abandons an interrupted run. Returns how many customers were sent, including those that were sent
-        before the interruption. Raises AlreadyRunning, and RunAbandoned if `abandon` is called during the run.
+        Customers that are created after the run began have events of their own. With `from_start`, an interrupted run
+        is abandoned instead of continued. Returns how many customers were sent, also before an interruption. Raises
+        AlreadyRunning, and RunAbandoned if `abandon` is called during the run.
         """
         if not await self._connection.fetchval("SELECT pg_try_advisory_lock(hashtext('customers.republish'))"):
             raise AlreadyRunning
@@ -69,9 +71,9 @@ class Republication:
         return row
 
     async def _step(self, run_id: int) -> int:
-        """Wait for room in the outbox, send one batch, and pause to keep to the rate.
+        """Wait for room in the outbox, write one batch to it, and pause to keep to the rate.
 
-        Returns how many customers were sent; 0 when none is left.
+        Returns how many customers were written; 0 when none is left. Raises RunAbandoned.
         """
         started = time.monotonic()
         await self._wait_for_room()

@@ -1,4 +1,8 @@
-"""Response models of customers. A response has exactly these keys (docs/contract.md, "Customers")."""
+"""Response models of customers, for the OpenAPI document. The code that builds a response must give exactly these keys.
+
+FastAPI does not check that. A field's description says if the key is absent in some responses. See docs/contract.md,
+"Customers".
+"""
 
 from collections.abc import Mapping
 from datetime import date
@@ -71,7 +75,10 @@ _CUSTOMER_KEYS = tuple(Customer.model_fields)
 
 
 def as_customer(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a `Customer`, from a row that may have more columns. `last_auth_at` becomes a text."""
+    """The content of a `Customer` for `json_response`, from a row that may have more columns.
+
+    `last_auth_at` becomes a text; `birthday` stays a date.
+    """
     known = {name: row[name] for name in _CUSTOMER_KEYS}
     return known | {"last_auth_at": json_responses.instant(row["last_auth_at"])}
 

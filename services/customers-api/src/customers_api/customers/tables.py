@@ -26,13 +26,16 @@ _ACTIVE = text("deleted_at IS NULL")
 
 
 def _by_folded(name: str, column: str, **options: Any) -> Index:
-    """An index on a text column. It ignores case and sorts by code point, so texts with one prefix are neighbours."""
+    """An index on a text column. It ignores case and sorts by code point, so texts with one prefix are neighbours.
+
+    Postgres uses the index only for conditions on `folded(column)`. `options` are those of `Index`.
+    """
     folded = literal_column(f"{SCHEMA.name}.folded({column})", Text()).label("folded")
     return Index(name, folded, postgresql_ops={"folded": "text_pattern_ops"}, **options)
 
 
 class PhoneRow(Table, table=True):
-    """A phone: one row per number, which is never deleted. `digits` is code and number together."""
+    """A phone: one row per number, which is never deleted. Postgres sets `digits`: code and number together."""
 
     __tablename__ = "phones"
 
@@ -75,7 +78,8 @@ FIELDS: Final = ("firstname", *COLUMNS)
 class CustomerRow(ProfileColumns, Table, table=True):
     """A registered customer, active or deleted.
 
-    `phone_from` says who set the phone: `api` or `import`. It is null if there is no phone.
+    `phone_from` says who set the phone: `api` or `import`. It is null if there is no phone. A deleted customer keeps
+    both values but does not hold the phone: another customer may have the same `phone_id`.
     """
 
     __tablename__ = "customers"
@@ -126,7 +130,10 @@ class CustomerCountRow(Table, table=True):
 
 
 class RepublicationRow(Table, table=True):
-    """A run of `events republish`. It sends the customers up to id `upto_id`, and has sent those up to `last_id`."""
+    """A run of `events republish`. It sends the customers up to id `upto_id`, and has sent those up to `last_id`.
+
+    If `finished_at` is null, the run is in progress or interrupted. An abandoned run has no row.
+    """
 
     __tablename__ = "republications"
 

@@ -1,8 +1,9 @@
 """Writes to one customer: create, update, change the phone, delete, restore.
 
-Each is one transaction, which also writes the events of all customers that it changes. Imports and other writes can run
-at the same time: phones are locked before customers, both in the order of ids, and conflicts are retried. The time of a
-change is read after the customer is locked, so that a later version of the customer has a later `updated_at`.
+Call them outside a transaction. Each is one transaction, which also writes the events of all customers that it changes.
+Imports and other writes can run at the same time: phones are locked before customers, both in the order of ids, and
+conflicts are retried. The time of a change is read after the customer is locked, so that a later version of the
+customer has a later `updated_at`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -47,7 +48,10 @@ class VersionMismatch(ProblemError):
 
 @retry_conflicts
 async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str, Any]) -> Row:
-    """Create a customer with this phone (digits) and these fields, and return the customer. Raises PhoneTaken."""
+    """Create a customer with this phone (digits) and these fields, and return the customer with its version.
+
+    Names of `FIELDS` that are missing in `fields` become null. Raises PhoneTaken if an active customer holds the phone.
+    """
     phone_id, firstname_id, customer_id, now = await _ids(connection, phone, fields.get("firstname"), _IDS_OF_NEW)
     given = {name: fields.get(name) for name in FIELDS}
     changed = ["phone", *(name for name, value in given.items() if value is not None)]
@@ -65,9 +69,9 @@ async def create(connection: asyncpg.Connection, phone: str, fields: Mapping[str
 async def update(
     connection: asyncpg.Connection, customer_id: int, fields: Mapping[str, Any], expected: Expected = None
 ) -> Row:
-    """Set the given fields of an active customer, and return the customer after the change.
+    """Set the given fields of an active customer, and return the customer after the change. None clears a field.
 
-    If no field differs, nothing is written. Raises CustomerNotFound, VersionMismatch.
+    If no field differs, nothing is written. Raises CustomerNotFound, also for a deleted customer, and VersionMismatch.
     """
     firstname_id = (await _ids(connection, None, fields["firstname"]))[1] if fields.get("firstname") else None
     async with connection.transaction():
@@ -91,7 +95,8 @@ async def change_phone(
     """Give an active customer this phone (digits). If the customer already holds the phone, nothing is written.
 
     The old phone goes to its greatest claimant, or to nobody (docs/design.md, "Who holds a phone"). Raises
-    CustomerNotFound, VersionMismatch, PhoneTaken.
+    CustomerNotFound, also for a deleted customer, VersionMismatch, and PhoneTaken if another active customer holds the
+    new phone.
     """
     phone_id, _ = await _ids(connection, phone, None)
     async with connection.transaction():
@@ -111,7 +116,8 @@ async def delete(connection: asyncpg.Connection, customer_id: int, expected: Exp
     """Mark an active customer as deleted. The row keeps all fields, also the phone, but the customer no longer holds
     it.
 
-    The phone goes to its greatest claimant, or becomes free. Raises CustomerNotFound, VersionMismatch.
+    The phone goes to its greatest claimant, or becomes free. Raises CustomerNotFound, also if the customer is deleted
+    already, and VersionMismatch.
     """
     async with connection.transaction():
         before = _checked(await phone_owners.lock(connection, customer_id), expected)
@@ -126,7 +132,7 @@ async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Row
 
     Returns the customer, and the ids of the customer and of all others whose phone has changed. Raises
     CustomerNotFound, and PhoneTaken if another active customer holds the phone that the API gave this one. If the phone
-    came from an import, its holder is decided again, so the customer may get another phone or none.
+    is not from the API, the rules of imports decide again, so the customer may get another phone or none.
     """
     async with connection.transaction():
         row = await phone_owners.lock(connection, customer_id)
@@ -151,9 +157,10 @@ async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[
 
 
 async def _changed(connection: asyncpg.Connection, before: asyncpg.Record, event: Message) -> Written:
-    """Decide again who holds the phone that the customer held `before`.
+    """Complete a write whose caller has locked the customer with `phone_owners.lock` and changed the customer's row.
 
-    Write the customer's `event`, and the events of other customers who get or lose the phone.
+    Decide again who holds the phone that the customer held `before`. Write the customer's `event`, and the event of the
+    customer who gets the phone, if there is one.
     """
     others = []
     if before["phone_id"] is not None:
@@ -165,7 +172,7 @@ async def _changed(connection: asyncpg.Connection, before: asyncpg.Record, event
 def _next(before: asyncpg.Record) -> dict[str, Any]:
     """The state `before` with the next version and the time of the change; the caller sets the fields that change.
 
-    `before` was read after the customer was locked.
+    `before` must have the columns of `customer_events.STATE`, and must have been read after the customer was locked.
     """
     return {**before, "version": before["version"] + 1, "updated_at": before["now"]}
 
@@ -183,8 +190,9 @@ async def _ids(
 ) -> asyncpg.Record:
     """The ids of a phone (digits) and of a first name; None for one that is not given.
 
-    Missing ones are inserted in a short transaction of their own. Raises ChangedMeanwhile if another transaction has
-    just inserted one. `statement` is `_IDS`, the default, or a longer one that returns more columns.
+    A phone or name that has no row yet is inserted. Call this before the write's transaction, so that the new row is
+    committed at once and no other write waits for it. Raises ChangedMeanwhile if another transaction has just inserted
+    the same. `statement` is `_IDS`, the default, or a longer one that returns more columns.
     """
     code, number = phones.split(phone) if phone else (None, None)
     row = await connection.fetchrow(statement or _IDS, code, number, firstname)

@@ -1,4 +1,4 @@
-"""The outbox is vacuumed at full speed after a number of deleted rows; the number of waiting rows does not matter."""
+"""Postgres vacuums the outbox after 1,000 deleted rows and at full speed, however many rows wait to be sent."""
 
 from alembic import op
 

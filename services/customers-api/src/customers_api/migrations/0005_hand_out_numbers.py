@@ -1,4 +1,7 @@
-"""Tasks have dispatch numbers, jobs have warnings, and the rows that an import has read are stored until it ends."""
+"""Tasks have dispatch numbers, and imports have warnings.
+
+The ids of the legacy rows that an import has read are stored until the import ends.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A job shows what it waits for: attempts that failed and will be retried, and when a range was sent or published."""
+"""An import shows what it waits for: failed attempts that will be retried, and when a range was sent or published."""
 
 from alembic import op
 

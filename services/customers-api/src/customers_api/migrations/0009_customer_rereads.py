@@ -10,7 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table and its one row, which marks the latest completed import as done: the next one begins a run."""
+    """Create the table and its one row, which marks the latest completed import as done.
+
+    So customers are not reread now, but after the next import that completes.
+    """
     op.create_table(
         "customer_rereads",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),

@@ -1,4 +1,8 @@
-"""The mirror loses its foreign keys: they were most of the cost of writing a row. The sweeper counts orphans now."""
+"""The mirror loses its foreign keys: they were most of the cost of writing a row. The sweeper counts orphans now.
+
+If a long transaction, such as a backup, uses one of the tables, this migration fails after about 20 seconds. Then run
+`migrate` again later.
+"""
 
 from alembic import op
 

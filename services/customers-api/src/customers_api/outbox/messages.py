@@ -19,7 +19,10 @@ OutboxRow = tuple[str, str, str, bytes]
 
 
 class NeverSent(ValueError):
-    """Kafka would never accept this message. The error's text contains no values."""
+    """Kafka would never accept this message, so a retry does not help: its topic is unknown, or it is too large.
+
+    The error's text contains nothing of the message's content, so it can be logged.
+    """
 
 
 class Message(NamedTuple):
@@ -57,7 +60,7 @@ def row(topic: str, message: Message) -> OutboxRow:
 def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> Awaitable[None]:
     """Write messages to one topic, in the caller's transaction. The relay sends them in this order after the commit.
 
-    Raises NeverSent.
+    Raises NeverSent, before anything is written, if `row` rejects one of the messages.
     """
     return write(connection, [row(topic, message) for message in messages])
 
@@ -73,7 +76,8 @@ async def write(connection: asyncpg.Connection, rows: Sequence[OutboxRow]) -> No
 def insert_after(written: str) -> str:
     """SQL that writes one message if the CTE named `written` has a row. $1 to $4 are the message's `row`.
 
-    The SQL returns the id of the message in the outbox. The CTE must not have more than one row.
+    Append it to the WITH clause that defines the CTE, which must not have more than one row. The SQL returns the id of
+    the message in the outbox, or no row if the CTE has none.
     """
     return f"{_INSERT} SELECT $1::text, $2::text, $3::jsonb, $4::bytea FROM {written} RETURNING id"
 

@@ -11,6 +11,8 @@ _BATCH_BYTES = 8 * 1024 * 1024
 class OldestRows:
     """Reads and deletes the oldest rows of the outbox, on the connection that holds the relay's lock.
 
+    After `read`, send the rows and call `delete`. Rows that are not deleted are read again by the next `read`.
+
     No row below the id `_floor` is left and none can appear, so reading starts there. That matters while a long
     snapshot, such as a backup, keeps the index entries of deleted rows: skipping a million entries takes a second.
 
@@ -30,8 +32,9 @@ class OldestRows:
     async def read(self, without: Sequence[str] = ()) -> Sequence[asyncpg.Record]:
         """Read one batch of the oldest rows, except those of the topics `without`.
 
-        A batch has at most BATCH_ROWS rows, and about `_BATCH_BYTES` of values. It is read in one statement: with two,
-        it could have a later row of a key without an earlier one.
+        A batch has at most BATCH_ROWS rows, and about `_BATCH_BYTES` of values; it is empty if no row waits. Sets
+        `more_may_wait`. The batch is read in one statement: with two, it could have a later row of a key without an
+        earlier one.
         """
         await self._advance_visible()
         self._whole = not without
@@ -45,7 +48,7 @@ class OldestRows:
         return rows
 
     async def delete(self, rows: Sequence[asyncpg.Record]) -> None:
-        """Delete these rows: exactly those that the last `read` returned."""
+        """Delete these rows, which must be exactly those that the last `read` returned, and at least one."""
         await self._connection.execute(_DELETE, [row["id"] for row in rows])
         if self._whole:
             self._floor = min(self._visible, rows[-1]["id"]) + 1

@@ -49,7 +49,10 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class TopicsRejectRecords(Exception):
-    """Some topics reject the records sent to them. `reasons` has the name of Kafka's error by topic."""
+    """Some topics reject the records sent to them, so nothing of the batch was committed, for other topics either.
+
+    `reasons` has the name of Kafka's error by topic.
+    """
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         super().__init__(str(reasons))
@@ -66,10 +69,13 @@ class Held(NamedTuple):
 class Relay:
     """Sends the outbox in Kafka transactions, in the order of ids, in the one process that leads.
 
-    It starts a producer, and then reads on the connection that holds the lock. Starting a producer fences earlier ones:
-    a relay that has lost the lock but still runs cannot commit the rows that it has read. A batch whose commit is in
-    doubt is sent again, and consumers recognise events that they have seen. A topic that is missing or rejects its
-    records is held: its rows wait for some seconds, and the rows of other topics are still sent.
+    `run` is a loop of the process `work`. After a commit, call `wake_up.call`, so that the rows are sent at once and
+    not only after `poll_seconds`. An outage or an error is reported in the health as a fault of `outbox`.
+
+    The relay starts a producer, and then reads on the connection that holds the lock. Starting a producer fences
+    earlier ones: a relay that has lost the lock but still runs cannot commit the rows that it has read. A batch whose
+    commit is in doubt is sent again, and consumers recognise events that they have seen. A topic that is missing or
+    rejects its records is held: its rows wait for some seconds, and the rows of other topics are still sent.
     """
 
     poll_seconds = 0.2
@@ -102,9 +108,9 @@ class Relay:
     async def _send_batch(self, oldest_rows: OldestRows, producer: AIOKafkaProducer) -> bool:
         """Send one batch, delete its rows from the outbox, and return whether the batch was cut and more may wait.
 
-        Returns False and sends nothing if a topic is missing, which is then held. No Postgres transaction is open while
-        this waits for Kafka. Raises TopicsRejectRecords, after the topics have been held, and the other errors of
-        `publish`.
+        Returns False and sends nothing if no row waits, or if a topic is missing, which is then held. No Postgres
+        transaction is open during the wait for Kafka. Raises TopicsRejectRecords, after the topics have been held, and
+        the other errors of `publish`.
         """
         rows = await oldest_rows.read(self._holding())
         if not rows or await self._hold_missing({row["topic"] for row in rows}):
@@ -119,9 +125,9 @@ class Relay:
         return oldest_rows.more_may_wait
 
     async def _hold_missing(self, topics: set[str]) -> bool:
-        """Hold those of these topics that are missing, and return whether there are any.
+        """Hold each of these topics that Kafka does not have, and return whether there is one.
 
-        A topic that exists is checked only once while this process leads.
+        A topic that exists is not checked again while this process leads.
         """
         if topics <= self._known:
             return False
@@ -160,7 +166,9 @@ def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
 async def publish(producer: AIOKafkaProducer, rows: Iterable[asyncpg.Record]) -> None:
     """Send rows in one transaction, in order per key. Raises TopicsRejectRecords, KafkaError, TimeoutError.
 
-    A failed transaction stays open, because aborting it would wait for Kafka. The start of the next producer aborts it.
+    After KafkaError and TimeoutError it is unknown whether the rows were sent. After every error, start another
+    producer: the failed transaction stays open, because aborting it would wait for Kafka, and the start of the next
+    producer aborts it.
     """
     batches = BatchProducer(producer, _KAFKA_SECONDS)
     async with asyncio.timeout(_KAFKA_SECONDS):
@@ -181,8 +189,8 @@ def _headers(row: asyncpg.Record) -> list[tuple[str, bytes]]:
 async def measure(pool: asyncpg.Pool, stopping: asyncio.Event) -> None:
     """Keep the gauges of the outbox current until `stopping` is set, even while Kafka is down or another process leads.
 
-    The gauges are NaN while Postgres is down, and until `migrate` has created the schema. Counting takes at most a
-    fiftieth of the time, so a backlog of millions is counted less often.
+    The gauges are NaN while Postgres is down, and until `migrate` has created the schema. Any other error is raised.
+    Counting takes at most a fiftieth of the time, so a backlog of millions is counted less often.
     """
     while not stopping.is_set():
         started = time.monotonic()

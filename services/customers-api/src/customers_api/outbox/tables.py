@@ -11,7 +11,10 @@ from customers_api.schema import Table
 
 
 class OutboxRow(Table, table=True):
-    """A message that the relay has not sent yet. The order of `id` is the order of sending."""
+    """A message that the relay has not sent, or has sent and not yet deleted.
+
+    The messages to one topic are sent in the order of `id`.
+    """
 
     __tablename__ = "outbox"
     # vacuumed after so many deleted rows, at full speed; the number of waiting rows does not matter
