@@ -37,8 +37,8 @@ def create_app(
 ) -> FastAPI:
     """A FastAPI app with the routes of `routers`, our errors, health, documentation pages and authentication.
 
-    The app uses `pool` and `state`, and the caller closes the pool. Raises Unprotected when a route neither requires a
-    scope nor is public.
+    The app uses `pool` and `state`, and the caller closes the pool. With AUTH_ENABLED=false, `state` gets a warning and
+    every response a header that says so. Raises Unprotected when a route neither requires a scope nor is public.
     """
     app = _App(title=service, version="1", summary=summary, openapi_tags=list(tags), **openapi.OPTIONS)
     app.state.settings, app.state.pool, app.state.health = settings, pool, state
@@ -58,7 +58,10 @@ def create_app(
 
 
 class _App(FastAPI):
-    """A FastAPI app with our middleware outside everything else."""
+    """A FastAPI app with our middleware outside everything else, so that even a 500 has `response_headers`.
+
+    Set `app.state.settings` and complete `response_headers` before the first request.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -70,7 +73,7 @@ class _App(FastAPI):
 
 
 def router(tag: str) -> APIRouter:
-    """A router for the routes of one OpenAPI tag.
+    """A router for the routes of one OpenAPI tag. Pass it to `create_app`, not to `include_router`.
 
     `create_app` adds the routes to the app one by one: FastAPI would search an included router twice per request.
     """
@@ -81,13 +84,17 @@ def connection(request: Request) -> PoolAcquireContext:
     """A connection from the pool, acquired and released by `async with`.
 
     Hold the connection only while queries run. Release it before the response is sent, so that a slow caller does not
-    occupy a connection. `async with` raises TimeoutError when all connections stay in use for 5 seconds.
+    occupy a connection. `async with` raises TimeoutError when there is none within 5 seconds; the app turns this and
+    any other outage into 503.
     """
     return request.app.state.pool.acquire(timeout=_WAIT_SECONDS)
 
 
 class SlashAdded:
-    """Middleware that adds a missing trailing slash: paths below /rest/ and /grpc/ work with and without one."""
+    """Middleware that adds a missing trailing slash: paths below /rest/ and /grpc/ work with and without one.
+
+    So each route below them must end with a slash, or no request reaches it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

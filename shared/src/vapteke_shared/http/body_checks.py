@@ -15,8 +15,8 @@ from vapteke_shared.http.problems import ProblemError
 class BodyRoute(APIRoute):
     """A route that rejects a body that is too large (413), or that is encoded or not declared as JSON (415).
 
-    A caller without the scope of the route is rejected first (403), before the body is read. FastAPI's own
-    `max_body_size` is not used, because it responds in plain text.
+    A caller without the scope of the route is rejected first (403), before the body is read. An endpoint that takes no
+    body gets none of these checks. FastAPI's own `max_body_size` is not used, because it responds in plain text.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -55,7 +55,8 @@ _HEADERS: Final = {"Content-Security-Policy": _POLICY}
 def install(app: FastAPI, enabled: bool, asyncapi: Mapping[str, Any]) -> None:
     """Replace `app.openapi` by our own document, and add the documentation pages if `enabled`.
 
-    The pages are those of the REST API and of the topics (`asyncapi`). The app must be created with `openapi_url=None`.
+    The pages are those of the REST API and of the topics (`asyncapi`). The app must be created with `openapi_url=None`,
+    and the caller must make PATHS public.
     """
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     if not enabled:

@@ -21,9 +21,10 @@ _PLAIN: Final = {str, int, bool, date, datetime, UUID, NoneType}
 class FastRoute(BodyRoute):
     """A route that bypasses FastAPI's dependency solver, which takes longer than the SQL query of a simple endpoint.
 
-    The solver is bypassed only if the endpoint takes nothing but the request, path parameters and optional headers, and
-    returns a Response. An unusual request, such as one with an invalid value, still goes through the solver. So every
-    response is the same as with FastAPI alone.
+    The solver is bypassed only for an `async` endpoint that is annotated `-> Response`, takes nothing but `request`,
+    path parameters and optional headers, and depends on nothing but required scopes. Any other endpoint works too, but
+    slower. An unusual request, such as one with an invalid value, still goes through the solver. So every response is
+    the same as with FastAPI alone.
     """
 
     def __init__(self, path: str, endpoint: Any, **options: Any) -> None:
@@ -54,9 +55,9 @@ class _NeedsSolver(Exception):
 
 
 def _is_simple(dependant: Dependant) -> bool:
-    """Whether the endpoint takes only the request, path parameters and optional headers, both of plain types.
+    """Whether the endpoint takes only `request`, path parameters and optional headers, both of plain types.
 
-    Its only dependencies may be required scopes.
+    The endpoint's only dependencies may be required scopes.
     """
     fields = [*dependant.path_params, *dependant.header_params]
     rest = replace(dependant, path_params=[], header_params=[], dependencies=[])

@@ -15,7 +15,10 @@ _INSTANT = re.compile(
 
 
 def invalid_value(kind: str, text: str) -> PydanticCustomError:
-    """The error to raise in a validator. `text` says what is expected, and must not contain the value."""
+    """The error to raise in a validator. `text` says what is expected.
+
+    The caller of the service gets `text`, so it must not contain the value. `kind` is the error's type in pydantic.
+    """
     return PydanticCustomError(kind, text)
 
 
@@ -42,7 +45,8 @@ def _instant_text(value: object) -> object:
 def _to_utc(at: datetime) -> datetime:
     """The instant in UTC, cut to the millisecond. An instant without an offset is taken as UTC.
 
-    Years 1 and 9999 are rejected, because the conversion to UTC could leave the range of years.
+    Raises the error of an invalid value for the years 1 and 9999, because the conversion to UTC could leave the range
+    of years.
     """
     if at.year in (MINYEAR, MAXYEAR):
         raise invalid_value("out_of_range", "The instant's year is out of range")

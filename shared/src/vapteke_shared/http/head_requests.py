@@ -20,6 +20,6 @@ send HEAD because HTTP defines HEAD as safe."""
 
 
 def supports_head(route: Any) -> bool:
-    """Whether a route with GET also supports HEAD."""
+    """Whether a route with GET also supports HEAD, which is true unless the route depends on `NOT_BY_HEAD`."""
     dependant = getattr(route, "dependant", None)
     return dependant is None or all(each.call is not _refuse_head for each in dependant.dependencies)

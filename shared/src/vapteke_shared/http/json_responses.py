@@ -13,7 +13,10 @@ def instant(at: datetime) -> str: ...
 @overload
 def instant(at: None) -> None: ...
 def instant(at: datetime | None) -> str | None:
-    """The instant as text, as responses show it: in UTC, to the millisecond, such as `2026-01-31T09:30:00.000Z`."""
+    """The instant as text, as responses show it: in UTC, to the millisecond, such as `2026-01-31T09:30:00.000Z`.
+
+    `at` must have a timezone. None stays None.
+    """
     if at is None:
         return None
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

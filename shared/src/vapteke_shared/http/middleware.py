@@ -23,7 +23,10 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 def wrap(app: ASGIApp, headers: Headers, origins: Sequence[str]) -> ASGIApp:
-    """The app inside our middleware: responses have `headers`, and scripts on pages from `origins` may call the app."""
+    """The app inside our middleware: responses have `headers`, and scripts on pages from `origins` may call the app.
+
+    Without `origins` there are no CORS headers, and browsers let no page of another origin read a response.
+    """
     if origins:
         app = Cors(app, allow_origins=origins, allow_methods=_METHODS, allow_headers=_SENT, expose_headers=EXPOSED)
     return Completed(app, headers)
@@ -52,9 +55,10 @@ class _PreflightProblem(Response):
 
 
 class Completed:
-    """Middleware that responds to HEAD as to GET but without the body, and that adds headers to every response.
+    """Middleware that responds to HEAD as to GET but without the body, and that adds `headers` to every response.
 
-    A response without Cache-Control gets `no-store`, so that caches do not store it.
+    The app inside sees a HEAD as a GET, marked by IS_HEAD in the scope. A response without Cache-Control gets
+    `no-store`, so that caches do not store it.
     """
 
     def __init__(self, app: ASGIApp, headers: Headers) -> None:

@@ -70,7 +70,10 @@ def headers(**descriptions: str) -> dict[str, Any]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """The operation id of a route, which is the route's name, for FastAPI's `generate_unique_id_function`."""
+    """The operation id of a route: the name of its endpoint function. For FastAPI's `generate_unique_id_function`.
+
+    So renaming the function of an endpoint changes the published contract.
+    """
     return route.name
 
 
@@ -87,7 +90,7 @@ names."""
 def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of the app: FastAPI's own, with the problems that each operation may return.
 
-    The document is generated at the first call; later calls return the same one.
+    The document is generated at the first call; later calls return the same one, without routes that were added since.
     """
     if app.openapi_schema is None:
         made = FastAPI.openapi(app)

@@ -51,7 +51,11 @@ class Problem(BaseModel):
 
 
 class ProblemError(Exception):
-    """An error that the app turns into a problem response. Endpoints and the modules that they call raise it."""
+    """An error that the app turns into a problem response. Endpoints and the modules that they call raise it.
+
+    `detail` is sent to the caller, so it must not repeat personal data. `extensions` are further members of the
+    problem.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,8 @@ class ProblemError(Exception):
 def install(app: FastAPI, conflicts: Sequence[type[Exception]] = ()) -> None:
     """Make the app respond to every error with a problem.
 
-    `conflicts` are the errors that concurrent writes raise after all retries. They become 503 with the code `busy`.
+    `conflicts` are the errors that concurrent writes raise after all retries. They become 503 with the code `busy`. An
+    outage of Postgres becomes 503 `database_unavailable`, and any error that we do not know 500 `internal_error`.
     """
     for conflict in conflicts:
         app.add_exception_handler(conflict, _on_conflict)
@@ -218,7 +223,10 @@ async def _on_conflict(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, _: Exception) -> Response:
-    """The response to a caller who has disconnected. Nobody reads it, but the disconnection is not logged as a bug."""
+    """The response to a caller who has disconnected before the body was complete.
+
+    Nobody reads it, but the disconnection is not logged as a bug.
+    """
     return response(request, 422, "broken_off", "The body is incomplete.")
 
 

@@ -1,4 +1,7 @@
-"""Authentication and authorisation: every path that is not public requires a bearer token with its route's scope."""
+"""Authentication and authorisation: every path that is not public requires a bearer token with its route's scope.
+
+With AUTH_ENABLED=false nobody needs a token, and everybody has the scopes of AUTH_ANONYMOUS_SCOPES.
+"""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -28,20 +31,23 @@ log = logs.get(__name__)
 
 
 class Unprotected(Exception):
-    """A route neither requires a scope nor is public."""
+    """A route neither requires a scope nor is public: add `require_scope` to it, or its path to the public paths."""
 
 
 def require_scope(scope: str) -> Any:
-    """A dependency for a route that only callers with this scope may call."""
+    """A dependency for a route: callers without this scope get 403. Raises ValueError for an unknown scope.
+
+    Put it into the route's own `dependencies`: a dependency of a dependency is not seen as the route's scope.
+    """
     return Security(RequiredScope(scope), scopes=[scope])
 
 
 def protect(app: FastAPI, settings: AuthSettings, audience: str, public: Collection[str]) -> None:
-    """Require authentication for every path except those in `public`. Call this once, after all routes were added.
+    """Require authentication for HTTP requests to every path except those in `public`.
 
-    A token must be for `audience`, the name of the service, or for AUTH_AUDIENCE. With AUTH_ENABLED=false no token is
-    needed, and every caller has AUTH_ANONYMOUS_SCOPES. Raises Unprotected when a route neither requires a scope nor is
-    public.
+    Call this once, after all routes were added. A token must be for `audience`, the name of the service, or for
+    AUTH_AUDIENCE. With AUTH_ENABLED=false no token is needed, and every caller has AUTH_ANONYMOUS_SCOPES. Raises
+    Unprotected when a route neither requires a scope nor is public.
     """
     unprotected = [path for path, scopes in scopes_by_path(app) if not scopes and path not in public]
     if unprotected:
@@ -61,7 +67,7 @@ def _identification(settings: AuthSettings, audience: str) -> Callable[[Scope], 
 
 
 def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
-    """The path of every route, and the scopes that the route requires."""
+    """The path of every route, and the scopes that the route requires: an empty list if it requires none."""
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route.route, "dependant", None)
         required = [each.call for each in dependant.dependencies] if dependant else []
@@ -69,7 +75,10 @@ def scopes_by_path(app: FastAPI) -> Iterator[tuple[str, list[str]]]:
 
 
 class RequiredScope(SecurityBase):
-    """A dependency that raises ProblemError (403) if the caller lacks a scope, and that adds the scope to OpenAPI."""
+    """A dependency that raises ProblemError (403) if the caller lacks a scope, and that adds the scope to OpenAPI.
+
+    On a public path it raises ProblemError (401) for every caller, because callers have no principal there.
+    """
 
     scheme_name = "bearer"
     model = HTTPBearer(bearerFormat="JWT", description="A token of `scope`s: " + ", ".join(SCOPES))
@@ -91,8 +100,11 @@ class RequiredScope(SecurityBase):
 class Authentication:
     """Middleware that finds out who calls, and responds with 401 to a caller without a valid token.
 
-    Public paths need no token. The middleware runs before routing, so that unauthenticated callers cannot probe which
-    paths exist. It puts the caller's `address` and `principal` into the scope of the request.
+    It puts the caller's `address` and, except on public paths, the caller's `principal` into the scope of the request.
+    On public paths no token is read: even a caller with a valid token has no `principal`. With AUTH_ENABLED=false
+    nobody gets 401, and every caller has the same `principal`, `anonymous`. Anything but HTTP passes unchecked.
+
+    The middleware runs before routing, so that unauthenticated callers cannot probe which paths exist.
     """
 
     def __init__(

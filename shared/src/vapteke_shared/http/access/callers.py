@@ -20,7 +20,10 @@ _Address = IPv4Address | IPv6Address
 
 
 def principal(request: Request) -> Principal:
-    """The caller's principal. Raises ProblemError (401) on a public path, where callers are not authenticated."""
+    """The caller's principal: the token's, or `anonymous` with AUTH_ENABLED=false.
+
+    Raises ProblemError (401) on a public path, where callers are not authenticated, even with a valid token.
+    """
     known = request.scope.get("principal")
     if not isinstance(known, Principal):
         raise ProblemError(401, "token_required", NO_TOKEN, {"WWW-Authenticate": CHALLENGE})
@@ -32,8 +35,8 @@ def address(scope: Scope, proxies: Sequence[Network]) -> str | None:
 
     The header is read from its end, because each proxy appends the address of its own client. The first address from
     the end that is not one of our proxies is the caller's. Addresses before it are ignored, because the caller may have
-    invented them. If there is no such address, the last proxy found counts as the caller. Returns None if the
-    peer has no IP address.
+    invented them. If all are our proxies, or something is not an IP address, the last proxy found counts as the caller.
+    Returns None if the peer has no IP address.
     """
     peer = scope.get("client")
     here = _parsed(peer[0]) if peer else None

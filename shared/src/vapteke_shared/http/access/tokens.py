@@ -42,12 +42,15 @@ log = logs.get(__name__)
 
 
 class TokenRefused(Exception):
-    """A token is not accepted. The text says why, and contains no part of the token."""
+    """A token is not accepted. The text says why to the caller, and contains no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller and the caller's scopes."""
+    """A caller and the caller's scopes, from a valid token.
+
+    With AUTH_ENABLED=false there is one for everybody: `anonymous`, which never expires.
+    """
 
     subject: str
     scopes: frozenset[str]
@@ -63,8 +66,8 @@ def issue(
     """A signed token that the services in `audiences` accept for `ttl`.
 
     The services must have the same SECRET_KEY and AUTH_ISSUER. The scope `all` stands for every scope of this release.
-    Raises ValueError for an unknown scope or audience, an empty or unprintable subject, a token that would be too long,
-    or a missing key.
+    Without scopes the token is valid, but every endpoint rejects it with 403. Raises ValueError for an unknown scope or
+    audience, an empty or unprintable subject, a token that would be too long, or a missing key.
     """
     if not _is_valid_subject(subject):
         raise ValueError("the subject must not be empty, and must have printable characters only")
@@ -103,10 +106,16 @@ def duration(text: str) -> timedelta:
 
 
 class Verifier:
-    """Verifies bearer tokens, and remembers the principals of 4,096 tokens, so as not to verify them again."""
+    """Verifies bearer tokens, and remembers the principals of 4,096 tokens, so as not to verify them again.
+
+    Of a remembered token, only the expiry is checked again.
+    """
 
     def __init__(self, settings: AuthSettings, audience: str) -> None:
-        """Accept tokens for `audience`, the service's own name, and for AUTH_AUDIENCE unless that is `none`."""
+        """Accept tokens for `audience`, the service's own name, and for AUTH_AUDIENCE unless that is `none`.
+
+        Raises ValueError without SECRET_KEY.
+        """
         self._keys, self._issuer, self._audience = _keys(settings), settings.auth_issuer, audience
         self._audiences = {audience, settings.auth_audience} - {NO_AUDIENCE}
         self._known: dict[bytes, Principal] = {}

@@ -30,7 +30,8 @@ _REFUSED = Counter("vapteke_refused_calls", "Requests that were refused", ["code
 def record(request: Request, status: int, code: str, trace_id: str) -> None:
     """Count a refused request, and write its line to the audit log or add it to a sum of this second.
 
-    The line has neither the token, nor the query, nor the values in the path. Raises AuditFailed.
+    Call this only for the statuses in STATUSES: `record` does not look at them. The line has neither the token, nor the
+    query, nor the values in the path. Raises AuditFailed when the line cannot be written.
     """
     _REFUSED.labels(code).inc()
     scope = request.scope

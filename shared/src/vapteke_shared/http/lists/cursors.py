@@ -15,10 +15,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Position(NamedTuple):
-    """Where a page begins: after the row whose id is `after`.
+    """Where a page begins: after the row whose id is `after`, which is 0 for the first page.
 
     The first page of the list included every change up to the millisecond `until`, which is 1970 when the caller does
-    not follow changes.
+    not follow changes. All later pages keep this `until`.
     """
 
     after: int
@@ -26,7 +26,7 @@ class Position(NamedTuple):
 
 
 class CursorInvalid(ValueError):
-    """The text is not a cursor, or it belongs to other filters."""
+    """The text is not a cursor, it belongs to other filters, or none of our keys has signed it."""
 
 
 def encode(position: Position, filters: Mapping[str, Any], key: bytes) -> str:

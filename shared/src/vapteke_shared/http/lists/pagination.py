@@ -28,7 +28,8 @@ class Page:
 def with_count(items: str, count: str) -> str:
     """One SQL statement for a page and the total count, from the SQL of the page (`items`) and of the count (`count`).
 
-    Every row has the count. When the page is empty, the statement returns one row with the count and nulls.
+    `count` must give one row with one column. Every row of the result has it as `count`. When the page is empty, the
+    statement returns one row with the count and nulls; `fetch` drops this row.
     """
     return f"SELECT * FROM ({count}) AS total (count) LEFT JOIN ({items}) AS item ON true"
 
@@ -36,7 +37,7 @@ def with_count(items: str, count: str) -> str:
 def fold(table: str, *columns: str) -> str:
     """SQL that replaces all rows of a table by one row with the sums of `columns`, if the table has over 100 rows.
 
-    The rows of such a table are increments, so the totals stay the same.
+    The rows of such a table are increments, so the totals stay the same. `columns` must be all its columns.
     """
     named, sums = ", ".join(columns), ", ".join(f"sum({column})" for column in columns)
     folded = f"DELETE FROM {table} WHERE (SELECT count(*) FROM {table}) > 100 RETURNING {named}"
@@ -47,8 +48,9 @@ def fold(table: str, *columns: str) -> str:
 async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: int, *, planned: bool) -> Page:
     """Read a page of at most `limit` rows. `query` is the SQL text and its arguments.
 
-    The SQL must read up to `limit` + 1 rows, which shows whether there is a next page. With `planned`, Postgres plans
-    the statement each time, because no single plan suits both rare and common values.
+    The SQL must return the column `id`, and up to `limit` + 1 rows, which shows whether there is a next page. The
+    page's count is None unless the SQL is `with_count`. With `planned`, Postgres plans the statement each time, because
+    no single plan suits both rare and common values.
     """
     text, *values = query
     if planned:

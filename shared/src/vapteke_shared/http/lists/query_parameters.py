@@ -1,4 +1,4 @@
-"""Query parameters of lists. Unknown and repeated parameters are rejected."""
+"""Query parameters of lists. Unknown parameters are rejected, except `_`. So are repeated ones that are not lists."""
 
 import re
 from collections.abc import Sequence
@@ -79,10 +79,10 @@ Q = TypeVar("Q", bound=Query)
 
 
 def read(request: Request, kind: type[Q]) -> Q:
-    """The query parameters of the request, validated as a `kind`.
+    """The query parameters of the request, validated as a `kind`. The unknown parameter `_` is ignored.
 
-    Raises RequestValidationError, also for what FastAPI would accept: bytes that are not UTF-8, and a repeated
-    parameter that is not a list.
+    Raises RequestValidationError (422), also for what FastAPI would accept: bytes that are not UTF-8, a repeated
+    parameter that is not a list, and `cursor` together with `offset`.
     """
     try:
         pairs = parse_qsl(
@@ -132,7 +132,10 @@ def _validated(kind: type[Q], given: dict[str, Any], unknown: Sequence[str]) -> 
 
 
 def invalid_parameter(name: str, text: str) -> RequestValidationError:
-    """The error for the parameter of this name, or for the query as a whole when the name is empty."""
+    """The error to raise for the parameter of this name, or for the whole query when the name is empty.
+
+    The caller of the service gets `text`, so it must not contain the value.
+    """
     return RequestValidationError([{"type": "refused", "loc": ("query", name) if name else ("query",), "msg": text}])
 
 
