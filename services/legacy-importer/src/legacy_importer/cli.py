@@ -27,7 +27,10 @@ def work() -> None:
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
-    """Run the process `work` until `stopping` is set."""
+    """Consume import tasks, and serve the health and the metrics, until `stopping` is set. Then close the producer.
+
+    Raises the same errors as `lifecycle.work`.
+    """
     health, publisher = Health("kafka"), Publisher(settings)
     consumer = TaskConsumer(settings, Importer(settings, publisher, stopping), health)
     try:

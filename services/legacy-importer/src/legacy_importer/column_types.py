@@ -20,9 +20,10 @@ async def types(connection: Connection, settings: LegacySettings) -> dict[str, s
 
 
 def check(types: Mapping[str, str], settings: LegacySettings) -> None:
-    """Check that each of our fields can be read from the type of its column. A column that is not in `types` passes.
+    """Check that each of our fields can be read from the type of its column.
 
-    Raises LegacyMisconfigured, whose text names every mismatch.
+    `types` has lower-case names and types, as the function `types` returns them. A column that is not in it passes:
+    `table_check.check` finds missing columns. Raises LegacyMisconfigured, whose text names every mismatch.
     """
     fields = [(*pair, ALLOWED_TYPES[pair[0]]) for pair in settings.vaptekesync_columns.model_dump().items()]
     faults = [
@@ -38,7 +39,8 @@ def check(types: Mapping[str, str], settings: LegacySettings) -> None:
 def select_list(types: Mapping[str, str], settings: LegacySettings) -> str:
     """The select list for the rows of the legacy table: one column for each field of LegacyRow, in the same order.
 
-    Columns of text types are cast to nvarchar, and datetimeoffset columns are converted to text.
+    Columns of text types are cast to nvarchar, which cuts texts at 4,000 characters, and datetimeoffset columns are
+    converted to text. A column that is not in `types` is selected as it is.
     """
     columns = settings.vaptekesync_columns.model_dump().values()
     return ", ".join(_converted(quoted(column), types.get(column.casefold(), "")) for column in columns)

@@ -1,7 +1,7 @@
 """An ODBC connection to vAptekeSync with a deadline for each call of the driver.
 
 Connecting takes at most `MSSQL_TIMEOUT` seconds, and so does each later call, even when the server goes silent. A call
-that takes longer fails, and its connection is abandoned.
+that takes longer raises LegacyUnavailable, and its connection is abandoned: open another one.
 """
 
 import asyncio
@@ -29,7 +29,10 @@ abandoned = Gauge("legacy_importer_given_up_connections", "Abandoned connections
 
 
 class Connection:
-    """One ODBC connection, whose calls run in a thread of its own. `login.connect` opens and closes connections."""
+    """One ODBC connection, whose calls run in a thread of its own. `login.connect` opens and closes connections.
+
+    All queries share one cursor. So end or close the generator of `pages` before the next query.
+    """
 
     def __init__(self, settings: LegacySettings) -> None:
         self._settings = settings
@@ -40,7 +43,10 @@ class Connection:
         self._is_abandoned = False
 
     async def open(self) -> None:
-        """Check the port, connect and log in, in `MSSQL_TIMEOUT` seconds altogether. Raises LegacyError."""
+        """Check the port, connect and log in, in `MSSQL_TIMEOUT` seconds altogether.
+
+        Raises LegacyError. The caller must `close` the connection then too.
+        """
         deadline = time.monotonic() + self._settings.mssql_timeout
         await port_check.check(self._settings)
         await self._in_time(self._connect(), deadline)
@@ -62,7 +68,8 @@ class Connection:
     async def pages(self, sql: str, *parameters: Any) -> AsyncGenerator[Sequence[Any]]:
         """Run a query and yield its rows in pages. The next page is fetched while the caller handles the current one.
 
-        Raises LegacyError, or UnicodeDecodeError for a text that is not valid UTF-16.
+        Raises LegacyError, or UnicodeDecodeError for a page with a text that is not valid UTF-16, also after other
+        pages were yielded. Close the generator when you stop early.
         """
         assert self._cursor is not None, "the connection is open"
         await self._in_time(self._cursor.execute(sql, *parameters))
@@ -80,7 +87,7 @@ class Connection:
     async def accept_unpaired_surrogates(self) -> None:
         """Let later queries return texts that are not valid UTF-16 instead of raising UnicodeDecodeError.
 
-        Reading then takes twice as long. Raises LegacyError.
+        The caller must run the failed query again. Reading then takes twice as long. Raises LegacyError.
         """
         assert self._odbc is not None, "the connection is open"
         await self._in_time(self._odbc.add_output_converter(pyodbc.SQL_WVARCHAR, _decoded))
@@ -94,7 +101,7 @@ class Connection:
         self._thread.shutdown(wait=False)
 
     async def _in_time(self, operation: Awaitable[T], deadline: float | None = None) -> T:
-        """Await a call of the driver, and return its result. Raises LegacyError.
+        """Await a call of the driver, and return its result. Raises LegacyError; UnicodeDecodeError passes through.
 
         The call may take until `deadline`, by the monotonic clock; without one, `MSSQL_TIMEOUT` seconds. The connection
         is abandoned when the call takes longer or the caller is cancelled.
@@ -117,7 +124,8 @@ class Connection:
     def _abandon(self, call: asyncio.Future[Any]) -> None:
         """Stop waiting for a call that hangs, and close the connection in the background when the call returns.
 
-        To make the call return, shut down the sockets to vAptekeSync that were opened after this object was created.
+        To make the call return, shut down all sockets to vAptekeSync's port that were connected after this object was
+        created. That also breaks another Connection opened since then.
         """
         self._is_abandoned = True
         abandoned.inc()

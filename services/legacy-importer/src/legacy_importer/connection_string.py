@@ -14,7 +14,7 @@ _SECTION = "vAptekeSync"
 
 
 def build(settings: LegacySettings) -> str:
-    """Build the connection string. Raises LegacyMisconfigured.
+    """Build the connection string. It contains the password, so never log it. Raises LegacyMisconfigured.
 
     Settings for which the driver has no keyword are set in environment variables of this process, or written to a file.
     """
@@ -75,10 +75,10 @@ def _microsoft(settings: LegacySettings) -> dict[str, str]:
 
 
 def _trust_only(authority: str) -> None:
-    """Make OpenSSL in this process trust only the authorities in the PEM file `authority`.
+    """Make OpenSSL in this process trust only the authorities in the PEM file `authority` from now on.
 
-    The driver has no keyword for such a file, but OpenSSL reads the environment variables that are set here. Kafka is
-    not affected, because the TLS context for Kafka was created before.
+    The driver has no keyword for such a file, but OpenSSL reads the environment variables that are set here. A TLS
+    context that was created before, as the one for Kafka must be, keeps its own authorities.
     """
     os.environ |= {"SSL_CERT_FILE": authority, "SSL_CERT_DIR": _NOWHERE}
 

@@ -1,4 +1,4 @@
-"""Finds out from `vapteke.import.state.v1` which import is active. The tasks of any other import are skipped."""
+"""Finds out from `vapteke.import.state.v1` which import is active, so that tasks of other imports can be skipped."""
 
 import asyncio
 from uuid import UUID
@@ -43,8 +43,9 @@ class ImportStates:
     """Knows the latest import and the imports that have ended, from the topic of import states.
 
     The topic is read from its beginning, without a consumer group. customers-api writes a state before the first task
-    that depends on that state, in the same Kafka transaction. So an importer that has the task always finds the state.
-    Uncommitted records are read too: a state is true even when its transaction is aborted.
+    that depends on that state, in the same Kafka transaction. So an importer that has the task finds the state, unless
+    the topic was emptied or recreated. Uncommitted records are read too: a state is true even when its transaction is
+    aborted. Call `close` at the end.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -58,7 +59,8 @@ class ImportStates:
     async def is_active(self, import_id: UUID) -> bool:
         """Read the new states and return whether the import is active: it is the latest import and has not ended.
 
-        Raises KafkaError and OSError.
+        False also when the topic has no state at all; `is_empty` tells the difference. Raises KafkaError or OSError
+        when the topic cannot be read: then nothing is known about the import, so call this again later.
         """
         await self.catch_up()
         if import_id != self._latest and import_id not in self._ended:  # the topic may have been recreated
@@ -66,7 +68,10 @@ class ImportStates:
         return import_id == self._latest and import_id not in self._ended
 
     async def catch_up(self) -> None:
-        """Read up to the current end of the topic. Raises KafkaError and OSError."""
+        """Read the new states, up to the current end of the topic, and log the end that `report_end_of` asks for.
+
+        Raises KafkaError and OSError. The next call continues where this one failed.
+        """
         async with self._reading:
             await self._read_to_end(await self._started())
 
@@ -100,11 +105,18 @@ class ImportStates:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no state of any import was found when the topic was last read."""
+        """Whether no state has been found since the topic was last read from its beginning. True before any reading.
+
+        Call `is_active` first: it reads again from the beginning when it does not know the import, so it notices that
+        the topic was emptied. `catch_up` does not.
+        """
         return self._latest is None
 
     def report_end_of(self, import_id: UUID) -> None:
-        """Log the end of this import, and of no other import, when the state that reports the end is read."""
+        """From now on, log the end of this import once, when `is_active` or `catch_up` reads that it has ended.
+
+        This replaces the import of an earlier call. An end that was read before this call is not logged.
+        """
         self._reported = import_id
 
     async def close(self) -> None:

@@ -47,13 +47,17 @@ attempts_failed = Counter("legacy_importer_failed_attempts", "Attempts to read v
 
 
 class ShuttingDown(Exception):
-    """The process shuts down, so another importer will do the current task."""
+    """The process shuts down before the current task is done.
+
+    The caller must not commit the offset of the task: then Kafka gives the task to an importer again.
+    """
 
 
 class Importer:
-    """Does import tasks, one at a time.
+    """Does import tasks. Call its methods one at a time, never concurrently.
 
-    Each task ends with an event on the progress topic. The consumer commits the task's offset after that event.
+    When `do` or `reject` returns, Kafka has acknowledged the event that ends the task, so the caller may commit the
+    task's offset. When either raises an error, the offset must stay uncommitted.
     """
 
     def __init__(self, settings: WorkSettings, publisher: Publisher, stopping: asyncio.Event) -> None:
@@ -69,7 +73,9 @@ class Importer:
     async def do(self, task: Event) -> None:
         """Do the task and report its result, or why it failed, on the progress topic. Safe to repeat.
 
-        Raises ShuttingDown when the shutdown interrupts the task, at most `_LAST_SECONDS` after the shutdown begins.
+        A LegacyError is reported, not raised. When this Importer has reported a failed range, it reports the other
+        ranges of the same import as failed too, without an attempt. While Kafka is down, retries without limit. Raises
+        ShuttingDown if the task is not done `_LAST_SECONDS` after the shutdown begins, or earlier in place of a retry.
         """
         try:
             async with shutdown_deadline(self._stopping, _LAST_SECONDS):
@@ -78,15 +84,19 @@ class Importer:
             raise ShuttingDown from None
 
     async def reject(self, task: Task, why: str) -> None:
-        """Report the task as failed without an attempt. Retries while Kafka is down. Raises ShuttingDown.
+        """Log and report, without an attempt, that the task has failed because of `why`, a text for operators.
 
-        customers-api ignores the report when the import has already ended.
+        customers-api then fails the whole import, unless the import has already ended. Retries while Kafka is down.
+        Raises ShuttingDown in place of a retry when the process shuts down.
         """
         log.error("a task was rejected", import_id=str(task.import_id), error=why)
         await self._report(_failed(task, task.chunk if isinstance(task, RangeRequested) else None, why))
 
     async def send_to_dead_letters(self, letter: DeadLetter) -> None:
-        """Send a dead letter. Retries while Kafka is down. Raises ShuttingDown."""
+        """Send a dead letter, and return when Kafka has acknowledged it. Does not count or log the dead letter.
+
+        Retries while Kafka is down. Raises ShuttingDown in place of a retry when the process shuts down.
+        """
         await self._until_kafka_accepts(lambda: self._publisher.send_letter(letter))
 
     async def _do(self, task: Event) -> None:
@@ -113,8 +123,9 @@ class Importer:
     async def _with_attempts(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `work`, with up to MSSQL_RETRIES_COUNT retries while vAptekeSync is unavailable.
 
-        Reports each failed attempt that will be retried. Raises LegacyError after the last attempt, or at once for a
-        permanent error. Raises ShuttingDown.
+        Reports each failed attempt that will be retried, for the range `chunk` or, with None, for the plan. The caller
+        reports the final failure: LegacyError is raised after the last attempt, or at once for a permanent error.
+        Raises ShuttingDown in place of a retry when the process shuts down.
         """
         attempts = 1 + self._settings.mssql_retries_count
         for attempt in range(1, attempts + 1):
@@ -130,9 +141,10 @@ class Importer:
         raise AssertionError("there is at least one attempt")
 
     async def _until_kafka_accepts(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of `work`, which is repeated from the start while Kafka is down. Raises ShuttingDown.
+        """Return the result of `work`. Each time `work` raises PublishFailed, call it again after a second.
 
-        So an outage of Kafka never fails a task.
+        There is no limit, so an outage of Kafka never fails a task. Other errors of `work` pass through. Raises
+        ShuttingDown in place of another call when the process shuts down.
         """
         while True:
             try:
@@ -172,8 +184,8 @@ class Importer:
     async def _read(self, task: RangeRequested) -> RangePublished:
         """Publish an event for every row of the range, under a new attempt id.
 
-        Waits until Kafka has acknowledged all these events. Returns the event to report. Raises LegacyError and
-        PublishFailed.
+        Waits until Kafka has acknowledged all these events. Returns the RangePublished that the caller must report.
+        Raises LegacyError and PublishFailed.
         """
         started, attempt = time.monotonic(), uuid4()
         batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name, attempt)

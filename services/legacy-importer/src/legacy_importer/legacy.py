@@ -24,7 +24,7 @@ log = logs.get(__name__)
 
 
 class Plan(NamedTuple):
-    """The number of rows, and the upper bounds of the key ranges in ascending order."""
+    """The number of rows, and the last key of each key range in ascending order. An empty table has no ranges."""
 
     row_count: int
     upper_bounds: list[int]
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
 async def plan(connection: Connection, settings: LegacySettings, rows_per_range: int) -> Plan:
     """Divide the table into key ranges of `rows_per_range` rows, in one scan of the key's index. Raises LegacyError.
 
-    The last range may have fewer rows. An empty table has no ranges.
+    The last range may have fewer rows. Call `table_check.check` before: the keys must be unique and not null.
     """
     key, table = quoted(settings.vaptekesync_columns.id), _table(settings)
     rows = await connection.fetch(
@@ -79,9 +79,11 @@ async def clock(connection: Connection) -> datetime:
 async def read_range(
     connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
 ) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
-    """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key. Raises LegacyError.
+    """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key.
 
-    Without an `after_id` there is no lower bound. A row that cannot be selected is yielded as an UnreadableRow.
+    Without an `after_id` there is no lower bound. A row that cannot be selected is yielded as an UnreadableRow. Each
+    page is an iterator, so it can be read only once. Raises LegacyError, perhaps after some pages. Close the generator
+    when you stop early.
     """
     selection = await _selection(connection, settings)
     try:

@@ -179,7 +179,7 @@ def no_answer(settings: LegacySettings) -> LegacyUnavailable:
 
 
 def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
-    """The LegacyError that explains an error of the driver.
+    """The LegacyError that explains an error of the driver, for the caller to raise. CauseUnknown if nothing fits.
 
     The driver's own text is left out, because that text may contain values of the table.
     """
@@ -215,8 +215,9 @@ def from_error_text(text: str, settings: LegacySettings) -> LegacyMisconfigured 
 
 
 def database_closed(states: Sequence[Sequence[Any]], settings: LegacySettings) -> LegacyError | None:
-    """The error that says why the database cannot be opened. None when it is online and in multi-user mode.
+    """The error, for the caller to raise, that says why the database cannot be opened.
 
+    None when the database is online and in multi-user mode: then its state is not the cause.
     `states` are the rows of `sys.databases` for this database: one, or none if the login may not see it.
     """
     where, name = address(settings), settings.vaptekesync_db

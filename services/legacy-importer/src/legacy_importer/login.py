@@ -13,7 +13,11 @@ _STATE = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
 
 @asynccontextmanager
 async def connect(settings: LegacySettings) -> AsyncIterator[Connection]:
-    """Open a connection to vAptekeSync for the block, and close it afterwards. Raises LegacyError."""
+    """Open a connection to vAptekeSync for the block, and close it afterwards.
+
+    Raises LegacyError when no connection can be opened; the text names the cause as far as it can be found. Errors of
+    the block pass through.
+    """
     connection = await _open_or_explain(settings)
     try:
         yield connection
@@ -22,9 +26,10 @@ async def connect(settings: LegacySettings) -> AsyncIterator[Connection]:
 
 
 async def _open_or_explain(settings: LegacySettings) -> Connection:
-    """Open a connection. If this fails and the driver does not report the cause, find the cause. Raises LegacyError.
+    """Open a connection, for the caller to close. Raises LegacyError.
 
-    If the database turns out to be online, try once more.
+    If opening fails and the driver does not report the cause, find the cause. If the database turns out to be online,
+    try once more: a second refusal means that the login has no user in the database.
     """
     is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     try:

@@ -14,7 +14,8 @@ def is_freetds(driver: str) -> bool:
     """Whether the driver is FreeTDS, whose keywords differ from those of Microsoft's driver.
 
     `driver` is a path or a name in odbcinst.ini. Any name can stand for FreeTDS, so the library file is searched for
-    the word FreeTDS. If there is no such file, a `driver` that contains `tds` counts as FreeTDS.
+    the word FreeTDS. If there is no such file, a `driver` that contains `tds` counts as FreeTDS. False for an empty
+    `driver`, which means Microsoft's.
     """
     library = Path(_installed_as(driver) or driver)
     if library.is_file():

@@ -20,7 +20,8 @@ _resolved_hosts: set[str] = set()
 async def check(settings: LegacySettings) -> None:
     """Open a TCP connection to vAptekeSync and close it again.
 
-    Raises LegacyError when this is not possible, after MSSQL_TIMEOUT seconds at the latest.
+    Raises LegacyUnavailable when this is not possible, after MSSQL_TIMEOUT seconds at the latest. Raises
+    LegacyMisconfigured when the host name does not exist, and has never been resolved in this process.
     """
     host = settings.vaptekesync_host.removeprefix("tcp:").partition("\\")[0]
     try:

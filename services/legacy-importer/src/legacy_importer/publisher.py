@@ -1,7 +1,7 @@
 """Publishes to Kafka with an idempotent producer, in batches per partition, and waits for the acknowledgements.
 
-When a send fails, or its outcome is unknown, the producer is closed and PublishFailed is raised. The caller then
-publishes a range again from its beginning under a new attempt id: nothing more is sent under the old one.
+When a send fails, or its outcome is unknown, the producer is closed and PublishFailed is raised. The caller must then
+publish a range again from its beginning, with a new Batch and a new attempt id.
 """
 
 import asyncio
@@ -26,18 +26,27 @@ _ACK_SECONDS = 60
 
 
 class PublishFailed(Exception):
-    """Kafka has not accepted a record, or it is unknown whether Kafka has. The text contains no values."""
+    """Kafka cannot be reached or has not accepted a record, or it is unknown whether Kafka has.
+
+    Sending again is right, but Kafka may then have the record twice. The text contains no values.
+    """
 
 
 class Publisher:
-    """Sends records to Kafka. Starts a producer for the first record, and a new one after a failure."""
+    """Sends records to Kafka. Starts a producer for the first record, and a new one after a failure.
+
+    Call the methods one at a time, and `close` at the end.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
 
     async def send(self, topic: str, key: str, event: Event) -> None:
-        """Send one event and wait for its acknowledgement. Raises PublishFailed."""
+        """Send one event and wait for its acknowledgement. Raises PublishFailed.
+
+        `key` is the key of the record and the CloudEvents subject.
+        """
         await self._send(topic, key, codec.encode(event), codec.headers(event, SOURCE, key))
 
     async def send_letter(self, letter: DeadLetter) -> None:
@@ -88,7 +97,10 @@ class Publisher:
 
 
 class Batch:
-    """Publishes the events of one attempt at a range. Call `add_all` for each page of rows, then `acknowledged`."""
+    """Publishes the events of one attempt at a range. Call `add_all` for each page of rows, then `acknowledged` once.
+
+    `count` is the number of events added. After a PublishFailed the Batch cannot be used any more.
+    """
 
     def __init__(self, publisher: Publisher, batches: BatchProducer, topic: str, attempt: UUID) -> None:
         self._publisher, self._batches, self._topic = publisher, batches, topic
@@ -112,7 +124,7 @@ class Batch:
     async def acknowledged(self) -> dict[int, int]:
         """Send what is left, and wait until Kafka has acknowledged all events. Raises PublishFailed.
 
-        Returns the last offset of each partition that received events.
+        Returns the last offset of each partition that received events; empty when there were no events.
         """
         try:
             offsets = await self._batches.acknowledged()

@@ -1,6 +1,7 @@
 """Shuts down the TCP connection of an ODBC driver that hangs.
 
 The driver may wait for ever, and even its cancel call waits for the server. Shutting down the socket ends the wait.
+On a system without /dev/fd no connection is found, so the driver goes on waiting.
 """
 
 import os
@@ -15,12 +16,15 @@ _OPEN_FILES = Path("/dev/fd")
 
 
 def addresses_connected_to(port: int) -> set[Any]:
-    """The local addresses of this process's TCP connections to `port` of any host."""
+    """The local addresses of this process's TCP connections to `port` of any host, to be spared by `shut_down`."""
     return {address for address, _ in _connections(port)}
 
 
 def shut_down(port: int, spared: set[Any]) -> None:
-    """Shut down this process's TCP connections to `port` of any host, except those with a local address in `spared`."""
+    """Shut down this process's TCP connections to `port` of any host, except those with a local address in `spared`.
+
+    Returns at once. The driver's calls on these connections then fail, and the driver must still close them.
+    """
     for address, connection in _connections(port):
         if address not in spared:
             with suppress(OSError):  # it has closed meanwhile

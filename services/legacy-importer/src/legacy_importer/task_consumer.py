@@ -1,4 +1,7 @@
-"""Takes import tasks from Kafka one at a time, and commits the offset of each when the task is done or skipped."""
+"""Takes import tasks from Kafka one at a time.
+
+The offset of each is committed after the task was done, was skipped, or was sent to the dead-letter topic as invalid.
+"""
 
 import time
 from contextlib import suppress
@@ -43,7 +46,7 @@ log = logs.get(__name__)
 class TaskConsumer(Consumer):
     """Consumes the topic of import tasks, which all importers share as a work queue.
 
-    When an importer crashes, another repeats its task.
+    When an importer crashes, another repeats its task. Call `run` with the `stopping` that `importer` was created with.
     """
 
     states_seconds = 60.0  # how long to wait while the topic of states is empty; the relay sends a missing state sooner
@@ -68,9 +71,10 @@ class TaskConsumer(Consumer):
         self._subscriber(self._handle)
 
     async def _handle(self, record: Any) -> None:
-        """Do the task of a record and commit its offset, unless the process shuts down first. Never raises.
+        """Do the task of a record and commit its offset, or do nothing if the process shuts down already.
 
-        When a task is not done, its offset and the offsets of all later tasks stay uncommitted.
+        When the shutdown interrupts the task, its offset and the offsets of all later tasks stay uncommitted, so Kafka
+        gives them to an importer again. Raises nothing but CancelledError.
         """
         if self._importer.stopping:
             return
@@ -80,8 +84,8 @@ class TaskConsumer(Consumer):
     async def _take(self, record: Any) -> None:
         """Do the task of a record, or send a record without a valid task to the dead-letter topic.
 
-        Then commit the offset of the record, unless the process shuts down first. A failed commit is only logged: the
-        task will be repeated.
+        Then commit the offset of the record, even during a shutdown (for up to a second). If the shutdown interrupts
+        the task or the sending, nothing is committed. A failed commit is only logged: the task may be repeated.
         """
         try:
             task = _task(record)
@@ -115,10 +119,11 @@ class TaskConsumer(Consumer):
             await self._states.close()
 
     async def _skip_if_inactive(self, task: Task) -> bool:
-        """Skip the task if its import is not active, and return whether it is skipped.
+        """Return True if the task must be skipped, because its import is not active. On False the caller does the task.
 
-        If the topic of states is empty, the task is reported as failed. A task without a number comes from a release
-        that writes no states, so such a task is never skipped. Raises ShuttingDown, KafkaError and OSError.
+        If the topic of states is empty, the task is also reported as failed. After False, the end of the import will be
+        logged. A task without a number comes from a release that writes no states, so such a task is never skipped.
+        Raises ShuttingDown, KafkaError and OSError.
         """
         if task.number is None or await self._is_active(task.import_id):
             self._states.report_end_of(task.import_id)
@@ -133,9 +138,9 @@ class TaskConsumer(Consumer):
     async def _is_active(self, import_id: UUID) -> bool:
         """Whether the import is active. While the topic of states is empty, waits up to `states_seconds` for a state.
 
-        A state is sent before the tasks of its import. If the topic was recreated, the state is still in the outbox of
-        customers-api and will be sent again. After a wait without a result, the same import is not waited for
-        again. Raises ShuttingDown, KafkaError and OSError.
+        A state is sent before the tasks of its import. So the topic is empty only if it was emptied or recreated; the
+        state may still be in the outbox of customers-api and arrive soon. After a wait without a result, later tasks of
+        the same import do not wait. Raises ShuttingDown, KafkaError and OSError.
         """
         deadline = time.monotonic() + self.states_seconds
         while not (active := await self._states.is_active(import_id)) and self._states.is_empty:
@@ -147,7 +152,10 @@ class TaskConsumer(Consumer):
         return active
 
     async def _do(self, task: Task) -> bool:
-        """Do or skip the task, with retries after unexpected errors. Returns False if the process shuts down first."""
+        """Do or skip the task. Retries after unexpected errors, after pauses of up to 60 s, without limit.
+
+        Returns True when the task's offset may be committed, and False if the process shuts down first.
+        """
         seconds = 1.0
         while not self._stopping.is_set():
             try:

@@ -24,9 +24,10 @@ class NotTds(Exception):
 
 
 async def tls_error(settings: LegacySettings) -> LegacyMisconfigured | None:
-    """The error that says what is wrong with the server's TLS.
+    """The error, for the caller to raise, that says what is wrong with the server's TLS.
 
-    None when encryption is off, or when nothing wrong is found within MSSQL_TIMEOUT seconds.
+    None when encryption is off, when the handshake succeeds, and when no cause is found within MSSQL_TIMEOUT seconds,
+    for example because the server does not answer. Never raises an error of the network.
     """
     if settings.vaptekesync_encrypt == "no":
         return None

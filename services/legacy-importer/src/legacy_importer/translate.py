@@ -61,7 +61,7 @@ class Context:
 
     Every event carries the ids of the import, the range (`chunk`) and the attempt, and the dispatch number. `read_at`
     is the time of reading by the server's clock, and `now` is the time of reading by ours. `zone` is the server's time
-    zone, and `genders` has the gender of each spelling.
+    zone, and `genders` is a result of `spellings`.
     """
 
     import_id: UUID
@@ -77,7 +77,7 @@ class Context:
 
     @cached_property
     def latest_sign_in(self) -> datetime:
-        """The latest `last_auth_at` that is accepted: the time of reading plus CLOCK_TOLERANCE.
+        """The latest `last_auth_at` that is accepted: `now`, or `read_at` without it, plus CLOCK_TOLERANCE.
 
         The clock that wrote the value may be ahead of ours.
         """
@@ -100,7 +100,7 @@ def to_event(row: LegacyRow | UnreadableRow, context: Context) -> CustomerOrReje
 
 
 def to_events(rows: Sequence[LegacyRow | UnreadableRow], context: Context) -> list[CustomerOrRejection]:
-    """Translate each row into the event of a customer, or into a rejection with the reason.
+    """Translate each row into the event of a customer, or into a rejection with the reason, in the order of `rows`.
 
     One field of all rows is read before the next field, because reading row by row takes 1.5 times as long.
     """
@@ -137,7 +137,7 @@ def _read_field(
     accepted: Iterable[tuple[LegacyCustomerRead, Sequence[Any]]],
     context: Context,
 ) -> None:
-    """Set the field of each event from the value at `column` of its row.
+    """Set the field of each event from the value at `column` of its row. A null value leaves the field null.
 
     If the value cannot be used, add the field and the reason to the event's `unusable` instead.
     """
@@ -183,7 +183,7 @@ def _name(text: str) -> str | None:
 
 
 def email(text: str, _: Context) -> str | None:
-    """The cleaned e-mail address; None if it is empty."""
+    """The cleaned and normalised e-mail address; None if it is empty. Raises Unusable, also for an invalid address."""
     if texts.is_plain_email(text):
         return text
     text = _text(text)
@@ -218,7 +218,10 @@ def birthday(value: date | datetime | str, context: Context) -> date | None:
 
 
 def gender(value: str | Number, context: Context) -> Gender | None:
-    """M or F, by the spellings in `context.genders`; None for an empty text. A number is looked up by its digits."""
+    """M or F, by the spellings in `context.genders`; None for an empty text. A number is looked up by its digits.
+
+    Raises Unusable for any other spelling.
+    """
     if isinstance(value, bool):  # from a bit column
         value = int(value)
     text = _spelling(value if isinstance(value, str) else str(values.whole(value)))
@@ -230,7 +233,7 @@ def gender(value: str | Number, context: Context) -> Gender | None:
 
 
 def city(value: Number, _: Context) -> int:
-    """The city's number: a whole number from 0 to the largest bigint, from any numeric type."""
+    """The city's number: a whole number from 0 to the largest bigint, from any numeric type. Else raises Unusable."""
     return values.count(value)
 
 
@@ -269,7 +272,10 @@ def _spelling(text: str) -> str:
 
 
 def spellings(genders: Mapping[Gender, list[str]]) -> dict[str, Gender]:
-    """The gender of each spelling, for `Context.genders`. `genders` lists the spellings of each gender."""
+    """The gender of each spelling, for `Context.genders`. `genders` lists the spellings of each gender.
+
+    The spellings are cleaned and in lower case, as `gender` looks them up.
+    """
     return {_spelling(text): gender for gender, spelled in genders.items() for text in spelled}
 
 

@@ -29,7 +29,11 @@ def count(value: Number) -> int:
 
 
 def whole(value: Number) -> int:
-    """The value as a whole number of any sign. Raises Unusable for a value that is not a whole number."""
+    """The value as a whole number of any sign; an int of any size is returned unchanged.
+
+    Raises Unusable for a fraction, NaN, a float or Decimal beyond the largest bigint, and for anything that is not a
+    number, bool included.
+    """
     if isinstance(value, bool) or not isinstance(value, Number):
         raise Unusable("not_a_number")
     if isinstance(value, int):
@@ -69,7 +73,10 @@ def _in_utc(local: datetime, zone: ZoneInfo) -> datetime:
 
 
 def dated(value: object) -> date | None:
-    """The value as a date or a datetime. A text is parsed as ISO 8601; an empty text gives None. Raises Unusable."""
+    """A date or a datetime, unchanged; or the datetime that an ISO 8601 text means. An empty or blank text gives None.
+
+    Raises Unusable for every other text or value, None included.
+    """
     if isinstance(value, str):
         value = value.strip()
         if not value:
