@@ -18,7 +18,10 @@ _DESCRIPTION: Final = (
 
 
 def document(service: str) -> Part:
-    """The AsyncAPI document of one service; `service` is a name as in `topics.Topic.producer` and `consumers`."""
+    """The AsyncAPI document of one service; `service` is a name as in `topics.Topic.producer` and `consumers`.
+
+    With any other name the document has no topics.
+    """
     used = [topic for topic in topics.ALL if service in (topic.producer, *topic.consumers)]
     return {
         "asyncapi": "3.0.0",

@@ -120,7 +120,7 @@ def _text(words: str) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """An HTML table; the heads are plain text, the cells are HTML already."""
+    """An HTML table. `heads` are plain text and are escaped here; the cells in `rows` must be HTML already."""
     head = "".join(f"<th>{escape(each)}</th>" for each in heads)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

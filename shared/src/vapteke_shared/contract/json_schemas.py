@@ -35,13 +35,13 @@ _TYPICAL: Final[Mapping[type[Event], Mapping[str, Any]]] = {
 
 
 def published() -> dict[str, Schema]:
-    """The schema of every event type, by file name."""
+    """The schema, as it is now, of every event type of `topics.ALL`, by file name without the folder."""
     pairs = [(topic, kind) for topic in topics.ALL for kind in topic.events]
     return {f"{kind.type}.{topic.version}.json": _whole(topic, kind) for topic, kind in pairs}
 
 
 def body(kind: type[Event]) -> dict[str, Any]:
-    """The schema of one event type, without references to other schemas."""
+    """The schema of one event type. Raises NotImplementedError if a field refers to the schema of another class."""
     _, components = msgspec.json.schema_components([kind])
     schema: dict[str, Any] = _portable(components.pop(kind.__name__))
     if components:
@@ -62,7 +62,7 @@ def _whole(topic: Topic, kind: type[Event]) -> Schema:
 
 
 def _portable(part: Any) -> Any:
-    """Replace `\\Z`, the end of text in Python, by `$` in patterns: in JSON Schema's dialect `\\Z` is the letter Z."""
+    """A copy with `$` for Python's end of text, `\\Z`, in patterns: in JSON Schema's dialect `\\Z` is the letter Z."""
     if isinstance(part, dict):
         return {
             name: each.replace(r"\Z", "$") if name == "pattern" and isinstance(each, str) else _portable(each)
@@ -74,7 +74,8 @@ def _portable(part: Any) -> Any:
 def opened(old: Schema) -> Schema:
     """A copy of an earlier schema in which every list of field names is open, as it is today.
 
-    These are the lists in the fields of `_OPENED`. A list that was open already is not changed.
+    These are the lists in the fields of `_OPENED`. A list that was open already is not changed. Pass the copy to
+    `incompatibilities` as `old`, which would otherwise report the opening of these lists.
     """
     fields = {name: _opened(field) if name in _OPENED else field for name, field in old.get("properties", {}).items()}
     return {**old, "properties": fields} if fields else old
@@ -99,7 +100,10 @@ def _open_list(names: Schema) -> Schema:
 
 
 def incompatibilities(old: Any, new: Any, path: str = "$") -> Iterator[str]:
-    """Yield a line for each incompatible change from the schema `old` to the schema `new`. `path` is where both are."""
+    """Yield a line for each incompatible change from the schema `old` to the schema `new`; none if all are compatible.
+
+    `path` is where both parts are in the whole schema.
+    """
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):
             yield from incompatibilities(*pair, f"{path}[{number}]")

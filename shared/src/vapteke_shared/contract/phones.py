@@ -93,10 +93,11 @@ def _digits_by_the_whole_rule(written: str) -> str:
 
 
 def split(digits: str) -> Phone:
-    """Split 11 to 15 international digits into code and number. Raises PhoneInvalid.
+    """Split 11 to 15 international digits into code and number.
 
-    Unlike `parse`, this accepts any number of digits after code 7: events and rows that were written under an older
-    rule must stay readable.
+    Raises PhoneInvalid for another length or an unknown code, but does not check that all characters are digits. Unlike
+    `parse`, this accepts any number of digits after code 7: events and rows that were written under an older rule must
+    stay readable.
     """
     _check_length(digits)
     code = _country_code(digits)
@@ -106,7 +107,8 @@ def split(digits: str) -> Phone:
 def check(digits: str) -> None:
     """Raise PhoneInvalid unless these are 11 to 15 digits that begin with a country calling code.
 
-    Decoding calls this for every legacy customer. It is faster than a regular expression.
+    Like `split`, and unlike `parse`, this accepts any number of digits after code 7. Decoding calls this for every
+    legacy customer. It is faster than a regular expression.
     """
     if not (digits.isdigit() and digits.isascii()):
         raise PhoneInvalid("not_digits")
@@ -183,7 +185,7 @@ def _parsed(digits: str) -> Phone:
 def _international(digits: str) -> str:
     """The digits without the prefix 00 or 810, and with 7 first if they are a Russian number in a national spelling.
 
-    Raises PhoneInvalid for two prefixes.
+    A prefix counts only before 11 to 15 digits. Raises PhoneInvalid for two prefixes.
     """
     without = _without_prefix(digits)
     if without != digits and _without_prefix(without) != without:
@@ -199,9 +201,10 @@ def _without_prefix(digits: str) -> str:
 
 
 def _with_seven(digits: str) -> str:
-    """The digits with 7 first if they are a Russian number without the 7, or with 8, 77 or 78 in place of it.
+    """The digits with 7 first if they are a Russian number. Other digits are returned unchanged.
 
-    Other digits are returned unchanged.
+    Ten digits that begin with 9 get a 7 before them. Of eleven digits, a first 8 becomes 7. Of twelve digits, a first
+    77 or 78 becomes 7 if the next digit is 3, 4, 7, 8 or 9.
     """
     if len(digits) == 10 and digits[0] == "9":
         return "7" + digits

@@ -73,8 +73,8 @@ def cleaned(text: str) -> str:
 
     Control characters, direction marks and other invisible characters are removed: the person who typed a name cannot
     see them, so an error about them would not help. Line breaks and tabs become blanks. Blanks at the ends are removed,
-    and so are marks on one letter beyond `limits.MARKS_PER_LETTER`. U+0000 stays, so that the caller can reject it.
-    Length limits apply to the cleaned text.
+    and so are marks on one letter beyond `limits.MARKS_PER_LETTER`. U+0000 and unpaired surrogates stay, and the caller
+    must reject them, because Postgres cannot store them. The result may be empty. Length limits apply to it.
     """
     if is_plain(text):
         return text.strip()
@@ -86,9 +86,10 @@ def cleaned(text: str) -> str:
 
 
 def email(text: str) -> str:
-    """Normalise a cleaned address without asking DNS. The domain becomes lower case, with `xn--` labels decoded.
+    """The normalised form of an address, without asking DNS. The domain is in lower case, with `xn--` labels decoded.
 
-    Before the @, only names such as `info` and `postmaster` become lower case. Raises EmailInvalid.
+    Before the @, only names such as `info` and `postmaster` become lower case. Pass the address through `cleaned`
+    first. Raises EmailInvalid, also for an empty text.
     """
     if is_plain_email(text):
         return text

@@ -12,7 +12,8 @@ _DAY_MS = 24 * 3600 * 1000
 class Topic(NamedTuple):
     """A Kafka topic: what it contains, and which services send and receive its events.
 
-    `key` describes the key of the records, `config` is Kafka's topic configuration. Dead-letter topics have no events.
+    `key` describes the key of the records, `config` is Kafka's topic configuration. `consumers` may also be `operators`
+    or `anybody`. Dead-letter topics have no events. A topic exists for `vapteke-topics` only if it is in `ALL`.
     """
 
     name: str

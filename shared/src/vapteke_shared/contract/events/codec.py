@@ -24,7 +24,7 @@ _BAD_ENUM = "Invalid enum value"
 
 
 class EventInvalid(ValueError):
-    """The record is not a valid event. The text never contains the record's values."""
+    """The record is not a valid event. The text never contains the record's values, so it may be logged."""
 
 
 encode = msgspec.json.Encoder().encode
@@ -35,10 +35,10 @@ _DECODERS: dict[bytes, msgspec.json.Decoder[Any]] = {
 
 
 def headers(event: Event, source: str, subject: str, at: datetime | None = None) -> Headers:
-    """CloudEvents headers of one event, with a new random id.
+    """CloudEvents headers of one event, with a new random id at each call.
 
-    `source` is the service that sends the event, and `subject` is what the event is about. `at` is the time of the
-    event, by default now.
+    `source` is the service that sends the event, and `subject` is the key of the record. `at` is the time of the event,
+    by default now.
     """
     return [
         *common_headers(event.type, source, at or datetime.now(UTC)),
@@ -65,13 +65,17 @@ def common_headers(kind: str, source: str, at: datetime) -> Headers:
 def random_uuid() -> bytes:
     """A random UUID as 32 hexadecimal digits in ASCII.
 
-    This is seven times faster than `uuid4().hex`, because the id must be unique but not secret.
+    This is seven times faster than `uuid4().hex`. The result can be predicted, so never use it as a secret.
     """
     return b"%032x" % (random.getrandbits(128) & _RANDOM_BITS | _VERSION_4)
 
 
 def decode(value: bytes | None, record_headers: Sequence[tuple[str, bytes]]) -> Event:
-    """The event in a Kafka record. Raises EventInvalid, whose text names the field and fault but never the value."""
+    """The event in a Kafka record, of the class that the header `ce_type` names, whichever topic the record is from.
+
+    Raises EventInvalid for an unknown type, an invalid value and None: the caller handles records without a value. The
+    error's text names the field and the fault, but never the value.
+    """
     decoder = _DECODERS.get(_type(record_headers))
     if decoder is None:
         raise EventInvalid("unknown event type")

@@ -28,13 +28,20 @@ Instant = Annotated[datetime, Meta(tz=True)]
 
 
 def field_name(known: Iterable[str]) -> Meta:
-    """The annotation of a field's name: one of `known`, or a name from a newer producer (docs/events.md, "Rules")."""
+    """The annotation for a value that names a field: one of `known`, or a name from a newer producer.
+
+    So decoding accepts any name in lower case; the JSON Schema lists `known` (docs/events.md, "Rules").
+    """
     pattern = rf"^[a-z][a-z0-9_]{{0,{FIELD_NAME_CHARACTERS - 1}}}\Z"
     return Meta(pattern=pattern, extra_json_schema={KNOWN_NAMES: sorted(known)})
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """The base class of all events. Unknown fields are ignored: a newer producer may add some."""
+    """The base class of all events. Decoding ignores unknown fields: a newer producer may add some.
+
+    A subclass for records sets `type`, and is added to its module's tuple of events, such as `imports.TASKS`. Otherwise
+    `codec.decode` does not know the type.
+    """
 
     type: ClassVar[str]
     """The header `ce_type` of the event."""
