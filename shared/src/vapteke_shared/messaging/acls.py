@@ -61,7 +61,7 @@ class TopicAccess(Protocol):
 
 
 def required(topics: Iterable[TopicAccess]) -> list[Acl]:
-    """All access rights for these topics, for their groups and for the operator.
+    """All access rights: for `topics`, for every group and transactional id of our services, and for the operator.
 
     Rights to groups come first: a service starts as soon as it may see its topics, and then joins its group at once.
     """
@@ -88,7 +88,10 @@ def _topics(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
 
 
 def _operator(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
-    """The operator's rights, except those to our groups: to read and describe everything, and to change nothing."""
+    """The operator's rights except those to our groups. None of them lets the operator change data or settings.
+
+    The operator may read `topics` and their configuration, describe the cluster, and consume with the group `operator`.
+    """
     yield Acl(OPERATOR, Operation.READ, Resource.GROUP, OPERATOR)
     yield Acl(OPERATOR, Operation.DESCRIBE, Resource.CLUSTER, "kafka-cluster")
     for topic in topics:
@@ -97,10 +100,10 @@ def _operator(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
 
 
 async def create(admin: AIOKafkaAdminClient, topics: Iterable[TopicAccess], principals: Mapping[str, str]) -> int:
-    """Create all access rights, and return their number. No right is removed. Safe to repeat.
+    """Create all access rights, and return their number, which includes rights that existed before.
 
-    `principals` maps our users to Kafka's names, such as User:customers-api. Raises KafkaError, and Misconfigured when
-    Kafka has no authorizer.
+    No right is removed. Safe to repeat. `principals` maps each of USERS to Kafka's name, such as User:customers-api.
+    Raises KafkaError, and Misconfigured when Kafka has no authorizer.
     """
     acls = required(topics)
     for acl in acls:

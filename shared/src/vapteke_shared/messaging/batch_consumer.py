@@ -1,9 +1,10 @@
 """Consumes one topic in batches and keeps its offsets in Postgres, with the effect of the records.
 
-`apply` gets raw records and does everything in Postgres transactions, each of which also stores the offsets of its
-records. `apply` must handle bad data itself. Every error that `apply` raises counts as an outage: the batch waits and
-is retried, and nothing is skipped.
-See docs/design.md, "Stored offsets".
+`apply` gets raw records, and must do everything in transactions of `stored_offsets.transaction`, which also store the
+offsets, and must let the errors of this function pass. `apply` must handle bad data itself: after any error the batch
+waits, `apply` is called again, and nothing is skipped. Two errors have another result. After AheadOfStoredOffset the
+consumer reads again from the stored offsets. After KafkaReplaced it applies nothing until an operator runs
+`reset_command`. See docs/design.md, "Stored offsets".
 """
 
 import time
@@ -48,9 +49,9 @@ lag = Gauge("vapteke_consumer_lag_records", "Records of a partition that are not
 class BatchConsumer(Consumer):
     """Consumes one topic in batches; `run` is one of the loops of its process.
 
-    Kafka may deliver a batch again: the stored offsets show which of its records were applied before. An attempt to
-    apply a batch turns liveness red when it takes longer than `attempt_seconds`. Each statement takes at most a minute,
-    so such an attempt must hang.
+    Kafka may deliver a batch again, and a part of it may have been applied: so `apply` must apply only records that are
+    new, as `stored_offsets.transaction` shows. An attempt to apply a batch turns liveness red when it takes longer than
+    `attempt_seconds`. Each statement takes at most a minute, so such an attempt must hang.
     """
 
     attempt_seconds = 900.0
@@ -97,8 +98,8 @@ class BatchConsumer(Consumer):
     async def _check(self) -> None:
         """Compare the stored offsets with this Kafka: set the lag, and report whether this consumer is a zombie.
 
-        Partitions that must be read again are sought to their stored offsets. If the stored offsets do not belong to
-        this Kafka, this consumer is blocked.
+        Partitions that must be read again are sought to their stored offsets. This consumer is blocked while the stored
+        offsets do not belong to this Kafka, or a topic ends below them.
         """
         partitions, finished = self._consumer.assignment(), self._positions.finished
         try:
@@ -132,9 +133,10 @@ class BatchConsumer(Consumer):
             log.warning("cannot read the stored offsets", error=describe(error))
 
     def _seek_where_needed(self, assigned: Collection[TopicPartition], stored: Mapping[Partition, int]) -> None:
-        """Seek the partitions that need it to their stored offsets, or to offset 0 without one.
+        """Seek the partitions that `_positions` has marked to their stored offsets, or to offset 0 without one.
 
-        The offset of the consumer group in Kafka does not matter.
+        Only partitions in `assigned` that are still assigned are sought. The offset of the consumer group in Kafka does
+        not matter.
         """
         still_assigned = self._consumer.assignment() & set(assigned)
         for partition in self._positions.take_partitions_to_seek(Partition(*tp) for tp in still_assigned):
@@ -207,7 +209,8 @@ class BatchConsumer(Consumer):
     async def _go_back(self, records: Records) -> None:
         """Seek every partition of the batch to its stored offset, and so read it again from there.
 
-        The stored offsets are read again first, because a part of the batch may have been applied.
+        The stored offsets are read again first, because a part of the batch may have been applied. A partition that
+        another replica has taken over is left out.
         """
         begins = stored_offsets.first_offsets(records)
         stored = await self._stored(begins)

@@ -19,7 +19,9 @@ class BatchProducer:
     """Sends one set of records: call `add` or `add_all` as often as needed, then `acknowledged` once.
 
     Records with the same key keep their order. All three methods raise KafkaError, or TimeoutError when Kafka does not
-    answer for `seconds`. After an error it is unknown which records were sent.
+    answer for `seconds`. After an error it is unknown which records were sent, so discard the BatchProducer. If a new
+    one sends the set again, records may be in the topic twice, unless the first attempt was in a Kafka transaction that
+    is aborted.
     """
 
     def __init__(self, producer: AIOKafkaProducer, seconds: float) -> None:
@@ -31,7 +33,7 @@ class BatchProducer:
         await self.add_all(topic, [(key, value, headers)])
 
     async def add_all(self, topic: str, records: Iterable[Record]) -> None:
-        """Add records of one topic, and send each batch that is full."""
+        """Add records of one topic, and send each batch that is full. Does not wait for acknowledgements."""
         builders = self._builders.get(topic) or await self._open(topic)
         for key, value, headers in records:
             partition = partition_of(key, len(builders))
@@ -52,7 +54,10 @@ class BatchProducer:
         return {partition: answer.offset + count - 1 for (partition, count, _), answer in sent}
 
     def rejected(self) -> dict[str, str]:
-        """The topics that rejected a batch, each with the name of the type of its last error."""
+        """The topics that rejected a batch, each with the name of the type of its last error.
+
+        Call this after `acknowledged` has raised an error. A batch without an answer so far does not count.
+        """
         failed = ((partition.topic, ack) for partition, _, ack in self._acks if ack.done() and not ack.cancelled())
         return {topic: type(ack.exception()).__name__ for topic, ack in failed if ack.exception()}
 

@@ -28,9 +28,9 @@ def _context(cafile: str | None) -> ssl.SSLContext:
 
 
 def explain(settings: KafkaSettings, address: str, error: BaseException) -> Unavailable:
-    """The error, with a text for operators, that explains why the broker at `address` cannot be used.
+    """An error for the caller to raise: it explains to operators why the broker at `address` cannot be used.
 
-    The error is Misconfigured when the certificate or the login is at fault, else Unavailable.
+    The error is a Misconfigured when the certificate or the login is at fault, else an Unavailable.
     """
     where, protocol = f"Kafka at {address}", settings.kafka_security_protocol
     match error:

@@ -29,12 +29,13 @@ log = logs.get(__name__)
 class Consumer:
     """The base class of consumers: starts a FastStream broker once Kafka and the topics exist.
 
-    A subclass adds its one subscriber.
+    A subclass makes its one subscriber from `_broker`, and sets `_subscriber` to it.
 
-    `Consumer` also detects a zombie, which is a consumer that seems alive but fetches nothing. A consumer is a zombie
-    when Kafka answers, records wait in a partition, none is in hand, and the offset of the first waiting record stays
-    the same for more than `zombie_checks` checks. The checks take five minutes, which is longer than a rebalance or a
-    fetch with all its retries. Records of an open transaction do not wait: Kafka's end offset is below their offsets.
+    `Consumer` also detects a zombie, which is a consumer that seems alive but fetches nothing, and turns liveness red.
+    A consumer is a zombie when Kafka answers, records wait in a partition, none is in hand, and the offset of the first
+    waiting record stays the same for more than `zombie_checks` checks. The checks take five minutes, which is longer
+    than a rebalance or a fetch with all its retries. Records of an open transaction do not wait: Kafka's end offset is
+    below their offsets.
     """
 
     check_seconds, zombie_checks = 5.0, 60
@@ -49,7 +50,11 @@ class Consumer:
         self._broker = create_broker(settings)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Consume until `stopping` is set. While Kafka or a topic is missing, report the fault and try again."""
+        """Consume until `stopping` is set, and then leave the group; the records in hand get 10 s to finish.
+
+        Every error of the start or of a check is reported as a fault and tried again, such as a missing topic or a
+        wrong password. So `run` ends only at a shutdown or by a cancellation.
+        """
         self._stopping = stopping
         started = False
         while not stopping.is_set():
@@ -97,7 +102,7 @@ class Consumer:
         return message.raw_message
 
     async def _check(self) -> None:
-        """Report that Kafka is ready, and whether this consumer is a zombie.
+        """Report that Kafka is ready, and whether this consumer is a zombie. Subclasses may replace this method.
 
         `run` calls `_check` every few seconds, and reports an error that `_check` raises in the health.
         """
@@ -107,7 +112,7 @@ class Consumer:
         self._report_zombie(ends, {tp: await self._consumer.position(tp) for tp in ends})
 
     def _report_zombie(self, ends: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int]) -> None:
-        """Report as stuck a consumer that is a zombie or has left its group for good.
+        """Report as stuck a consumer that is a zombie or has left its group for good. Call this once in each check.
 
         In each partition, the records from `begins` up to `ends` wait. `ends` is the offset after the last of them.
         """

@@ -22,7 +22,10 @@ class TopicsSettings(KafkaSettings):
 
 
 async def create(settings: TopicsSettings) -> list[str]:
-    """Create the missing topics and return their names. Safe to repeat. Raises Unavailable or KafkaError."""
+    """Create the missing topics and return their names. Topics that exist are not changed. Safe to repeat.
+
+    Raises Unavailable or KafkaError.
+    """
     async with kafka_clients.admin(settings) as admin:
         missing = [topic for topic in topics.ALL if topic.name not in set(await admin.list_topics())]
         await _create(admin, missing, settings.kafka_replication_factor)
@@ -40,18 +43,19 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: in
 
 
 async def create_acls(settings: TopicsSettings, principals: Mapping[str, str]) -> int:
-    """Create the access rights of all users and return their number. Safe to repeat.
+    """Create the access rights of all users and return their number, old ones included. Safe to repeat.
 
-    Raises Unavailable or KafkaError.
+    `principals` maps each of `acls.USERS` to Kafka's name. Raises Unavailable, Misconfigured without an authorizer, or
+    KafkaError.
     """
     async with kafka_clients.admin(settings) as admin:
         return await acls.create(admin, topics.ALL, principals)
 
 
 def main() -> None:
-    """Create the access rights if `--acls` is given, then the missing topics. Each step waits a minute for Kafka.
+    """Create the access rights if `--acls` is given, then the missing topics. Each step retries for a minute.
 
-    Raises SystemExit with a text for operators when a step fails.
+    Raises SystemExit with a text for operators when a step fails or a setting is invalid.
     """
     given = _arguments()
     settings = load(TopicsSettings)

@@ -1,8 +1,9 @@
 """Limits the decompressed size of a fetch from Kafka: 400 MiB of zeros are a few kilobytes on the wire.
 
-aiokafka decompresses whole batches, but Kafka's own limits apply to compressed batches. So this module checks the bytes
-of a fetch before aiokafka reads them. A batch that decompresses to more than MAX_BYTES, or that cannot be decompressed,
-is replaced by one record that no consumer can understand and whose text says why. Our own records have at most 1 MB.
+aiokafka decompresses whole batches, but Kafka's own limits apply to compressed batches. So, after `install`, the bytes
+of a fetch are checked before aiokafka reads them. A batch that decompresses to more than MAX_BYTES, or that cannot be
+decompressed, is replaced by one record that no consumer can understand and whose text says why. All records of that
+batch are lost to the consumer. Our own records have at most 1 MB.
 """
 
 import struct
@@ -63,7 +64,8 @@ class _Batch(NamedTuple):
 def bounded(data: bytes) -> bytes:
     """The bytes of a fetch, cut after the batches whose decompressed sizes add up to at most MAX_BYTES.
 
-    The first batch is always kept. A batch that is too large by itself, or that cannot be decompressed, is replaced.
+    What is cut off comes with the next fetch. The first batch is always kept. A batch that is too large by itself, or
+    that cannot be decompressed, is replaced.
     """
     kept, begin, total = bytearray(), 0, 0
     view = memoryview(data)
@@ -88,7 +90,10 @@ def _end(view: memoryview, begin: int) -> int | None:
 
 
 def _checked(data: memoryview) -> tuple[memoryview | bytes, int]:
-    """The bytes of the batch or of its replacement, and how large they are when decompressed."""
+    """The bytes of the batch or of its replacement, and how large they are when decompressed.
+
+    A batch that was damaged in transit is not replaced: aiokafka reports it and fetches it again.
+    """
     base_offset, _, leader_epoch, magic, crc = _PREFIX.unpack_from(data)
     if magic != 2:
         return data, len(data)
@@ -143,7 +148,8 @@ def _snappy(packed: memoryview) -> int:
 def _snappy_block(packed: memoryview) -> int:
     """The decompressed size of a snappy block.
 
-    The block begins with a stated size. If that is at most MAX_BYTES, the block is decompressed to find the true size.
+    The block begins with a stated size. If that is above MAX_BYTES, it is the result. Otherwise the block is
+    decompressed to find the true size.
     """
     size = int(cramjam.snappy.decompress_raw_len(packed))
     return size if size > MAX_BYTES else int(cramjam.snappy.decompress_raw_into(packed, _buffer))

@@ -41,7 +41,7 @@ class TopicsMissing(Unavailable):
 
 
 class TopicsForbidden(Unavailable):
-    """Kafka's ACLs do not let this user see the topics."""
+    """Kafka's ACLs do not let this user see the topics. `vapteke-topics --acls` grants the rights."""
 
     def __init__(self, names: Iterable[str]) -> None:
         text = f"this user has no right to read or write the topics {', '.join(sorted(names))}"
@@ -64,7 +64,10 @@ def _security(settings: KafkaSettings) -> dict[str, Any]:
 
 
 async def start(client: AIOKafkaAdminClient | AIOKafkaProducer, settings: KafkaSettings) -> None:
-    """Start a client. Raises KafkaError, or Unavailable with the reason when a broker cannot be used."""
+    """Start a client. The caller must also close it after an error.
+
+    Raises KafkaError, or Unavailable with the reason when a broker cannot be used.
+    """
     try:
         await client.start()
     except KafkaConnectionError as error:
@@ -114,7 +117,10 @@ async def read_cluster(settings: KafkaSettings, topics: Collection[str]) -> Clus
 
 
 async def missing_topics(settings: KafkaSettings, topics: Iterable[str]) -> set[str]:
-    """Those of `topics` that do not exist. Raises Unavailable, KafkaError or TimeoutError."""
+    """Those of `topics` that do not exist or that this user may not see.
+
+    Raises Unavailable or KafkaError, and TimeoutError after 30 s.
+    """
     async with asyncio.timeout(_LOOK_SECONDS), admin(settings) as client:
         return set(topics) - set(await client.list_topics())
 
@@ -122,8 +128,8 @@ async def missing_topics(settings: KafkaSettings, topics: Iterable[str]) -> set[
 async def retry(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Call `attempt` until it succeeds, and return its result.
 
-    After a KafkaError or OSError, `attempt` is called again for up to `seconds`. Then the last error is raised.
-    Misconfigured is raised at once.
+    After a KafkaError or OSError, `attempt` is called again. Once `seconds` have passed, the next such error is raised;
+    an attempt is never cut off. Misconfigured and all other errors are raised at once.
     """
     deadline, known = time.monotonic() + seconds, ""
     while True:

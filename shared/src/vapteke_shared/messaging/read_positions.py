@@ -13,6 +13,8 @@ class ReadPositions:
     `reached` maps a partition to an offset: all records below this offset were read without a gap and are done.
     `stored_offsets.transaction` advances `reached`. `assign` and `take_partitions_to_seek` remove partitions from
     `reached`. A removed partition comes back when a batch of it is applied or by `go_back`.
+
+    The consumer must report each assignment, each batch and each seek by these methods.
     """
 
     def __init__(self) -> None:
@@ -30,10 +32,11 @@ class ReadPositions:
         self._went_back.clear()
 
     def begin_batch(self, records: Sequence[Record]) -> dict[Partition, int]:
-        """Note that a batch was delivered, and is in hand until `end_batch`. Returns the gaps that are now accepted.
+        """Note that a batch was delivered, and is in hand until `end_batch`. Returns the gaps that the batch leaves.
 
-        A partition has such a gap if `go_back` was called since its previous batch, and this batch begins above the
-        offset given to `go_back`. The result maps each partition with a gap to the number of missing offsets.
+        The result maps a partition to the number of missing offsets. It has only partitions of which this is the first
+        batch after `go_back`, and of which the batch begins above the offset given to `go_back`: Kafka no longer has
+        the records between, so the gap is accepted.
         """
         begins = stored_offsets.first_offsets(records)
         returned = self._went_back.intersection(begins, self.reached)
@@ -74,7 +77,7 @@ class ReadPositions:
         return to_seek
 
     def go_back(self, partition: Partition, offset: int) -> None:
-        """Note that the consumer has sought `partition` to `offset`, its stored offset.
+        """Note that the consumer has sought `partition` to `offset`, its stored offset. Does not seek itself.
 
         A gap between this offset and the next batch of the partition is then accepted.
         """

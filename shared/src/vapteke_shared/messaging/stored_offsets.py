@@ -17,14 +17,18 @@ log = logs.get(__name__)
 
 
 class KafkaReplaced(Exception):
-    """The stored offsets belong to another Kafka or to a deleted topic.
+    """The stored offsets belong to another Kafka, or to a topic that was deleted and created again.
 
-    If a consumer continued from these offsets, events would be lost or applied twice.
+    If a consumer continued from these offsets, events would be lost or applied twice. So apply nothing until an
+    operator has run `reset`.
     """
 
 
 class AheadOfStoredOffset(Exception):
-    """In `partitions`, the records begin above the stored offset, and the records between were not read."""
+    """In `partitions`, the records begin above the stored offset, and the records between were not read.
+
+    The transaction has applied nothing. Seek to the stored offsets and read the records again from there.
+    """
 
     def __init__(self, partitions: Collection["Partition"]) -> None:
         super().__init__("the batch begins above the stored offset")
@@ -76,10 +80,11 @@ async def transaction(
 ) -> AsyncIterator[Callable[[Record], bool]]:
     """One transaction for the effect of the records and for their offsets. The block gets `is_new(record)`.
 
-    A record is new if it has not been applied before, which is when its offset is not below the stored offset. The
-    transaction first locks the stored offsets, so read the state that this lock protects inside the block. The new
-    offsets are stored after the block. After the commit, `reached` has the offsets after these records. Raises
-    AheadOfStoredOffset or KafkaReplaced before the block.
+    The block must apply only new records. A record is new if it has not been applied before, which is when its offset
+    is not below the stored offset. The transaction first locks the stored offsets, so read the state that this lock
+    protects inside the block. The new offsets are stored after the block; an error in the block passes through and
+    undoes everything. After the commit, `reached` has the offsets after these records. Raises AheadOfStoredOffset or
+    KafkaReplaced before the block.
     """
     begins, ends = first_offsets(records), next_offsets(records)
     topics, numbers = [p.topic for p in begins], [p.partition for p in begins]
@@ -99,7 +104,7 @@ async def transaction(
 
 
 async def read(connection: Connection, partitions: Collection[Partition], cluster: Cluster) -> dict[Partition, int]:
-    """The stored offsets, for those of `partitions` that have one. Raises KafkaReplaced.
+    """The stored offsets of `partitions`. The result lacks those that have none. Raises KafkaReplaced.
 
     A row without a topic id was stored by an earlier release. The current topic id is written to such a row.
     """
@@ -111,7 +116,7 @@ async def read(connection: Connection, partitions: Collection[Partition], cluste
 
 
 async def reset(connection: Connection) -> None:
-    """Delete the stored offsets, so that the consumers start from the beginning of their topics."""
+    """Delete all stored offsets of this service, so that the consumers read their topics again from the beginning."""
     await connection.execute("DELETE FROM consumed_offsets")
     log.info("stored offsets deleted")
 
