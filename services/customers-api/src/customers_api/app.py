@@ -110,7 +110,7 @@ def work() -> None:
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
-    """Run the process `work` until `stopping` is set."""
+    """Run the process `work` until `stopping` is set. Raises LoopEnded if one of its loops ends by itself."""
     state = Health("postgres", "outbox", "sweeper", "texts", topics.LEGACY_CUSTOMERS.name, topics.IMPORT_PROGRESS.name)
     made = pools.create_pool(settings, SCHEMA, 9)
     async with pools.closing(made, stopping) as pool:

@@ -55,7 +55,7 @@ def work() -> None:
 
 
 async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
-    """Run the process `work` until `stopping` is set."""
+    """Run the process `work` until `stopping` is set. Raises LoopEnded if one of its loops ends by itself."""
     state = Health("postgres", topics.CUSTOMERS.name)
     async with pools.closing(pools.create_pool(settings, SCHEMA, 4), stopping) as pool:
         await lifecycle.work(

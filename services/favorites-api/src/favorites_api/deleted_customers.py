@@ -45,7 +45,7 @@ Decoded = tuple[Record, CustomerState | Exception]
 
 
 def erased(customer_id: int) -> CustomerState:
-    """The state of an erased customer: deleted now, with a version that no event exceeds."""
+    """The state of an erased customer: deleted now, and for good, because no event has a greater version."""
     return CustomerState(customer_id, _ERASED, datetime.now(UTC), [])
 
 

@@ -1,6 +1,7 @@
 """The REST endpoints (docs/contract.md, "Favorites").
 
-What people mark in a pharmacy is personal, so every call is recorded in the audit log.
+What people mark in a pharmacy is personal, so each endpoint must record in the audit log whose favorites it read or
+changed, before it responds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -124,9 +125,10 @@ async def delete_favorites(
 
 
 async def _add(request: Request, user_id: int, item_ids: Sequence[int]) -> Sequence[asyncpg.Record]:
-    """Add favorites and write an audit record. Returns the rows of `favorites.add`. Raises CustomerIsDeleted.
+    """Add favorites and write an audit record. Returns the rows of `favorites.add`.
 
-    If some favorites already existed, a second record says that they were read: the response shows their `created_at`.
+    Raises CustomerIsDeleted, after an audit record of the refusal. If some favorites already existed, a second record
+    says that they were read: the response shows their `created_at`.
     """
     try:
         async with application.connection(request) as connection:

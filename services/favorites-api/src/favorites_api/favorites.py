@@ -56,8 +56,9 @@ async def page(
 ) -> Page:
     """One page of the favorites that match all filters and are not hidden, ordered by id.
 
-    The page has at most `limit` favorites with ids above `after`, and leaves out the first `offset` of them. If
-    `counted`, it also has the number of all matches. Page and count are read in one statement.
+    The page has at most `limit` favorites with ids above `after`, and leaves out the first `offset` of them. `filters`
+    are those of `FavoriteQuery`. The same statement counts the matches on all pages; if `counted` is false, the page's
+    `count` is None.
     """
     query = _query(filters, limit + 1, after, offset, counted)
     return await pagination.fetch(connection, query, limit, planned=bool(filters))

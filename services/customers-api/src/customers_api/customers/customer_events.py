@@ -58,6 +58,7 @@ def message(kind: Kind, origin: Origin, changed: Sequence[str], customer: Mappin
     """The event of a change, as a message for the outbox.
 
     `customer` is the customer after the change. It has at least the event's fields, except `origin` and `changed`.
+    Nothing is written yet: give the message to `add`, or to `row`.
     """
     return message_of(kind, origin, changed, dict(zip(_STATE, _state_of(customer), strict=True)))
 

@@ -2,8 +2,8 @@
 
 Call them outside a transaction. Each is one transaction, which also writes the events of all customers that it changes.
 Imports and other writes can run at the same time: phones are locked before customers, both in the order of ids, and
-conflicts are retried. The time of a change is read after the customer is locked, so that a later version of the
-customer has a later `updated_at`.
+conflicts are retried. After five attempts, the conflict is raised. The time of a change is read after the customer is
+locked, so that a later version of the customer has a later `updated_at`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -113,8 +113,7 @@ async def change_phone(
 
 @retry_conflicts
 async def delete(connection: asyncpg.Connection, customer_id: int, expected: Expected = None) -> Written:
-    """Mark an active customer as deleted. The row keeps all fields, also the phone, but the customer no longer holds
-    it.
+    """Mark an active customer as deleted. The row keeps all fields, but the customer no longer holds the phone.
 
     The phone goes to its greatest claimant, or becomes free. Raises CustomerNotFound, also if the customer is deleted
     already, and VersionMismatch.

@@ -60,7 +60,8 @@ def row(topic: str, message: Message) -> OutboxRow:
 def add(connection: asyncpg.Connection, topic: str, messages: Sequence[Message]) -> Awaitable[None]:
     """Write messages to one topic, in the caller's transaction. The relay sends them in this order after the commit.
 
-    Raises NeverSent, before anything is written, if `row` rejects one of the messages.
+    Messages of two transactions are sent in the order of the writes only if one waits for the other, such as for the
+    lock of the customer's row. Raises NeverSent, before anything is written, if `row` rejects one of the messages.
     """
     return write(connection, [row(topic, message) for message in messages])
 

@@ -67,7 +67,7 @@ class Held(NamedTuple):
 
 
 class Relay:
-    """Sends the outbox in Kafka transactions, in the order of ids, in the one process that leads.
+    """Sends the outbox in Kafka transactions, the lowest ids first, in the one process that leads.
 
     `run` is a loop of the process `work`. After a commit, call `wake_up.call`, so that the rows are sent at once and
     not only after `poll_seconds`. An outage or an error is reported in the health as a fault of `outbox`.
@@ -153,7 +153,10 @@ class Relay:
 
 
 def create_producer(settings: KafkaSettings) -> AIOKafkaProducer:
-    """A producer for the relay, not started. Its start fences an earlier producer and aborts that one's transaction."""
+    """A producer for the relay. The caller starts it and stops it, with the functions of `kafka_clients`.
+
+    The start fences an earlier producer and aborts that one's transaction.
+    """
     return AIOKafkaProducer(
         **kafka_clients.client_options(settings),
         transactional_id="customers-api-outbox",

@@ -13,7 +13,8 @@ from customers_api.schema import Table
 class OutboxRow(Table, table=True):
     """A message that the relay has not sent, or has sent and not yet deleted.
 
-    The messages to one topic are sent in the order of `id`.
+    The committed messages of a topic are sent in the order of `id`. A transaction that commits later may still add a
+    lower `id`, which is then sent later.
     """
 
     __tablename__ = "outbox"
