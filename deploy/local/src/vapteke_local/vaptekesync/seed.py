@@ -1,6 +1,7 @@
 """`python -m vapteke_local.vaptekesync.seed`: turns a real SQL Server (2016 or later) into a vAptekeSync.
 
-It creates the database, the table, the login of the importer and the made-up rows. Safe to repeat: what exists stays.
+It creates the database, the table, the login of the importer and the made-up rows. Safe to repeat: what exists stays,
+so another password, CUSTOMERS or SEED changes nothing in a database that is filled already.
 It reads the importer's variables and VAPTEKESYNC_ADMIN_PASSWORD, and optionally VAPTEKESYNC_ADMIN, CUSTOMERS and SEED.
 """
 
@@ -48,7 +49,7 @@ def main() -> None:
 def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
     """Connects to the database `to` as the administrator.
 
-    Tries again while the connection fails, and raises SystemExit after _WAIT_SECONDS.
+    Tries again while the connection fails, also when the login is refused. Raises SystemExit after _WAIT_SECONDS.
     """
     admin = settings.model_copy(
         update={
@@ -71,7 +72,7 @@ def _connected(settings: SeedSettings, to: str) -> pyodbc.Connection:
 
 
 def _filled(server: pyodbc.Connection, settings: SeedSettings) -> int:
-    """If the table is empty, inserts the made-up rows in one transaction. Returns how many rows the table has."""
+    """If the table is empty, inserts the made-up rows in one transaction. Returns how many rows it has then."""
     name = f"{_named(CUSTOMERS.schema)}.{_named(CUSTOMERS.name)}"
     count = int(server.execute(f"SELECT count(*) FROM {name}").fetchval())
     if count:

@@ -21,14 +21,20 @@ class Encryption:
     is_forced: bool = False
 
     def answer(self, asked: int) -> int:
-        """The value of ENCRYPTION in the server's PRELOGIN. `asked` is the value in the client's PRELOGIN."""
+        """The value of ENCRYPTION for the server's PRELOGIN. `asked` is the value in the client's PRELOGIN.
+
+        ON and REQUIRED mean that the whole session is encrypted, OFF means only the login.
+        """
         if asked in (ON, REQUIRED):
             return ON
         return REQUIRED if self.is_forced or asked == NOT_SUPPORTED else OFF
 
 
 class Channel:
-    """The TLS of one connection, between the socket and the session."""
+    """The TLS of one connection. It does no I/O: the caller passes bytes between a Channel and the socket.
+
+    Only after `shake_hands` has reported the end of the handshake can it encrypt and decrypt.
+    """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

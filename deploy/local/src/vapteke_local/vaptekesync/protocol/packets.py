@@ -33,9 +33,10 @@ class Message(NamedTuple):
 class Connection(asyncio.Protocol):
     """The connection of one client. `messages` are the received messages that the session has not read yet.
 
-    `attention` is set when the client cancels a request, and cleared when the session acknowledges this. `opened` is
-    called at the first byte that arrives, so a client that only checks whether the port is open is not counted.
-    `closed` is called after `opened`, when the connection is lost.
+    `attention` is set when the client cancels a request; the session must clear it when it acknowledges this. The same
+    attention is also put into `messages`. `opened` is called at the first byte that arrives, so a client that only
+    checks whether the port is open is not counted. `closed` is called when the connection is lost, but only after
+    `opened`. Bytes that cannot be a packet abort the connection.
     """
 
     def __init__(self, opened: Callable[[Connection], None], closed: Callable[[Connection], None]) -> None:
@@ -119,7 +120,10 @@ class Connection(asyncio.Protocol):
 
 
 class Reply:
-    """One message to the client. Its bytes are cut into packets and sent while they are written."""
+    """One message to the client. Its bytes are cut into packets, and full packets are sent while it is written.
+
+    The caller must call `finish`, which sends the rest and marks the end of the message.
+    """
 
     def __init__(self, connection: Connection, kind: int = ANSWER) -> None:
         self._connection = connection
@@ -153,7 +157,7 @@ class Reply:
         self._send_rest(END_OF_MESSAGE)
 
     def send_pending(self) -> None:
-        """Sends what is written so far. More can be written to the message afterwards."""
+        """Sends what is written so far, without the mark of the end. More can be written to the message afterwards."""
         if self._pending:
             self._send_rest(0)
 
@@ -164,5 +168,8 @@ class Reply:
 
 
 def _header(kind: int, status: int, length: int) -> bytes:
-    """The header of a packet without its last two bytes, the packet number and the window."""
+    """The first six bytes of a packet's header of eight. The caller appends the packet number and the window.
+
+    `length` is that of the whole packet, including the header.
+    """
     return bytes((kind, status)) + length.to_bytes(2, "big") + b"\0\0"

@@ -42,7 +42,7 @@ def without_headers(payload: bytes) -> bytes:
 
 
 def read_calls(payload: bytes) -> list[Call]:
-    """The calls in an RPC message, in order. Raises Malformed for a parameter that the stand-in cannot read."""
+    """The calls in an RPC message, in order. Raises Malformed for missing bytes or a type that cannot be read."""
     fields = FieldReader(without_headers(payload))
     calls = []
     while fields.left:

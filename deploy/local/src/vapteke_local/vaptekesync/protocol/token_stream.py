@@ -13,7 +13,7 @@ NULLABLE = 0x01
 
 
 class SqlError(Exception):
-    """An error of SQL Server. A severity of 20 or more ends the connection."""
+    """An error of SQL Server, which answers a request or a login. A severity of 20 or more ends the connection."""
 
     def __init__(self, number: int, message: str, severity: int = 16, state: int = 1) -> None:
         super().__init__(message)

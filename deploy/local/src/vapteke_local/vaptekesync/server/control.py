@@ -8,7 +8,8 @@
 | {"do": "get", "id": 5}                                      | {"ok": true, "row": {"ID": 5, …}}                  |
 | {"do": "stats"}                                             | {"ok": true, "stats": {…}, "rows": N, "table": {…}} |
 
-A command that fails: {"ok": false, "error": "…"}.
+A command that fails, such as `get` for an unknown id: {"ok": false, "error": "…"}. A line above 1 MiB closes the
+connection without an answer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LONGEST_LINE = 1 << 20
 async def control_port(server: Server, host: str, port: int | None) -> AsyncIterator[None]:
     """Accepts commands for `server` while the block runs, and sets `server.control_port` to the port.
 
-    0 as `port` means a free port. None means no control port.
+    0 as `port` means a free port. None means no control port, and `server.control_port` stays 0.
     """
     if port is None:
         yield

@@ -58,9 +58,9 @@ class Server:
         return self._state.faults
 
     def set_fault(self, kind: FaultKind, **options: Any) -> Fault:
-        """Sets a fault and returns it. `options` are the other fields of Fault. Several faults may be active at once.
+        """Adds a fault and returns it. `options` are the other fields of Fault. Faults set earlier stay active.
 
-        Raises ValueError for an unknown kind or option, or an invalid number.
+        Raises ValueError for an unknown kind or option, or an invalid number. Other values are not checked.
         """
         return self.faults.set(kind, **options)
 
@@ -71,7 +71,8 @@ class Server:
     def set_database(self, state: str = "ONLINE", access: str = "MULTI_USER") -> None:
         """Sets state_desc and user_access_desc of the database in sys.databases.
 
-        With other values than the defaults, every login that names the database is rejected with error 4060.
+        With other values than the defaults, every login that names the database is rejected with error 4060. A login
+        that names no database or `master`, and sessions that are open already, go on.
         """
         self._state.database.state, self._state.database.access = state, access
 
@@ -90,7 +91,7 @@ class Server:
     def make_unreadable(self, key: Any, number: int = 8115, text: str = "Arithmetic overflow error.") -> None:
         """From now on, a range SELECT of several columns fails with this error when it comes to the row with this key.
 
-        The rows before that row are sent. A SELECT of the key alone does not fail.
+        The rows before that row are sent. A SELECT of the key alone does not fail. `make_readable` ends this.
         """
         self._state.database.unreadable[key] = SqlError(number, text)
 
@@ -103,7 +104,7 @@ class Server:
     def change(self, command: dict[str, Any]) -> None:
         """Makes a change of rows or table and writes it to the journal. Raises one of changes.INVALID.
 
-        `command` has the form that `table/changes.py` describes.
+        `command` has the form that `table/changes.py` describes. An invalid one changes nothing.
         """
         self._state.database.rows = self._journal.make(self.rows, command)
 
@@ -124,7 +125,7 @@ class Server:
         self._sessions.pop(connection).cancel()
 
     async def hang_up(self) -> None:
-        """Closes the connections of all clients and waits until their sessions have ended."""
+        """Closes the connections of all clients and waits until their sessions have ended. New clients may connect."""
         tasks = list(self._sessions.values())
         for connection, task in list(self._sessions.items()):
             task.cancel()

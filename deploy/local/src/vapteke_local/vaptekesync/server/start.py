@@ -41,11 +41,12 @@ async def serve(
     clock: Callable[[], datetime] = utc_now,
     encryption: Encryption | None = None,
 ) -> AsyncIterator[Server]:
-    """Runs a stand-in while the block runs. Port 0 means a free port.
+    """Runs a stand-in while the block runs, and yields the Server, which knows its ports. Port 0 means a free port.
 
     `rows` are tuples in the order of the table's columns. `changes` is the journal file: its changes are made again at
-    the start, and new ones are appended. If it is None, changes are lost at the end. None as `control_port` means no
-    control port, None as `encryption` no TLS.
+    the start, and new ones are appended. So give the same `rows` and `table` with the same file: a change that does not
+    fit them raises one of changes.INVALID, as invalid `rows` do. If it is None, changes are lost at the end. None as
+    `control_port` means no control port, None as `encryption` no TLS. `clock` returns the time in UTC without a zone.
     """
     journal = Journal(changes)
     current = journal.replay(Rows(table, rows))

@@ -29,9 +29,10 @@ class Answer:
         self.reply.write(data)
 
     def fail(self, error: SqlError, ending: bytes, status: int = 0) -> None:
-        """Writes the error and the token that ends the answer. Raises Dropped if the error ends the connection.
+        """Writes the error and the token that ends the answer. The caller finishes the message.
 
-        `ending` is the kind of that token. `status` is added to it.
+        `ending` is the kind of that token. `status` is added to it. If the error ends the connection, finishes the
+        message itself and raises Dropped.
         """
         self.write(token_stream.error(error, SERVER_NAME))
         if ending == DONE_PROC:
@@ -42,11 +43,12 @@ class Answer:
             raise Dropped
 
     async def execute(self, sql: str, parameters: Parameters) -> int | None:
-        """Runs a statement and writes its metadata and rows.
+        """Runs a statement and writes its metadata and rows. The caller writes the token that ends the answer.
 
         Returns the number of rows; None for a statement without a result. Raises SqlError if the statement is not
-        listed or fails, Cancelled if the client cancels it, Silenced or Dropped if an injected fault interrupts the
-        answer.
+        listed or fails, or a fault `fail` strikes, Cancelled if the client cancels it, Silenced or Dropped if a fault
+        `silent` or `drop` strikes. If several faults strike, it waits for each delay, and only the first of the others
+        has an effect.
         """
         statement = statements.compile_sql(sql)
         if statement.name == "done":

@@ -67,7 +67,8 @@ class Faults:
     def set(self, kind: FaultKind, **options: Any) -> Fault:
         """Adds a fault and returns it. `options` are the other fields of Fault.
 
-        Raises ValueError for an unknown kind or option, or an invalid number.
+        Raises ValueError for an unknown kind or option, or an invalid number. `statement` and `before` are not checked:
+        a fault with an unknown statement never strikes.
         """
         known = {field.name for field in fields(Fault)} - {"kind"}
         if kind not in get_args(FaultKind):
@@ -86,9 +87,10 @@ class Faults:
         self._faults.clear()
 
     def take(self, occasion: Occasion, statement: str | None = None) -> list[Fault]:
-        """The faults that strike on this occasion.
+        """The faults that strike on this occasion, in the order in which they were set.
 
-        Each call is one opportunity for every fault of this occasion. A fault that strikes uses up one of its `times`.
+        Call it once for each opportunity, because a fault that strikes uses up one of its `times`, and any other fault
+        of this occasion counts down to its `nth` opportunity.
         """
         struck = [f for f in self._faults if f.occasion == occasion and f.statement in (None, statement) and _is_due(f)]
         self._faults = [fault for fault in self._faults if fault.times != 0]

@@ -2,7 +2,7 @@
 
 
 class Cancelled(Exception):
-    """The client has cancelled its request, by an attention."""
+    """The client has cancelled its request by an attention, which the session must still acknowledge."""
 
 
 class Silenced(Exception):

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 async def log_in(exchange: Exchange) -> None:
     """Negotiates encryption, reads the login and welcomes or rejects the client. Returns if the client is logged in.
 
-    Raises Dropped if the client is rejected or TLS fails, Malformed for bytes that MS-TDS does not allow, and Silenced
-    as `Exchange.next_message` does.
+    Raises Dropped if the client is rejected or TLS fails; the client has the reason by then. Raises Malformed for bytes
+    that MS-TDS does not allow, and Silenced as `Exchange.next_message` does.
     """
     prelogin = await exchange.expect(packets.PRELOGIN)
     is_encrypted = await _agree_on_encryption(exchange, login.asked_encryption(prelogin))
@@ -56,7 +56,8 @@ def _reject(exchange: Exchange, errors: list[SqlError]) -> None:
 async def _agree_on_encryption(exchange: Exchange, asked: int) -> bool:
     """Answers the client's PRELOGIN and, if the server offers TLS, does the handshake.
 
-    Returns whether the session stays encrypted after the login. Raises Dropped if the handshake fails.
+    Returns whether the session stays encrypted after the login; False without TLS, even if the client requires it,
+    which then hangs up. Raises Dropped if the handshake fails.
     """
     offered = exchange.state.encryption
     agreed = offered.answer(asked) if offered else encryption.NOT_SUPPORTED

@@ -16,7 +16,10 @@ class Prepared(NamedTuple):
     names: list[str]
 
     def bind(self, given: list[procedure_calls.Parameter]) -> Parameters:
-        """Name of a parameter → value. A value without a name belongs to the declared name at the same position."""
+        """Name of a parameter, in lower case → value, from the parameters of a call.
+
+        A value without a name belongs to the declared name at the same position. A missing value is not in the result.
+        """
         by_position = dict(zip(self.names, (parameter.value for parameter in given), strict=False))
         return by_position | {parameter.name.casefold(): parameter.value for parameter in given if parameter.name}
 

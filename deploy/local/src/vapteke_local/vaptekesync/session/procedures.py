@@ -27,7 +27,10 @@ class Procedures:
         self._handles = handles
 
     async def call(self, call: Call, status: int) -> None:
-        """Runs a call and writes its answer, which is an error if the call fails. `status` goes into the last token."""
+        """Runs a call and writes its answer, which is an error if the call fails. `status` goes into the last token.
+
+        Cancelled, Silenced and Dropped pass through. The caller finishes the message.
+        """
         try:
             await self._run(call)
         except SqlError as error:

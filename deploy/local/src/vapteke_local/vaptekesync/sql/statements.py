@@ -26,7 +26,8 @@ nvarchar(n or max), a datetimeoffset also CONVERT(nvarchar(n), [column], 126). A
 The ORDER BY and the bounds are on the table's key.
 
 What drivers send on their own (SET, USE, BEGIN, COMMIT, ROLLBACK, the question which types exist) is accepted and does
-nothing: `done`. Everything else is error 102.
+nothing: `done`. Another table is error 208, an unknown column 207, and a column that may not be read 230. Everything
+else is error 102.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def compile_sql(sql: str) -> Statement:
     """Recognises a statement and returns its name and a function that runs it.
 
     The name is `done` for an empty text and for what drivers send on their own. Raises SqlError 102 for a statement
-    that is not listed, and SqlError 131 for a CAST to an nvarchar of an invalid size.
+    that is not listed, and SqlError 131 for a CAST to an nvarchar of an invalid size. Names of tables and columns, and
+    parameters, are checked only by the returned function, which raises SqlError too.
     """
     given = syntax.tokens(sql)
     if not given or SENT_BY_DRIVERS.fullmatch(sql):

@@ -9,7 +9,7 @@ A change is a JSON object. Its values may be texts: dates are in ISO 8601, and `
 
 `table` replaces the definition with another one, in the form of `definition.to_json`. `names` gives the old names of
 columns that are renamed (new name → old name). Rows keep the values of columns that both definitions have, and have
-NULL in new columns.
+NULL in new columns, also in those whose old name does not exist.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ INVALID = (ValueError, LookupError, UnknownColumn)
 
 
 def make(rows: Rows, change: Change) -> Rows:
-    """Makes the change. Raises one of INVALID.
+    """Makes the change. Raises one of INVALID, and then nothing is changed.
 
-    Returns the same object, with its rows changed, or a new object if the definition changes.
+    Returns the same object, with its rows changed, or a new object if the definition changes. So go on with the result.
     """
     try:
         action = ACTIONS[change["do"]]
@@ -65,7 +65,10 @@ ACTIONS: dict[str, Callable[[Rows, Change], Rows]] = {"set": _set, "add": _add, 
 
 
 def key(rows: Rows, change: Change) -> Any:
-    """The key of the row that `change` names, as a value of the key's type. Raises BadValue."""
+    """The key of the row that `change` names by `id`, as a value of the key's type; None for NULL. Raises BadValue.
+
+    The row need not exist. A change without `id` is a KeyError.
+    """
     return _value(rows.table.column(rows.table.key), change["id"])
 
 

@@ -96,7 +96,10 @@ class Table:
         return COLLATIONS[self.collation][1]
 
     def without(self, column: str) -> Table:
-        """The same table without a column, and without the constraints that name this column."""
+        """The same table without a column, and without the constraints that name this column.
+
+        Raises UnknownColumn, also for the key, which cannot be removed.
+        """
         gone = self.column(column)
         kept = tuple(c for c in self.constraints if all(self.column(name) != gone for name in c.columns))
         return replace(self, columns=tuple(c for c in self.columns if c != gone), constraints=kept)
@@ -104,7 +107,11 @@ class Table:
     def altered(
         self, column: str, *, name: str | None = None, sql_type: str | None = None, nullable: bool | None = None
     ) -> Table:
-        """The same table with another name, type or nullability of one column; None keeps the old one."""
+        """The same table with another name, type or nullability of one column; None keeps the old one.
+
+        A new name is also used in `key` and in the constraints. Raises UnknownColumn, and ValueError for a name that is
+        taken or a type that is not supported.
+        """
         old = self.column(column)
         new = Column(
             name or old.name,
@@ -155,8 +162,9 @@ def to_json(table: Table) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> Table:
-    """The table that `data`, in the form of `to_json`, describes. Everything else has its default.
+    """The table that `data`, in the form of `to_json`, describes.
 
+    What this form lacks has its default: for example, there are no synonyms, and every constraint holds.
     Raises ValueError or UnknownColumn if the definition is invalid.
     """
     try:

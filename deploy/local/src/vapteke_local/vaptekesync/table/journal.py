@@ -11,7 +11,10 @@ from vapteke_local.vaptekesync.table.rows import Rows
 
 
 class Journal:
-    """A file of changes, one JSON object per line. Without a path, changes are made and not kept."""
+    """A file of changes, one JSON object per line. Call `replay` first, and `close` at the end.
+
+    Without a path, changes are made and not kept.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -20,7 +23,8 @@ class Journal:
     def replay(self, rows: Rows) -> Rows:
         """Opens or creates the file and makes its changes again. Returns the changed rows, as `changes.make` does.
 
-        An unfinished last line, which a killed server may leave, is removed from the file.
+        Give the rows with which the file began: a change that does not fit them raises one of changes.INVALID. An
+        unfinished last line, which a killed server may leave, is removed from the file.
         """
         if self._path is None:
             return rows

@@ -38,7 +38,9 @@ class DuplicateKey(ValueError):
 class Rows:
     """All rows of a table, in the order of their keys.
 
-    Rows with a NULL key come first. They are in no range, and cannot be read, changed or removed by key.
+    Rows with a NULL key come first. They are in no range, and cannot be read, changed or removed by key. If several
+    rows have the same key, only the first of them can. Raises ValueError, for example BadValue or DuplicateKey, for
+    invalid `rows`.
     """
 
     def __init__(self, table: Table, rows: Iterable[Sequence[Any]] = ()) -> None:
@@ -101,7 +103,10 @@ class Rows:
         self._insert(self._changed(cells, values))
 
     def change(self, key: Any, values: Mapping[str, Any]) -> None:
-        """Changes the named columns of a row. Raises NoSuchRow, BadValue, UnknownColumn."""
+        """Changes the named columns of a row. Raises NoSuchRow, BadValue, UnknownColumn; then nothing is changed.
+
+        Another key in `values` is a BadValue: remove the row and add another.
+        """
         index = self._find(key)
         row = self._changed(self._values(self._rows[index]), values)
         if row[self.table.key_position] != key:
@@ -124,7 +129,8 @@ class Rows:
     def under(self, table: Table, names: Mapping[str, str]) -> Rows:
         """A copy of the rows under another definition, `table`. `names` is new name → old name of each renamed column.
 
-        A column that the old definition does not have is NULL. Raises BadValue and DuplicateKey.
+        A column that the old definition does not have is NULL. Raises BadValue if a value or NULL does not fit its new
+        column, and DuplicateKey.
         """
         sources = [self.table.positions.get(names.get(column.name, column.name).casefold()) for column in table.columns]
         return Rows(table, ([None if s is None else row[s] for s in sources] for row in self))
@@ -206,7 +212,7 @@ class Rows:
 
 
 def _encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
-    """The cells of the values of one column. If many values repeat, encodes each different value only once."""
+    """The cells of the values of one column, in the same order. If many values repeat, encodes each of them once."""
     different = set(values)
     if len(different) * 2 > len(values):
         return list(map(encode, values))

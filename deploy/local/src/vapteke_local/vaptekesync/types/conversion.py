@@ -12,8 +12,9 @@ from vapteke_local.vaptekesync.types.definitions import DECIMALS, FLOATS, INTEGE
 def from_text(sql_type: SqlType, value: Any) -> Any:
     """The value of `sql_type` that a person has written as text or JSON. Dates are in ISO 8601.
 
-    None and `NULL` give None. Raises ValueError for any other text that is not a value of the type, and TypeError for
-    JSON of another kind, such as a list as a number.
+    None and `NULL` give None, so nobody can write the text `NULL`. A text type takes str() of any other value, and a
+    whole number cuts off the decimals of a JSON number. Raises ValueError for a text that is not a value of the type,
+    and TypeError for JSON of another kind, such as a list as a number.
     """
     if value is None or value == "NULL":
         return None

@@ -16,7 +16,9 @@ Encoder = Callable[[Any], bytes]
 def encoder(sql_type: SqlType, codepage: str) -> Encoder:
     """Returns a function that turns a value of `sql_type` into a cell, and None into NULL.
 
-    The function raises ValueError for a value that does not fit. `codepage` is the encoding of varchar, char and text.
+    The function raises ValueError for a value that does not fit. For a value of another Python type it may also raise
+    TypeError or AttributeError. `codepage` is the encoding of varchar, char and text; a character that it lacks
+    becomes `?`.
     """
     name, size = sql_type
     if name in INTEGERS:

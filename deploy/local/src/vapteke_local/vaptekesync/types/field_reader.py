@@ -8,7 +8,10 @@ class Malformed(Exception):
 
 
 class FieldReader:
-    """The bytes of a message or of a row, and the position up to which they have been read."""
+    """The bytes of a message or of a row, and the position up to which they have been read.
+
+    Every method reads from there and moves on. Raises Malformed if too few bytes are left.
+    """
 
     def __init__(self, data: bytes, position: int = 0) -> None:
         self.data = data

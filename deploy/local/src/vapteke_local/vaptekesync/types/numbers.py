@@ -36,7 +36,10 @@ def encode_decimal(scale: int, value: Decimal | int) -> bytes:
 
 
 def encode_money(size: int, value: Decimal | int) -> bytes:
-    """The bytes of an amount in ten-thousandths. If `size` is 8, the four bytes of higher value come first."""
+    """The bytes of the amount `value`, as a whole number of ten-thousandths. Further decimals are cut off.
+
+    If `size` is 8, the four bytes of higher value come first. Raises OverflowError for an amount that does not fit.
+    """
     data = int(Decimal(value).scaleb(MONEY_SCALE)).to_bytes(size, "little", signed=True)
     return data if size == 4 else data[4:] + data[:4]
 
