@@ -1,4 +1,6 @@
-"""Reports in the health of a process whether Postgres is ready. Moves the pool when another server takes over."""
+"""Reports in the health of a process whether Postgres is ready, and replaces the pool's sessions when another server
+takes over.
+"""
 
 import asyncio
 
@@ -70,8 +72,8 @@ class _Watcher:
     async def _current_session(self) -> Session:
         """The watcher's session. If there is none, opens one and replaces the pool's sessions too.
 
-        The pool's sessions are replaced because the server may have changed. Raises the errors of `sessions.connect`;
-        before a ReadOnly, the pool's sessions are expired.
+        The pool's sessions are replaced because the server may have changed. Raises the errors of `sessions.connect`.
+        Before a ReadOnly is raised, the pool's sessions are expired: each is replaced before its next use.
         """
         if self._session is None:
             try:

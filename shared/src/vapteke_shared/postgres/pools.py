@@ -30,7 +30,11 @@ Prepare = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 class Pool(asyncpg.Pool):  # type: ignore[misc]
-    """A pool of sessions with the Postgres host that accepts writes."""
+    """A pool of sessions with the Postgres host that accepts writes. Make it with `create_pool`.
+
+    Each session has the service's schema as its search path and UTC as its time zone. `acquire` may have to open a
+    session; then it raises the errors of `sessions.connect`.
+    """
 
     def __init__(
         self,
@@ -83,9 +87,10 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         )
 
     async def replace_sessions(self, server_started_at: datetime) -> None:
-        """Replace all sessions, each before its next use. Sessions with another server are also cut at once.
+        """Replace all sessions, each before its next use.
 
-        Another server is one that did not start at `server_started_at`.
+        Sessions with a server that did not start at `server_started_at` are also cut at once: a query that runs on one
+        of them fails with a lost connection.
         """
         for session in list(self._sessions):
             if session.server_started_at != server_started_at:
@@ -101,7 +106,9 @@ def create_pool(
     reset: Prepare | None = None,
     command_timeout: float = 60,
 ) -> Pool:
-    """A pool of at most `size` sessions. It connects when it is first used, so Postgres may start after the service.
+    """A pool of at most `size` sessions. The caller must open and close it, with `closing` or `async with`.
+
+    Opening it does not connect; the first `acquire` does. So Postgres may start after the service.
 
     `init` runs on each new session. `reset` runs when a session returns to the pool; by default a statement clears the
     session. `command_timeout` is the limit for each statement in seconds.
@@ -122,7 +129,7 @@ async def closing(pool: asyncpg.Pool, stopping: asyncio.Event) -> AsyncIterator[
     """Open the pool for the block and close it afterwards.
 
     If Postgres does not answer, queries and the close itself would wait. So all connections are cut `_QUERY_SECONDS`
-    after `stopping` is set, and the close takes at most `_CLOSE_SECONDS`.
+    after `stopping` is set, which makes the queries fail as in an outage, and the close takes at most `_CLOSE_SECONDS`.
     """
     await pool
     cutting = asyncio.create_task(_cut(pool, stopping), name="cut connections at shutdown")

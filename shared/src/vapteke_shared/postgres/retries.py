@@ -24,7 +24,10 @@ _TRIES = 5
 
 
 class ChangedMeanwhile(Exception):
-    """Data that was read has changed before it was locked."""
+    """Data that was read has changed before it was locked.
+
+    A write raises this so that `retry_conflicts` repeats it from the beginning.
+    """
 
 
 CONFLICTS = (
@@ -40,8 +43,9 @@ CONFLICTS = (
 def retry_conflicts(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Decorate a write so that it is retried as a whole after a conflict with another, in at most `_TRIES` attempts.
 
-    The last attempt raises the conflict. An outage is raised at once: it is unknown whether the commit succeeded, so
-    the caller must decide whether to repeat the write.
+    The last attempt raises the conflict (one of `CONFLICTS`). Any other error is raised at once. After an outage it is
+    unknown whether the commit succeeded, so the caller must decide whether to repeat the write. Do not call the write
+    inside a transaction: Postgres accepts no retry in a transaction that a conflict has aborted.
     """
 
     @wraps(write)

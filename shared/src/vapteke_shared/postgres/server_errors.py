@@ -15,7 +15,7 @@ from vapteke_shared.process.settings import PostgresOwnerSettings, PostgresSetti
 
 
 def tls(settings: PostgresSettings) -> ssl.SSLContext | str:
-    """The `ssl` argument for asyncpg.
+    """The `ssl` argument for asyncpg. For `disable` and `prefer` it is the mode itself: no certificate is verified.
 
     As in libpq, `require` verifies the certificate only if POSTGRES_SSLROOTCERT is set. Unlike libpq, `verify-ca` and
     `verify-full` trust the system's authorities if that variable is not set.

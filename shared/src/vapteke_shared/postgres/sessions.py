@@ -34,14 +34,17 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
 async def connect(
     settings: PostgresSettings, user: tuple[str, str] | None = None, setup: str = "", **options: Any
 ) -> Session:
-    """Open a session with the first host that accepts writes.
+    """Open a session with the first host that accepts writes. The caller must close it.
 
-    Each host gets half a second before the next host is tried as well.
+    Each host gets half a second before the next host is tried as well, and each attempt ends after `_CONNECT_SECONDS`.
 
     `user` is a name and password, by default those of the service's role. `setup` are SQL statements that run once the
     session is open; a pooler would reject most settings at the start of a connection. `options` are arguments of
-    asyncpg. When all hosts fail, raises Unavailable (a ReadOnly or Misconfigured if every host has failed for this
-    reason) or PostgresError.
+    asyncpg.
+
+    When all hosts fail, raises an Unavailable with a text for operators; it is a ReadOnly or a Misconfigured if every
+    host has failed for this reason. If there is only one host, and `server_errors.explain` does not know the cause, the
+    original error is raised.
     """
     waiting, trying, faults = list(settings.postgres_servers), set[asyncio.Task[Session]](), list[BaseException]()
     try:
@@ -145,7 +148,11 @@ def _shared(where: str) -> Misconfigured:
 
 
 async def _shares_processes(session: Session, access: Mapping[str, Any]) -> bool:
-    """Whether a pooler shares server processes between sessions (pgbouncer in transaction or statement mode)."""
+    """Whether a pooler shares server processes between sessions (pgbouncer in transaction or statement mode).
+
+    Opens a second session to find out, and raises asyncpg's error if that fails. False if this session gets no process
+    in time: then the pooler keeps one process for each session.
+    """
     other: Session = await asyncpg.connect(**access, timeout=_PROBE_SECONDS)
     try:
         async with asyncio.timeout(_PROBE_SECONDS), other.transaction():
@@ -167,7 +174,8 @@ async def _shares_processes(session: Session, access: Mapping[str, Any]) -> bool
 async def check(session: Session, seconds: float) -> None:
     """Check within `seconds` that the session accepts writes and still has its own server process.
 
-    Raises ReadOnly, Misconfigured if a pooler shares the process, TimeoutError, or an error of asyncpg.
+    Raises ReadOnly if it accepts no writes, Misconfigured if a pooler shares the process, TimeoutError if the time is
+    over, or an error of asyncpg.
     """
     row = await session.fetchrow(_WHO, timeout=seconds)
     if row["is_read_only"]:

@@ -18,5 +18,8 @@ class Statement:
         self._values = dict(compiled.params)
 
     def __call__(self, **values: Any) -> tuple[Any, ...]:
-        """The SQL text and its arguments in order, for `connection.fetch(*statement(name=value))`."""
+        """The SQL text and its arguments in order, for `connection.fetch(*statement(name=value))`.
+
+        A parameter that is not given has the value from the statement, otherwise it is NULL. Unknown names are ignored.
+        """
         return (self.text, *({**self._values, **values}[name] for name in self._names))

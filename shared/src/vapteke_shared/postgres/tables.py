@@ -11,7 +11,10 @@ NOW: Final = {"server_default": text("now()")}
 
 
 class Schema:
-    """The database schema of a service. Its migrations are in the service's Python package."""
+    """The schema of a service in Postgres. `service` is the name of its command, such as `customers-api`.
+
+    `metadata` has the tables. The migrations are in the folder `migrations` of the service's Python package.
+    """
 
     def __init__(self, name: str, service: str) -> None:
         self.name, self.service = name, service
@@ -33,9 +36,10 @@ def identity() -> Any:
 
 
 class StoredOffset(SQLModel):
-    """The columns of `consumed_offsets`: a consumer's offsets in Kafka.
+    """The columns of `consumed_offsets`, for the table of each service: how far its consumers have applied a partition.
 
-    They are stored in the same transaction as the effect of the records.
+    `next_offset` is the offset after the last applied record. It is stored in the same transaction as the effect of the
+    records.
     """
 
     topic: str = Field(sa_type=Text, primary_key=True)

@@ -17,8 +17,9 @@ Effect = Callable[[asyncpg.Connection], Awaitable[Callable[[], None] | None]]
 async def run_command(schema: Schema, effect: Effect) -> None:
     """Run the effect of a command in one transaction, with settings from the environment.
 
-    After the commit, calls the function that the effect returns. Raises SystemExit with a text for the operator during
-    an outage.
+    After the commit, calls the function that the effect returns, if any. If the effect raises, the transaction is
+    rolled back, and the error is raised; an outage becomes a SystemExit with a text for the operator. Nothing is
+    retried.
     """
     settings = load(PostgresSettings)
     logs.configure(settings.log_level)

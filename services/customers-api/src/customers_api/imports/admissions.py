@@ -1,4 +1,7 @@
-"""Decides which events count: those of the unfinished import about a dispatched range, with its dispatch number.
+"""Decides which events of importers count, and finds plans and publications that no importer can have sent.
+
+An event about a legacy row counts if it is of the unfinished import, its row lies in a dispatched range, and it has the
+range's dispatch number or, from an importer of the previous release, none.
 
 Everyone with write access to the topics can forge an event. A forged event about a range that was never dispatched
 changes nothing. One about a dispatched range can harm only the unfinished import, because every later import has higher
@@ -36,13 +39,13 @@ class Range(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """The unfinished import (None: there is none), and its dispatched ranges that a batch needs, by chunk."""
+    """The unfinished import (None: there is none), and by chunk those dispatched ranges that a batch's events name."""
 
     import_id: UUID | None
     ranges: Mapping[int, Range]
 
     def reason_to_ignore(self, event: LegacyRowEvent) -> str | None:
-        """The reason why this event changes nothing, as a word for the metric. None if the event counts."""
+        """Why the caller must ignore this event, as a word for the metric `ignored_events`. None if it counts."""
         if self.import_id is None or event.import_id.int != self.import_id.int:  # faster than comparing the UUIDs
             return "import_not_alive"
         dispatched = self.ranges.get(event.chunk)
@@ -60,7 +63,8 @@ NONE = Admission(None, {})
 async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent]) -> Admission:
     """Read which import is unfinished, and those of its dispatched ranges that these events name.
 
-    No lock is needed: a range is dispatched before its events arrive, and its dispatch number never changes.
+    The ranges need no lock: a range is dispatched before its events arrive, and its dispatch number never changes. The
+    import may end meanwhile: before applying the events, the caller must lock it with `writes.lock_unfinished`.
     """
     rows = await connection.fetch(_DISPATCHED, UNFINISHED, list({event.chunk for event in events}))
     ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}

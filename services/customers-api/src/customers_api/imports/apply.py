@@ -29,12 +29,14 @@ async def apply(
 ) -> Outcome:
     """Apply each record of a batch once, and store the offsets, in one transaction on `connection`.
 
-    Returns the outcome, which the caller reports after the commit. The batch must not contain two events of one legacy
-    row. Missing phones and first names are inserted and committed on `names_connection`: if this transaction inserted
-    them, API calls that use the same ones would wait until its end.
+    Returns after the commit; the caller must then report the outcome. The batch must not contain two events of one
+    legacy row. Records that were applied before are left out, and undecodable ones become dead letters.
+    `names_connection` is another connection, on which missing phones and first names are inserted and committed: if
+    this transaction inserted them, API calls that use the same ones would wait until its end.
 
-    Raises DataError or IntegrityConstraintViolationError if the database rejects the data, and what
-    `stored_offsets.transaction` raises.
+    Raises DataError or IntegrityConstraintViolationError if the database rejects the data: nothing is applied, and the
+    caller must divide the batch (`legacy_batches.without_bad_data`). Also raises what `stored_offsets.transaction`
+    raises, and ChangedMeanwhile or another conflict that is left after the retries.
     """
     admission = await admissions.read(connection, [event for _, event, _ in batch if event])
     records = [record for record, _, _ in batch]
@@ -75,7 +77,7 @@ async def apply(
 
 
 def _admit(admission: Admission, fresh: Batch) -> tuple[list[Incoming], list[str]]:
-    """Split the events of new records into those that count and the reasons why the others are ignored.
+    """The events of `fresh` that count, and a reason for each event that is ignored. Undecoded records are in neither.
 
     Sets `number` of each event that counts to its range's dispatch number.
     """

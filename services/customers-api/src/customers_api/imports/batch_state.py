@@ -1,4 +1,6 @@
-"""Loads the state that concerns a batch of legacy customers, locks phones and customers, and adds missing names."""
+"""Loads the state that concerns a batch of legacy customers, locks phones and customers, and adds missing phones and
+first names.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -21,7 +23,7 @@ _CUSTOMER_VALUES = slice(4, 4 + len(FIELDS))
 async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> Context:
     """Read a batch's context: the import, Postgres' clock, and the rows that other attempts at its ranges have read.
 
-    There are rarely any such rows.
+    `incoming` must not be empty, and its events must be of one import.
     """
     attempts = {(event.chunk, event.attempt.int): event for _, event in incoming}.values()
     chunks, ids = [event.chunk for event in attempts], [event.attempt for event in attempts]
@@ -34,16 +36,17 @@ async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incomi
 
 
 async def load_settled(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Settled]:
-    """The settled mirror rows of these legacy rows, by legacy id."""
+    """By legacy id, those mirror rows of these legacy rows that are settled (see `Settled`)."""
     rows = await connection.fetch(_SETTLED, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
     return {row[0]: row[1:] for row in rows}
 
 
 async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Mirror]:
-    """The mirror rows of these legacy rows, by legacy id. Mirror rows that have lost their customer are left out.
+    """The mirror rows of these legacy rows, by legacy id. A new legacy row has none.
 
-    Mirror rows need no lock: only the transaction that holds the lock on the partition's offset writes them. Raises
-    ForeignKeyViolationError if the mirror row of an accepted row has lost its customer (docs/operate.md).
+    If the customer of a mirror row does not exist (docs/operate.md), ForeignKeyViolationError is raised for an accepted
+    row, so that the row is rejected as bad data; for a rejected row the mirror row is left out. Mirror rows need no
+    lock: only the transaction that holds the lock on the partition's offset writes them.
     """
     rows = await connection.fetch(_MIRRORS, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
     after = _MIRROR_VALUES.stop
@@ -57,9 +60,10 @@ async def load_mirrors(connection: asyncpg.Connection, incoming: Sequence[Incomi
 
 
 async def add_missing_names(connection: asyncpg.Connection, rows: Iterable[AppliedRow]) -> None:
-    """Insert the phones and first names of the rows that do not exist yet.
+    """Insert those phones and first names of the rows that the database does not have yet. Call before `lock_and_load`.
 
-    Those equal to the mirror row's exist. If nobody uses an inserted one in the end, it does no harm.
+    Use a connection without a transaction, so that each of the two inserts commits at once. Values that nobody uses in
+    the end do no harm. Values that equal the mirror row's are not inserted, because they exist.
     """
     if numbers := [phones.split(digits) for digits in _new_phones(rows)]:
         await connection.execute(_ADD_PHONES, [p.code for p in numbers], [p.number for p in numbers])
@@ -72,16 +76,17 @@ def _new_phones(rows: Iterable[AppliedRow]) -> set[str]:
 
 
 def _new_firstnames(rows: Iterable[AppliedRow]) -> set[str]:
-    """The first names that differ from the mirror's, and those of new rows."""
+    """The first names of new rows, and those that differ from the mirror row's."""
     named = ((row.values[_FIRSTNAME], row.mirror) for row in rows)
     return {name for name, mirror in named if name and (mirror is None or name != mirror.values[_FIRSTNAME])}
 
 
 async def lock_and_load(connection: asyncpg.Connection, rows: Collection[AppliedRow]) -> Locked:
     """Lock the phones to decide. Then lock and load the customers of the rows, the active holders of these phones, and
-    the customers whose mirror rows name one of these phones.
+    the customers whose mirror rows name one of these phones. Also take ids for the customers that may be created.
 
-    Raises ChangedMeanwhile if one of the phones does not exist.
+    The locks hold until the caller's transaction ends. Raises ChangedMeanwhile, so that the transaction is retried, if
+    one of the phones does not exist.
     """
     digits = phones_to_decide(rows)
     phone_ids = {row["digits"]: row["id"] for row in await connection.fetch(_LOCK_PHONES, digits)}

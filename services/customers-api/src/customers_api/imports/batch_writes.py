@@ -20,7 +20,9 @@ _MIRROR_COLUMNS = ("legacy_id", "customer_id", "phone_id", *FIELDS, "read_at", "
 
 
 class Ids(NamedTuple):
-    """The ids of phones by digits and of first names by name: at least those of new rows."""
+    """The ids of phones by digits and of first names by name. Those of new rows are complete; others may be missing,
+    because updates look ids up in SQL.
+    """
 
     phones: Mapping[str, int]
     firstnames: Mapping[str, int]
@@ -33,7 +35,7 @@ class Ids(NamedTuple):
 
 
 async def write_customers(connection: asyncpg.Connection, decision: Decision, ids: Ids) -> None:
-    """Write the customers that the decision creates or changes.
+    """Write the customers that the decision creates or changes. The caller has locked the existing ones.
 
     Customers who lose a phone are written before those who get it, because a phone has one active holder.
     """
@@ -49,7 +51,9 @@ async def write_customers(connection: asyncpg.Connection, decision: Decision, id
 
 
 async def write_mirror(connection: asyncpg.Connection, import_id: UUID, decision: Decision, ids: Ids) -> None:
-    """Write the mirror rows. A rejected row keeps `changed_in` and `changed_as`; its other columns are written."""
+    """Insert or update the mirror row of each applied row. `changed_in` and `changed_as` become the import and the
+    row's class, but a rejected row keeps both.
+    """
     new, changed = [], []
     for row in decision.rows:
         event = row.event
@@ -65,7 +69,7 @@ async def write_mirror(connection: asyncpg.Connection, import_id: UUID, decision
 
 
 async def events(decision: Decision) -> list[OutboxRow]:
-    """Build the outbox rows with the events of all changes, ordered by customer id.
+    """Build the outbox rows with the events of all changes, ordered by customer id. The caller writes these rows.
 
     Other tasks run in between, so Postgres can write the customers while Python builds their events.
     """

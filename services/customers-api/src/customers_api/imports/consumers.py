@@ -25,9 +25,10 @@ batch_seconds = Histogram("vapteke_batch_seconds", "Time to apply a batch")
 
 
 class ImportConsumers:
-    """The consumers `legacy` and `progress`.
+    """The consumers `legacy` and `progress`. The caller must run both.
 
-    A record with bad data becomes a rejection or a dead letter, and does not stop its consumer.
+    A record with bad data becomes a rejection or a dead letter, and does not stop its consumer. On any other error,
+    BatchConsumer waits and applies the batch again.
     """
 
     def __init__(self, settings: WorkSettings, pool: asyncpg.Pool, health: Health) -> None:
@@ -55,10 +56,11 @@ class ImportConsumers:
         )
 
     async def apply_legacy(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
-        """Apply a batch, each record once, in one transaction.
+        """Apply a batch, each record once, and report the outcome.
 
-        A batch with two events of one legacy row is split there. A batch that the database rejects is halved until the
-        bad record is alone: only that record is rejected.
+        This is one transaction, with two exceptions. A second event of one legacy row begins another transaction. A
+        part that the database rejects is halved until the bad record is alone: it becomes the rejection of its row or,
+        if the database rejects that too, a dead letter.
         """
         started = time.monotonic()
         waiting = deque(legacy_batches.split_at_repeats([decoding.legacy_customer(record) for record in records]))
@@ -74,7 +76,10 @@ class ImportConsumers:
         batch_seconds.observe(time.monotonic() - started)
 
     async def apply_progress(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
-        """Apply each event in a transaction of its own: there are few, and a bad one must not hold up the others."""
+        """Apply each event in a transaction of its own, and report its outcome.
+
+        There are few events, and a bad one must not hold up the others: it becomes a dead letter.
+        """
         async with self._pool.acquire() as connection:
             for decoded in map(decoding.progress, records):
                 try:

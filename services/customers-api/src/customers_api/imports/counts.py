@@ -25,7 +25,8 @@ async def add(
 ) -> None:
     """Add a batch to the counts, readings and rejections of the import, in the caller's transaction.
 
-    `classes` are those of `others`, and `customer_ids` has the customers of `others` by legacy id.
+    `classes` are those of `others`. `customer_ids` has by legacy id the customers of those `others` that have one. A
+    second call would count the batch twice: call it in the transaction that also stores the batch's offsets.
     """
     all_classes = [*repeat(_UNCHANGED, len(unchanged)), *classes]
     attempts = list(_by_attempt([*unchanged, *others], all_classes))
@@ -36,7 +37,9 @@ async def add(
 
 
 def _by_attempt(incoming: Sequence[Incoming], classes: Sequence[Class]) -> Iterator[list[Counted]]:
-    """The rows of each attempt at a range, by chunk and attempt: all transactions write in this order."""
+    """The rows of each attempt at a range, sorted by chunk and attempt: one order in all transactions, so that two of
+    them do not deadlock.
+    """
     groups = defaultdict[tuple[int, int], list[Counted]](list)
     for counted in zip(incoming, classes, strict=True):
         event = counted[0].event
@@ -62,7 +65,10 @@ def _counts(rows: Sequence[Counted]) -> Iterator[tuple[Any, ...]]:
 def _rejections(
     incoming: Sequence[Incoming], classes: Sequence[Class], customer_ids: Mapping[int, int]
 ) -> Iterator[tuple[Any, ...]]:
-    """The parameters of `_ADD_REJECTIONS` after the import id, for each unusable field or row. No skipped rows."""
+    """For each unusable field and each reason to reject a row, the parameters of `_ADD_REJECTIONS` after the import id.
+
+    Skipped rows are left out.
+    """
     for (_, event), kind in zip(incoming, classes, strict=True):
         accepted = isinstance(event, LegacyCustomerRead)
         reasons = event.unusable if isinstance(event, LegacyCustomerRead) else event.reasons

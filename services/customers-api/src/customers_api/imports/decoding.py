@@ -14,7 +14,9 @@ E = TypeVar("E", bound=Event)
 
 
 class Decoded(NamedTuple, Generic[E]):
-    """A record and its event. Without an event the record becomes a dead letter, and `fault` is the reason."""
+    """A record and its event. If `event` is None, whoever applies the record writes a dead letter with `fault` as the
+    reason.
+    """
 
     record: ConsumerRecord
     event: E | None
@@ -30,7 +32,10 @@ def progress(record: ConsumerRecord) -> Decoded[Event]:
 
 
 def rejected_by_database(record: ConsumerRecord) -> Decoded[Any]:
-    """The record without its event, as a dead letter, because the database rejects the event's data."""
+    """The record without its event and with a fault: whoever applies it next writes a dead letter.
+
+    Call this when the database rejects the event's data. The record must be one that could be decoded.
+    """
     return Decoded(record, None, f"the database rejects its data: {codec.decode(record.value, record.headers).type}")
 
 

@@ -135,7 +135,10 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
 
 
 async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
-    """Start or join an import. The audit records the import: the customers that it will change are not known yet."""
+    """Start an import, or join the unfinished one. Returns the import, and whether it is new.
+
+    The audit records the id of the import: the customers that it will change are not known yet.
+    """
     async with application.connection(request) as connection:
         job, new = await writes.start(connection, request.app.state.settings.import_range_rows)
     data_access.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
@@ -143,7 +146,9 @@ async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
 
 
 def _record_rejections(request: Request, import_id: UUID, query: RejectionQuery, rows: Rows) -> None:
-    """Record for the audit the customers of the rows and the holders of their phones, and the legacy ids."""
+    """Record for the audit the customers and legacy ids that the request names, and those in `rows`, with the holders
+    of their phones.
+    """
     found = {row[name] for row in rows for name in ("customer_id", "other_customer_id")} - {None}
     legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
     ids, legacy_ids = sorted(found.union(query.customer_id or ())), sorted(legacy.union(query.legacy_id or ()))

@@ -23,10 +23,11 @@ _FIRST_SIGN_IN: Final = datetime(1900, 1, 2, tzinfo=UTC)
 
 
 def usable(context: Context, event: LegacyEvent, before: Values) -> Values:
-    """The values to apply for a row. `before` are the values of its mirror row.
+    """The values to apply for a row. `before` are the values of its mirror row, or `NO_VALUES` for a new row.
 
-    An unusable value is replaced by the one in `before`, and a rejected row gets all of `before`. A birthday or sign-in
-    in `before` that this release does not accept becomes None.
+    A value that the event lists as unusable, or a sign-in over a day in the future, is replaced by the one in `before`.
+    A rejected row gets all of `before`. A birthday or sign-in taken from `before` that this release does not accept
+    becomes None.
     """
     if not isinstance(event, LegacyCustomerRead):
         return _still_usable(context, before)
@@ -79,8 +80,8 @@ def merged(context: Context, ours: Values, row: AppliedRow) -> Values:
 def _taken(name: str, our: Any, mirrored: Any, their: Any) -> Any:
     """The customer's value for a field whose value in the row differs from the mirrored one.
 
-    It is the row's value, because vAptekeSync has changed the field. If only our rule has changed and not the row,
-    `our` value stays, unless it is a form of the mirrored value.
+    If vAptekeSync has changed the field, it is `their`, the row's value. If only our rule reads the same field
+    differently now, it is `our`, which the API wrote; but `their` if `our` is still the mirrored value in some form.
     """
     if name == "birthday" and mirrored == _NO_BIRTHDAY and their is None:  # our rule has changed, not the row
         return None if our == mirrored else our
@@ -91,7 +92,8 @@ def _merged_sign_in(context: Context, our: datetime | None, their: datetime | No
     """The customer's last sign-in once the row is applied. It is `our`, except in three cases.
 
     The cases: the row joins the customer, vAptekeSync has changed the sign-in, or `our` is over a day in the future.
-    Then it is the later of `our` and `their`, where `our` does not count if it is in the future or a placeholder.
+    Then it is the later of `our` and `their`, where `our` does not count if it is in the future or a placeholder. None
+    if neither is left.
     """
     if mirrored is not None and their == mirrored[LAST_AUTH_AT] and not is_after(our, context.tomorrow):
         return our

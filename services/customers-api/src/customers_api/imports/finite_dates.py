@@ -1,5 +1,6 @@
 """Rejects dates that asyncpg would write as infinity, which consumers of customer events could not read, and instants
-that do not exist in UTC.
+that do not exist in UTC. The error is a DataError, as if the database had rejected the date, so the record is treated
+as bad data.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ def check_readings(incoming: Iterable[Incoming]) -> None:
 
 
 def check_rows(rows: Iterable[AppliedRow]) -> None:
-    """Raise DataError if Postgres would not store a date of a row's event as it is."""
+    """Raise DataError if Postgres would not store the birthday or sign-in of an accepted row's event as it is."""
     for row in rows:
         if isinstance(row.event, LegacyCustomerRead):
             _check(row.event.birthday)

@@ -22,10 +22,11 @@ def split_at_repeats(batch: Batch) -> list[Batch]:
 
 
 def without_bad_data(batch: Batch, error: asyncpg.PostgresError) -> list[Batch]:
-    """The batches to apply instead of one that the database rejects: its two halves.
+    """The batches to apply, in order, instead of one that the database rejects with `error`: its two halves.
 
-    A single accepted record becomes the rejection of its row. A record that is such a rejection already becomes a dead
-    letter. For a dead letter `error` is raised: the database cannot reject its data, so the error is a bug.
+    A batch of a single record is replaced by one batch: the event becomes a rejection of its row, with the reason
+    `refused_<sqlstate>`; a record that is such a rejection already becomes a dead letter. If it is a dead letter
+    already, `error` is raised: the database cannot reject its data, so the error is a bug.
     """
     if len(batch) > 1:
         middle = len(batch) // 2

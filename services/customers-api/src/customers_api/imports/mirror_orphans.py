@@ -29,11 +29,11 @@ class OrphanCount:
         self._customers = self._phones = 0
 
     def repeat(self) -> None:
-        """Let the next count begin as soon as the current one is complete."""
+        """Request one more count. `advance` begins it once the current count, if any, is complete."""
         self._is_due = True
 
     async def advance(self, connection: asyncpg.Connection) -> None:
-        """Count the next slice if a count is running or due.
+        """Count the next slice if a count is running or requested; otherwise do nothing.
 
         When the count is complete, set the metric, and log an error if there are orphans.
         """

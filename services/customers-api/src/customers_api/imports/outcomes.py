@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 
 def report(outcome: Outcome) -> None:
-    """Count and log the outcome. Call it once, after the commit."""
+    """Count and log the dead letters, the ignored events and the end of an import. Call it once, after the commit."""
     for letter in outcome.letters:
         dead_letters.report(letter)
     for reason in outcome.ignored:
@@ -47,7 +47,7 @@ def report(outcome: Outcome) -> None:
 
 
 def report_verdict(job: asyncpg.Record) -> None:
-    """Count and log how an import ended. Call it once, after the commit."""
+    """Count and log how an import ended. `job` is its row in `imports` after that. Call it once, after the commit."""
     verdicts.labels(job["status"]).inc()
     fields = {"import_id": str(job["id"])} | {name: job[name] for name in _VERDICT if job[name] is not None}
     if job["status"] == "failed":

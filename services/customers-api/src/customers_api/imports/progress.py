@@ -48,8 +48,12 @@ async def apply(
 ) -> Outcome:
     """Apply the event of a record once, and store the record's offset, in one transaction.
 
-    A record without an event becomes a dead letter. `in_flight` is how many ranges the importers may hold at a time.
-    The caller reports the outcome. Raises what `stored_offsets.transaction` raises.
+    A record without an event becomes a dead letter; a record that was applied before changes nothing. `in_flight` is
+    how many ranges the importers may hold at a time. Returns after the commit; the caller must then report the outcome.
+
+    Raises DataError or IntegrityConstraintViolationError if the database rejects the data: call it again with
+    `decoding.rejected_by_database`. Also raises what `stored_offsets.transaction` raises, and a conflict that is left
+    after the retries.
     """
     record, event, fault = decoded
     async with stored_offsets.transaction(connection, [record], cluster, reached) as is_new:
@@ -106,7 +110,8 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
 async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> Handled:
     """Store the first attempt that published the range, which wins, and request the next range.
 
-    Invalid events and later attempts are ignored.
+    Invalid events are ignored, and so are events about a range that is not in flight: later attempts, or a range that
+    has failed.
     """
     await connection.execute(_LOCK, event.import_id)
     row = await connection.fetchrow(_RANGE, event.import_id, event.chunk)
@@ -133,7 +138,11 @@ async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -
 
 
 async def failed(connection: asyncpg.Connection, event: Failed) -> Handled:
-    """Fail the import. A failed plan ends it at once. After a failed range, the other ranges in flight end first."""
+    """Fail the import. A failed plan ends it at once.
+
+    For a failed range, only the error is stored, unless there is one already. No more ranges are requested, and the
+    sweeper ends the import after the other ranges in flight.
+    """
     if event.chunk is None:
         ended = await connection.fetchrow(_PLAN_FAILED, event.import_id, event.error, event.number)
         if ended is not None:
@@ -155,9 +164,10 @@ def _invalid(event: Planned | RangePublished, fault: str) -> str:
 
 
 async def request_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
-    """Request key ranges until `in_flight` are in flight. Writes the tasks to the outbox.
+    """Request key ranges until `in_flight` are in flight. Each gets a new dispatch number, and a task in the outbox.
 
-    Requests none if the import is not running, is cancelled or has an error.
+    Requests none if the import is not running, is cancelled or has an error. The caller's transaction must have locked
+    the import's row.
     """
     chunks = await connection.fetch(_NEXT_RANGES, import_id, in_flight)
     if not chunks:

@@ -25,7 +25,7 @@ async def find_unfinished(connection: asyncpg.Connection) -> asyncpg.Record | No
 async def history(
     connection: asyncpg.Connection, filters: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
-    """A page of jobs, the latest first, and the number of jobs that match the filters."""
+    """A page of jobs, the latest first, and the number of all jobs that match `filters` (of an `ImportQuery`)."""
     where = _where(_OF_JOBS, filters)
     page = f"{_JOBS} WHERE {where} ORDER BY i.requested_at DESC, i.id LIMIT :limit OFFSET :offset"
     return await _page(connection, page, f"SELECT count(*) FROM imports i WHERE {where}", filters, limit, offset)
@@ -34,9 +34,9 @@ async def history(
 async def rejections(
     connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
-    """A page of rejections, ordered by legacy id, and the number of rejections that match the filters.
+    """A page of rejections, ordered by legacy id, and the number of all that match `filters` (of a `RejectionQuery`).
 
-    Rejections of attempts that did not win their range are left out.
+    Rejections of attempts that have not won their range are neither listed nor counted. An unknown import has none.
     """
     counted = f"{_COUNTED_REJECTIONS} AND {_where(_OF_REJECTIONS, filters)}"
     page = f"SELECT r.* {counted} ORDER BY r.legacy_id, r.id LIMIT :limit OFFSET :offset"

@@ -58,9 +58,10 @@ async def run(pool: asyncpg.Pool, health: Health, stopping: asyncio.Event) -> No
 
 @retry_conflicts
 async def rewrite_next(connection: asyncpg.Connection) -> bool:
-    """Rewrite the texts of the next customers, and store how far the run is. A completed import begins a new run.
+    """Rewrite the texts of the next customers of the run, at most `_READ_ROWS`, and store how far the run is.
 
-    Returns False if no run is due, otherwise True. Safe to repeat.
+    Begins a new run if none is under way and an import has completed since the last. Returns False if no run is due,
+    otherwise True: call it again to continue. Safe to repeat.
     """
     await connection.execute(_BEGIN, texts.VERSION)
     last_id, since = await connection.fetchrow("SELECT last_id, since FROM customer_rereads")

@@ -1,10 +1,9 @@
 """What an import does with legacy customers: the rules, without I/O (docs/design.md, "Applying a legacy customer").
 
-The rules for single values are in `field_rules`. `phone_conflict` is decided when the import ends, in `writes`.
-
-`compare` finds the rows of a batch that change something, and `phones_to_decide` the phones whose holder may change.
-The caller locks these phones. Then it locks and loads the customers of the rows, and all that hold one of the phones or
-whose mirror rows name one. Then `decide` returns what is to be written.
+The order of calls: `split_unchanged` and `compare` find the rows of a batch that change something, `phones_to_decide`
+the phones whose holder may change. `batch_state` locks these phones, then locks and loads the customers of the rows,
+and those who hold or name one of the phones. Then `decide` returns what is to be written. The rules for single values
+are in `field_rules`. `phone_conflict` is decided in `writes`, when the import completes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,9 +51,9 @@ _OLD_REASONS: Final = ("missing", "not_digits", "too_short", "too_long", "no_cou
 def split_unchanged(
     incoming: Iterable[Incoming], settled: Mapping[int, Settled]
 ) -> tuple[list[Incoming], list[Incoming]]:
-    """Separate the rows that change nothing, most rows of an import, from those to compare with `compare`.
+    """The rows that surely change nothing (their class is `unchanged`), and the others, which `compare` must classify.
 
-    `settled` has settled mirror rows by legacy id.
+    `settled` has settled mirror rows by legacy id. Most rows of an import are of the first kind.
     """
     unchanged, others = list[Incoming](), list[Incoming]()
     for each in incoming:
@@ -68,7 +67,7 @@ def split_unchanged(
 
 
 def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int, Mirror]) -> Comparison:
-    """Compare each row with its mirror row. Returns the class of each row, and the rows to apply."""
+    """Classify each row by its mirror row, and find the rows to apply. A row without one in `mirrors` is new."""
     comparison = Comparison([], [])
     for index, (_, event) in enumerate(incoming):
         mirror = mirrors.get(event.legacy_id)
@@ -80,7 +79,7 @@ def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int
 
 
 def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirror | None) -> AppliedRow | None:
-    """The row with the values to apply, or None if the event changes nothing."""
+    """The row with the values to apply. None if these equal the mirror's or if the event must not be applied."""
     if event.legacy_id in context.read_later and context.read_later[event.legacy_id] > event.read_at:
         return None
     if mirror is None:
@@ -128,14 +127,16 @@ def _is_newer(event: LegacyEvent, mirror: Mirror) -> bool:
 
 
 def _named_phone(event: LegacyEvent, mirror: Mirror) -> str | None:
-    """The phone that the row names. A rejected row keeps its mirrored phone, unless only older rules accept it."""
+    """The phone that the row names. A rejected row names its mirrored phone, but none if only older rules accept it."""
     if not isinstance(event, LegacyCustomerRejected):
         return event.phone
     return None if mirror.phone and _only_older_rules_accept(mirror.phone, event, mirror) else mirror.phone
 
 
 def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
-    """Whether today's rule rejects this phone, or the text that an older rule read it from."""
+    """Whether today's rule rejects the mirrored phone: it is not ten digits after code 7, or it was mirrored before
+    dispatch numbers existed and the event is rejected for a reason that did not exist then either.
+    """
     if phone[0] == "7" and len(phone) != len("79025163111"):
         return True
     return mirror.number is None and event.reasons.get("phone", _OLD_REASONS[0]) not in _OLD_REASONS
@@ -145,7 +146,7 @@ def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: 
 
 
 def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
-    """The phones to decide. For each row that changes a claim: its phone, its mirror row's and its customer's."""
+    """The phones to lock. For each row that changes a claim: its phone, its mirror row's and its customer's."""
     phones: set[str | None] = set()
     for row in rows:
         if row.changes_claim:
@@ -156,7 +157,7 @@ def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
 
 
 def _owners(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) -> dict[str, int]:
-    """The owner, if any, of each phone: the active customer for whom the API set it, else the greatest claimant."""
+    """The owner by phone: the active customer for whom the API set it, else the greatest claimant, else no entry."""
     owners = {each.phone: each.customer_id for each in sorted(_claims(phones, rows, customers))}
     for customer in customers.values():
         phone = customer.phone
@@ -188,7 +189,7 @@ def _may_claim(customer: LoadedCustomer | None) -> bool:
 
 
 def _accept_phones(rows: Iterable[AppliedRow], customers: Customers) -> dict[int, LoadedCustomer]:
-    """The customers whose row starts to name the phone that the API gave them, with `phone_from` set to `import`."""
+    """By id, copies of customers whose row starts to name their API-given phone. `phone_from` of a copy is `import`."""
     accepted = {}
     for row in rows:
         customer = customers.get(row.customer_id)
@@ -203,9 +204,10 @@ def _accept_phones(rows: Iterable[AppliedRow], customers: Customers) -> dict[int
 
 
 def decide(context: Context, comparison: Comparison, locked: Locked) -> Decision:
-    """Decide what the rows of the comparison write. Sets `customer_id` and `joins` of new rows.
+    """Decide what the rows of the comparison write. Sets `customer_id` and `joins` of its new rows.
 
-    Raises ChangedMeanwhile if a customer whose row changes a claim holds a phone that is not locked.
+    A row whose customer was deleted after the comparison is skipped. Raises ChangedMeanwhile, so that the transaction
+    is retried, if a customer whose row changes a claim holds a phone that is not locked.
     """
     customers, phones = locked.customers, locked.phone_ids.keys()
     rows = [row for row in comparison.rows if row.is_new or customers[row.customer_id].is_active]
@@ -259,9 +261,7 @@ def _assign_customers(rows: Iterable[AppliedRow], customers: Customers, new_ids:
 
 
 def _loses(customer: LoadedCustomer, phones: Phones, owners: Mapping[str, int]) -> bool:
-    """Whether an active customer must give up its phone: the phone is one of `phones`, and `owners` names another
-    customer or nobody for it.
-    """
+    """Whether an active customer must give up its phone: `phones` has it, and `owners` has another or nobody for it."""
     phone = customer.phone
     return customer.is_active and phone is not None and phone in phones and owners.get(phone) != customer.id
 
@@ -280,7 +280,7 @@ def _changes(
     losers: AbstractSet[int],
     at: datetime,
 ) -> list[CustomerChange]:
-    """The changes of existing customers: of those with a row, and of those who lose or get a phone."""
+    """The changes of existing customers, by their row or by losing or getting a phone. Unchanged ones are left out."""
     row_of = {row.customer_id: row for row in rows}
     owned = {customer_id: phone for phone, customer_id in owners.items()}
     changes = []

@@ -30,8 +30,8 @@ class Incoming(NamedTuple):
 
 
 class Mirror(NamedTuple):
-    """A mirror row, that is, what was last applied of a legacy row; and facts about its customer, read before the
-    customer is locked.
+    """A mirror row, that is, what was last applied of a legacy row; and facts about its customer. The facts are read
+    before the customer is locked, so they may be out of date: `decide` checks them again.
 
     `counted_as` is the class in which the current import has counted the row. It is None if this import has not written
     the row yet. `customer_is_deleted` is None if the customer does not exist.
@@ -73,7 +73,7 @@ class Context(NamedTuple):
 
 
 class AppliedRow(Struct):
-    """A legacy row that is applied. `phone` and `values` are what its mirror row holds from now on.
+    """A legacy row that is to be applied. `phone` and `values` are what its mirror row will hold after that.
 
     `index` is the row's index among the compared rows. `customer_id` is 0 until `decide` sets it for a new row.
     `joins`: the row is new and belongs to a customer whom the API created.
@@ -93,7 +93,7 @@ class AppliedRow(Struct):
 
     @property
     def changes_claim(self) -> bool:
-        """Whether the row is new, or its phone or sign-in differs from the mirror row's. Its phones are decided."""
+        """Whether the row is new, or its phone or sign-in differs from the mirror's. Then its phones are decided."""
         mirror = self.mirror
         if mirror is None or self.phone != mirror.phone:
             return True
@@ -101,7 +101,10 @@ class AppliedRow(Struct):
 
 
 class LoadedCustomer(Struct):
-    """A customer. `legacy_id` and the `named_` fields are of its mirror row. Without `deleted_at` it is active."""
+    """A customer as it was loaded, or as it is after the batch. Without `deleted_at` it is active.
+
+    `legacy_id` and the `named_` fields are of its mirror row before the batch; they are None if it has none.
+    """
 
     id: int
     version: int
@@ -128,7 +131,7 @@ class Locked(NamedTuple):
     customers: Mapping[int, LoadedCustomer]
     """By id: the customers of the rows, and all customers that hold or name one of these phones."""
     at: datetime
-    """Postgres' clock."""
+    """The time of the batch's changes: Postgres' clock after the locks."""
     new_ids: Sequence[int]
     """An id for each new row."""
 

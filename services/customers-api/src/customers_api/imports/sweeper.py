@@ -67,15 +67,18 @@ class Sweeper:
         await self.wake_up.pause(stopping, self.every_seconds - least)
 
     def grow_idle(self, seconds: float) -> None:
-        """Add these seconds, at most two rounds, to the time without progress, unless a dependency is not ready."""
+        """Add `seconds`, at most twice `every_seconds`, to the time without progress. Add nothing while a dependency is
+        not ready.
+        """
         others = self._health.faults.keys() - {"sweeper", "texts"}
         if not others:
             self._idle_seconds += min(seconds, 2 * self.every_seconds)
 
     async def sweep(self, connection: asyncpg.Connection) -> None:
-        """Check the unfinished import once, and end it if everything is done or if it has stalled.
+        """Check the unfinished import once. If everything is done or it has stalled, end it and report the verdict.
 
-        If there is none, count a slice of the mirror's orphans.
+        After an end, the details of old imports are deleted. If no import is unfinished, count a slice of the mirror's
+        orphans.
         """
         job = await connection.fetchrow("SELECT * FROM imports WHERE status = ANY($1)", UNFINISHED)
         if job is None:

@@ -8,15 +8,15 @@ from vapteke_shared.contract.texts import EmailInvalid
 
 
 def normalised(field: str, text: str | None) -> str | None:
-    """The text in the form in which this release compares texts. None if the text is empty then.
+    """The text in the form in which this release compares texts. None if nothing is left of it.
 
-    The result may still be invalid.
+    The result may still be invalid: too long, or not an e-mail address.
     """
     return None if text is None else FIELDS[field](text)
 
 
 def rewritten(field: str, text: str | None) -> str | None:
-    """The text as this release would store it. A text that this release would reject stays as it is."""
+    """The text as this release would store it: None if nothing is left. A text that it would reject stays as it is."""
     new = normalised(field, text)
     return text if new and _is_invalid(field, new) else new
 

@@ -41,9 +41,9 @@ def of(job: Job, chunks: Chunks) -> Verdict | None:
 
 
 def of_stalled(job: Job, chunks: Chunks, since: datetime) -> Verdict:
-    """The verdict, with an error, on an import that has made no progress since `since`.
+    """The verdict, with an error, on an import that has made no progress since `since`, a time in UTC.
 
-    It is `failed`. It is `cancelled` if a cancel was requested, no error was reported, and no counts differ.
+    It is `cancelled` if a cancel was requested, no error was reported, and no counts differ; otherwise `failed`.
     """
     if error := job["error"] or _differences(chunk for chunk in chunks if chunk["passed"]):
         return "failed", error
@@ -58,7 +58,10 @@ def counts(chunks: Chunks) -> dict[str, int]:
 
 
 def _differences(chunks: Iterable[Mapping[str, Any]]) -> str | None:
-    """A text that names the published ranges whose counts differ from what was read, at most five. None: no range."""
+    """A text that names the published ranges whose counts differ from what was read, the first five and how many more.
+
+    None if there is no such range.
+    """
     faults = [_difference(c) for c in chunks if c["status"] == "published" and c["counted"] != c["event_count"]]
     more = len(faults) - _DIFFERENCES_SHOWN
     return "; ".join(faults[:_DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "") or None

@@ -35,7 +35,10 @@ LEFT JOIN LATERAL (
 
 
 def describe(job: Mapping[str, Any]) -> str | None:
-    """What the import waits for, in one sentence without personal data. None if it has ended or nothing is unusual."""
+    """What the import waits for, in one sentence without personal data. `job` is a row with `COLUMNS`.
+
+    None if the import has ended, or if no attempt has failed and the wait is shorter than `PATIENCE_SECONDS`.
+    """
     if job["finished_at"] is not None:
         return None
     if job["attempt_failed"] is not None:

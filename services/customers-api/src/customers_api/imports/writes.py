@@ -22,7 +22,10 @@ class ImportEnded(ProblemError):
 
 @retry_conflicts
 async def start(connection: asyncpg.Connection, rows_per_range: int) -> tuple[asyncpg.Record, bool]:
-    """Start an import, or join the unfinished one. Returns the import, and whether it is new. Safe to repeat."""
+    """Start an import, or join the unfinished one. Returns the import, and whether it is new. Safe to repeat.
+
+    Rely only on `id` and `status` of the returned record: its other columns depend on whether the import is new.
+    """
     async with connection.transaction():
         while True:
             job = await connection.fetchrow(_START, uuid4())
@@ -39,9 +42,10 @@ async def start(connection: asyncpg.Connection, rows_per_range: int) -> tuple[as
 
 @retry_conflicts
 async def cancel(connection: asyncpg.Connection, import_id: UUID) -> bool:
-    """Request no more ranges. The sweeper ends the import when the ranges in flight are done. Safe to repeat.
+    """Mark the import as cancelled: no more ranges are requested, and the sweeper ends it after the ranges in flight.
 
-    Returns whether there is such an import. Raises ImportEnded if the import is completed or failed.
+    Returns False if there is no such import. Raises ImportEnded if it is completed or failed. Safe to repeat: a second
+    call changes nothing, also after the import has ended as `cancelled`.
     """
     status = await connection.fetchval(_CANCEL, import_id)
     if status in ("completed", "failed"):
@@ -55,7 +59,8 @@ async def end(
 ) -> asyncpg.Record | None:
     """End the import with this verdict and these counts by class, and send its state to the importers.
 
-    Adds the phone conflicts of a completed import. Returns the import; None if it had already ended.
+    Adds the phone conflicts of a completed import to its rejections. Returns the import's row, which the caller must
+    report (`outcomes.report_verdict`). Returns None, and writes nothing, if the import had already ended.
     """
     async with connection.transaction():
         if not await connection.fetchval(_LOCK_FOR_END, import_id, UNFINISHED):
@@ -70,7 +75,8 @@ async def end(
 async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg.Record | None:
     """Fail the unfinished import in the caller's transaction, and send its state to the importers.
 
-    Returns the import; None if there is none.
+    Returns its row, which the caller must report after the commit (`outcomes.report_verdict`). None if no import is
+    unfinished.
     """
     await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", UNFINISHED)
     job = await connection.fetchrow(_FAIL_UNFINISHED, error, UNFINISHED)
@@ -88,7 +94,7 @@ async def lock_unfinished(connection: asyncpg.Connection, import_id: UUID) -> bo
 
 
 async def publish_state(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
-    """Send the import's state to the importers, in the caller's transaction.
+    """Write the import's state to the outbox, for the importers, in the caller's transaction. `job` is its whole row.
 
     Call it before sending tasks that the new state allows: importers do only the tasks of the unfinished import.
     """

@@ -21,7 +21,10 @@ log = logs.get(__name__)
 
 
 def main(schema: Schema) -> None:
-    """Run the command `migrate` of a service, with settings from the environment. Raises SystemExit."""
+    """Run the command `migrate` of a service, with settings from the environment.
+
+    Returns once the schema is up to date. Raises SystemExit if a setting is invalid or the migration fails.
+    """
     settings = load(PostgresOwnerSettings)
     logs.configure(settings.log_level)
     upgrade(settings, schema)
@@ -31,7 +34,7 @@ def upgrade(settings: PostgresOwnerSettings, schema: Schema, wait_seconds: float
     """Bring the schema up to date, as its owner. Safe when two processes do so at the same time.
 
     Retries for `wait_seconds` during an outage, such as the start of Postgres. Raises SystemExit with a text for the
-    operator after that time, or at once for any other error of Postgres.
+    operator after that time, or at once for a Misconfigured or any error of Postgres that is not an outage.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -53,9 +56,10 @@ def _cause(error: Exception) -> BaseException:
 
 
 def outdated(schema: Schema) -> set[str | None]:
-    """The versions of the schema that are older than the one of this release. None is a schema without a version.
+    """The versions of the schema that are too old for this release: a schema with one of them must be migrated first.
 
-    A version that this release does not know belongs to a later release, so it is not among them.
+    None is among them, for a schema without a version. A version that this release does not know is not, because it
+    belongs to a later release.
     """
     scripts = ScriptDirectory.from_config(_scripts(schema))
     return {None, *(each.revision for each in scripts.walk_revisions())} - {scripts.get_current_head()}

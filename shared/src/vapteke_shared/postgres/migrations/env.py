@@ -1,6 +1,7 @@
-"""Alembic's environment for all services: one run at a time, only in the service's own schema.
+"""Alembic's environment for all services: it runs a service's migrations in one transaction, in its own schema only.
 
-The version table is in that schema too.
+The version table is in that schema too. Runs of different processes wait for each other. Afterwards the service's role
+may read and write the rows of all tables.
 """
 
 import asyncio
