@@ -31,7 +31,7 @@ class RecentIds:
         return import_id in self._ids
 
     def add(self, import_id: UUID) -> bool:
-        """Add an id. Returns False if the set has that id already."""
+        """Add an id. Returns True if the id is new, and False if the set has it already."""
         is_new = import_id not in self._ids
         self._ids[import_id] = None
         if len(self._ids) > self._most:

@@ -45,7 +45,7 @@ async def plan(connection: Connection, settings: LegacySettings, rows_per_range:
 
 
 class KeyCounts(NamedTuple):
-    """The number of rows, of rows whose key is not null, and of different keys."""
+    """The number of rows, of rows whose key is not null, and of different keys; null is not counted as a key."""
 
     rows: int
     with_key: int

@@ -152,7 +152,7 @@ class TaskConsumer(Consumer):
         return active
 
     async def _do(self, task: Task) -> bool:
-        """Do or skip the task. Retries after unexpected errors, after pauses of up to 60 s, without limit.
+        """Do or skip the task. Retries after unexpected errors without limit, with pauses of up to 60 s.
 
         Returns True when the task's offset may be committed, and False if the process shuts down first.
         """
@@ -187,7 +187,7 @@ def _task(record: Any) -> Task:
 def _longest_task_ms(settings: WorkSettings) -> int:
     """How many milliseconds all attempts at one range may take.
 
-    When this importer does not poll Kafka for longer, Kafka gives the task to another importer.
+    If this importer does not poll Kafka for longer than that, Kafka gives the task to another importer.
     """
     attempt = 2 * settings.mssql_timeout + settings.mssql_retries_sleep
     return int(1000 * (attempt * (settings.mssql_retries_count + 1) + 600))
