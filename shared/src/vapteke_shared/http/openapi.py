@@ -1,4 +1,7 @@
-"""The OpenAPI document: each operation has the name of its function, and lists every problem that it may return."""
+"""The OpenAPI document: each operation has the name of its function, and lists the problems that it may return.
+
+A route declares only its own problems, with `responses=problems(...)`. `document` adds the general ones, such as 401.
+"""
 
 from typing import Any, Final
 
@@ -46,7 +49,8 @@ _HEADERS: Final = {
 def problems(**codes: int) -> Responses:
     """The OpenAPI responses for the problems of a route, given by code and status.
 
-    Example: `problems(customer_not_found=404, phone_taken=409)`. Problems with the same status share one response.
+    Example: `problems(customer_not_found=404, phone_taken=409)`. Problems with the same status share one response. A
+    status that is given here replaces a general response with this status, such as 503.
     """
     statuses: dict[int, list[str]] = {}
     for code, status in codes.items():
@@ -88,7 +92,7 @@ names."""
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of the app: FastAPI's own, with the problems that each operation may return.
+    """The OpenAPI document of the app: FastAPI's own, and for each operation the general problems that it may return.
 
     The document is generated at the first call; later calls return the same one, without routes that were added since.
     """
@@ -125,7 +129,7 @@ def _with_problems(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _general_problems(operation: dict[str, Any]) -> dict[str, Any]:
-    """The responses for the problems that do not depend on what an endpoint does.
+    """The responses for the problems that do not depend on what an endpoint does, by status as text.
 
     The result depends only on whether the operation requires a token, has parameters and has a body.
     """

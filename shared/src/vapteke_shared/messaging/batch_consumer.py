@@ -98,8 +98,8 @@ class BatchConsumer(Consumer):
     async def _check(self) -> None:
         """Compare the stored offsets with this Kafka: set the lag, and report whether this consumer is a zombie.
 
-        Partitions that must be read again are sought to their stored offsets. This consumer is blocked while the stored
-        offsets do not belong to this Kafka, or a topic ends below them.
+        Partitions that must be read again are sought to their stored offsets. While the stored offsets do not belong to
+        this Kafka, or a topic ends below them, the consumer applies nothing and reports a fault.
         """
         partitions, finished = self._consumer.assignment(), self._positions.finished
         try:

@@ -31,11 +31,11 @@ class Consumer:
 
     A subclass makes its one subscriber from `_broker`, and sets `_subscriber` to it.
 
-    `Consumer` also detects a zombie, which is a consumer that seems alive but fetches nothing, and turns liveness red.
-    A consumer is a zombie when Kafka answers, records wait in a partition, none is in hand, and the offset of the first
-    waiting record stays the same for more than `zombie_checks` checks. The checks take five minutes, which is longer
-    than a rebalance or a fetch with all its retries. Records of an open transaction do not wait: Kafka's end offset is
-    below their offsets.
+    `Consumer` also detects a zombie, which is a consumer that seems alive but fetches nothing; a zombie turns liveness
+    red. A consumer is a zombie when Kafka answers, records wait in a partition, none is in hand, and the offset of the
+    first waiting record stays the same for more than `zombie_checks` checks. The checks take five minutes, which is
+    longer than a rebalance or a fetch with all its retries. Records of an open transaction do not wait: Kafka's end
+    offset is below their offsets.
     """
 
     check_seconds, zombie_checks = 5.0, 60

@@ -34,9 +34,9 @@ class ReadPositions:
     def begin_batch(self, records: Sequence[Record]) -> dict[Partition, int]:
         """Note that a batch was delivered, and is in hand until `end_batch`. Returns the gaps that the batch leaves.
 
-        The result maps a partition to the number of missing offsets. It has only partitions of which this is the first
-        batch after `go_back`, and of which the batch begins above the offset given to `go_back`: Kafka no longer has
-        the records between, so the gap is accepted.
+        The result maps partitions to their number of missing offsets. A partition is in it if this is its first batch
+        after `go_back`, and begins above the offset given to `go_back`. Kafka no longer has the records between, so the
+        gap is accepted.
         """
         begins = stored_offsets.first_offsets(records)
         returned = self._went_back.intersection(begins, self.reached)

@@ -4,9 +4,9 @@ A caller who exceeds a limit gets an RFC 9457 problem as the response, and the c
 then, data that still arrives is discarded: closing a connection with unread data would reset the connection, and the
 caller would not see the response.
 
-Two kinds of connections end without a problem. One on which no byte of a request arrives in time is closed. One on
-which an earlier response is incomplete, or the response to this request has begun, is aborted. A deadline starts again
-if the service is slow and not the caller.
+In two cases there is no problem. If no byte of a request arrives in time, the connection is only closed. If an earlier
+response is incomplete, or the response to this request has begun, the connection is aborted. A deadline starts again if
+the service is slow and not the caller.
 """
 
 import asyncio

@@ -35,8 +35,8 @@ def address(scope: Scope, proxies: Sequence[Network]) -> str | None:
 
     The header is read from its end, because each proxy appends the address of its own client. The first address from
     the end that is not one of our proxies is the caller's. Addresses before it are ignored, because the caller may have
-    invented them. If all are our proxies, or something is not an IP address, the last proxy found counts as the caller.
-    Returns None if the peer has no IP address.
+    invented them. If every address is a proxy's, or the reading meets a text that is not an IP address, the last proxy
+    found counts as the caller. Returns None if the peer has no IP address.
     """
     peer = scope.get("client")
     here = _parsed(peer[0]) if peer else None

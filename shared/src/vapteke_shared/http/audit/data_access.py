@@ -14,8 +14,8 @@ def record(request: Request, action: str, ids: Sequence[int | str], **more: Any)
     """Write to the audit log that the caller did `action`, such as `customers.read`, to people or imports.
 
     `ids` identify the people or imports, and `more` are further fields of the line. Raises AuditFailed when the line
-    cannot be written. Let it pass: then the endpoint fails and shows no data. A change is already committed by then.
-    Raises ProblemError (401) on a public path, where the caller is unknown.
+    cannot be written. Do not catch that: the endpoint must fail and show no data. A change is already committed by
+    then. Raises ProblemError (401) on a public path, where the caller is unknown.
     """
     fields = {
         "subject": callers.principal(request).subject,

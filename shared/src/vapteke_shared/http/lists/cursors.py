@@ -17,8 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Position(NamedTuple):
     """Where a page begins: after the row whose id is `after`, which is 0 for the first page.
 
-    The first page of the list included every change up to the millisecond `until`, which is 1970 when the caller does
-    not follow changes. All later pages keep this `until`.
+    `until` is for callers who follow changes, and 1970 for others: the first page of the list included every change up
+    to this millisecond. The endpoint sets it for the first page, and the later pages keep it.
     """
 
     after: int

@@ -65,7 +65,8 @@ async def fetch(connection: asyncpg.Connection, query: tuple[Any, ...], limit: i
 def position(request: Request, query: ListQuery) -> Position:
     """Where the requested page begins: the position in the query's cursor, or the start of the list without a cursor.
 
-    Raises RequestValidationError for an invalid cursor.
+    At the start of the list `until` is 1970; an endpoint with changes to follow replaces it. Raises
+    RequestValidationError (422) for an invalid cursor.
     """
     if query.cursor is None:
         return Position(0)
