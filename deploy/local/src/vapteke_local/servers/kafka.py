@@ -39,7 +39,7 @@ class Security:
 
     `user` may do everything. The users in `others` may do nothing until ACLs allow it. Each broker stores the users and
     passwords only at the first start on its data folder. So give the same ones every time: Kafka refuses a login with
-    others, and with another `user` or `password`, `serve` raises StackFailure.
+    new ones, and if `user` or `password` is another one, `serve` raises StackFailure.
     """
 
     certificates: Certificates

@@ -29,10 +29,11 @@ def issue(
     ttl: timedelta = STACK_TTL,
     audiences: Collection[str] = AUDIENCES,
 ) -> str:
-    """A bearer token that services with this `secret_key` accept until `ttl` has passed.
+    """A bearer token that the services in `audiences`, with this `secret_key`, accept until `ttl` has passed.
 
-    The scope `all` stands for every scope. Raises Misconfigured for invalid settings, such as a short key, and
-    ValueError for an unknown scope or audience or an invalid subject.
+    The scope `all` stands for every scope. Without scopes, every endpoint rejects the token with 403. The other
+    settings come from the environment. Raises Misconfigured if they are invalid or the key is too short, and ValueError
+    for an unknown scope or audience or an invalid subject.
     """
     try:
         settings = load(AuthSettings, secret_key=secret_key, auth_enabled=True)

@@ -56,9 +56,10 @@ class DescriptionFile:
 
 @contextmanager
 def description_file(path: Path) -> Iterator[DescriptionFile]:
-    """Removes a file that an earlier stack left at `path`, and yields a DescriptionFile to be written there.
+    """Removes the file at `path`, even that of a stack that still runs, and yields a DescriptionFile for this path.
 
-    At the end of the block the written file is removed, unless a later stack has replaced it with its own.
+    The caller must call its `write`. At the end of the block the written file is removed, unless another stack has
+    replaced it with its own.
     """
     description = DescriptionFile(path.resolve())
     description.path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """`python -m vapteke_local.vaptekesync.seed`: turns a real SQL Server (2016 or later) into a vAptekeSync.
 
-It creates the database, the table, the login of the importer and the made-up rows. Safe to repeat: what exists stays,
-so another password, CUSTOMERS or SEED changes nothing in a database that is filled already.
+It creates the database, the table, the login of the importer and the made-up rows. Safe to repeat: what exists stays.
+So the login keeps the password that it was created with, and a table that has rows keeps them, whatever SEED is now.
 It reads the importer's variables and VAPTEKESYNC_ADMIN_PASSWORD, and optionally VAPTEKESYNC_ADMIN, CUSTOMERS and SEED.
 """
 

@@ -6,7 +6,7 @@ class Cancelled(Exception):
 
 
 class Silenced(Exception):
-    """An injected fault strikes: the server sends nothing more on this connection, but keeps the connection open."""
+    """An injected fault strikes: the server sends nothing more on this connection until the client closes it."""
 
 
 class Dropped(Exception):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class Malformed(Exception):
-    """The client sent bytes that MS-TDS does not allow here, or a value that the stand-in cannot read."""
+    """The client sent bytes that MS-TDS does not allow here, or a value that the stand-in cannot read.
+
+    In a procedure call it becomes error 8016; anywhere else the server closes the connection.
+    """
 
 
 class FieldReader:
