@@ -150,8 +150,8 @@ def _shared(where: str) -> Misconfigured:
 async def _shares_processes(session: Session, access: Mapping[str, Any]) -> bool:
     """Whether a pooler shares server processes between sessions (pgbouncer in transaction or statement mode).
 
-    Opens a second session to find out, and raises asyncpg's error if that fails. False if this session gets no process
-    in time: then the pooler keeps one process for each session.
+    Opens a second session to find out, and raises the error if that fails. False if the sessions do not get a process
+    each within `_PROBE_SECONDS`: then the pooler is taken to keep its only process for the first session.
     """
     other: Session = await asyncpg.connect(**access, timeout=_PROBE_SECONDS)
     try:

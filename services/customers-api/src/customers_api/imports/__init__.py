@@ -2,7 +2,8 @@
 
 - Jobs: `endpoints` start, cancel and list imports; `writes` and `queries` write and read them.
 - What the importers report: `progress` stores it and requests the next key ranges; `admissions` decides what counts.
-- Rows: `consumers` divide batches, `apply` is the transaction of one, `rules` and `field_rules` decide what it writes.
+- Rows: `consumers` gets batches, `legacy_batches` divides them, and `apply` applies each in one transaction. What it
+  writes is decided by `rules` and `field_rules`.
 - The end: `sweeper` ends an import with the verdict that `verdicts` decides.
 - After it: `reread_customers` rewrites texts of an earlier release, `mirror_orphans` counts mirror rows that have lost
   their customer or phone.

@@ -10,7 +10,7 @@ CLOCK_SECONDS = 60
 
 
 def of_plan(event: Planned, last_ahead: float | None) -> list[str]:
-    """The importer's own warnings, and ours about an empty table and about clocks. Empty if all is well.
+    """The importer's own warnings, and ours about an empty table and about clocks. Empty if there are none.
 
     `last_ahead` is `seconds_ahead` of the last import for which it is known. None: it was never known.
     """

@@ -140,7 +140,7 @@ async def attempt_failed(connection: asyncpg.Connection, event: AttemptFailed) -
 async def failed(connection: asyncpg.Connection, event: Failed) -> Handled:
     """Fail the import. A failed plan ends it at once.
 
-    For a failed range, only the error is stored, unless there is one already. No more ranges are requested, and the
+    For a failed range, the error is stored unless there is one already. Then no more ranges are requested, and the
     sweeper ends the import after the other ranges in flight.
     """
     if event.chunk is None:

@@ -79,7 +79,7 @@ def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int
 
 
 def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirror | None) -> AppliedRow | None:
-    """The row with the values to apply. None if these equal the mirror's or if the event must not be applied."""
+    """The row with the values to apply. None if they would change nothing, or if the event must not be applied."""
     if event.legacy_id in context.read_later and context.read_later[event.legacy_id] > event.read_at:
         return None
     if mirror is None:
@@ -134,8 +134,8 @@ def _named_phone(event: LegacyEvent, mirror: Mirror) -> str | None:
 
 
 def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
-    """Whether today's rule rejects the mirrored phone: it is not ten digits after code 7, or it was mirrored before
-    dispatch numbers existed and the event is rejected for a reason that did not exist then either.
+    """Whether today's rule rejects the mirrored phone. Either it has code 7 without ten digits after it; or it was
+    mirrored before dispatch numbers existed, when the reason of the event's rejection did not exist either.
     """
     if phone[0] == "7" and len(phone) != len("79025163111"):
         return True

@@ -50,7 +50,7 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
 
 
 class ImportRow(Table, table=True):
-    """One import, as a job. The counts are 0 until the import ends, and then final.
+    """One import, as a job. The counts are 0 until the import ends, and then final; `queries` adds them up before that.
 
     `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by how much vAptekeSync's clock was
     ahead of the importer's when the plan was made.
@@ -88,9 +88,11 @@ class ImportRow(Table, table=True):
 
 
 class ImportChunkRow(Table, table=True):
-    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won.
+    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won. They are
+    null before that.
 
-    `number` is the range's dispatch number, from the sequence `hand_out_numbers`.
+    `number` is the range's dispatch number, from the sequence `hand_out_numbers`. It is null until the range is
+    requested.
     """
 
     __tablename__ = "import_chunks"
@@ -126,9 +128,9 @@ class ImportCountRow(Table, table=True):
 
 
 class ImportReadingRow(Table, table=True):
-    """The legacy ids that an attempt has read, and the latest `read_at` of their events, for one batch.
+    """The rows of one batch that one attempt at a range has read: their legacy ids, and the latest `read_at` of them.
 
-    Kept until the import ends.
+    The sweeper deletes it when it ends this import or a later one.
     """
 
     __tablename__ = "import_readings"
