@@ -88,7 +88,7 @@ class ImportRow(Table, table=True):
 
 
 class ImportChunkRow(Table, table=True):
-    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won. They are
+    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won, and
     null before that.
 
     `number` is the range's dispatch number, from the sequence `hand_out_numbers`. It is null until the range is

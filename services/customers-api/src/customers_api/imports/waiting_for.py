@@ -35,7 +35,7 @@ LEFT JOIN LATERAL (
 
 
 def describe(job: Mapping[str, Any]) -> str | None:
-    """What the import waits for, in one sentence without personal data. `job` is a row with `COLUMNS`.
+    """What the import waits for, in one sentence without personal data. `job` is a row of `queries.find`.
 
     None if the import has ended, or if no attempt has failed and the wait is shorter than `PATIENCE_SECONDS`.
     """
