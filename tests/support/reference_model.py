@@ -142,7 +142,8 @@ class Model:
         self.seen.clear()
         self.imports += 1
         first = {key: row for reading in reversed(readings) for key, row in reading.rows.items() if row.phone}
-        self._check_links({key: row for key, row in first.items() if key not in self.mirrors}, belongs)
+        new = {key: row for key, row in first.items() if key not in self.mirrors and key in belongs}
+        self._check_links(new, belongs)
         classes = Counter[str]()
         for reading in readings:
             ended = Counter(self._row(key, row, reading.at, belongs) for key, row in reading.rows.items())
@@ -151,7 +152,10 @@ class Model:
         return classes
 
     def _check_links(self, new: Mapping[int, Row], belongs: Mapping[int, int]) -> None:
-        """Of the new rows with the phone of a living customer who has no legacy row, one is its own; others are new."""
+        """Of the new rows with the phone of an active customer who has no legacy row, one joins it; others are new.
+
+        A row that only a late event of a lost attempt has with a phone belongs to nobody, and is not in `new`.
+        """
         linked = {mirror.customer_id for mirror in self.mirrors.values()}
         waiting = {p.phone: key for key, p in self.people.items() if not p.deleted and key not in linked}
         links = {key: belongs[key] for key in new if belongs[key] in self.people}
