@@ -4,12 +4,12 @@ from datetime import UTC, date, datetime
 from operator import attrgetter
 from typing import Any, Final
 
-from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 
 from customers_api.customers.tables import FIELDS
 from customers_api.imports import text_rule
 from customers_api.imports.decoding import LegacyEvent
-from customers_api.imports.state import BIRTHDAY, LAST_AUTH_AT, AppliedRow, Context, Values
+from customers_api.imports.state import BIRTHDAY, LAST_AUTH_AT, AppliedRow, Context, Mirror, Values
 
 values_of: Any = attrgetter(*FIELDS)
 """A function that returns the values of an accepted row's event."""
@@ -20,6 +20,8 @@ _NO_BIRTHDAY: Final = date(1900, 1, 1)
 """SQL Server turns an empty text into this date."""
 _FIRST_SIGN_IN: Final = datetime(1900, 1, 2, tzinfo=UTC)
 """Earlier instants stand for no sign-in."""
+_OLD_REASONS: Final = ("missing", "not_digits", "too_short", "too_long", "no_country_code")
+"""The reasons for rejecting a phone at the time when mirror rows had no dispatch numbers."""
 
 
 def usable(context: Context, event: LegacyEvent, before: Values) -> Values:
@@ -98,3 +100,19 @@ def _merged_sign_in(context: Context, our: datetime | None, their: datetime | No
     if mirrored is not None and their == mirrored[LAST_AUTH_AT] and not is_after(our, context.tomorrow):
         return our
     return max(filter(None, (_past(context, our), their)), default=None)
+
+
+def named_phone(event: LegacyEvent, mirror: Mirror) -> str | None:
+    """The phone that the row names. A rejected row names its mirrored phone, but none if only older rules accept it."""
+    if not isinstance(event, LegacyCustomerRejected):
+        return event.phone
+    return None if mirror.phone and _only_older_rules_accept(mirror.phone, event, mirror) else mirror.phone
+
+
+def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
+    """Whether today's rule rejects the mirrored phone. Either it has code 7 without ten digits after it; or it was
+    mirrored before dispatch numbers existed, when the reason of the event's rejection did not exist either.
+    """
+    if phone[0] == "7" and len(phone) != len("79025163111"):
+        return True
+    return mirror.number is None and event.reasons.get("phone", _OLD_REASONS[0]) not in _OLD_REASONS

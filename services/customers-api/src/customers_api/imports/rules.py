@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from operator import itemgetter
-from typing import Final
 
 from msgspec.structs import replace
-from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
+from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 from vapteke_shared.postgres.retries import ChangedMeanwhile
 
 from customers_api.customers.tables import FIELDS
@@ -40,9 +39,6 @@ from customers_api.imports.state import (
 
 Customers = Mapping[int, LoadedCustomer]
 Phones = AbstractSet[str]
-
-_OLD_REASONS: Final = ("missing", "not_digits", "too_short", "too_long", "no_country_code")
-"""The reasons for rejecting a phone at the time when mirror rows had no dispatch numbers."""
 
 
 # Which rows change something
@@ -92,7 +88,7 @@ def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirr
         index,
         event,
         mirror,
-        _named_phone(event, mirror),
+        field_rules.named_phone(event, mirror),
         field_rules.usable(context, event, mirror.values),
         mirror.customer_id,
     )
@@ -124,22 +120,6 @@ def _is_newer(event: LegacyEvent, mirror: Mirror) -> bool:
     if (event.number is not None and mirror.number is None) or mirror.counted_as is None:
         return True
     return event.read_at >= mirror.read_at
-
-
-def _named_phone(event: LegacyEvent, mirror: Mirror) -> str | None:
-    """The phone that the row names. A rejected row names its mirrored phone, but none if only older rules accept it."""
-    if not isinstance(event, LegacyCustomerRejected):
-        return event.phone
-    return None if mirror.phone and _only_older_rules_accept(mirror.phone, event, mirror) else mirror.phone
-
-
-def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
-    """Whether today's rule rejects the mirrored phone. Either it has code 7 without ten digits after it; or it was
-    mirrored before dispatch numbers existed, when the reason of the event's rejection did not exist either.
-    """
-    if phone[0] == "7" and len(phone) != len("79025163111"):
-        return True
-    return mirror.number is None and event.reasons.get("phone", _OLD_REASONS[0]) not in _OLD_REASONS
 
 
 # Who holds a phone
