@@ -70,7 +70,7 @@ async def try_to_read(connection: Connection, settings: LegacySettings) -> None:
 async def clock(connection: Connection) -> datetime:
     """The server's current time, in UTC. Raises LegacyError.
 
-    Call this before reading rows. Every row is then at least as new as this time.
+    Call this before reading rows. Each row is then read as it was at this time or later.
     """
     [[now]] = await connection.fetch("SELECT SYSUTCDATETIME()")
     return now.replace(tzinfo=UTC)  # type: ignore[no-any-return]

@@ -59,9 +59,9 @@ class UnreadableRow(NamedTuple):
 class Context:
     """What the translation needs to know about a key range and the settings.
 
-    Every event carries the ids of the import, the range (`chunk`) and the attempt, and the dispatch number. `read_at`
-    is the time of reading by the server's clock, and `now` is the time of reading by ours. `zone` is the server's time
-    zone, and `genders` is a result of `spellings`.
+    Every event carries the ids of the import, the range (`chunk`) and the attempt, the dispatch number and `read_at`.
+    `read_at` is the server's time just before the first row of the range was read. `now` is our time after the current
+    page of rows was read. `zone` is the server's time zone, and `genders` is a result of `spellings`.
     """
 
     import_id: UUID

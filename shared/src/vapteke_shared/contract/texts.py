@@ -39,7 +39,7 @@ def _escaped(code: int) -> str:
 
 _BMP = 0xFFFF
 PLAIN: Final = r"[ -~\u00c0-\u017f\u0400-\u045f]*"
-"""Latin and Cyrillic letters and ASCII signs, as a regular expression for both Python and Postgres."""
+"""Printable ASCII and most Latin and Cyrillic letters, as a regular expression for both Python and Postgres."""
 _TO_CLEAN = re.compile(f"[{_one_of(_BREAKS + _REMOVED)}]")
 _HIGH_STACK = re.compile(f"([{_one_of(_MARKS)}]{{{limits.MARKS_PER_LETTER}}})[{_one_of(_MARKS)}]+")
 _UNSEEN = _one_of([one for one in ["\0", *_BREAKS, *_REMOVED] if one <= chr(_BMP)])
@@ -61,9 +61,9 @@ class EmailInvalid(ValueError):
 
 
 def is_plain(text: str) -> bool:
-    """Whether the text has only Latin and Cyrillic letters and ASCII signs.
+    """Whether a quick look shows that `cleaned` would at most remove blanks at the ends of the text.
 
-    Of such a text, `cleaned` removes only the blanks at the ends.
+    This is so if the text has only the characters of PLAIN. False says nothing: `cleaned` may still change nothing.
     """
     return _PLAIN.fullmatch(text) is not None
 

@@ -1,4 +1,4 @@
-"""HTTP errors: every error of a service becomes an RFC 9457 `application/problem+json` response."""
+"""HTTP errors: every exception in an app becomes an RFC 9457 `application/problem+json` response."""
 
 import random
 import re

@@ -188,8 +188,8 @@ class BatchConsumer(Consumer):
     async def _apply_or_go_back(self, records: Records, missing: Mapping[Partition, int]) -> None:
         try:
             await self._apply(records, self._cluster, self._positions.reached)
-        except stored_offsets.AheadOfStoredOffset as error:  # other partitions of the batch may have been applied
-            self._after_batch({each: count for each, count in missing.items() if each not in error.partitions})
+        except stored_offsets.AheadOfStoredOffset:  # a part of the batch may have been applied
+            self._after_batch({})  # the records come again, and their gaps are logged then
             await self._go_back(records)
             return
         self._after_batch(missing)
@@ -232,8 +232,9 @@ class _AssignmentListener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assign = assign
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Remove the lag of these partitions from the metrics, because another replica reports it from now on.
+        """Remove the lag of these partitions from the metrics, because another replica may get them.
 
+        If this replica gets them back, the next check sets their lag again.
         A batch in hand may still finish: its transaction checks the stored offsets.
         """
         for tp in revoked:

@@ -35,8 +35,8 @@ class ReadPositions:
         """Note that a batch was delivered, and is in hand until `end_batch`. Returns the gaps that the batch leaves.
 
         The result maps partitions to their number of missing offsets. A partition is in it if this is its first batch
-        after `go_back`, and begins above the offset given to `go_back`. Kafka no longer has the records between, so the
-        gap is accepted.
+        after `go_back`, and begins above the offset given to `go_back`. Kafka has no records between: they were deleted
+        or compacted, or the offsets belong to markers of transactions. So the gap is accepted.
         """
         begins = stored_offsets.first_offsets(records)
         returned = self._went_back.intersection(begins, self.reached)

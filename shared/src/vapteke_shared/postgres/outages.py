@@ -41,7 +41,10 @@ _NETWORK = {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDO
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the error is an outage: the same operation may succeed later without any change on our side."""
+    """Whether the error is an outage: Postgres does not answer or does not accept work, and may do so later.
+
+    A Misconfigured is an outage too, although an operator must first change the server or the settings.
+    """
     match error:
         case asyncpg.PostgresError():
             return (error.sqlstate or "").startswith(_SQLSTATES)

@@ -70,7 +70,10 @@ async def _both_imports(client: httpx.AsyncClient, stack: Stack, options: Option
 
 
 async def _sent_events(stack: Stack, console: Console) -> TopicContent:
-    """Waits until the outbox is empty, then counts and prints the content of the customers topic. Raises NoProgress."""
+    """Waits until the outbox is empty, then counts the events and the active customers in the customers topic.
+
+    Prints and returns these numbers. Raises NoProgress if the outbox is not empty after NO_PROGRESS_SECONDS.
+    """
     started = time.monotonic()
     while await database.outbox_rows(stack.postgres):
         if time.monotonic() - started > NO_PROGRESS_SECONDS:

@@ -3,7 +3,8 @@
 The verdict is known by construction: the random draws that make a row also decide what a correct import does with it
 (Expected), and `truth` counts these outcomes. None of the services' rules is called here, so generator and services
 check each other. The same seed and count give the same people on every Python and every machine. Another count can
-change the rows too, because it decides which of them share a phone. `count` is 0 to MAX_COUNT, else a ValueError.
+change the rows too: it decides which of them share a phone, and an odd count can change the last row. `count` is 0 to
+MAX_COUNT, else a ValueError.
 
 Ids ascend with gaps: runs of 64 rows with a step of 1 to 31, a run in every 12,800 ids.
 

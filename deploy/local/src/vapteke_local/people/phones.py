@@ -1,8 +1,9 @@
 """Phones of made-up people, as people type them.
 
 No number belongs to a real person: no operator holds these Russian area codes, and no country uses these foreign ones.
-A usable phone ends with seven digits that only one row has. So two rows share a number only if `shared_phones` picks
-them. Other rows have a phone that the import rejects: None, empty, blank, unreadable or overlong.
+Most rows have a usable phone. The last seven digits of its number belong to this row alone, except that rows which
+`shared_phones` picks have the number of another row. A few rows have a phone that the import rejects: None, empty,
+blank, unreadable or overlong.
 """
 
 from typing import NamedTuple

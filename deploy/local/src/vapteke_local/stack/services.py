@@ -82,7 +82,7 @@ def rest_process(environment: Environment, name: str) -> Service:
 
 
 def workers(environment: Environment, service: str, name: str, count: int) -> list[Service]:
-    """`count` `work` processes of a service, each called `name` and a number, from 1 up. They are not started here."""
+    """As many `work` processes of a service as `count` says, called `name` and a number from 1 up. Not started here."""
     return [_worker(environment, service, f"{name} {number}") for number in range(1, count + 1)]
 
 

@@ -59,12 +59,11 @@ async def page(
 
 
 async def seen_until(connection: asyncpg.Connection) -> datetime:
-    """The value of `updated_since` with which a later request finds all changes that the next statement does not see.
+    """An instant for `updated_since`: a later request with it finds every change that the coming read misses.
 
-    Call this before the statement that reads the customers. Every change that this statement does not see yet has an
-    `updated_at` at or after the returned instant: the `updated_at` that a transaction writes is at most BACKDATED
-    earlier than the transaction's beginning. So the instant is the beginning of the oldest open transaction, minus
-    `_OVERLAP`.
+    Call this just before the read of the customers. The read misses only changes of transactions that are open now or
+    begin later. Their `updated_at` is at most BACKDATED earlier than the transaction's beginning. So the instant is the
+    beginning of the oldest open transaction minus `_OVERLAP`: BACKDATED, and the time until a new transaction is shown.
     """
     oldest: datetime = await connection.fetchval(_OLDEST)
     return oldest - _OVERLAP

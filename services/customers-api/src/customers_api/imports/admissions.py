@@ -4,8 +4,8 @@ An event about a legacy row counts if it is of the unfinished import, its row li
 range's dispatch number or, from an importer of the previous release, none.
 
 Everyone with write access to the topics can forge an event. A forged event about a range that was never dispatched
-changes nothing. One about a dispatched range can harm only the unfinished import, because every later import has higher
-dispatch numbers.
+changes nothing. One about a dispatched range is applied only while its import is unfinished, and gives way to every
+reading of a later import, which has higher dispatch numbers.
 """
 
 from collections.abc import Collection, Mapping

@@ -65,11 +65,10 @@ async def apply(
             locked = await batch_state.lock_and_load(connection, comparison.rows)
             decision = rules.decide(context, comparison, locked)
             ids = Ids(locked.phone_ids, await batch_state.firstname_ids(connection, decision.rows))
-            events, _ = await asyncio.gather(
-                batch_writes.events(decision), batch_writes.write_customers(connection, decision, ids)
-            )
+            building = asyncio.create_task(batch_writes.events(decision))  # while Postgres writes the customers
+            await batch_writes.write_customers(connection, decision, ids)
             await batch_writes.write_mirror(connection, context.import_id, decision, ids)
-            await messages.write(connection, events)
+            await messages.write(connection, await building)
             customer_ids |= {row.event.legacy_id: row.customer_id for row in decision.rows}
             classes = decision.classes
         await counts.add(connection, context.import_id, unchanged, others, classes, customer_ids)

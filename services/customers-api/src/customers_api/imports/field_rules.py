@@ -110,8 +110,10 @@ def named_phone(event: LegacyEvent, mirror: Mirror) -> str | None:
 
 
 def _only_older_rules_accept(phone: str, event: LegacyCustomerRejected, mirror: Mirror) -> bool:
-    """Whether today's rule rejects the mirrored phone. Either it has code 7 without ten digits after it; or it was
-    mirrored before dispatch numbers existed, when the reason of the event's rejection did not exist either.
+    """Whether only older rules accept the mirrored phone.
+
+    This is so in two cases: it begins with 7 and does not have exactly ten digits after that; or its mirror row has no
+    dispatch number, and the event rejects the phone for a reason that is not in `_OLD_REASONS`.
     """
     if phone[0] == "7" and len(phone) != len("79025163111"):
         return True

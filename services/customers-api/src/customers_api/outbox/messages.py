@@ -19,9 +19,10 @@ OutboxRow = tuple[str, str, str, bytes]
 
 
 class NeverSent(ValueError):
-    """Kafka would never accept this message, so a retry does not help: its topic is unknown, or it is too large.
+    """The outbox does not take this message, and a retry does not help.
 
-    The error's text contains nothing of the message's content, so it can be logged.
+    Its topic is not in `topics.ALL`, or it is larger than `limits.RECORD_BYTES`, a little less than Kafka's limit. The
+    error's text contains nothing of the message's content, so it can be logged.
     """
 
 
