@@ -40,9 +40,11 @@ async def following(settings: WorkSettings) -> AsyncIterator[tuple[asyncpg.Pool,
     health, stopping = Health(), asyncio.Event()
     async with pools.create_pool(settings, SCHEMA, 2) as pool:
         running = asyncio.create_task(CustomersConsumer(settings, pool, health).run(stopping))
-        yield pool, health
-        stopping.set()
-        await asyncio.wait_for(running, 120)
+        try:
+            yield pool, health
+        finally:
+            stopping.set()
+            await asyncio.wait_for(running, 120)
 
 
 async def hidden(pool: asyncpg.Pool) -> None:
@@ -85,7 +87,7 @@ async def test_the_markers_of_transactions_are_no_gaps_and_no_lag(with_kafka: Wo
                 async with producer.transaction():
                     await producer.send(topics.CUSTOMERS.name, deletion(version), key=b"7")
                 async with asyncio.timeout(120):
-                    while await pool.fetchval("SELECT version FROM deleted_customers") != version:
+                    while await pool.fetchval("SELECT version FROM deleted_customers WHERE customer_id = 7") != version:
                         await asyncio.sleep(0.01)
             async with asyncio.timeout(120):
                 while lag() != 0:
