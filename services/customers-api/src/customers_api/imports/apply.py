@@ -53,7 +53,7 @@ async def apply(
 
         finite_dates.check_readings(incoming)
         context = await batch_state.load_context(connection, incoming)
-        settled = await batch_state.load_settled(connection, incoming)
+        settled = await batch_state.load_settled(connection, context, incoming)
         unchanged, others = rules.split_unchanged(incoming, settled)
         mirrors = await batch_state.load_mirrors(connection, others) if others else {}
         comparison = rules.compare(context, others, mirrors)

@@ -35,9 +35,12 @@ async def load_context(connection: asyncpg.Connection, incoming: Sequence[Incomi
     return Context(import_id, await connection.fetchval("SELECT now()"), read_later)
 
 
-async def load_settled(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> dict[int, Settled]:
+async def load_settled(
+    connection: asyncpg.Connection, context: Context, incoming: Sequence[Incoming]
+) -> dict[int, Settled]:
     """By legacy id, those mirror rows of these legacy rows that are settled (see `Settled`)."""
-    rows = await connection.fetch(_SETTLED, incoming[0].event.import_id, [event.legacy_id for _, event in incoming])
+    legacy_ids = [event.legacy_id for _, event in incoming]
+    rows = await connection.fetch(_SETTLED, context.import_id, legacy_ids, context.tomorrow)
     return {row[0]: row[1:] for row in rows}
 
 
@@ -161,8 +164,7 @@ _SETTLED = f"""
 SELECT m.legacy_id, p.digits, {", ".join(f"m.{name}" for name in FIELDS)}
 {_WANTED}
 WHERE c.id IS NOT NULL AND c.deleted_at IS NULL AND m.changed_in IS DISTINCT FROM $1
-    AND (m.last_auth_at > now() + interval '1 day') IS NOT TRUE
-    AND (c.last_auth_at > now() + interval '1 day') IS NOT TRUE
+    AND (m.last_auth_at > $3) IS NOT TRUE AND (c.last_auth_at > $3) IS NOT TRUE
 """
 
 _LOCK_PHONES = "SELECT id, digits FROM phones WHERE digits = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE"
