@@ -161,7 +161,7 @@ async def test_a_server_that_does_not_answer_fails_in_time(
     job = await stack.imported()
 
     assert time.monotonic() - started < 120, "it ended as stalled, or by another deadline than ours"
-    assert job["status"] == "failed"
+    assert job["status"] == "failed", job
     assert job["error"].endswith(f"attempts: {ATTEMPTS}")
     assert f"vAptekeSync at 127.0.0.1:{legacy.server.port}" in job["error"]
     await stack.healthy()

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -137,3 +138,71 @@ async def test_a_creation_is_not_dated_long_before_its_transaction(
     assert customer["created_at"] > begun + queries.BACKDATED
     [event] = await events_in_outbox(pool)
     assert customers_topic.state(event) == await state_of(pool, customer["id"])
+
+
+class Interrupted(asyncpg.Connection):
+    """A connection that waits for the next of `interruptions`, if there is one, after each of its statements."""
+
+    interruptions: Iterator[Callable[[], Awaitable[object]]] = iter(())
+
+    async def execute(self, *args: Any, **options: Any) -> Any:
+        return await self._then(super().execute(*args, **options))
+
+    async def fetch(self, *args: Any, **options: Any) -> Any:
+        return await self._then(super().fetch(*args, **options))
+
+    async def fetchrow(self, *args: Any, **options: Any) -> Any:
+        return await self._then(super().fetchrow(*args, **options))
+
+    async def fetchval(self, *args: Any, **options: Any) -> Any:
+        return await self._then(super().fetchval(*args, **options))
+
+    async def _then(self, statement: Awaitable[Any]) -> Any:
+        result = await statement
+        for interruption in itertools.islice(self.interruptions, 1):
+            await interruption()
+        return result
+
+
+@pytest.mark.parametrize("statements", range(5))
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda connection, customer_id: writes.update(connection, customer_id, {"city_id": 1}),
+        lambda connection, customer_id: writes.change_phone(connection, customer_id, OTHER),
+        writes.delete,
+        writes.restore,
+    ],
+    ids=["update", "change the phone", "delete", "restore"],
+)
+async def test_a_write_to_a_customer_who_is_created_during_it_is_a_version_of_its_own(
+    postgres_server: Postgres, database_name: str, pool: asyncpg.Pool, write: Write, statements: int
+) -> None:
+    connection = await asyncpg.connect(
+        postgres_server.dsn_of(database_name),
+        server_settings={"search_path": "customers"},
+        connection_class=Interrupted,
+    )
+    async with pool.acquire() as creating, pool.acquire() as rival:
+        creation = creating.transaction()
+        await creation.start()
+        customer_id = (await writes.create(creating, PHONE, {}))["id"]
+        updates: list[asyncio.Task[Any]] = []
+
+        async def update() -> None:
+            updates.append(asyncio.create_task(writes.update(rival, customer_id, {"city_id": 2})))
+            await asyncio.wait(updates, timeout=0.2)  # until it has ended, or waits for the write
+
+        nothing = itertools.repeat(lambda: asyncio.sleep(0), statements)
+        connection.interruptions = itertools.chain(nothing, [creation.commit, update])
+        with suppress(queries.CustomerNotFound):
+            await write(connection, customer_id)
+        for interruption in connection.interruptions:  # the write ended earlier
+            await interruption()
+        with suppress(queries.CustomerNotFound):  # the write has deleted the customer
+            await updates[0]
+    await connection.close()
+
+    events = await events_in_outbox(pool)
+    assert [event.version for event in events] == list(range(1, len(events) + 1))
+    assert customers_topic.state(events[-1]) == await state_of(pool, customer_id)

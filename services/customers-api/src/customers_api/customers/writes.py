@@ -75,7 +75,8 @@ async def update(
     """
     firstname_id = (await _ids(connection, None, fields["firstname"]))[1] if fields.get("firstname") else None
     async with connection.transaction():
-        await connection.execute(_LOCK, customer_id)
+        if await connection.fetchval(_LOCK, customer_id) is None:
+            raise CustomerNotFound  # or created since, but then _STATE would read a customer who is not locked
         before = _checked(await connection.fetchrow(_STATE, customer_id), expected)
         changed = [name for name in FIELDS if fields.get(name, before[name]) != before[name]]
         if not changed:
@@ -238,7 +239,7 @@ c AS (
 {messages.insert_after("c")}
 """
 
-_LOCK = "SELECT FROM customers WHERE id = $1 FOR NO KEY UPDATE"
+_LOCK = "SELECT id FROM customers WHERE id = $1 FOR NO KEY UPDATE"
 _STATE = f"{customer_events.STATE} WHERE c.id = $1"
 
 _UPDATE = f"""
