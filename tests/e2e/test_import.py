@@ -1,5 +1,6 @@
 """An import from the endpoint to the verdict, with real processes, a real Kafka and the real ODBC driver."""
 
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,7 +11,7 @@ from running_stack import RunningStack, running_stack, verdict
 from vapteke_local import people, vaptekesync
 from vapteke_local.vaptekesync import CUSTOMERS, Server
 
-SEED, COUNT = 5, 3_000
+SEED, COUNT, RANGE_ROWS = 5, 3_000, 500
 TIMEOUT, SLEEP, ATTEMPTS = 2, 1, 2
 pytestmark = pytest.mark.timeout(900)
 
@@ -46,7 +47,7 @@ async def legacy() -> AsyncIterator[Legacy]:
 @pytest.fixture(scope="module")
 async def stack(legacy: Legacy) -> AsyncIterator[RunningStack]:
     variables = {
-        "IMPORT_RANGE_ROWS": "500",
+        "IMPORT_RANGE_ROWS": str(RANGE_ROWS),
         "MSSQL_TIMEOUT": str(TIMEOUT),
         "MSSQL_RETRIES_SLEEP": str(SLEEP),
         "MSSQL_RETRIES_COUNT": str(ATTEMPTS - 1),
@@ -113,6 +114,17 @@ async def test_a_second_import_writes_nothing(stack: RunningStack) -> None:
 
     assert verdict(job) == people.truth_again(SEED, COUNT)
     assert await stack.versions() == before
+
+
+async def test_the_plan_and_each_range_are_read_on_a_connection_of_their_own(
+    legacy: Legacy, stack: RunningStack
+) -> None:
+    before = legacy.server.stats.logins_received
+
+    await stack.imported()
+
+    assert legacy.server.stats.logins_received - before == 1 + math.ceil(COUNT / RANGE_ROWS)
+    assert legacy.server.stats.connections_open == 0
 
 
 async def test_a_change_arrives(legacy: Legacy, stack: RunningStack, whole: None) -> None:

@@ -21,6 +21,10 @@ from legacy_importer import connection_string, legacy_errors, port_check, socket
 from legacy_importer.legacy_errors import LegacyError
 from legacy_importer.settings import LegacySettings
 
+# unixODBC would keep a closed connection for the rest of the second and give it to the next caller, even if vAptekeSync
+# has ended it meanwhile.
+pyodbc.pooling = False
+
 _PAGE_ROWS = 5_000
 
 T = TypeVar("T")
