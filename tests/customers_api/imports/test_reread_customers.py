@@ -94,6 +94,7 @@ async def test_what_an_earlier_release_kept_is_found_after_an_import(
         ("lastname", "Ли\nпа", "Ли па"),
         ("lastname", "", None),
         ("email", "anna@EXAMPLE.com", "anna@example.com"),
+        ("email", "Info@example.com", "info@example.com"),
         ("email", "\u200b", None),
     ],
 )

@@ -10,7 +10,7 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from vapteke_shared.contract import characters, limits
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of this rule. Increase it when `cleaned` or `email` changes: stored texts are then cleaned again."""
 
 _BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"  # invisible, in other categories
@@ -46,13 +46,13 @@ _UNSEEN = _one_of([one for one in ["\0", *_BREAKS, *_REMOVED] if one <= chr(_BMP
 PATTERN: Final = rf"^[^\u0000]*[^\s{_UNSEEN}][^\u0000]*$"
 """A text that is not empty, as far as a JSON Schema pattern can express it."""
 PLAIN_EMAIL: Final = r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+([a-z]{2,})"
-"""A plain address: email-validator would accept it unchanged or reject it for its top-level domain. Most others go to
-email-validator itself, which is many times slower."""
+"""A plain address: email-validator would accept it, unchanged except for `LOWER_CASE_MAILBOXES`, or reject it for its
+top-level domain. Most others go to email-validator itself, which is many times slower."""
 _PLAIN = re.compile(PLAIN)
 # Possessive quantifiers, which Postgres does not know, save a third: no part of the pattern can give characters back.
 _PLAIN_EMAIL = re.compile(re.sub(r"(?<=[\])])[+*]", r"\g<0>+", PLAIN_EMAIL))
-_IN_LOWER_CASE = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
-"""Names before the @, such as info, that email-validator turns into lower case."""
+LOWER_CASE_MAILBOXES: Final = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
+"""Names before the @, such as info, that email-validator turns into lower case. They have ASCII letters only."""
 _SPECIAL = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
 
 
@@ -102,16 +102,18 @@ def email(text: str) -> str:
 
 
 def _plain_with_lower_case_domain(text: str) -> str | None:
-    """What `email` returns for an address that is plain except for capital letters in its domain.
-
-    None for any other address, and for a name before the @ that `email` may change.
-    """
+    """What `email` returns for an address that is plain except for capital letters in its domain; None for others."""
     mailbox, _, domain = text.rpartition("@")
     plain = f"{mailbox}@{domain.lower()}"
-    return plain if text.isascii() and is_plain_email(plain) and mailbox.lower() not in _IN_LOWER_CASE else None
+    return plain if text.isascii() and is_plain_email(plain) else None
 
 
 def is_plain_email(text: str) -> bool:
     """Whether the address is plain, so that `email` returns it unchanged. Many other addresses are valid too."""
     match = _PLAIN_EMAIL.fullmatch(text) if len(text) <= 63 else None
-    return match is not None and match[1] not in _SPECIAL
+    return match is not None and match[1] not in _SPECIAL and not _has_mailbox_in_capitals(text)
+
+
+def _has_mailbox_in_capitals(text: str) -> bool:
+    mailbox = text.partition("@")[0]
+    return not mailbox.islower() and mailbox.lower() in LOWER_CASE_MAILBOXES

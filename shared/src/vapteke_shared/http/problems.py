@@ -179,7 +179,7 @@ def _field_fault(fault: dict[str, Any]) -> FieldFault:
 def _pointer(location: Sequence[int | str]) -> str:
     """The JSON pointer (RFC 6901) to an invalid field. Each part is cut to 60 characters.
 
-    Pydantic adds the branch of a union to `location`. Our branches have names in brackets, and are left out.
+    Pydantic adds the branch of a union to `location`. Our branches have names in parentheses, and are left out.
     """
     parts = [_shortened(str(part), _MAX_NAME) for part in location if not str(part).startswith("(")]
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)

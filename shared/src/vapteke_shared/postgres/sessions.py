@@ -78,7 +78,8 @@ def _close_if_connected(attempt: asyncio.Task[Session]) -> None:
 def _combined(faults: list[BaseException]) -> BaseException:
     """The fault if there is only one; otherwise an Unavailable that names each different fault once.
 
-    This Unavailable is a Misconfigured or a ReadOnly only if all faults are, because any other host may recover.
+    If all faults are Misconfigured, it is a Misconfigured; if all are ReadOnly, it is a ReadOnly. If they differ, it is
+    a plain Unavailable, because one of the hosts may recover.
     """
     if len(faults) == 1:
         return faults[0]

@@ -1,4 +1,5 @@
-"""`pause` ends a loop's sleep when the process shuts down, and `shutdown_deadline` then limits the time of other work.
+"""`pause` is a sleep that ends when the shutdown begins. `shutdown_deadline` gives a block of code only a limited time
+from the beginning of the shutdown.
 
 lifecycle.py describes the order of a shutdown, and loops.py waits for the loops to end.
 """

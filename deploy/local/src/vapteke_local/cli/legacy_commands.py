@@ -57,8 +57,8 @@ def fault(
     fail number=18456 before=login: reject the login with this SQL Server error; without `before`, answer a
     statement with it.
 
-    Every kind takes times=2 (how often; default: once for drop, fail, and silent with rows, else without end) and
-    nth=3 (begin at the third opportunity). `vapteke legacy clear` ends all faults.
+    Every kind takes times=2 (how often; default: once for drop, fail, and silent with rows or statement, else
+    without end) and nth=3 (begin at the third opportunity). `vapteke legacy clear` ends all faults.
     """
     numbers = {name: _number(value) for name, value in _pairs(options or []).items()}
     _command(ready, {"do": "fault", "kind": kind, **numbers}, f"the fault {kind} is set")

@@ -22,7 +22,10 @@ def check_readings(incoming: Iterable[Incoming]) -> None:
 
 
 def check_rows(rows: Iterable[AppliedRow]) -> None:
-    """Raise DataError if Postgres would not store the birthday or sign-in of an accepted row's event as it is."""
+    """Raise DataError if Postgres would not store the birthday or sign-in of a row as it is, but as infinity.
+
+    They come from the row's event, as the importer has sent it; a rejected row has none. Call this before the writes.
+    """
     for row in rows:
         if isinstance(row.event, LegacyCustomerRead):
             _check(row.event.birthday)

@@ -119,13 +119,18 @@ def _unusual_name(column: str) -> str:
     return f"({column} !~ '^{texts.PLAIN}$' OR {column} <> btrim({column}) OR {column} = '')"
 
 
-# Only rows with unusual characters are fetched; there may be millions of others.
+_HAS_MAILBOX_IN_CAPITALS = f"""
+c.email <> lower(c.email) AND lower(split_part(c.email, '@', 1)) IN ({", ".join(map(repr, texts.LOWER_CASE_MAILBOXES))})
+"""
+
+# Only rows with unusual texts are fetched; there may be millions of others.
 _UNUSUAL = f"""
 SELECT c.id, c.version, f.name AS firstname, c.lastname, c.email
 FROM customers c
 LEFT JOIN LATERAL (SELECT name FROM firstnames WHERE id = c.firstname_id OFFSET 0) AS f ON true
 WHERE c.id > $1 AND c.id <= $2 AND ($3::timestamptz IS NULL OR c.updated_at >= $3)
-    AND ({_unusual_name("f.name")} OR {_unusual_name("c.lastname")} OR c.email !~ '^{texts.PLAIN_EMAIL}$')
+    AND ({_unusual_name("f.name")} OR {_unusual_name("c.lastname")} OR c.email !~ '^{texts.PLAIN_EMAIL}$'
+        OR {_HAS_MAILBOX_IN_CAPITALS})
 ORDER BY c.id LIMIT $4
 """
 

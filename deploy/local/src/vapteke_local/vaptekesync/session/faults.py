@@ -21,15 +21,16 @@ class Fault:
     delay:  the server waits `seconds` before each answer to a listed statement, or with `before="login"` before the
             answer to a login.
     drop:   the connection breaks after `rows` rows of an answer; if `rows` is None, before the answer.
-    silent: with `rows` or `statement`, the answer stops after `rows` rows (if `rows` is None, before it begins) and
-            nothing follows on that connection; without both, connections are accepted and read but never answered.
+    silent: without `rows` and `statement`, the server is silent: connections are accepted and read, never answered.
+            With one of them, one answer stops after `rows` rows (if `rows` is None, before it begins), and nothing
+            follows on that connection.
     fail:   error `number` with `text` replaces the answer, or follows `rows` rows of the answer; with `before="login"`
             the error rejects the login.
 
-    `statement` limits delay, drop, silent and fail to one name in the list of `sql/statements.py`. By default drop, and
-    silent with `rows`, apply to `range`. `times` None means without end, which is the default of refuse, delay, and
-    silent without `rows` or `statement`. All others strike once by default. What drivers send on their own (SET and the
-    like) is affected only by silent without `rows` or `statement`.
+    `statement` limits delay, drop, silent and fail to one name in the list of `sql/statements.py`; with it, refuse and
+    `before="login"` never strike. By default drop, and silent with `rows`, apply to `range`. `times` None means without
+    end, which is the default of refuse, delay and the silent server. All others strike once by default. Only the silent
+    server leaves unanswered what drivers send on their own (SET and the like).
     """
 
     kind: FaultKind
@@ -68,7 +69,7 @@ class Faults:
         """Adds a fault and returns it. `options` are the other fields of Fault.
 
         Raises ValueError for an unknown kind or option, or an invalid number. `statement` and `before` are not checked:
-        a fault with an unknown statement never strikes.
+        a fault with a statement that does not fit never strikes.
         """
         known = {field.name for field in fields(Fault)} - {"kind"}
         if kind not in get_args(FaultKind):

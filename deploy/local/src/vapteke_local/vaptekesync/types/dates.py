@@ -63,11 +63,13 @@ def encode_smalldatetime(value: datetime) -> bytes:
 def encode_datetimeoffset(value: datetime) -> bytes:
     """The bytes of a datetimeoffset(7): the time since midnight in units of 100 ns, the day, and the offset in minutes.
 
-    Time and day are in UTC. Raises ValueError for a value without an offset.
+    Time and day are in UTC. Raises ValueError for a value without an offset, and OverflowError for an instant that does
+    not exist in UTC.
     """
-    offset, utc = value.utcoffset(), value.astimezone(UTC)
+    offset = value.utcoffset()
     if offset is None:
         raise ValueError("a datetimeoffset needs an offset")
+    utc = value.astimezone(UTC)
     midnight = utc.replace(hour=0, minute=0, second=0, microsecond=0)
     ticks = (utc - midnight) // timedelta(microseconds=1) * 10
     day = (utc.toordinal() - 1).to_bytes(3, "little")

@@ -56,8 +56,8 @@ class SqlType(NamedTuple):
 def parse(text: str) -> SqlType:
     """The type that is written in SQL as `text`, for example `varchar(400)`, `nvarchar(max)`, `datetime2(3)` or `int`.
 
-    The precision of a decimal and the size of a float, a datetimeoffset or a type in NAMES_ONLY are ignored: a decimal
-    always has 38 digits, a datetimeoffset 7 decimals. Raises ValueError for a type that is not supported.
+    A decimal keeps only its scale, and always has 38 digits. A datetimeoffset always has 7 decimals. The size of a
+    float, and of a type in NAMES_ONLY, is ignored. Raises ValueError for a type that is not supported.
     """
     found = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\d+|max)\s*(?:,\s*(\d+)\s*)?\))?\s*", text.lower())
     if found is None:
