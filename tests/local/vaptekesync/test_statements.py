@@ -100,6 +100,48 @@ def test_keys_are_counted(serve: Serve, ask: Ask) -> None:
     assert counted == [(4, 3, 2)]
 
 
+def test_the_sizes_of_texts_and_their_collation_are_reported(serve: Serve, ask: Ask) -> None:
+    sizes = (
+        "SELECT COLUMN_NAME, CHARACTER_MAXIMUM_LENGTH, COLLATION_NAME FROM INFORMATION_SCHEMA.COLUMNS"
+        " WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
+    )
+    table = CUSTOMERS.altered("LastName", sql_type="ntext").altered("Email", sql_type="varchar(max)")
+    with serve(table=table) as server:
+        found = {name: size for name, *size in ask(server, sizes, "dbo", "Customers")}
+
+    assert found["ID"] == [None, None]
+    assert found["Phone"] == [400, "Cyrillic_General_CI_AS"]
+    assert found["LastName"] == [2**30 - 1, "Cyrillic_General_CI_AS"]
+    assert found["Email"] == [-1, "Cyrillic_General_CI_AS"]
+
+
+def test_the_users_permissions_on_the_table_are_reported(serve: Serve, ask: Ask) -> None:
+    permissions = "SELECT permission_name FROM fn_my_permissions(?, 'OBJECT') WHERE subentity_name = ''"
+    with serve(table=replace(CUSTOMERS, permissions=("SELECT", "UPDATE"))) as server:
+        assert ask(server, permissions, "[dbo].[Customers]") == [("SELECT",), ("UPDATE",)]
+        assert ask(server, permissions, "[dbo].[Clients]") == []
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"), [(1, "Ёлкин", 1), (1, "ёлкин ", 1), (1, "?????", 0), (2, "Ёлкин", 0), (3, "Ёлкин", 0)]
+)
+def test_the_text_of_a_row_is_compared(serve: Serve, ask: Ask, key: int, text: str, expected: int) -> None:
+    same = "SELECT COUNT_BIG(*) FROM [dbo].[Customers] WHERE [ID] = ? AND CAST([LastName] AS nvarchar(4000)) = ?"
+    rows = [(key, None, None, lastname, *[None] * 5) for key, lastname in ((1, "Ёлкин"), (2, None))]
+    with serve(rows) as server:
+        assert ask(server, same, key, text) == [(expected,)]
+
+
+def test_the_newest_instant_leaves_out_what_is_far_in_the_future(serve: Serve, ask: Ask) -> None:
+    newest = "SELECT MAX([LastAuthAt]) FROM [dbo].[Customers] WHERE [LastAuthAt] <= DATEADD(hour, 15, SYSUTCDATETIME())"
+    now = datetime(2026, 11, 23, 9)
+    instants = [None, datetime(2026, 11, 23, 12), datetime(2026, 11, 22), datetime(2099, 1, 1)]
+    rows = [(key, *[None] * 7, instant) for key, instant in enumerate(instants)]
+    with serve(rows, clock=lambda: now) as server, serve(clock=lambda: now) as empty:
+        assert ask(server, newest) == [(datetime(2026, 11, 23, 12),)]
+        assert ask(empty, newest) == [(None,)]
+
+
 def test_the_state_of_the_database_is_reported_in_master(server: Server, ask: Ask) -> None:
     state = "SELECT state_desc, user_access_desc FROM sys.databases WHERE name = ?"
 

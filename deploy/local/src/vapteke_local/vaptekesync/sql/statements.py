@@ -1,4 +1,4 @@
-"""The statements that the stand-in answers: the importer's own, and no others.
+"""The statements that the stand-in answers: those of legacy-importer, and no others.
 
 | name        | statement                                                                                        |
 |-------------|--------------------------------------------------------------------------------------------------|
@@ -13,6 +13,13 @@
 |             | i.has_filter = 0 AND i.is_disabled = 0 AND i.is_hypothetical = 0 AND k.key_ordinal > 0           |
 | type        | SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID(?)                                 |
 | synonym     | SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID(?)                         |
+| sizes       | SELECT COLUMN_NAME, CHARACTER_MAXIMUM_LENGTH, COLLATION_NAME FROM INFORMATION_SCHEMA.COLUMNS     |
+|             | WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?                                                        |
+| permissions | SELECT permission_name FROM fn_my_permissions(?, 'OBJECT') WHERE subentity_name = ''             |
+| same text   | SELECT COUNT_BIG(*) FROM [dbo].[Customers] WHERE [ID] = ? AND CAST([Column] AS                   |
+|             | nvarchar(4000)) = ?                                                                              |
+| newest      | SELECT MAX([Column]) FROM [dbo].[Customers] WHERE [Column] <= DATEADD(hour, 15,                  |
+|             | SYSUTCDATETIME())                                                                                |
 | key counts  | SELECT COUNT_BIG(*), COUNT_BIG([ID]), COUNT_BIG(DISTINCT [ID]) FROM [dbo].[Customers]            |
 | boundaries  | SELECT k, n FROM (SELECT [ID] AS k, ROW_NUMBER() OVER (ORDER BY [ID]) AS n, LEAD([ID]) OVER      |
 |             | (ORDER BY [ID]) AS following FROM [dbo].[Customers]) AS numbered WHERE n % 10000 = 0 OR          |
@@ -36,7 +43,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vapteke_local.vaptekesync.sql import syntax, system_queries, table_queries
+from vapteke_local.vaptekesync.sql import doctor_queries, syntax, system_queries, table_queries
 from vapteke_local.vaptekesync.sql.errors import not_listed
 from vapteke_local.vaptekesync.sql.results import Result, Run
 from vapteke_local.vaptekesync.sql.syntax import Mismatch, Token
@@ -62,6 +69,10 @@ RECOGNISERS: dict[str, Callable[[list[Token]], Run]] = {
     "indexes": system_queries.indexes,
     "type": system_queries.object_type,
     "synonym": system_queries.synonym,
+    "sizes": doctor_queries.sizes,
+    "permissions": doctor_queries.permissions,
+    "same text": doctor_queries.same_text,
+    "newest": doctor_queries.newest,
     "key counts": table_queries.key_counts,
     "boundaries": table_queries.boundaries,
     "range": table_queries.key_range,

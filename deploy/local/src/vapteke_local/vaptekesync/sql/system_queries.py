@@ -59,7 +59,7 @@ def columns(given: list[Token]) -> Run:
 
     def run(parameters: Parameters, database: Database) -> Result:
         table = database.rows.table
-        columns = [c for c in table.columns if c.may_be_read] if _is_asked(table, found, parameters) else []
+        columns = [c for c in table.columns if c.may_be_read] if is_asked(table, found, parameters) else []
         return results.of_values(headings, [(c.name, c.type.name, "YES" if c.nullable else "NO") for c in columns])
 
     return run
@@ -70,7 +70,7 @@ def indexes(given: list[Token]) -> Run:
 
     def run(parameters: Parameters, database: Database) -> Result:
         table = database.rows.table
-        indexes = table.constraints if _is_object(table, found, parameters) else ()
+        indexes = table.constraints if is_object(table, found, parameters) else ()
         rows = [(index.name, column) for index in indexes if index.holds for column in index.columns]
         return results.of_values([("name", SYSNAME), ("name", SYSNAME)], rows)
 
@@ -83,7 +83,7 @@ def object_type(given: list[Token]) -> Run:
     def run(parameters: Parameters, database: Database) -> Result:
         table = database.rows.table
         return results.of_values(
-            [("type_desc", SYSNAME)], [(table.type,)] if _is_object(table, found, parameters) else []
+            [("type_desc", SYSNAME)], [(table.type,)] if is_object(table, found, parameters) else []
         )
 
     return run
@@ -101,12 +101,12 @@ def synonym(given: list[Token]) -> Run:
     return run
 
 
-def _is_asked(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
+def is_asked(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
     asked = (value_of(found["schema"], parameters), value_of(found["table"], parameters))
     return tuple(str(name).casefold() for name in asked) == (table.schema.casefold(), table.name.casefold())
 
 
-def _is_object(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
+def is_object(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
     asked = str(value_of(found["object"], parameters))
     return asked.casefold() == _object_name(table.schema, table.name).casefold()
 

@@ -32,7 +32,7 @@ def key_counts(given: list[Token]) -> Run:
     found = syntax.match(KEY_COUNTS, given)
 
     def run(_parameters: Parameters, database: Database) -> Result:
-        _check_source(database.rows.table, found)
+        check_source(database.rows.table, found)
         keys = [row[database.rows.table.key_position] for row in database.rows]
         counts = (len(keys), len(keys) - keys.count(None), len(set(keys) - {None}))
         return results.of_values([("", SqlType("bigint"))] * 3, [counts])
@@ -47,7 +47,7 @@ def boundaries(given: list[Token]) -> Run:
     def run(_parameters: Parameters, database: Database) -> Result:
         if not step:
             raise SqlError(8134, "Divide by zero error encountered.", severity=16)
-        _check_source(database.rows.table, found)
+        check_source(database.rows.table, found)
         key = database.rows.table.column(database.rows.table.key)
         headings = [(found["k"], key.type), (found["n"], SqlType("bigint"))]
         return results.of_values(headings, database.rows.boundaries(step), database.rows.table)
@@ -61,8 +61,8 @@ def key_range(given: list[Token]) -> Run:
 
     def run(parameters: Parameters, database: Database) -> Result:
         rows = database.rows
-        _check_source(rows.table, found)
-        items = tuple(Item(_position(rows.table, column), cast) for column, cast in names)
+        check_source(rows.table, found)
+        items = tuple(Item(position_of(rows.table, column), cast) for column, cast in names)
         bounds = {side: _key(found[side], parameters, rows.table) for side in ("above", "upto") if side in found}
         # A comparison with NULL is never true.
         if None in bounds.values():
@@ -84,14 +84,14 @@ def _first_of(patterns: tuple[list[Token], ...], given: list[Token], position: i
     raise Mismatch(farthest)
 
 
-def _check_source(table: Table, found: dict[str, Any]) -> None:
+def check_source(table: Table, found: dict[str, Any]) -> None:
     if (found["schema"].casefold(), found["table"].casefold()) != (table.schema.casefold(), table.name.casefold()):
         raise SqlError(208, f"Invalid object name '{found['schema']}.{found['table']}'.", severity=16)
-    if _position(table, found["key"]) != table.key_position:
+    if position_of(table, found["key"]) != table.key_position:
         raise not_listed(found["key"])
 
 
-def _position(table: Table, column: str) -> int:
+def position_of(table: Table, column: str) -> int:
     try:
         position = table.position(column)
     except UnknownColumn:

@@ -43,6 +43,7 @@ class Table:
     """The definition of a table. Rows are stored and read in the order of the column `key`.
 
     The keys are unique only if `constraints` say so. `synonyms` are other names of the table in the same schema.
+    `permissions` are those that the user has on the whole table, as the server reports them; they reject nothing.
     """
 
     schema: str
@@ -53,6 +54,7 @@ class Table:
     collation: str = "Cyrillic_General_CI_AS"
     type: ObjectType = "USER_TABLE"
     synonyms: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ("SELECT",)
     positions: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
