@@ -296,6 +296,20 @@ async def test_of_old_imports_the_job_alone_is_kept(consumers: ImportConsumers, 
         assert kept == {row[0] for row in await pool.fetch("SELECT id FROM imports ORDER BY requested_at DESC LIMIT 2")}
 
 
+async def test_imports_of_another_kind_do_not_push_out_what_is_kept_of_a_kind(pool: asyncpg.Pool) -> None:
+    keeping, kinds = Sweeper(pool, Health(), stalled_seconds=900, kept=1), ["full", "other", "other"]
+    for kind in kinds:
+        import_id = await start_import(pool, upper_bounds=[])
+        await pool.execute("UPDATE imports SET kind = $1 WHERE id = $2", kind, import_id)
+        await pool.execute(
+            "INSERT INTO import_chunks (import_id, chunk, upto_id, status) VALUES ($1, 0, 1, 'published')", import_id
+        )
+        await sweep(pool, keeping)
+
+    kept = await pool.fetch("SELECT kind FROM imports i JOIN import_chunks c ON c.import_id = i.id ORDER BY kind")
+    assert [row["kind"] for row in kept] == ["full", "other"]
+
+
 async def test_an_empty_table_completes_with_a_warning(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
     await start_import(pool, upper_bounds=[])
 

@@ -15,5 +15,5 @@ class WorkSettings(settings.WorkSettings):
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
     import_stalled_seconds: float = Field(900, gt=0, description="an import fails after so long without progress")
-    imports_kept: int = Field(30, ge=1, description="how many of the latest imports keep their rejections")
+    imports_kept: int = Field(30, ge=1, description="how many of the latest imports of each kind keep their rejections")
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")

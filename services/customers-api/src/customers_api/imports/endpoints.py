@@ -1,19 +1,21 @@
 """The endpoints of imports, as jobs (docs/contract.md, "Imports")."""
 
+from typing import Annotated
 from uuid import UUID
 
 import asyncpg
-from fastapi import Request, Response
+from fastapi import Body, Request, Response
 from vapteke_shared.http import application, head_requests, openapi
-from vapteke_shared.http.access import auth
+from vapteke_shared.http.access import auth, callers
 from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import query_parameters
 from vapteke_shared.http.problems import ProblemError
 
 from customers_api.imports import queries, waiting_for, writes
-from customers_api.imports.fields import ImportId
+from customers_api.imports.fields import ImportId, ImportKind
 from customers_api.imports.list_parameters import ImportQuery, RejectionQuery
 from customers_api.imports.queries import Rows
+from customers_api.imports.request_models import FULL, NewImport
 from customers_api.imports.response_models import (
     Import,
     ImportList,
@@ -44,7 +46,7 @@ async def import_customers(request: Request, response: Response) -> ImportStarte
     `HEAD` is not allowed (405), because it must not start anything.
     """
     response.headers["Cache-Control"] = "no-store"
-    job, new = await _request_import(request)
+    job, new = await _request_import(request, "full")
     message = "The import has been requested." if new else "This import is already running."
     data = StartedImport(import_id=job["id"], status=job["status"], url=_url(job["id"]))
     return ImportStarted(message=message, data=data)
@@ -57,9 +59,13 @@ async def import_customers(request: Request, response: Response) -> ImportStarte
     dependencies=[auth.require_scope("imports:run")],
     responses={202: {"description": "The job", "headers": openapi.headers(Location="the job's path")}},
 )
-async def start_import(request: Request, response: Response) -> Import:
+async def start_import(
+    request: Request,
+    response: Response,
+    body: Annotated[NewImport, Body(description="the import to start; a full one without a body")] = FULL,
+) -> Import:
     """Starts an import, or joins the running one. `Location` is the path of the job."""
-    job, _ = await _request_import(request)
+    job, _ = await _request_import(request, body.kind)
     response.headers["Location"] = _url(job["id"])
     return await get_import(request, job["id"])
 
@@ -134,13 +140,15 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     return await get_import(request, import_id)
 
 
-async def _request_import(request: Request) -> tuple[asyncpg.Record, bool]:
+async def _request_import(request: Request, kind: ImportKind) -> tuple[asyncpg.Record, bool]:
     """Start an import, or join the unfinished one. Returns the import, and whether it is new.
 
     The audit records the id of the import: the customers that it will change are not known yet.
     """
     async with application.connection(request) as connection:
-        job, new = await writes.start(connection, request.app.state.settings.import_range_rows)
+        rows_per_range = request.app.state.settings.import_range_rows
+        requested_by = callers.principal(request).subject
+        job, new = await writes.start(connection, rows_per_range, kind=kind, requested_by=requested_by)
     data_access.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
     return job, new
 

@@ -7,9 +7,10 @@ from vapteke_shared.contract.limits import IDS_PER_REQUEST, INT64_MAX, INT64_MIN
 from vapteke_shared.http.lists import query_parameters
 from vapteke_shared.http.lists.query_parameters import Digits, Distinct, Paging, optional
 
-from customers_api.imports.fields import Kind, Status
+from customers_api.imports.fields import ImportKind, Kind, Status
 
 Statuses = Annotated[list[Status], Distinct]
+ImportKinds = Annotated[list[ImportKind], Distinct]
 Word = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}$")]
 LegacyIds = Annotated[
     list[Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX), Digits]],
@@ -21,6 +22,7 @@ LegacyIds = Annotated[
 class ImportQuery(Paging):
     """Filters can be combined."""
 
+    kind: ImportKinds = optional("imports of this kind: `kind=full`, repeatable", ["full"])
     status: Statuses = optional("in one of these states: `status=failed&status=cancelled`", ["failed", "cancelled"])
     requested_from: query_parameters.Moment = optional("requested at this time or later", "2026-01-01T00:00:00Z")
     requested_to: query_parameters.Moment = optional("requested at this time or earlier", "2026-02-01T00:00:00Z")

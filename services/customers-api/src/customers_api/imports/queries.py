@@ -56,6 +56,7 @@ def _where(conditions: Mapping[str, str], filters: Mapping[str, Any]) -> str:
 
 
 _OF_JOBS: Final = {
+    "kind": "i.kind = ANY (CAST(:kind AS text[]))",
     "status": "i.status = ANY (CAST(:status AS text[]))",
     "requested_from": "i.requested_at >= :requested_from",
     "requested_to": "i.requested_at < CAST(:requested_to AS timestamptz) + interval '1 millisecond'",
@@ -71,7 +72,8 @@ _OF_REJECTIONS: Final = {
 # The counts of an unfinished import are those of the attempts that have won so far.
 _JOBS = f"""
 SELECT
-    i.id, i.status, i.planned_rows, i.error, i.warnings, i.requested_at, i.started_at, i.finished_at,
+    i.id, i.kind, i.status, i.planned_rows, i.unread, i.error, i.warnings,
+    i.requested_by, i.requested_at, i.started_at, i.finished_at,
     coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
     coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
     coalesce(live.rejected, i.rejected) AS rejected, coalesce(live.repaired, i.repaired) AS repaired,

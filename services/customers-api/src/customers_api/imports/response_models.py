@@ -31,6 +31,7 @@ class Import(ResponseModel):
     """An import job. Until it ends, the counts are those of the ranges read so far."""
 
     id: ImportId
+    kind: str = Field(description="what it reads; `full`: the whole table", examples=["full"])
     status: Status = Field(description="state of the import; it only moves forward", examples=["completed"])
     read: int = Field(description="created + updated + unchanged + skipped + rejected", examples=[78553])
     created: int = Field(description="legacy rows seen for the first time", examples=[77543])
@@ -39,6 +40,7 @@ class Import(ResponseModel):
     skipped: int = Field(description="rows whose customer was deleted through the API", examples=[0])
     rejected: int = Field(description="rows without a usable phone", examples=[1010])
     repaired: int = Field(description="accepted rows that lost a field or their phone", examples=[2252])
+    unread: int = Field(description="legacy rows that did not have to be read; 0 in a full import", examples=[0])
     percent: float | None = Field(description="null until the plan is made", examples=[100.0])
     rows_per_second: float | None = Field(description="average since the start; null before it", examples=[11316.1])
     seconds_left: float | None = Field(description="at that rate; null if unknown", examples=[None])
@@ -48,6 +50,9 @@ class Import(ResponseModel):
     )
     waiting_for: str | None = Field(
         description="what the import waits for; null if nothing is unusual", examples=[None]
+    )
+    requested_by: str | None = Field(
+        description="the subject of the token, or `schedule`; null in imports of earlier releases", examples=["report"]
     )
     requested_at: Instant = Field(description="time of the request", examples=["2026-01-02T03:04:05.678Z"])
     started_at: Instant | None = Field(

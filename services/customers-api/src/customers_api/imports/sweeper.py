@@ -28,8 +28,8 @@ class Sweeper:
     """Ends imports, in the one process that leads.
 
     An import without progress for `stalled_seconds` fails, or is cancelled if a cancel was requested. Only time counts
-    in which this process runs and Postgres and Kafka answer: an outage is not a stall. The latest `kept` imports keep
-    their details.
+    in which this process runs and Postgres and Kafka answer: an outage is not a stall. The latest `kept` imports of
+    each kind keep their details.
     """
 
     every_seconds = 1.0

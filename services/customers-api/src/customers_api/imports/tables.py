@@ -52,8 +52,9 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
 class ImportRow(Table, table=True):
     """One import, as a job. The counts are 0 until the import ends, and then final; `queries` adds them up before that.
 
-    `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by how much vAptekeSync's clock was
-    ahead of the importer's when the plan was made.
+    `requested_by` is the subject of the token, or `schedule`; null in imports of earlier releases. `unread` counts the
+    rows that did not have to be read. `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by
+    how much vAptekeSync's clock was ahead of the importer's when the plan was made.
     """
 
     __tablename__ = "imports"
@@ -67,6 +68,7 @@ class ImportRow(Table, table=True):
     )
 
     id: UUID = Field(primary_key=True)
+    kind: str = Field(sa_type=Text, sa_column_kwargs={"server_default": text("'full'")})
     status: str = Field(sa_type=Text)
     planned_rows: int | None = Field(None, sa_type=BigInteger)
     read: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
@@ -76,11 +78,13 @@ class ImportRow(Table, table=True):
     skipped: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     rejected: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     repaired: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    unread: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     error: str | None = Field(None, sa_type=Text)
     warnings: list[str] = Field(sa_type=ARRAY(Text), sa_column_kwargs={"server_default": text("'{}'")})
     plan_number: int | None = Field(None, sa_type=BigInteger)
     source_ahead_seconds: float | None = Field(None, sa_type=Float)
     attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
+    requested_by: str | None = Field(None, sa_type=Text)
     requested_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
     started_at: datetime | None = Field(None, sa_type=INSTANT)
     cancelled_at: datetime | None = Field(None, sa_type=INSTANT)

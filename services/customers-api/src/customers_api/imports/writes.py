@@ -10,6 +10,7 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.imports import queries
+from customers_api.imports.fields import ImportKind
 from customers_api.imports.state import CLASSES
 from customers_api.imports.tables import UNFINISHED
 from customers_api.outbox import messages
@@ -21,14 +22,16 @@ class ImportEnded(ProblemError):
 
 
 @retry_conflicts
-async def start(connection: asyncpg.Connection, rows_per_range: int) -> tuple[asyncpg.Record, bool]:
+async def start(
+    connection: asyncpg.Connection, rows_per_range: int, *, kind: ImportKind = "full", requested_by: str | None = None
+) -> tuple[asyncpg.Record, bool]:
     """Start an import, or join the unfinished one. Returns the import, and whether it is new. Safe to repeat.
 
     Rely only on `id` and `status` of the returned record: its other columns depend on whether the import is new.
     """
     async with connection.transaction():
         while True:
-            job = await connection.fetchrow(_START, uuid4())
+            job = await connection.fetchrow(_START, uuid4(), kind, requested_by)
             if job is not None:
                 await publish_state(connection, job)
                 event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
@@ -103,7 +106,7 @@ async def publish_state(connection: asyncpg.Connection, job: asyncpg.Record) -> 
 
 
 async def delete_old_details(connection: asyncpg.Connection, imports_kept: int) -> None:
-    """Delete the ranges, counts and rejections of ended imports, except of the latest `imports_kept` imports.
+    """Delete the ranges, counts and rejections of ended imports, except of the latest `imports_kept` of each kind.
 
     The readings of all ended imports are deleted. The jobs keep their total counts.
     """
@@ -111,7 +114,8 @@ async def delete_old_details(connection: asyncpg.Connection, imports_kept: int) 
 
 
 _START = """
-INSERT INTO imports AS i (id, status, plan_number) VALUES ($1, 'requested', nextval('hand_out_numbers'))
+INSERT INTO imports AS i (id, kind, requested_by, status, plan_number)
+VALUES ($1, $2, $3, 'requested', nextval('hand_out_numbers'))
 ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOTHING
 RETURNING *
 """
@@ -187,8 +191,8 @@ _DELETE_OLD_DETAILS = """
 WITH readings AS (
     DELETE FROM import_readings r USING imports i WHERE i.id = r.import_id AND i.finished_at IS NOT NULL
 ),
-latest AS (SELECT id FROM imports ORDER BY requested_at DESC, id LIMIT $1),
-old AS (SELECT id FROM imports WHERE finished_at IS NOT NULL AND id NOT IN (SELECT id FROM latest)),
+ranked AS (SELECT id, finished_at, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id) FROM imports),
+old AS (SELECT id FROM ranked WHERE finished_at IS NOT NULL AND row_number > $1),
 rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
 counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old))
 DELETE FROM import_chunks WHERE import_id IN (SELECT id FROM old)

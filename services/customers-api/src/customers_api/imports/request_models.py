@@ -1,0 +1,17 @@
+"""Request models of imports (docs/contract.md, "Imports")."""
+
+from typing import Final
+
+from pydantic import Field
+from vapteke_shared.http.body_models import RequestModel
+
+from customers_api.imports.fields import ImportKind
+
+
+class NewImport(RequestModel):
+    """The import to start."""
+
+    kind: ImportKind = Field("full", description="`full`: the whole table is read", examples=["full"])
+
+
+FULL: Final = NewImport()
