@@ -96,7 +96,7 @@ UNFIT = [
     *[("email", kind) for kind in ("bigint", "time", "hierarchyid")],
     *[("birthday", kind) for kind in ("int", "time", "float", "timestamp", "sql_variant")],
     *[("gender", kind) for kind in ("date", "uniqueidentifier", "varbinary")],
-    *[("city_id", kind) for kind in ("nvarchar(10)", "bit", "datetime", "rowversion", "text")],
+    *[("city_id", kind) for kind in ("nvarchar(10)", "bit", "datetime", "timestamp", "text")],
     *[("last_auth_at", kind) for kind in ("bigint", "time", "geometry")],
 ]
 

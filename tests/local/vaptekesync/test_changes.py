@@ -120,7 +120,7 @@ def test_control_adds_removes_and_shows(server: Server, ask: Ask) -> None:
         ({"do": "set", "id": 3, "values": ["Phone"]}, "set needs a JSON object as 'values'"),
         ({"do": "table", "table": definition.to_json(CUSTOMERS), "names": ["ID"]}, "table needs a JSON object as"),
         ({"do": "table", "table": definition.to_json(CUSTOMERS) | {"key": 1}}, "the table's definition has a value"),
-        ({"do": "dance"}, "`do` is one of set, add, remove, table, fault, clear, get, stats"),
+        ({"do": "dance"}, "`do` is one of set, add, remove, table, commit, rollback, fault, clear, get, stats"),
     ],
 )
 def test_control_reports_what_is_wrong(server: Server, given: dict[str, Any], complaint: str) -> None:

@@ -2,7 +2,8 @@
 
 | command                                                     | answer                                             |
 |-------------------------------------------------------------|----------------------------------------------------|
-| set, add, remove, table: see table/changes.py              | {"ok": true}                                       |
+| set, add, remove, table: see table/changes.py               | {"ok": true}                                       |
+| commit, rollback: see table/transactions.py                 | {"ok": true}                                       |
 | {"do": "fault", "kind": "drop", "rows": 3000, …}: see Fault | {"ok": true}                                       |
 | {"do": "clear"}: ends all faults                            | {"ok": true}                                       |
 | {"do": "get", "id": 5}                                      | {"ok": true, "row": {"ID": 5, …}}                  |
@@ -22,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from vapteke_local.vaptekesync.server.server import Server
-from vapteke_local.vaptekesync.table import changes, definition
+from vapteke_local.vaptekesync.table import changes, definition, transactions
 
 Command = dict[str, Any]
 LONGEST_LINE = 1 << 20
@@ -81,7 +82,7 @@ def answer(server: Server, line: bytes) -> Command:
 
 def _do(server: Server, command: Command) -> Command:
     action, options = command.get("do"), {name: value for name, value in command.items() if name != "do"}
-    if action in changes.ACTIONS:
+    if action in changes.ACTIONS or action in transactions.ENDINGS:
         server.change(command)
     elif action == "fault":
         server.set_fault(**options)
@@ -92,7 +93,7 @@ def _do(server: Server, command: Command) -> Command:
     elif action == "stats":
         return _stats(server)
     else:
-        raise ValueError("`do` is one of set, add, remove, table, fault, clear, get, stats")
+        raise ValueError("`do` is one of set, add, remove, table, commit, rollback, fault, clear, get, stats")
     return {}
 
 

@@ -12,9 +12,11 @@ from vapteke_local.vaptekesync.session import session
 from vapteke_local.vaptekesync.session.faults import Fault, FaultKind, Faults
 from vapteke_local.vaptekesync.session.state import ServerState, Stats
 from vapteke_local.vaptekesync.table import changes as row_changes
+from vapteke_local.vaptekesync.table import transactions
 from vapteke_local.vaptekesync.table.definition import Table
 from vapteke_local.vaptekesync.table.journal import Journal
 from vapteke_local.vaptekesync.table.rows import Rows
+from vapteke_local.vaptekesync.table.transactions import Transactions
 
 
 class Server:
@@ -23,6 +25,7 @@ class Server:
     def __init__(self, state: ServerState, journal: Journal) -> None:
         self._state = state
         self._journal = journal
+        self._transactions = Transactions()
         self._sessions: dict[Connection, asyncio.Task[None]] = {}
         self.host = ""
         self.port = 0
@@ -104,8 +107,29 @@ class Server:
     def change(self, command: dict[str, Any]) -> None:
         """Makes a change of rows or table and writes it to the journal. Raises one of changes.INVALID.
 
-        `command` has the form that `table/changes.py` describes. An invalid one changes nothing.
+        `command` has the form that `table/changes.py` describes. An invalid one changes nothing. With a `transaction`,
+        it is made and written when the transaction is committed: see `table/transactions.py`.
         """
+        if command.get("do") in transactions.ENDINGS:
+            self._end_transaction(command["do"], command["transaction"])
+        elif "transaction" in command:
+            self._transactions.hold(self.rows, command)
+        else:
+            self._transactions.check_locks(self.rows, command)
+            self._make(self._versioned(command))
+
+    def _versioned(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The command with the rowversion that it takes, so that a restarted server gives the row the same one."""
+        if self.table.rowversion_position is None or command.get("do") not in ("set", "add"):
+            return command
+        return {**command, "rowversion": self.rows.next_rowversion()}
+
+    def _end_transaction(self, ending: str, name: str) -> None:
+        held = self._transactions.end(name)
+        for command in held if ending == "commit" else ():
+            self._make(command)
+
+    def _make(self, command: dict[str, Any]) -> None:
         self._state.database.rows = self._journal.make(self.rows, command)
 
     def open_session(self, connection: Connection) -> None:

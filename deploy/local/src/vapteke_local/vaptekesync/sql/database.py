@@ -16,7 +16,7 @@ class Database:
     """The database from which statements are answered.
 
     `clock` returns the current time in UTC, without a zone. `state` and `access` are the values of state_desc and
-    user_access_desc in sys.databases.
+    user_access_desc in sys.databases, and `created_at` is create_date there. `object_id` is that of the table.
     """
 
     rows: Rows
@@ -24,6 +24,8 @@ class Database:
     name: str = "vAptekeSync"
     state: str = "ONLINE"
     access: str = "MULTI_USER"
+    created_at: datetime = datetime(2020, 1, 1)
+    object_id: int = 901578250
     unreadable: dict[Any, SqlError] = field(default_factory=dict)
     """Key of a row → the error of a SELECT of several columns that comes to the row."""
 

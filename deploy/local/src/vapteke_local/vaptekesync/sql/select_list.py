@@ -1,11 +1,11 @@
-"""Reads the select list of the statement `range`: columns, each plain, CAST AS nvarchar, or converted to ISO 8601."""
+"""Reads the select list of the statement `range`: columns, each plain, cast to nvarchar or converted to ISO 8601."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from vapteke_local.vaptekesync.protocol.token_stream import SqlError
-from vapteke_local.vaptekesync.sql import syntax
+from vapteke_local.vaptekesync.sql import fingerprint_syntax, syntax
 from vapteke_local.vaptekesync.sql.syntax import Mismatch, Token
 from vapteke_local.vaptekesync.types.definitions import MAX
 
@@ -22,27 +22,38 @@ class Named(NamedTuple):
     cast: int | None
 
 
-def read(given: list[Token]) -> tuple[list[Named], int]:
-    """Reads the select list at the start of a statement. Returns its items and the position of the token after it.
+class SelectList(NamedTuple):
+    columns: list[Named]
+    fingerprint: fingerprint_syntax.Named | None
+    """The row fingerprint after the columns; None if there is none."""
+    end: int
+    """The position of the token after the select list."""
+
+
+def read(given: list[Token]) -> SelectList:
+    """Reads the select list at the start of a statement: columns, and perhaps a row fingerprint after them.
 
     Raises Mismatch if there is no such select list, and SqlError 131 for an nvarchar with an invalid size.
     """
     if given[0].text.casefold() != "select":
         raise Mismatch(0)
-    items, position = [], 1
+    items: list[Named] = []
+    position = 1
     while True:
-        item, position = _item(given, position)
+        try:
+            item, position = _item(given, position)
+        except Mismatch:
+            return SelectList(items, *fingerprint_syntax.read(given, position))
         items.append(item)
         if position >= len(given) or given[position].text != ",":
-            return items, position
+            return SelectList(items, None, position)
         position += 1
 
 
 def _item(given: list[Token], position: int) -> tuple[Named, int]:
     for wanted in (CAST_MAX, CAST, ISO, ITEM):
-        part = given[position : position + len(wanted)]
         try:
-            found = syntax.match(wanted, part)
+            found = syntax.match_part(wanted, given, position)
         except Mismatch:
             continue
         return Named(found["column"], _cast_size(wanted, found)), position + len(wanted)

@@ -23,14 +23,27 @@
 | key counts  | SELECT COUNT_BIG(*), COUNT_BIG([ID]), COUNT_BIG(DISTINCT [ID]) FROM [dbo].[Customers]            |
 | boundaries  | SELECT k, n FROM (SELECT [ID] AS k, ROW_NUMBER() OVER (ORDER BY [ID]) AS n, LEAD([ID]) OVER      |
 |             | (ORDER BY [ID]) AS following FROM [dbo].[Customers]) AS numbered WHERE n % 10000 = 0 OR          |
-|             | following IS NULL ORDER BY k                                                                     |
-| range       | SELECT [ID], CAST([Phone] AS nvarchar(4000)), … FROM [dbo].[Customers] WHERE [ID] > ? AND        |
-|             | [ID] <= ? ORDER BY [ID]; or with [ID] <= ? alone                                                 |
+|             | following IS NULL ORDER BY k; or with WHERE [ID] > ? after [Customers]                           |
+| range       | SELECT [ID], CAST([Phone] AS nvarchar(4000)), …, a fingerprint or none FROM [dbo].[Customers]    |
+|             | WHERE [ID] > ? AND [ID] <= ? ORDER BY [ID]; or with [ID] <= ? alone                              |
+| identity    | SELECT @@SERVERNAME, DB_NAME(), d.create_date, o.object_id, o.type_desc, o.modify_date FROM      |
+|             | sys.objects AS o JOIN sys.databases AS d ON d.database_id = DB_ID() WHERE o.object_id =          |
+|             | OBJECT_ID(?)                                                                                     |
+| fingerprints| SELECT 0, COUNT_BIG(*), SUM(CAST(fingerprint AS decimal(38, 0))) FROM [dbo].[Customers] WHERE    |
+|             | [ID] > ? AND [ID] <= ? UNION ALL SELECT 1, …; the first or any other with [ID] <= ? alone        |
 
 These may vary: white space, the case of words, brackets around names, comments, a closing semicolon, the aliases, the
 step of `boundaries`, and the select list of `range`: any of the table's columns in any order, each plain or CAST AS
 nvarchar(n or max), a datetimeoffset also CONVERT(nvarchar(n), [column], 126). A `?` may be a parameter or a literal.
 The ORDER BY and the bounds are on the table's key.
+
+A fingerprint is CAST([column] AS bigint) of a rowversion, or CAST(SUBSTRING(HASHBYTES('SHA2_256', CONCAT(…)), 1, 8) AS
+bigint). The arguments of CONCAT may be texts, DATALENGTH([column]), CAST([column] AS nvarchar(n)), dates as
+CONVERT(nvarchar(n), [column], 121), money with the style 2, and the bytes of a float as CONVERT(nvarchar(n),
+CAST([column] AS binary(8)), 2).
+
+Readers never wait for a transaction: they see the rows that were committed last, as in a database with
+READ_COMMITTED_SNAPSHOT. For a reader that a lock keeps waiting, set the fault `fail` with number 1222.
 
 What drivers send on their own (SET, USE, BEGIN, COMMIT, ROLLBACK, the question which types exist) is accepted and does
 nothing: `done`. Another table is error 208, an unknown column 207, and a column that may not be read 230. Everything
@@ -73,9 +86,11 @@ RECOGNISERS: dict[str, Callable[[list[Token]], Run]] = {
     "permissions": doctor_queries.permissions,
     "same text": doctor_queries.same_text,
     "newest": doctor_queries.newest,
+    "identity": system_queries.identity,
     "key counts": table_queries.key_counts,
     "boundaries": table_queries.boundaries,
     "range": table_queries.key_range,
+    "fingerprints": table_queries.fingerprints,
 }
 
 

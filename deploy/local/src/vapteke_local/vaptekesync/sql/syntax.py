@@ -76,13 +76,19 @@ def match(wanted: list[Token], given: list[Token], start: int = 0) -> dict[str, 
     Returns the name of each hole → what fills this hole: the text of an identifier or number, the value of a literal,
     or a Parameter.
     """
-    captured: dict[str, Any] = {}
+    captured = match_part(wanted, given, start)
     end = start + len(wanted)
+    if any(token.text != ";" for token in given[end:]):
+        raise Mismatch(end)
+    return captured
+
+
+def match_part(wanted: list[Token], given: list[Token], start: int = 0) -> dict[str, Any]:
+    """Like `match`, but other tokens may follow the ones that fit the pattern."""
+    captured: dict[str, Any] = {}
     for position, expected in enumerate(wanted, start):
         if position >= len(given) or not _fits(expected, given[position], captured):
             raise Mismatch(position)
-    if any(token.text != ";" for token in given[end:]):
-        raise Mismatch(end)
     return captured
 
 

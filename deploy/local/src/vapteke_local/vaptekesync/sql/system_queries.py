@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vapteke_local.vaptekesync.protocol.login import SERVER_NAME
 from vapteke_local.vaptekesync.sql import results, syntax
 from vapteke_local.vaptekesync.sql.database import Database
 from vapteke_local.vaptekesync.sql.parameters import Parameters, value_of
@@ -29,6 +30,12 @@ INDEXES = syntax.pattern(
 )
 TYPE = syntax.pattern("SELECT type_desc FROM sys.objects WHERE object_id = OBJECT_ID( ?object )")
 SYNONYM = syntax.pattern("SELECT base_object_name FROM sys.synonyms WHERE object_id = OBJECT_ID( ?object )")
+
+IDENTITY = syntax.pattern(
+    "SELECT @@SERVERNAME, DB_NAME(), :d . create_date, :o . object_id, :o . type_desc, :o . modify_date"
+    " FROM sys.objects AS :o JOIN sys.databases AS :d ON :d . database_id = DB_ID()"
+    " WHERE :o . object_id = OBJECT_ID( ?object )"
+)
 
 
 def ping(given: list[Token]) -> Run:
@@ -60,7 +67,9 @@ def columns(given: list[Token]) -> Run:
     def run(parameters: Parameters, database: Database) -> Result:
         table = database.rows.table
         columns = [c for c in table.columns if c.may_be_read] if is_asked(table, found, parameters) else []
-        return results.of_values(headings, [(c.name, c.type.name, "YES" if c.nullable else "NO") for c in columns])
+        kinds = ["timestamp" if c.type.is_rowversion else c.type.name for c in columns]
+        rows = [(c.name, kind, "YES" if c.nullable else "NO") for c, kind in zip(columns, kinds, strict=True)]
+        return results.of_values(headings, rows)
 
     return run
 
@@ -89,13 +98,26 @@ def object_type(given: list[Token]) -> Run:
     return run
 
 
+def identity(given: list[Token]) -> Run:
+    found = syntax.match(IDENTITY, given)
+    instant = SqlType("datetime")
+    kinds = [SYSNAME, SYSNAME, instant, SqlType("int"), SYSNAME, instant]
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        table = database.rows.table
+        row = (SERVER_NAME, database.name, database.created_at, database.object_id, table.type, table.modified_at)
+        return results.of_values([("", kind) for kind in kinds], [row] if is_object(table, found, parameters) else [])
+
+    return run
+
+
 def synonym(given: list[Token]) -> Run:
     found = syntax.match(SYNONYM, given)
 
     def run(parameters: Parameters, database: Database) -> Result:
         table, asked = database.rows.table, value_of(found["object"], parameters)
-        names = {_object_name(table.schema, name) for name in table.synonyms}
-        rows = [(_object_name(table.schema, table.name),)] if asked in names else []
+        names = {object_name(table.schema, name) for name in table.synonyms}
+        rows = [(object_name(table.schema, table.name),)] if asked in names else []
         return results.of_values([("base_object_name", SYSNAME)], rows)
 
     return run
@@ -108,8 +130,8 @@ def is_asked(table: Table, found: dict[str, Any], parameters: Parameters) -> boo
 
 def is_object(table: Table, found: dict[str, Any], parameters: Parameters) -> bool:
     asked = str(value_of(found["object"], parameters))
-    return asked.casefold() == _object_name(table.schema, table.name).casefold()
+    return asked.casefold() == object_name(table.schema, table.name).casefold()
 
 
-def _object_name(schema: str, name: str) -> str:
+def object_name(schema: str, name: str) -> str:
     return ".".join("[" + part.replace("]", "]]") + "]" for part in (schema, name))

@@ -1,18 +1,21 @@
-"""Queries of the customers table: how many rows, where key ranges end, the rows of a range."""
+"""Queries of the customers table: how many rows, where key ranges end, the rows of a range, and their fingerprints."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from vapteke_local.vaptekesync.protocol.token_stream import SqlError
-from vapteke_local.vaptekesync.sql import results, select_list, syntax
+from vapteke_local.vaptekesync.sql import fingerprint_syntax, results, select_list, syntax
 from vapteke_local.vaptekesync.sql.database import Database
 from vapteke_local.vaptekesync.sql.errors import not_listed
 from vapteke_local.vaptekesync.sql.parameters import Parameters, value_of
 from vapteke_local.vaptekesync.sql.results import Result, Run
 from vapteke_local.vaptekesync.sql.syntax import Mismatch, Token
 from vapteke_local.vaptekesync.table.definition import Table, UnknownColumn
+from vapteke_local.vaptekesync.table.fingerprints import Fingerprint
 from vapteke_local.vaptekesync.table.projections import Item, shown_type
 from vapteke_local.vaptekesync.table.rows import Rows
 from vapteke_local.vaptekesync.types import conversion
@@ -24,8 +27,17 @@ BOUNDARIES = syntax.pattern(
     " LEAD( :key ) OVER (ORDER BY :key ) AS :following FROM :schema . :table ) AS :numbered"
     " WHERE :n % #step = 0 OR :following IS NULL ORDER BY :k"
 )
+BOUNDARIES_ABOVE = syntax.pattern(
+    "SELECT :k , :n FROM (SELECT :key AS :k , ROW_NUMBER() OVER (ORDER BY :key ) AS :n ,"
+    " LEAD( :key ) OVER (ORDER BY :key ) AS :following FROM :schema . :table WHERE :key > ?above ) AS :numbered"
+    " WHERE :n % #step = 0 OR :following IS NULL ORDER BY :k"
+)
 RANGE = syntax.pattern("FROM :schema . :table WHERE :key > ?above AND :key <= ?upto ORDER BY :key")
 FIRST_RANGE = syntax.pattern("FROM :schema . :table WHERE :key <= ?upto ORDER BY :key")
+SUM = syntax.pattern("SELECT #chunk , COUNT_BIG ( * ) , SUM ( CAST (")
+SUM_END = syntax.pattern("AS decimal ( 38 , 0 ) ) )")
+BOUNDS = syntax.pattern("FROM :schema . :table WHERE :key > ?above AND :key <= ?upto")
+FIRST_BOUNDS = syntax.pattern("FROM :schema . :table WHERE :key <= ?upto")
 
 
 def key_counts(given: list[Token]) -> Run:
@@ -41,37 +53,85 @@ def key_counts(given: list[Token]) -> Run:
 
 
 def boundaries(given: list[Token]) -> Run:
-    found = syntax.match(BOUNDARIES, given)
+    found = _first_of((BOUNDARIES, BOUNDARIES_ABOVE), given, 0)
     step = int(found["step"])
 
-    def run(_parameters: Parameters, database: Database) -> Result:
+    def run(parameters: Parameters, database: Database) -> Result:
         if not step:
             raise SqlError(8134, "Divide by zero error encountered.", severity=16)
         check_source(database.rows.table, found)
         key = database.rows.table.column(database.rows.table.key)
         headings = [(found["k"], key.type), (found["n"], SqlType("bigint"))]
-        return results.of_values(headings, database.rows.boundaries(step), database.rows.table)
+        above = _key(found["above"], parameters, database.rows.table) if "above" in found else None
+        return results.of_values(headings, database.rows.boundaries(step, above), database.rows.table)
 
     return run
 
 
 def key_range(given: list[Token]) -> Run:
-    names, position = select_list.read(given)
-    found = _first_of((RANGE, FIRST_RANGE), given, position)
+    listed = select_list.read(given)
+    found = _first_of((RANGE, FIRST_RANGE), given, listed.end)
 
     def run(parameters: Parameters, database: Database) -> Result:
         rows = database.rows
         check_source(rows.table, found)
-        items = tuple(Item(position_of(rows.table, column), cast) for column, cast in names)
-        bounds = {side: _key(found[side], parameters, rows.table) for side in ("above", "upto") if side in found}
-        # A comparison with NULL is never true.
-        if None in bounds.values():
-            return Result(_metadata(rows, items))
-        above, upto = bounds.get("above"), bounds["upto"]
-        count, failure = database.readable(above, upto) if len(items) > 1 else (None, None)
-        return Result(_metadata(rows, items), rows.range(above, upto)[:count], partial(rows.show, items), failure)
+        position = partial(position_of, rows.table)
+        items = tuple(Item(_shown_position(rows.table, column), cast) for column, cast in listed.columns)
+        fingerprint = listed.fingerprint and listed.fingerprint(position)
+        bounds = _bounds(found, parameters, rows.table)
+        metadata = _metadata(rows, items, fingerprint)
+        if bounds is None:
+            return Result(metadata)
+        count, failure = database.readable(*bounds) if len(items) > 1 else (None, None)
+        return Result(metadata, rows.range(*bounds)[:count], partial(rows.show, items, fingerprint), failure)
 
     return run
+
+
+def fingerprints(given: list[Token]) -> Run:
+    sums = [_range_sum(branch, start) for start, branch in _union(given)]
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        headings = [("", SqlType("int")), ("", SqlType("bigint")), ("", SqlType("decimal", 0))]
+        return results.of_values(headings, [each(parameters, database) for each in sums])
+
+    return run
+
+
+def _union(given: list[Token]) -> Iterator[tuple[int, list[Token]]]:
+    """The statements that UNION ALL connects: the position of each, and all tokens up to its end."""
+    start = 0
+    for position, (token, following) in enumerate(pairwise(given)):
+        if (token.text.casefold(), following.text.casefold()) == ("union", "all"):
+            yield start, given[:position]
+            start = position + 2
+    yield start, given
+
+
+def _range_sum(given: list[Token], start: int) -> Callable[[Parameters, Database], tuple[int, int, int | None]]:
+    head = syntax.match_part(SUM, given, start)
+    named, end = fingerprint_syntax.read(given, start + len(SUM))
+    syntax.match_part(SUM_END, given, end)
+    found = _first_of((BOUNDS, FIRST_BOUNDS), given, end + len(SUM_END))
+
+    def row(parameters: Parameters, database: Database) -> tuple[int, int, int | None]:
+        rows = database.rows
+        check_source(rows.table, found)
+        fingerprint = named(partial(position_of, rows.table))
+        bounds = _bounds(found, parameters, rows.table)
+        if bounds is not None and (failure := database.readable(*bounds)[1]) is not None:
+            raise failure
+        cells = rows.fingerprints(fingerprint, rows.range(*bounds) if bounds else [])
+        values = [int.from_bytes(cell[1:], "little", signed=True) for cell in cells]
+        return int(head["chunk"]), len(values), sum(values) if values else None
+
+    return row
+
+
+def _bounds(found: dict[str, Any], parameters: Parameters, table: Table) -> tuple[Any, Any] | None:
+    """The keys above which and up to which rows are selected. None if one is NULL: no comparison with it is true."""
+    bounds = {side: _key(found[side], parameters, table) for side in ("above", "upto") if side in found}
+    return None if None in bounds.values() else (bounds.get("above"), bounds["upto"])
 
 
 def _first_of(patterns: tuple[list[Token], ...], given: list[Token], position: int) -> dict[str, Any]:
@@ -101,6 +161,13 @@ def position_of(table: Table, column: str) -> int:
     return position
 
 
+def _shown_position(table: Table, column: str) -> int:
+    position = position_of(table, column)
+    if table.columns[position].type.is_rowversion:
+        raise not_listed(column)
+    return position
+
+
 def _key(operand: Any, parameters: Parameters, table: Table) -> Any:
     """The value of the operand, converted to the key's type as SQL Server does before a comparison; None for NULL.
 
@@ -118,6 +185,8 @@ def _converted(value: Any, sql_type: SqlType) -> Any:
     return conversion.from_text(sql_type, value) if isinstance(value, str) or sql_type.is_text else value
 
 
-def _metadata(rows: Rows, items: tuple[Item, ...]) -> bytes:
+def _metadata(rows: Rows, items: tuple[Item, ...], fingerprint: Fingerprint | None) -> bytes:
     headings = [("" if i.cast else rows.table.columns[i.column].name, shown_type(rows.table, i)) for i in items]
+    if fingerprint is not None:
+        headings.append(("", SqlType("bigint")))
     return results.metadata(headings, rows.table.collation_bytes)

@@ -10,6 +10,8 @@ A change is a JSON object. Its values may be texts: dates are in ISO 8601, and `
 `table` replaces the definition with another one, in the form of `definition.to_json`. `names` gives the old names of
 columns that are renamed (new name → old name). Rows keep the values of columns that both definitions have, and have
 NULL in new columns, also in those whose old name does not exist.
+
+`set` and `add` may carry the `rowversion` that the row gets; without it, the row gets the next one.
 """
 
 from __future__ import annotations
@@ -43,12 +45,12 @@ def make(rows: Rows, change: Change) -> Rows:
 
 
 def _set(rows: Rows, change: Change) -> Rows:
-    rows.change(key(rows, change), _values(rows, change))
+    rows.change(key(rows, change), values(rows, change), change.get("rowversion"))
     return rows
 
 
 def _add(rows: Rows, change: Change) -> Rows:
-    rows.add(_values(rows, change))
+    rows.add(values(rows, change), change.get("rowversion"))
     return rows
 
 
@@ -72,7 +74,8 @@ def key(rows: Rows, change: Change) -> Any:
     return _value(rows.table.column(rows.table.key), change["id"])
 
 
-def _values(rows: Rows, change: Change) -> dict[str, Any]:
+def values(rows: Rows, change: Change) -> dict[str, Any]:
+    """The values that `set` or `add` gives to columns, as values of their types. Raises BadValue or UnknownColumn."""
     return {name: _value(rows.table.column(name), value) for name, value in _object(change, "values").items()}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
 from vapteke_local.vaptekesync.types import definitions
@@ -79,6 +81,16 @@ class Table:
     @property
     def key_position(self) -> int:
         return self.position(self.key)
+
+    @property
+    def rowversion_position(self) -> int | None:
+        """The position of the first rowversion column; None if there is none."""
+        return next((position for position, column in enumerate(self.columns) if column.type.is_rowversion), None)
+
+    @property
+    def modified_at(self) -> datetime:
+        """A made-up modify_date for sys.objects. Another definition has another one, also after a restart."""
+        return datetime(2020, 1, 1) + timedelta(seconds=zlib.crc32(repr(self).encode()) // 32)
 
     @property
     def key_is_unique(self) -> bool:

@@ -52,18 +52,29 @@ def cutter(table: Table, items: tuple[Item, ...]) -> Cutter | None:
     converters = [(item.column, _converter(table, item)) for item in items]
     if converters == [(position, None) for position in range(len(table.columns))]:
         return None
-    ends = [_end_finder(_stored(column.type)) for column in table.columns]
+    split = splitter(table)
 
     def cut(row: bytes) -> bytes:
+        cells = split(row)
+        shown = [convert(cells[position]) if convert else cells[position] for position, convert in converters]
+        return ROW + b"".join(shown)
+
+    return cut
+
+
+def splitter(table: Table) -> Callable[[bytes], list[bytes]]:
+    """Returns a function that splits a stored row into its cells."""
+    ends = [_end_finder(_stored(column.type)) for column in table.columns]
+
+    def split(row: bytes) -> list[bytes]:
         cells, start = [], len(ROW)
         for find_end in ends:
             end = find_end(row, start)
             cells.append(row[start:end])
             start = end
-        shown = [convert(cells[position]) if convert else cells[position] for position, convert in converters]
-        return ROW + b"".join(shown)
+        return cells
 
-    return cut
+    return split
 
 
 def _stored(sql_type: SqlType) -> SqlType:

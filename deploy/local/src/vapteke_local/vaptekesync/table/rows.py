@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Any
 
-from vapteke_local.vaptekesync.table import projections
+from vapteke_local.vaptekesync.table import fingerprints, projections
 from vapteke_local.vaptekesync.table.definition import Table
+from vapteke_local.vaptekesync.table.fingerprints import Fingerprint
 from vapteke_local.vaptekesync.table.projections import ROW, Item, Projection
 from vapteke_local.vaptekesync.types import decoding, encoding, texts
 from vapteke_local.vaptekesync.types.definitions import SqlType
@@ -39,7 +40,8 @@ class Rows:
     """All rows of a table, in the order of their keys.
 
     Rows with a NULL key come first. They are in no range, and cannot be read, changed or removed by key. If several
-    rows have the same key, only the first of them can. Raises ValueError, for example BadValue or DuplicateKey, for
+    rows have the same key, only the first of them can. A row without a rowversion gets the next one, as does each row
+    that is added or changed. Raises ValueError, for example BadValue or DuplicateKey, for
     invalid `rows`.
     """
 
@@ -48,9 +50,11 @@ class Rows:
         self._infos = projections.stored_infos(table)
         self._encoders = [_encoder(column.type, table.codepage) for column in table.columns]
         self._projections: dict[tuple[Item, ...], Projection | None] = {}
+        self._fingerprints: dict[Fingerprint, dict[bytes, bytes]] = {}
         self._keys: list[Any] = []
         self._rows: list[bytes] = []
         self._keyless: list[bytes] = []
+        self._rowversion = 0
         self._load(rows)
 
     def __len__(self) -> int:
@@ -70,45 +74,65 @@ class Rows:
     def _slice(self, above: Any, up_to: Any) -> slice:
         return slice(0 if above is None else bisect_right(self._keys, above), bisect_right(self._keys, up_to))
 
-    def boundaries(self, step: int) -> list[tuple[Any, int]]:
+    def boundaries(self, step: int, above: Any = None) -> list[tuple[Any, int]]:
         """(key, row number) of every `step`-th row, and of each row that is the last one or is followed by a NULL key.
 
-        Row numbers begin with 1. The result is in order of the row numbers.
+        Row numbers begin with 1. The result is in order of the row numbers. With `above`, the rows with a greater key
+        are numbered, and no others.
         """
-        keys = [None] * len(self._keyless) + self._keys
+        keyless = len(self._keyless) if above is None else 0
+        keys = [None] * keyless + self._keys[0 if above is None else bisect_right(self._keys, above) :]
         if not keys:
             return []
         ends = [(keys[number - 1], number) for number in range(step, len(keys) + 1, step)]
         # LEAD is also NULL before a NULL key, so SQL Server would return each of those rows.
-        ends += [(None, number) for number in range(1, len(self._keyless)) if number % step]
+        ends += [(None, number) for number in range(1, keyless) if number % step]
         if len(keys) % step:
             ends.append((keys[-1], len(keys)))
         return sorted(ends, key=lambda end: end[1])
 
-    def show(self, items: tuple[Item, ...], rows: Sequence[bytes]) -> Sequence[bytes]:
-        """The stored rows as ROW tokens of the select list `items`, in the same order."""
+    def show(self, items: tuple[Item, ...], fingerprint: Fingerprint | None, rows: Sequence[bytes]) -> Sequence[bytes]:
+        """The stored rows as ROW tokens of the select list `items` with the fingerprint, if any, in the same order."""
+        if fingerprint is not None:
+            cells = self.fingerprints(fingerprint, rows)
+            return [row + cell for row, cell in zip(self.show(items, None, rows), cells, strict=True)]
         if items not in self._projections:
             cutter = projections.cutter(self.table, items)
             self._projections[items] = None if cutter is None else Projection(cutter)
         projection = self._projections[items]
         return rows if projection is None else [projection[row] for row in rows]
 
+    def fingerprints(self, fingerprint: Fingerprint, rows: Sequence[bytes]) -> list[bytes]:
+        """The fingerprints of the stored rows as bigint cells, in the same order."""
+        made = self._fingerprints.setdefault(fingerprint, {})
+        missing = [row for row in rows if row not in made]
+        made.update(zip(missing, fingerprints.maker(self.table, fingerprint)(missing), strict=True))
+        return [made[row] for row in rows]
+
     def get(self, key: Any) -> dict[str, Any]:
         row = self._rows[self._find(key)]
         return {column.name: value for column, value in zip(self.table.columns, self._values(row), strict=True)}
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """Adds a row. Columns that are not named are NULL. Raises BadValue, DuplicateKey, UnknownColumn."""
-        cells = [None] * len(self.table.columns)
-        self._insert(self._changed(cells, values))
+    def next_rowversion(self) -> int:
+        """A rowversion greater than all that the table has had."""
+        self._rowversion += 1
+        return self._rowversion
 
-    def change(self, key: Any, values: Mapping[str, Any]) -> None:
+    def add(self, values: Mapping[str, Any], rowversion: int | None = None) -> None:
+        """Adds a row. Columns that are not named are NULL. Raises BadValue, DuplicateKey, UnknownColumn.
+
+        `rowversion` is a result of `next_rowversion`; None means the next one. Tables without such a column ignore it.
+        """
+        cells = [None] * len(self.table.columns)
+        self._insert(self._changed(cells, values, rowversion))
+
+    def change(self, key: Any, values: Mapping[str, Any], rowversion: int | None = None) -> None:
         """Changes the named columns of a row. Raises NoSuchRow, BadValue, UnknownColumn; then nothing is changed.
 
-        Another key in `values` is a BadValue: remove the row and add another.
+        Another key in `values` is a BadValue: remove the row and add another. `rowversion` is as in `add`.
         """
         index = self._find(key)
-        row = self._changed(self._values(self._rows[index]), values)
+        row = self._changed(self._values(self._rows[index]), values, rowversion)
         if row[self.table.key_position] != key:
             raise BadValue(f"column {self.table.key}: a key cannot be changed; remove the row and add another")
         encoded = self._encode(row)
@@ -150,6 +174,8 @@ class Rows:
         columns = list(zip(*chunk, strict=True))
         if len(columns) != len(self.table.columns):
             raise ValueError(f"rows have {len(columns)} values, but the table has {len(self.table.columns)} columns")
+        if (position := self.table.rowversion_position) is not None:
+            columns[position] = self._rowversions(columns[position])
         cells = [self._encode_column(position, values) for position, values in enumerate(columns)]
         encoded = map(b"".join, zip([ROW] * len(chunk), *cells, strict=True))
         keys = columns[self.table.key_position]
@@ -159,6 +185,10 @@ class Rows:
             return
         for key, row in zip(keys, encoded, strict=True):
             self._append(key, row)
+
+    def _rowversions(self, given: Sequence[int | None]) -> tuple[int, ...]:
+        self._rowversion = max(self._rowversion, *(version or 0 for version in given))
+        return tuple(version or self.next_rowversion() for version in given)
 
     def _append(self, key: Any, row: bytes) -> None:
         if key is None:
@@ -172,7 +202,7 @@ class Rows:
         try:
             if not column.nullable and None in values:
                 raise ValueError("does not allow NULL")
-            return _encode_all(self._encoders[position], values)
+            return encoding.encode_all(self._encoders[position], values)
         except (ValueError, TypeError, AttributeError) as error:
             reason = error if isinstance(error, ValueError) else f"not a value of type {column.type}"
             raise BadValue(f"column {column.name}: {reason}") from None
@@ -196,28 +226,24 @@ class Rows:
             raise NoSuchRow(f"no row with {self.table.key} {key}")
         return bisect_left(self._keys, key)
 
-    def _changed(self, row: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
+    def _changed(self, row: Sequence[Any], values: Mapping[str, Any], rowversion: int | None) -> list[Any]:
         changed = list(row)
         for name, value in values.items():
             changed[self.table.position(name)] = value
+        if (position := self.table.rowversion_position) is not None:
+            changed[position] = rowversion or self.next_rowversion()
+            self._rowversion = max(self._rowversion, changed[position])
         return changed
 
     def _drop_shown(self, row: bytes) -> None:
         for projection in filter(None, self._projections.values()):
             projection.pop(row, None)
+        for made in self._fingerprints.values():
+            made.pop(row, None)
 
     def _values(self, row: bytes) -> tuple[Any, ...]:
         fields = FieldReader(row, len(ROW))
         return tuple(decoding.read_value(info, fields) for info in self._infos)
-
-
-def _encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
-    """The cells of the values of one column, in the same order. If many values repeat, encodes each of them once."""
-    different = set(values)
-    if len(different) * 2 > len(values):
-        return list(map(encode, values))
-    cells = {value: encode(value) for value in different}
-    return list(map(cells.__getitem__, values))
 
 
 def _encoder(sql_type: SqlType, codepage: str) -> Encoder:

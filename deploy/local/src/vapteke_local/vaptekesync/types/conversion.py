@@ -74,6 +74,21 @@ def to_text(sql_type: SqlType, value: Any) -> str:
     return str(value)
 
 
+def to_styled_text(sql_type: SqlType, value: Any, style: int | None) -> str:
+    """The text that SQL Server's CONVERT(nvarchar, value, style) gives, for the styles 121 and 2; None is CAST.
+
+    Style 121 shows all parts of a date, and style 2 all four decimals of a money.
+    """
+    if style == 121 and sql_type.name == "datetimeoffset":
+        text = _datetimeoffset_text(value).replace("T", " ")
+        return f"{text[:27]} {text[27:]}"
+    if style == 121 and sql_type.name in ("datetime", "smalldatetime"):
+        return str(value.isoformat(" ", "milliseconds"))
+    if style == 2 and sql_type.name in MONEYS:
+        return f"{value:.4f}"
+    return to_text(sql_type, value)
+
+
 def _datetimeoffset_text(value: datetime) -> str:
     """The text that CONVERT(nvarchar(40), value, 126) gives: ISO 8601 with seven decimals and the offset."""
     text = value.isoformat(timespec="microseconds")

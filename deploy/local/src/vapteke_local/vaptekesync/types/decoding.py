@@ -31,7 +31,7 @@ def read_cell(info: TypeInfo, fields: FieldReader) -> bytes | None:
         size = fields.number(4)
         return None if size == 0xFFFFFFFF else fields.take(size)
     if info.code in WIDE_TEXT_CODES | NARROW_TEXT_CODES | BINARY_CODES:
-        return _read_chunks(fields) if info.size == 0xFFFF else _read_counted(fields)
+        return read_chunks(fields) if info.size == 0xFFFF else _read_counted(fields)
     size = fields.number(1)
     return fields.take(size) if size else None
 
@@ -41,7 +41,8 @@ def _read_counted(fields: FieldReader) -> bytes | None:
     return None if size == 0xFFFF else fields.take(size)
 
 
-def _read_chunks(fields: FieldReader) -> bytes | None:
+def read_chunks(fields: FieldReader) -> bytes | None:
+    """Reads a cell of a (max) type. Returns the bytes of the value; None for NULL."""
     if fields.take(8) == PLP_NULL:
         return None
     chunks = []

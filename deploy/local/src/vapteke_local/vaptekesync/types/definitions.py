@@ -6,8 +6,9 @@ import re
 from typing import NamedTuple
 
 MAX = -1
-INTEGERS = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}
-"""Name → bytes."""
+ROWVERSIONS = ("rowversion", "timestamp")
+INTEGERS = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8} | dict.fromkeys(ROWVERSIONS, 8)
+"""Name → bytes. A rowversion is kept as the bigint to which it is cast; it cannot be selected without a cast."""
 MONEYS = {"money": 8, "smallmoney": 4}
 """Name → bytes."""
 FLOATS = {"float": "<d", "real": "<f"}
@@ -21,8 +22,8 @@ LONG_TEXTS = frozenset(("text", "ntext"))
 WIDE = frozenset(("nvarchar", "nchar", "ntext"))
 PADDED = frozenset(("char", "nchar"))
 # The importer rejects these by their name alone, so their values are kept as texts.
-NAMES_ONLY = frozenset(("binary", "geography", "geometry", "hierarchyid", "image", "rowversion", "sql_variant", "time"))
-NAMES_ONLY |= {"timestamp", "uniqueidentifier", "varbinary", "xml"}
+NAMES_ONLY = frozenset(("binary", "geography", "geometry", "hierarchyid", "image", "sql_variant", "time"))
+NAMES_ONLY |= {"uniqueidentifier", "varbinary", "xml"}
 COLLATIONS = {
     "Cyrillic_General_CI_AS": (b"\x19\x04\xd0\x00\x00", "cp1251"),
     "Latin1_General_CI_AS": (b"\x09\x04\xd0\x00\x00", "cp1252"),
@@ -44,6 +45,10 @@ class SqlType(NamedTuple):
     @property
     def is_text(self) -> bool:
         return self.name in TEXTS or self.name in LONG_TEXTS or self.name in NAMES_ONLY
+
+    @property
+    def is_rowversion(self) -> bool:
+        return self.name in ROWVERSIONS
 
     def __str__(self) -> str:
         if self.name in DECIMALS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,15 @@ def encoder(sql_type: SqlType, codepage: str) -> Encoder:
         return partial(dates.datetime2_cell, size)
     others: dict[str, Encoder] = {"bit": numbers.bit_cell, "date": dates.date_cell, "datetime": dates.datetime_cell}
     return others.get(name) or _rare_encoder(name, size)
+
+
+def encode_all(encode: Encoder, values: Sequence[Any]) -> list[bytes]:
+    """The cells of the values of one column, in the same order. If many values repeat, encodes each of them once."""
+    different = set(values)
+    if len(different) * 2 > len(values):
+        return list(map(encode, values))
+    cells = {value: encode(value) for value in different}
+    return list(map(cells.__getitem__, values))
 
 
 def _rare_encoder(name: str, size: int) -> Encoder:
