@@ -15,8 +15,8 @@ VALUE = re.compile(r"(?: for| in)? \d+ s\b[;,]?|\(.*?\)|…|[A-Z_]{4,}|\b[NM]\b|
 """What stands in a text for a value that differs from case to case, or parts it from the rest."""
 PYDANTIC = "Field required"
 TABLES = [
-    (SERVER, "What `check` says about the connection", 0),
-    (SERVER, "What `check` says about the table", 0),
+    (SERVER, "Texts about the connection", 0),
+    (SERVER, "Texts about the table", 0),
     (OPERATE, "When a process refuses to start", 0),
     (OPERATE, "Trust an import's verdict", 0),
     (API, "When it waits", 0),

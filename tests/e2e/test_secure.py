@@ -264,3 +264,12 @@ async def test_a_services_user_cannot_write_what_is_not_its_business(
         await producer.send_and_wait(topic, b"forged", partition=0)
 
     await producer.stop()
+
+
+async def test_the_doctor_may_compare_all_topics_as_the_importers_own_user(stack: RunningStack) -> None:
+    doctor = Broken(stack, "legacy-importer doctor", "", {"VAPTEKESYNC_ENCRYPT": "no"})
+
+    code, last_line = await doctor.ended()
+
+    assert last_line.split(maxsplit=2) == ["ok", "topics", f"{len(topics.ALL)} topics are as they are declared"]
+    assert code == 2  # the connection to the stand-in is not encrypted, which is a warning

@@ -4,6 +4,7 @@ Everywhere else the stand-in serves the other tests.
 """
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -81,7 +82,9 @@ def administer(server: SqlServer, database: str, *statements: str) -> None:
     }
     connection = pyodbc.connect(connection_string.build(LegacySettings(**admin)), autocommit=True)
     for statement in statements:
-        connection.execute(statement)
+        cursor = connection.execute(statement)
+        while cursor.nextset():  # an error of a later statement of a script is raised here
+            pass
     connection.close()
 
 
@@ -139,6 +142,18 @@ async def test_a_real_servers_indexes_views_synonyms_and_grants_are_understood(s
     assert view[0] == 0
     assert "dbo.Seen is a view" in view[1]
     assert "is a synonym" in synonym[1]
+
+
+async def test_the_doctor_of_a_real_server_finds_no_fault_and_its_script_runs_twice(server: SqlServer) -> None:
+    program, variables = "from legacy_importer.cli import cli; cli()", {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"}
+    _, script, _ = await ended("-c", program, "doctor", "--sql", **reading(server))
+
+    administer(server, server.database, script, script)
+    _, said, _ = await ended("-c", program, "doctor", "--json", **reading(server), **variables)
+
+    found = {finding["check"]: finding["status"] for finding in json.loads(said)}
+    assert {name for name, status in found.items() if status != "ok"} == {"tls", "kafka", "topics"}
+    assert found["tls"] == "warning"  # any certificate will do
 
 
 async def test_a_real_database_that_is_offline_is_distinguished_from_one_that_is_not_there(server: SqlServer) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +83,24 @@ def settings_for() -> SettingsFor:
 
 
 @pytest.fixture
-def check() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`check(settings, VARIABLE="…")`: `legacy-importer check` as a process, with no other environment."""
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`command("check", settings, VARIABLE="…")`: `legacy-importer check` as a process, with no other environment."""
 
-    def run(settings: WorkSettings, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(arguments: str, settings: WorkSettings, **more: str) -> subprocess.CompletedProcess[str]:
         shown = {name.upper(): str(value) for name, value in settings.model_dump().items() if _is_plain(value)}
-        password = {"VAPTEKESYNC_PASSWORD": settings.vaptekesync_password.get_secret_value()}
-        command = [sys.executable, "-c", "from legacy_importer.cli import cli; cli()", "check"]
+        shown["VAPTEKESYNC_PASSWORD"] = settings.vaptekesync_password.get_secret_value()
+        shown["KAFKA_BOOTSTRAP_SERVERS"] = ",".join(settings.kafka_bootstrap_servers)
+        words = [sys.executable, "-c", "from legacy_importer.cli import cli; cli()", *arguments.split()]
         # a thread that hangs would keep the process; a start alone takes 20 s on a busy machine
-        return subprocess.run(
-            command, env=shown | password | more, capture_output=True, text=True, timeout=90, check=False
-        )
+        return subprocess.run(words, env=shown | more, capture_output=True, text=True, timeout=90, check=False)
 
     return run
+
+
+@pytest.fixture
+def check(command: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`check(settings, VARIABLE="…")`."""
+    return partial(command, "check")
 
 
 def _is_plain(value: object) -> bool:

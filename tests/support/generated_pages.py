@@ -51,8 +51,8 @@ GROUPS = (
     Group("Creating topics", "", (TopicsSettings,)),
     Group(
         "vAptekeSync",
-        "`legacy-importer check` needs these variables too. How to choose driver, encryption and certificates: "
-        "[vaptekesync.md](vaptekesync.md).",
+        "`legacy-importer doctor` and `legacy-importer check` need these variables too. How to choose driver, "
+        "encryption and certificates: [vaptekesync.md](vaptekesync.md).",
         (importer.LegacySettings,),
     ),
     Group("Imports: the REST API", "", (customers.ServeSettings,)),
@@ -86,7 +86,8 @@ The code that reads the settings: `shared/src/vapteke_shared/process/settings.py
 ## Which process needs what
 
 The commands `customers-api offsets reset`, `customers-api events republish` and `favorites-api offsets reset` need
-the variables of "Postgres". `legacy-importer check` needs those of "vAptekeSync".
+the variables of "Postgres". `legacy-importer check` needs those of "vAptekeSync", `legacy-importer doctor` also those
+of "Kafka".
 The commands `customers-api token` and `favorites-api token` need those of "Tokens and callers".
 """
 

@@ -1,6 +1,7 @@
 """The command line of legacy-importer."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 from vapteke_shared.process import lifecycle, logs
@@ -8,6 +9,8 @@ from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import load
 
 from legacy_importer import legacy, table_check
+from legacy_importer.doctor import admin_script, examination, findings
+from legacy_importer.doctor.findings import Finding
 from legacy_importer.importer import Importer
 from legacy_importer.legacy_errors import LegacyError
 from legacy_importer.login import connect
@@ -51,6 +54,37 @@ def check() -> None:
     for warning in warnings:
         typer.echo(f"legacy-importer check: warning: {warning}", err=True)
     typer.echo(f"vAptekeSync answers, and its table fits the settings; rows: {rows}")
+
+
+@cli.command()
+def doctor(
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Write a script for SQL Server's administrators, and no more")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the findings as JSON")] = False,
+) -> None:
+    """Examine vAptekeSync, its table and Kafka, and say how to cure what is wrong. Changes nothing.
+
+    Exit code 0: all is ok; 2: only warnings, or something that could not be seen; 1: something has failed.
+    """
+    if sql:
+        typer.echo(admin_script.script(load(LegacySettings)), nl=False)
+        return
+    settings = load(WorkSettings)
+    logs.configure("ERROR")
+    found = asyncio.run(_examined(settings, show=not as_json))
+    if as_json:
+        typer.echo(findings.to_json(found))
+    raise typer.Exit(findings.exit_code(found))
+
+
+async def _examined(settings: WorkSettings, *, show: bool) -> list[Finding]:
+    found = []
+    async for finding in examination.examine(settings):
+        found.append(finding)
+        if show:
+            typer.echo(findings.line(finding))
+    return found
 
 
 async def _check(settings: LegacySettings) -> tuple[list[str], int]:

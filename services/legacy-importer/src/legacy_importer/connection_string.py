@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from legacy_importer import odbc_driver, odbc_options
-from legacy_importer.legacy_errors import LegacyMisconfigured
+from legacy_importer.legacy_errors import DriverUnusable
 from legacy_importer.settings import LegacySettings
 
 _NOWHERE = "/nowhere"  # a folder without certificates
@@ -14,14 +14,14 @@ _SECTION = "vAptekeSync"
 
 
 def build(settings: LegacySettings) -> str:
-    """Build the connection string. It contains the password, so never log it. Raises LegacyMisconfigured.
+    """Build the connection string. It contains the password, so never log it. Raises DriverUnusable.
 
     Settings for which the driver has no keyword are set in environment variables of this process, or written to a file.
     """
     is_freetds = odbc_driver.is_freetds(settings.vaptekesync_driver)
     own, braced = (_freetds(settings), _braced_for_freetds) if is_freetds else (_microsoft(settings), _braced)
     values = {
-        "DRIVER": settings.vaptekesync_driver or str(_microsoft_driver()),
+        "DRIVER": settings.vaptekesync_driver or str(microsoft_driver()),
         "DATABASE": settings.vaptekesync_db,
         "UID": settings.vaptekesync_user,
         "PWD": settings.vaptekesync_password.get_secret_value(),
@@ -35,10 +35,10 @@ def build(settings: LegacySettings) -> str:
     return ";".join([*parts, *(f"{name}={value}" for name, value in options.items())])
 
 
-def _microsoft_driver() -> Path:
+def microsoft_driver() -> Path:
     found = odbc_driver.microsoft()
     if found is None:
-        raise LegacyMisconfigured(
+        raise DriverUnusable(
             "Microsoft's ODBC driver is not installed, or has no build for this platform: set VAPTEKESYNC_DRIVER"
         )
     return found
@@ -51,10 +51,10 @@ def _braced(value: str) -> str:
 def _braced_for_freetds(value: str) -> str:
     """The value in braces, for FreeTDS, which cannot escape a brace by doubling it.
 
-    Raises LegacyMisconfigured for a value that contains `};`.
+    Raises DriverUnusable for a value that contains `};`.
     """
     if "};" in value:
-        raise LegacyMisconfigured(
+        raise DriverUnusable(
             "FreeTDS does not support a user, password or database that contains `};`: use Microsoft's driver "
             "(VAPTEKESYNC_DRIVER)"
         )

@@ -25,6 +25,14 @@ class LegacyMisconfigured(LegacyError):
     """The settings do not fit vAptekeSync or the driver. No attempt will succeed until one of them is corrected."""
 
 
+class DriverUnusable(LegacyMisconfigured):
+    """The driver cannot be loaded, or cannot work with the settings. Nothing was sent to the server."""
+
+
+class TlsFailed(LegacyMisconfigured):
+    """No TLS connection can be opened, so nothing was sent to the server, not even the login."""
+
+
 class UnreadableValue(LegacyError):
     """A value of a row makes the statement fail. A statement that leaves out that row succeeds."""
 
@@ -149,7 +157,7 @@ _DRIVER = (
 )
 _TRUST = "or, on a network where nobody can listen in, set VAPTEKESYNC_TRUST_SERVER_CERTIFICATE=true"
 # By patterns of the texts of the drivers and of OpenSSL, in lower case.
-_BY_TEXT = {
+_TLS_BY_TEXT = {
     r"encryption not supported|no tls here": "does not support TLS: its administrators must give it a certificate, "
     "or, on a network where nobody can listen in, set VAPTEKESYNC_ENCRYPT=no",
     r"does not match host name|mismatch, certificate": "shows a certificate for another name: set VAPTEKESYNC_HOST or "
@@ -163,6 +171,8 @@ _BY_TEXT = {
     r"legacy sigalg|unsupported protocol|protocol version|no protocols available|wrong ssl version|version too low"
     r"|handshake failure|no shared cipher|legacy renegotiation|inappropriate fallback": "offers only TLS that is too "
     'old for this system (1.0 or 1.1): update SQL Server, or see "Certificates" in docs/vaptekesync.md',
+}
+_DRIVER_BY_TEXT = {
     r"invalid value specified for connection string": "cannot be connected to: the driver rejects a value of "
     "VAPTEKESYNC_ODBC_OPTIONS",
     r"openssl library could not be loaded": "cannot be connected to: the driver does not find OpenSSL; install libssl",
@@ -187,7 +197,7 @@ def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
     numbers = {int(number) for number in re.findall(r"\((\d+)\)(?: \(SQL\w+\)|; \[|$)", text)}
     where = address(settings)
     if state in ("01000", "IM002", "IM003") and "[Driver Manager]" in text:
-        return LegacyMisconfigured(f"the ODBC driver cannot be loaded ({state}): {_DRIVER}")
+        return driver_not_loaded(state)
     for number in numbers & _OUTAGES.keys():
         return LegacyUnavailable(f"{where} {_numbered(_OUTAGES[number], number)}")
     for number in numbers & _PERMANENT.keys():
@@ -207,11 +217,19 @@ def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
 
 
 def from_error_text(text: str, settings: LegacySettings) -> LegacyMisconfigured | None:
-    """The LegacyMisconfigured that explains an error text of a driver or of OpenSSL. None: no known pattern matches."""
-    for pattern, explanation in _BY_TEXT.items():
-        if re.search(pattern, text.casefold()):
-            return LegacyMisconfigured(f"{address(settings)} {explanation}")
+    """The error that explains an error text of a driver or of OpenSSL, for the caller to raise.
+
+    It is TlsFailed or DriverUnusable. None: no known pattern matches.
+    """
+    for kind, texts in ((TlsFailed, _TLS_BY_TEXT), (DriverUnusable, _DRIVER_BY_TEXT)):
+        for pattern, explanation in texts.items():
+            if re.search(pattern, text.casefold()):
+                return kind(f"{address(settings)} {explanation}")
     return None
+
+
+def driver_not_loaded(cause: str) -> DriverUnusable:
+    return DriverUnusable(f"the ODBC driver cannot be loaded ({cause}): {_DRIVER}")
 
 
 def database_closed(states: Sequence[Sequence[Any]], settings: LegacySettings) -> LegacyError | None:
@@ -225,9 +243,9 @@ def database_closed(states: Sequence[Sequence[Any]], settings: LegacySettings) -
         return LegacyMisconfigured(f"{where} has no database {name} that this login may see: check VAPTEKESYNC_DB")
     [[state, access]] = states
     if state != "ONLINE":
-        return LegacyUnavailable(f"{where} has the database {name} in the state {state}")
+        return DatabaseClosed(f"{where} has the database {name} in the state {state}")
     if access != "MULTI_USER":
-        return LegacyUnavailable(f"{where} has the database {name} in the mode {access}")
+        return DatabaseClosed(f"{where} has the database {name} in the mode {access}")
     return None
 
 

@@ -17,10 +17,15 @@ def is_freetds(driver: str) -> bool:
     the word FreeTDS. If there is no such file, a `driver` that contains `tds` counts as FreeTDS. False for an empty
     `driver`, which means Microsoft's.
     """
-    library = Path(_installed_as(driver) or driver)
+    library = Path(library_of(driver))
     if library.is_file():
         return b"FreeTDS" in library.read_bytes()
     return "tds" in driver.casefold()
+
+
+def library_of(driver: str) -> str:
+    """The path of the driver that odbcinst.ini lists under this name; `driver` itself if it lists none."""
+    return _installed_as(driver) or driver
 
 
 def _installed_as(name: str) -> str:

@@ -18,6 +18,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 _TRANSACTIONS = {"customers-api": "customers-api-outbox"}
 USERS = (*_GROUPS, OPERATOR)
+_DOCTOR = "legacy-importer"
 NO_AUTHORIZER = "Kafka has no authorizer: set authorizer.class.name on its brokers, or omit --acls"
 _ANY_HOST, _LITERAL, _ALLOW = "*", 3, 3
 
@@ -61,12 +62,12 @@ class TopicAccess(Protocol):
 
 
 def required(topics: Iterable[TopicAccess]) -> list[Acl]:
-    """All access rights: for `topics`, for every group and transactional id of our services, and for the operator.
+    """All access rights: for `topics`, for every group and transactional id of our services, the operator, the doctor.
 
     Rights to groups come first: a service starts as soon as it may see its topics, and then joins its group at once.
     """
     named = list(topics)
-    return [*_groups(), *_operator(named), *_topics(named)]
+    return [*_groups(), *_operator(named), *_topics(named), *_doctor(named)]
 
 
 def _groups() -> Iterable[Acl]:
@@ -85,6 +86,14 @@ def _topics(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
                 yield Acl(service, Operation.WRITE, Resource.TOPIC, topic.name)
             if service in topic.consumers:
                 yield Acl(service, Operation.READ, Resource.TOPIC, topic.name)
+
+
+def _doctor(topics: Iterable[TopicAccess]) -> Iterable[Acl]:
+    """`legacy-importer doctor` compares all topics with their declarations. Reading and writing include describing."""
+    for topic in topics:
+        if _DOCTOR not in (topic.producer, *topic.consumers):
+            yield Acl(_DOCTOR, Operation.DESCRIBE, Resource.TOPIC, topic.name)
+        yield Acl(_DOCTOR, Operation.DESCRIBE_CONFIGS, Resource.TOPIC, topic.name)
 
 
 def _operator(topics: Iterable[TopicAccess]) -> Iterable[Acl]:

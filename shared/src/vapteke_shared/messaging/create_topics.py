@@ -34,12 +34,17 @@ async def create(settings: TopicsSettings) -> list[str]:
 
 async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int) -> None:
     answer = await admin.create_topics(
-        [NewTopic(t.name, t.partitions, replicas, topic_configs={**_LIMIT, **t.config}) for t in missing]
+        [NewTopic(t.name, t.partitions, replicas, topic_configs=configuration(t)) for t in missing]
     )
     for name, code, *_ in answer.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
             raise error(f"topic {name}")
+
+
+def configuration(topic: Topic) -> dict[str, str]:
+    """The configuration with which the topic is created."""
+    return {**_LIMIT, **topic.config}
 
 
 async def create_acls(settings: TopicsSettings, principals: Mapping[str, str]) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vapteke_local.vaptekesync.sql import results, syntax
 from vapteke_local.vaptekesync.sql.database import Database
+from vapteke_local.vaptekesync.sql.errors import not_listed
 from vapteke_local.vaptekesync.sql.parameters import Parameters, value_of
 from vapteke_local.vaptekesync.sql.results import Result, Run
 from vapteke_local.vaptekesync.sql.syntax import Token
@@ -91,8 +92,10 @@ def newest(given: list[Token]) -> Run:
         table = database.rows.table
         check_source(table, found | {"key": table.key})
         column = position_of(table, found["column"])
+        if table.columns[column].type.name not in ("date", "smalldatetime", "datetime", "datetime2"):
+            raise not_listed(found["column"])
         latest = database.clock() + hours
-        values = [row[column] for row in database.rows if row[column] is not None and _instant(row[column]) <= latest]
+        values = [value for value in database.rows.different(column) if value is not None and _instant(value) <= latest]
         return results.of_values([("", table.columns[column].type)], [(max(values, default=None),)])
 
     return run

@@ -71,6 +71,12 @@ class Rows:
         """The keys of the rows that `range` returns for these bounds."""
         return self._keys[self._slice(above, up_to)]
 
+    def different(self, column: int) -> list[Any]:
+        """The different values of a column that is no text, in any order. Faster than reading whole rows."""
+        cut, info = projections.cutter(self.table, (Item(column),)), self._infos[column]
+        cells = set(map(cut, (*self._keyless, *self._rows))) if cut else {*self._keyless, *self._rows}
+        return [decoding.read_value(info, FieldReader(cell, len(ROW))) for cell in cells]
+
     def _slice(self, above: Any, up_to: Any) -> slice:
         return slice(0 if above is None else bisect_right(self._keys, above), bisect_right(self._keys, up_to))
 
