@@ -44,7 +44,7 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
 
 @cli.command()
 def check() -> None:
-    """Connect to vAptekeSync, compare its table with the settings and count its rows. Publishes nothing."""
+    """The short form of `doctor`: connect, compare the table with the settings, count its rows. Publishes nothing."""
     settings = load(LegacySettings)
     logs.configure("ERROR")
     try:
