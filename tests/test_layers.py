@@ -57,6 +57,7 @@ LAYERS = {
         {"connection_string", "port_check", "tls_diagnosis"},
         {"connection"},
         {"login", "column_types"},
+        {"fingerprints"},
         {"legacy"},
         {"table_check"},
         {"doctor.findings", "doctor.queries", "doctor.admin_script"},

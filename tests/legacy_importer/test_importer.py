@@ -251,6 +251,7 @@ async def test_a_row_that_cannot_be_selected_is_rejected_and_counted_at_the_firs
     events = [event for _, event in await customers_of(kafka, task.import_id)]
     assert isinstance(published, RangePublished)
     assert (published.event_count, len(events)) == (50, 50)
+    assert published.fingerprint is None
     rejected = {event.legacy_id: event.reasons for event in events if isinstance(event, LegacyCustomerRejected)}
     assert rejected == {7: {"row": "unreadable"}}
 
@@ -276,6 +277,8 @@ async def test_an_empty_range_is_published_without_offsets(serve: Serve, do: Imp
 
     assert isinstance(published, RangePublished)
     assert (published.event_count, published.last_offsets) == (0, {})
+    assert published.fingerprint == "0:0"
+    assert published.basis is not None
 
 
 @pytest.mark.parametrize(

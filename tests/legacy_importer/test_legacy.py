@@ -140,7 +140,7 @@ async def test_every_column_arrives_as_it_was(serve: Serve, settings_for: Settin
     with serve([full, empty]) as server:
         rows = await rows_of(settings_for(server, vaptekesync_driver=driver))
 
-    assert rows == [LegacyRow(*empty), LegacyRow(*full)]
+    assert [row[:-1] for row in rows] == [empty, full]
 
 
 @pytest.mark.parametrize("broken", [5, 5_900])
@@ -337,7 +337,7 @@ async def test_another_table_is_read_by_the_mapping(serve: Serve, settings_for: 
             await table_check.check(connection, settings)
 
         assert await planned(settings, 2) == Plan(3, [2, 3])
-        assert await rows_of(settings) == [LegacyRow(*customer(key)) for key in (1, 2, 3)]
+        assert [row[:-1] for row in await rows_of(settings)] == [customer(key) for key in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(

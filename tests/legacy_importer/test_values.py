@@ -22,7 +22,7 @@ SettingsFor = Callable[..., WorkSettings]
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CONTEXT = Context(UUID(int=1), 0, UUID(int=2), NOW, ZoneInfo("Europe/Moscow"), translate.spellings({"M": ["1", "м"]}))
-COLUMNS = dict(zip(LegacyRow._fields, (column.name for column in CUSTOMERS.columns), strict=True))
+COLUMNS = dict(zip(LegacyRow._fields[:-1], (column.name for column in CUSTOMERS.columns), strict=True))
 SEEN = datetime(2023, 12, 21, 4, 20, 30)
 SEEN_IN_MOSCOW = SEEN.replace(tzinfo=timezone(timedelta(hours=3)))
 
@@ -102,7 +102,7 @@ UNFIT = [
 
 
 def person(**values: Any) -> tuple[Any, ...]:
-    return tuple(LegacyRow(7, "89025163111", *[None] * 7)._replace(**values))
+    return LegacyRow(7, "89025163111", *[None] * 7)._replace(**values)[:-1]
 
 
 async def read(

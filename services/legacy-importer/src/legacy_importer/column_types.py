@@ -10,19 +10,18 @@ from legacy_importer.settings import LegacySettings
 
 
 async def types(connection: Connection, settings: LegacySettings) -> dict[str, str]:
-    """The SQL Server type of each column of the legacy table, by column name. Names and types are in lower case.
+    """The SQL Server type, in lower case, of each column of the legacy table, by column name.
 
     Empty if the table does not exist or the user cannot see it. Raises LegacyError.
     """
     names = (settings.vaptekesync_schema, settings.vaptekesync_table)
-    rows = await connection.fetch(COLUMNS, *names)
-    return {column.casefold(): kind.casefold() for column, kind, _ in rows}
+    return {column: kind.casefold() for column, kind, _ in await connection.fetch(COLUMNS, *names)}
 
 
 def check(types: Mapping[str, str], settings: LegacySettings) -> None:
     """Check that each of our fields can be read from the type of its column.
 
-    `types` has lower-case names and types, as the function `types` returns them. A column that is not in it passes:
+    `types` has lower-case names and types. A column that is not in it passes:
     `table_check.check` finds missing columns. Raises LegacyMisconfigured, whose text names every mismatch.
     """
     fields = [(*pair, ALLOWED_TYPES[pair[0]]) for pair in settings.vaptekesync_columns.model_dump().items()]
@@ -37,10 +36,10 @@ def check(types: Mapping[str, str], settings: LegacySettings) -> None:
 
 
 def select_list(types: Mapping[str, str], settings: LegacySettings) -> str:
-    """The select list for the rows of the legacy table: one column for each field of LegacyRow, in the same order.
+    """The columns of the legacy table, one for each field of LegacyRow before the fingerprint, in the same order.
 
     Columns of text types are cast to nvarchar, which cuts texts at 4,000 characters, and datetimeoffset columns are
-    converted to text. A column that is not in `types` is selected as it is.
+    converted to text. A column that is not in `types`, which has lower-case names, is selected as it is.
     """
     columns = settings.vaptekesync_columns.model_dump().values()
     return ", ".join(_converted(quoted(column), types.get(column.casefold(), "")) for column in columns)

@@ -29,6 +29,7 @@ from vapteke_shared.process import logs
 from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
 from legacy_importer import legacy, table_check, translate
+from legacy_importer.fingerprints import RangeSum
 from legacy_importer.legacy_errors import LegacyError, LegacyUnavailable
 from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher, PublishFailed
@@ -187,16 +188,18 @@ class Importer:
         Waits until Kafka has acknowledged all these events. Returns the RangePublished that the caller must report.
         Raises LegacyError and PublishFailed.
         """
-        started, attempt = time.monotonic(), uuid4()
+        started, attempt, total = time.monotonic(), uuid4(), RangeSum()
         batch = await self._publisher.batch(topics.LEGACY_CUSTOMERS.name, attempt)
         async with connect(self._settings) as connection:
             context = self._context(task, attempt, await legacy.clock(connection))
-            rows = legacy.read_range(connection, self._settings, task.after_id, task.upto_id)
-            async with aclosing(rows):
-                async for page in rows:
+            method = await legacy.fingerprint_method(connection, self._settings)
+            pages = legacy.read_range(connection, self._settings, task.after_id, task.upto_id, method)
+            async with aclosing(pages):
+                async for page in pages:
                     context = replace(context, now=datetime.now(UTC))  # reading a range takes some time
+                    total.add(rows := list(page))
                     # the whole page at once: taking turns with the publishing costs a fifth more
-                    await batch.add_all(translate.to_events(list(page), context))
+                    await batch.add_all(translate.to_events(rows, context))
         last_offsets = await batch.acknowledged()
         rows_published.inc(batch.count)
         range_seconds.observe(time.monotonic() - started)
@@ -207,6 +210,8 @@ class Importer:
             number=task.number,
             event_count=batch.count,
             last_offsets=last_offsets,
+            fingerprint=total.fingerprint,
+            basis=method.basis,
         )
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from vapteke_shared.process import logs
 
-from legacy_importer import column_types
+from legacy_importer import column_types, fingerprints
 from legacy_importer.column_types import quoted
 from legacy_importer.connection import Connection
+from legacy_importer.fingerprints import Method
 from legacy_importer.legacy_errors import LegacyMisconfigured, UnreadableValue
 from legacy_importer.settings import LegacySettings
 from legacy_importer.translate import LegacyRow, UnreadableRow
@@ -62,7 +63,8 @@ async def count_keys(connection: Connection, settings: LegacySettings) -> KeyCou
 
 async def try_to_read(connection: Connection, settings: LegacySettings) -> None:
     """Check that the table can be read: select the columns of all our fields, but no row. Raises LegacyError if not."""
-    async with aclosing((await _selection(connection, settings)).pages(0, 0)) as pages:
+    selection = _Selection(connection, settings, await fingerprint_method(connection, settings))
+    async with aclosing(selection.pages(0, 0)) as pages:
         async for _ in pages:
             raise AssertionError("no key is above 0 and at most 0")
 
@@ -77,15 +79,15 @@ async def clock(connection: Connection) -> datetime:
 
 
 async def read_range(
-    connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int
+    connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int, method: Method | None = None
 ) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
-    """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key.
+    """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key, with their fingerprints.
 
-    Without an `after_id` there is no lower bound. A row that cannot be selected is yielded as an UnreadableRow. Each
-    page is an iterator, so it can be read only once. Raises LegacyError, perhaps after some pages. Close the generator
-    when you stop early.
+    `method` is a result of `fingerprint_method`; with None, read_range calls it. Without an `after_id` there is no
+    lower bound. A row that cannot be selected is yielded as an UnreadableRow. Each page is an iterator, so it can be
+    read only once. Raises LegacyError, perhaps after some pages. Close the generator when you stop early.
     """
-    selection = await _selection(connection, settings)
+    selection = _Selection(connection, settings, method or await fingerprint_method(connection, settings))
     try:
         async with aclosing(selection.pages(after_id, upto_id)) as pages:
             async for page in pages:
@@ -99,17 +101,18 @@ async def read_range(
             yield part
 
 
-async def _selection(connection: Connection, settings: LegacySettings) -> "_Selection":
-    return _Selection(
-        connection, settings, column_types.select_list(await column_types.types(connection, settings), settings)
-    )
+async def fingerprint_method(connection: Connection, settings: LegacySettings) -> Method:
+    """How this table's rows are selected with their fingerprints, and for what these are valid. Raises LegacyError."""
+    identity = await connection.fetch(fingerprints.IDENTITY, _table(settings))
+    types = await column_types.types(connection, settings)
+    return fingerprints.method(types, identity[0] if identity else None, settings)
 
 
 class _Selection:
     """Selects rows of the table by key."""
 
-    def __init__(self, connection: Connection, settings: LegacySettings, select_list: str) -> None:
-        self._connection, self._select_list = connection, select_list
+    def __init__(self, connection: Connection, settings: LegacySettings, method: Method) -> None:
+        self._connection, self._select_list = connection, method.select_list
         self._key, self._table = quoted(settings.vaptekesync_columns.id), _table(settings)
 
     async def pages(self, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:

@@ -47,12 +47,15 @@ class LegacyRow(NamedTuple):
     gender: str | Number | None
     city_id: Number | None
     last_auth_at: datetime | date | str | None
+    fingerprint: int | None = None
+    """What vAptekeSync computed for this row; see `fingerprints.py`."""
 
 
 class UnreadableRow(NamedTuple):
     """A row with a value that makes every SELECT of all columns fail. Only the key of the row can be read."""
 
     id: int
+    fingerprint: None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)  # how far a clock that writes `la
 # imports
 RANGES_PER_PLAN: Final = 100_000  # key ranges; a plan must fit into one record as well
 ERROR_CHARACTERS: Final = 2000  # of an importer's error or warning in an event; our own rule
+FINGERPRINT_CHARACTERS: Final = 60  # of a range: two whole numbers of up to 19 and 38 digits
+BASIS_CHARACTERS: Final = 300  # of each part of what a fingerprint is valid for; our own rule
 FIELD_NAME_CHARACTERS: Final = 60  # of the name of a field in an event; our own rule
 REASON_CHARACTERS: Final = 60  # of the word that says why a value cannot be used; our own rule
 

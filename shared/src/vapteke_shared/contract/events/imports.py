@@ -6,7 +6,13 @@ from uuid import UUID
 from msgspec import Meta
 
 from vapteke_shared.contract.events.event import Count, Event, Instant, Int64, PartitionNumber
-from vapteke_shared.contract.limits import ERROR_CHARACTERS, INT32_MAX, INT64_MAX
+from vapteke_shared.contract.limits import (
+    BASIS_CHARACTERS,
+    ERROR_CHARACTERS,
+    FINGERPRINT_CHARACTERS,
+    INT32_MAX,
+    INT64_MAX,
+)
 
 Chunk = Annotated[int, Meta(ge=0, le=INT32_MAX, description="the range's number in its import", examples=[7])]
 Number = Annotated[
@@ -22,6 +28,22 @@ Attempt = Annotated[
     Meta(
         description="the id of one attempt at reading the range; each attempt has a new one",
         examples=["9b2f6a54-4b5c-4d0e-8f1a-0c3f1f1d7a20"],
+    ),
+]
+Fingerprint = Annotated[
+    str,
+    Meta(
+        max_length=FINGERPRINT_CHARACTERS,
+        pattern="^[0-9]+:-?[0-9]+$",
+        description="the number of rows in a range, and the sum of what vAptekeSync computes for each",
+    ),
+]
+Basis = Annotated[
+    dict[str, Annotated[str, Meta(max_length=BASIS_CHARACTERS)]] | None,
+    Meta(
+        description="what the fingerprint is valid for: it can be compared only with one that has the same basis. "
+        "Null: with none",
+        examples=[{"server": "SQL1", "database": "vAptekeSync", "table_id": "901578250", "timezone": "Europe/Moscow"}],
     ),
 ]
 # msgspec puts only the values of a dict into the schema, not its keys
@@ -103,6 +125,15 @@ class RangePublished(ImportEvent):
         ),
     ]
     number: Number = None
+    fingerprint: Annotated[
+        Fingerprint | None,
+        Meta(
+            description="the fingerprint of the rows that were read; null: a row has none, or an importer of an "
+            "earlier release read them",
+            examples=["10000:-4151832096441893022"],
+        ),
+    ] = None
+    basis: Basis = None
 
 
 class AttemptFailed(ImportEvent):

@@ -1,0 +1,127 @@
+"""Row fingerprints: by them, an import recognises key ranges in which nothing has changed since they were read.
+
+vAptekeSync computes the fingerprint of each row: the rowversion, if the table has one, or else 64 bits of a hash over
+the columns that we read. The fingerprint of a range is the number of its rows and the sum of their fingerprints. The
+importer adds up the rows that it publishes, so the fingerprint of a range is that of exactly these rows.
+
+A rowversion grows with each change, so with an equal number of rows the sum grows too. A sum of hashes of other rows is
+equal by chance once in 2^64 cases.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from vapteke_shared.contract import limits, phones, texts
+
+from legacy_importer import column_types, translate, values
+from legacy_importer.column_types import quoted
+from legacy_importer.columns import TEXTS
+from legacy_importer.settings import LegacySettings
+
+IDENTITY: Final = (
+    "SELECT @@SERVERNAME, DB_NAME(), d.create_date, o.object_id, o.type_desc, o.modify_date FROM sys.objects AS o "
+    "JOIN sys.databases AS d ON d.database_id = DB_ID() WHERE o.object_id = OBJECT_ID(?)"
+)
+_TEXT_CHARACTERS = 400  # the whole text of CONCAT must stay below 4,000 characters
+_DATES = ("date", "smalldatetime", "datetime", "datetime2", "datetimeoffset")
+_FLOAT_BYTES = {"float": 8, "real": 4}
+_ROWVERSION = "timestamp"  # the name of a rowversion in the views of every SQL Server
+
+
+class Method(NamedTuple):
+    """How rows are selected with their fingerprints, and for what these are valid.
+
+    `select_list` has a column for each field of LegacyRow, and `expression` is the last of them: the fingerprint.
+    Fingerprints of one `basis` can be compared with each other, and with no others. None: not with any.
+    """
+
+    select_list: str
+    expression: str
+    basis: dict[str, str] | None
+
+
+def method(types: Mapping[str, str], identity: Sequence[Any] | None, settings: LegacySettings) -> Method:
+    """`types` is the result of `column_types.types`, and `identity` the row that IDENTITY selects; None if it is none.
+
+    A view may show rows that changed without a new rowversion, so its rows are hashed.
+    """
+    version = next((column for column, kind in types.items() if kind == _ROWVERSION), None)
+    types = {column.casefold(): kind for column, kind in types.items()}
+    if version is not None and identity is not None and identity[4] == "USER_TABLE":
+        expression = f"CAST({quoted(version)} AS bigint)"
+    else:
+        expression = _hash(types, settings)
+    select_list = f"{column_types.select_list(types, settings)}, {expression}"
+    return Method(select_list, expression, None if identity is None else _basis(identity, select_list, settings))
+
+
+def _hash(types: Mapping[str, str], settings: LegacySettings) -> str:
+    """64 bits of a hash over the text of all columns: each with its length before it, so that null is not empty."""
+    columns = settings.vaptekesync_columns.model_dump().values()
+    parts = [f"DATALENGTH({quoted(c)}), ':', {_text(quoted(c), types.get(c.casefold(), ''))}, ';'" for c in columns]
+    return f"CAST(SUBSTRING(HASHBYTES('SHA2_256', CONCAT({', '.join(parts)})), 1, 8) AS bigint)"
+
+
+def _text(column: str, kind: str) -> str:
+    if kind in TEXTS:
+        return f"CAST({column} AS nvarchar({_TEXT_CHARACTERS}))"
+    if kind in _DATES:  # without a style, a datetime loses its seconds
+        return f"CONVERT(nvarchar(40), {column}, 121)"
+    if kind in ("money", "smallmoney"):  # without a style, they lose two of four decimals
+        return f"CONVERT(nvarchar(40), {column}, 2)"
+    if kind in _FLOAT_BYTES:  # their text has six digits
+        return f"CONVERT(nvarchar(40), CAST({column} AS binary({_FLOAT_BYTES[kind]})), 2)"
+    return f"CAST({column} AS nvarchar(40))"
+
+
+def _basis(identity: Sequence[Any], select_list: str, settings: LegacySettings) -> dict[str, str]:
+    server, database, created_at, table_id, _, altered_at = identity
+    return {
+        "server": str(server),
+        "database": str(database),
+        "database_created_at": created_at.isoformat(),  # a database that is restored is created again
+        "table_id": str(table_id),
+        "table_altered_at": altered_at.isoformat(),
+        "columns": _digest(select_list),
+        "timezone": settings.vaptekesync_timezone,
+        "genders": _digest(settings.vaptekesync_genders.model_dump_json()),
+        "translation": _TRANSLATION,
+    }
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+_TRANSLATION = _digest(
+    *(Path(str(module.__file__)).read_text() for module in (translate, values, texts, phones, limits))
+)
+"""Changes with the code that translates rows: other code may make other events of the same rows."""
+
+
+class RangeSum:
+    """The fingerprint of a range, while its rows are read."""
+
+    def __init__(self) -> None:
+        self._rows = self._sum = 0
+        self._is_complete = True
+
+    def add(self, rows: Sequence[translate.LegacyRow | translate.UnreadableRow]) -> None:
+        found = [row.fingerprint for row in rows]
+        self._rows += len(found)
+        if None in found:
+            self._is_complete = False
+        else:
+            self._sum += sum(found)  # type: ignore[arg-type]
+
+    @property
+    def fingerprint(self) -> str | None:
+        """None if a row had none: it could not be selected."""
+        return as_text(self._rows, self._sum) if self._is_complete else None
+
+
+def as_text(rows: int, total: int) -> str:
+    """The fingerprint of a range: its number of rows, and the sum of their fingerprints."""
+    return f"{rows}:{total}"
