@@ -147,33 +147,30 @@ async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: 
         await connection.execute(_CLEAR_ONE, legacy_id)
 
 
-# What lies above the last bound was not in the table when the plan was made, if it is in the mirror from before.
-# A row whose last reading has the range's number was read by an attempt that lost: the next import decides.
+# A row whose last reading has the range's number was read by an attempt that lost: the next import decides. EXCEPT for
+# each range, because Postgres has no idea how many keys the arrays hold, and would compare each row with each key.
+# What lies above the last bound was not in the table when the plan was made, if the mirror has it from before.
 _MARK = f"""
-WITH job AS (
-    SELECT i.plan_number, (SELECT max(upto_id) FROM import_chunks WHERE import_id = i.id) AS last_bound
-    FROM imports i WHERE i.id = $1
-),
-looked_at AS (
-    SELECT m.legacy_id, m.customer_id, m.joined FROM import_chunks w JOIN legacy_customers m
-    ON m.legacy_id > coalesce(w.after_id, {limits.INT64_MIN}) AND m.legacy_id <= w.upto_id
-        AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
+WITH missed AS (
+    SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
+        SELECT m.legacy_id FROM legacy_customers m
+        WHERE m.legacy_id > coalesce(w.after_id, {limits.INT64_MIN}) AND m.legacy_id <= w.upto_id
+            AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
+        EXCEPT
+        SELECT unnest(r.legacy_ids) FROM import_readings r
+        WHERE (r.import_id, r.chunk, r.attempt) = (w.import_id, w.chunk, w.attempt)
+    ) AS each
     WHERE w.import_id = $1
     UNION ALL
-    SELECT m.legacy_id, m.customer_id, m.joined FROM job JOIN legacy_customers m
-    ON m.legacy_id > job.last_bound AND coalesce(m.number, 0) < job.plan_number AND m.gone_at IS NULL
-),
-read AS (
-    SELECT unnest(r.legacy_ids) AS legacy_id FROM import_readings r
-    JOIN import_chunks w ON (w.import_id, w.chunk, w.attempt) = (r.import_id, r.chunk, r.attempt)
-    WHERE r.import_id = $1
+    SELECT m.legacy_id FROM legacy_customers m JOIN imports i ON i.id = $1
+    WHERE m.legacy_id > (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1)
+        AND coalesce(m.number, 0) < i.plan_number AND m.gone_at IS NULL
 ),
 gone AS (
-    SELECT l.legacy_id, c.id IS NULL OR c.deleted_at IS NOT NULL OR coalesce(l.joined, NOT EXISTS (
+    SELECT m.legacy_id, c.id IS NULL OR c.deleted_at IS NOT NULL OR coalesce(m.joined, NOT EXISTS (
         SELECT FROM imports i WHERE c.created_at BETWEEN i.requested_at AND coalesce(i.finished_at, now())
     )) AS is_left
-    FROM looked_at l LEFT JOIN customers c ON c.id = l.customer_id
-    WHERE NOT EXISTS (SELECT FROM read WHERE read.legacy_id = l.legacy_id)
+    FROM missed JOIN legacy_customers m USING (legacy_id) LEFT JOIN customers c ON c.id = m.customer_id
 ),
 marked AS (
     UPDATE legacy_customers m

@@ -35,9 +35,9 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
     rows that are older than dispatch numbers. `changed_in` is the import that last accepted and wrote the row, and
     `changed_as` is the class in which that import counted the row.
 
-    `gone_at`, `gone_in` (an import) and `gone_as` (one of `fields.DeletionStatus`) are the mark of a row that is gone from
-    vAptekeSync; null: it is not. `joined`: the API had created the customer before the row came; null: unknown, the row
-    is from an earlier release.
+    `gone_at`, `gone_in` (an import) and `gone_as` (a DeletionStatus) mark a row that is gone from vAptekeSync; null: it
+    is not. `joined` tells whether the API had created the customer before the row came; null: unknown, because the row
+    was written by an earlier release.
     """
 
     __tablename__ = "legacy_customers"
