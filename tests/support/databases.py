@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -70,6 +71,13 @@ async def run_command(settings: PostgresSettings, service: str, *arguments: str)
 
 async def try_command(settings: PostgresSettings, service: str, *arguments: str) -> tuple[int | None, str, str]:
     """The exit code of such a command, its standard output, and its error output."""
+    process = await start_command(settings, service, *arguments)
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def start_command(settings: PostgresSettings, service: str, *arguments: str, output: int = PIPE) -> Process:
+    """Such a command, while it runs. `output` is where its standard output goes."""
     given = {
         "POSTGRES_HOST": ",".join(settings.postgres_host),
         "POSTGRES_PORT": ",".join(map(str, settings.postgres_port)),
@@ -77,11 +85,6 @@ async def try_command(settings: PostgresSettings, service: str, *arguments: str)
         "POSTGRES_USER": settings.postgres_user,
         "POSTGRES_PASSWORD": settings.postgres_password.get_secret_value(),
     }
-    process = await asyncio.create_subprocess_exec(
-        *(Path(sys.executable).parent / service, *arguments),
-        env={**os.environ, **given},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
+    program = Path(sys.executable).parent / service
+    env = {**os.environ, **given}
+    return await asyncio.create_subprocess_exec(program, *arguments, env=env, stdout=output, stderr=PIPE)

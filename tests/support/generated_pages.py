@@ -23,6 +23,7 @@ LOADED = (customers_app, favorites_app, importer_cli)
 PROCESSES: Mapping[str, type[Settings]] = {
     "customers-api serve": customers.ServeSettings,
     "customers-api work": customers.WorkSettings,
+    "customers-api import": customers.ImportSettings,
     "customers-api migrate": settings.PostgresOwnerSettings,
     "favorites-api serve": settings.ServeSettings,
     "favorites-api work": settings.WorkSettings,
@@ -55,7 +56,7 @@ GROUPS = (
         "encryption and certificates: [vaptekesync.md](vaptekesync.md).",
         (importer.LegacySettings,),
     ),
-    Group("Imports: the REST API", "", (customers.ServeSettings,)),
+    Group("Imports: the request", "", (customers.StartSettings,)),
     Group("Imports: the consumers", "", (customers.WorkSettings,)),
     Group(
         "Tokens and callers",

@@ -54,6 +54,13 @@ class RunningStack:
     async def imported(self, seconds: float = 300) -> dict[str, Any]:
         return await self.ended(await self.start_import(), seconds)
 
+    async def command(self, *words: str) -> tuple[int | None, str]:
+        """The exit code and the standard output of a command of a service, with the variables of that service."""
+        arguments = ("run", "--ready", self._ready, *words)
+        process = await asyncio.create_subprocess_exec(VAPTEKE, *arguments, stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        return process.returncode, output.decode()
+
     def kill(self, name: str) -> None:
         os.kill(self["processes"][name], signal.SIGKILL)
 

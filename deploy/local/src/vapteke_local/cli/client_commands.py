@@ -1,7 +1,9 @@
-"""The commands `vapteke token` and `vapteke env`, which print what a client of the services needs."""
+"""The commands `vapteke token`, `vapteke env` and `vapteke run`, for clients and operators of the running stack."""
 
+import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,3 +58,15 @@ def env(ready: Running = None) -> None:
         "AUTH": f"Authorization: Bearer {stack['token']}",
     }
     sys.stdout.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(help="Such as `customers-api import --wait`.")], ready: Running = None
+) -> None:
+    """Run a command of a service against the running stack, with the variables of that service."""
+    service, *arguments = command
+    variables = running_stack.read(ready or description.run_file())["variables"]
+    if service not in variables:
+        raise typer.BadParameter(f"no service: {service}; these are: {', '.join(variables)}")
+    program = Path(sys.executable).with_name(service)
+    os.execve(program, [service, *arguments], {**os.environ, **variables[service]})

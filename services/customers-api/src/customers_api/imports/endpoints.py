@@ -9,8 +9,9 @@ from vapteke_shared.http import application, head_requests, openapi
 from vapteke_shared.http.access import auth, callers
 from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import query_parameters
+from vapteke_shared.http.problems import ProblemError
 
-from customers_api.imports import queries, waiting_for, writes
+from customers_api.imports import jobs, queries, writes
 from customers_api.imports.fields import ImportId, ImportKind
 from customers_api.imports.list_parameters import ImportQuery, RejectionQuery
 from customers_api.imports.queries import Rows
@@ -23,7 +24,6 @@ from customers_api.imports.response_models import (
     RejectionList,
     StartedImport,
 )
-from customers_api.imports.writes import ImportNotFound
 
 router = application.router("imports")
 
@@ -48,7 +48,7 @@ async def import_customers(request: Request, response: Response) -> ImportStarte
     response.headers["Cache-Control"] = "no-store"
     job, new = await _request_import(request, "full")
     message = "The import has been requested." if new else "This import is already running."
-    data = StartedImport(import_id=job["id"], status=job["status"], url=_url(job["id"]))
+    data = StartedImport(import_id=job["id"], status=job["status"], url=jobs.url(job["id"]))
     return ImportStarted(message=message, data=data)
 
 
@@ -66,7 +66,7 @@ async def start_import(
 ) -> Import:
     """Starts an import, or joins the running one. `Location` is the path of the job."""
     job, _ = await _request_import(request, body.kind)
-    response.headers["Location"] = _url(job["id"])
+    response.headers["Location"] = jobs.url(job["id"])
     return await get_import(request, job["id"])
 
 
@@ -82,7 +82,7 @@ async def list_imports(request: Request) -> ImportList:
     query = query_parameters.read(request, ImportQuery)
     async with application.connection(request) as connection:
         rows, count = await queries.history(connection, query.filters(), query.limit, query.offset)
-    return ImportList(items=[_import(row) for row in rows], count=count)
+    return ImportList(items=[jobs.describe(row) for row in rows], count=count)
 
 
 @router.get(
@@ -97,8 +97,8 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
     async with application.connection(request) as connection:
         row = await queries.find(connection, import_id)
     if row is None:
-        raise ImportNotFound
-    return _import(row)
+        raise _no_import()
+    return jobs.describe(row)
 
 
 @router.get(
@@ -114,7 +114,7 @@ async def list_rejections(request: Request, import_id: ImportId) -> RejectionLis
     query = query_parameters.read(request, RejectionQuery)
     async with application.connection(request) as connection:
         if await queries.find(connection, import_id) is None:
-            raise ImportNotFound
+            raise _no_import()
         rows, count = await queries.rejections(connection, import_id, query.filters(), query.limit, query.offset)
     _record_rejections(request, import_id, query, rows)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
@@ -135,7 +135,7 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     async with application.connection(request) as connection:
         is_known = await writes.cancel(connection, import_id)
     if not is_known:
-        raise ImportNotFound
+        raise _no_import()
     data_access.record(request, "imports.cancel", [str(import_id)])
     return await get_import(request, import_id)
 
@@ -163,25 +163,5 @@ def _record_rejections(request: Request, import_id: UUID, query: RejectionQuery,
     data_access.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
 
 
-def _url(import_id: UUID) -> str:
-    return f"/rest/v1/imports/{import_id}/"
-
-
-def _import(row: asyncpg.Record) -> Import:
-    read = sum(row[name] for name in ("created", "updated", "unchanged", "skipped", "rejected"))
-    rate = read / row["seconds"] if row["seconds"] else None
-    planned, running = row["planned_rows"], row["finished_at"] is None
-    return Import(
-        **row,
-        waiting_for=waiting_for.describe(row),
-        read=read,
-        percent=_percent(row["status"], read, planned),
-        rows_per_second=round(rate, 1) if rate is not None else None,
-        seconds_left=round(max(planned - read, 0) / rate, 1) if running and rate and planned is not None else None,
-    )
-
-
-def _percent(status: str, read: int, planned: int | None) -> float | None:
-    if status == "completed":
-        return 100.0
-    return None if planned is None else round(min(100 * read / max(planned, 1), 100.0), 1)
+def _no_import() -> ProblemError:
+    return ProblemError(404, "import_not_found", "There is no such import.")

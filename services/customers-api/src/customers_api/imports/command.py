@@ -1,0 +1,174 @@
+"""The command `customers-api import`: starts an import, and with --wait watches it until it has ended.
+
+Needs Postgres alone: the request waits in the outbox while Kafka is away. Exit codes: docs/operate.md, "From the
+command line".
+"""
+
+import asyncio
+import signal
+import time
+from enum import IntEnum
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
+
+import asyncpg
+import typer
+from rich.console import Console
+from typer.core import TyperCommand
+from vapteke_shared.postgres import pools
+from vapteke_shared.postgres.outages import raise_unless_outage
+from vapteke_shared.process import connection_errors, logs
+from vapteke_shared.process.cancellation import reraise_cancellation
+from vapteke_shared.process.connection_errors import Misconfigured
+from vapteke_shared.process.settings import load
+
+from customers_api.imports import display, jobs, queries, writes
+from customers_api.imports.fields import ImportKind
+from customers_api.imports.response_models import Import
+from customers_api.schema import SCHEMA
+from customers_api.settings import ImportSettings
+
+_REQUESTED_BY = "command line"
+_POLL_SECONDS = 1.0
+_ANSWER_SECONDS = 10.0
+_OUTAGE_SECONDS = 60.0  # a failover takes less
+_WAIT_HELP = (
+    "Show the progress until the import has ended, and then its verdict. Exit code: 0 completed, 2 completed with "
+    "warnings, 1 failed or cancelled, 3 unknown, because Postgres cannot be used or a setting or an option is wrong."
+)
+_AGAIN = "run the same command again: it starts an import, or joins the one that runs"
+
+
+class Code(IntEnum):
+    """How the command ends."""
+
+    COMPLETED = 0
+    NOT_COMPLETED = 1
+    WARNINGS = 2
+    UNKNOWN = 3
+    INTERRUPTED = 130
+
+
+class ImportCommand(TyperCommand):
+    """Ends with UNKNOWN if an option is wrong: what Typer ends with then means WARNINGS here."""
+
+    def parse_args(self, *given: Any) -> list[str]:
+        try:
+            return super().parse_args(*given)
+        except typer.TyperException as error:
+            error.exit_code = Code.UNKNOWN
+            raise
+
+
+class ImportMissing(Exception):
+    """The import is not in the database any more."""
+
+
+def run(
+    kind: Annotated[ImportKind, typer.Option(help="What to import. full: every row is read.")] = "full",
+    wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
+) -> None:
+    """Start an import, or join the one that runs, and print its id. Safe to repeat. Ctrl-C does not end the import."""
+    try:
+        settings = load(ImportSettings)
+    except SystemExit as error:
+        _give_up(str(error))
+    logs.configure("ERROR")
+    try:
+        code = asyncio.run(_start_and_wait(settings, kind, wait))
+    except asyncio.CancelledError:
+        typer.echo("stopped; the import goes on, and `customers-api import --wait` joins it while it runs", err=True)
+        code = Code.INTERRUPTED
+    raise typer.Exit(code)
+
+
+async def _start_and_wait(settings: ImportSettings, kind: ImportKind, wait: bool) -> Code:
+    made = pools.create_pool(settings, SCHEMA, 1, reset=pools.no_reset, command_timeout=_ANSWER_SECONDS)
+    try:
+        async with pools.closing(made, asyncio.Event()) as pool:
+            _cancel_when_signalled(pool)
+            import_id = await _start(pool, settings.import_range_rows, kind)
+            if wait:
+                return await _watch(pool, import_id)
+            typer.echo(f"watch it: `customers-api import --wait`, or GET {jobs.url(import_id)}", err=True)
+            return Code.COMPLETED
+    except ImportMissing:
+        _give_up(f"the import is not in the database any more; {_AGAIN}")
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+        _give_up(f"the schema is missing or older than this release: run `customers-api migrate`, then {_AGAIN}")
+    except Exception as error:
+        reraise_cancellation()
+        text = connection_errors.describe(raise_unless_outage(error), "Postgres rejects the command")
+        _give_up(f"{text}; {_AGAIN}")
+
+
+def _cancel_when_signalled(pool: asyncpg.Pool) -> None:
+    """Let SIGINT and SIGTERM cancel the current task, even while it waits for a Postgres that does not answer."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        pool.terminate()
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, cancel)
+
+
+async def _start(pool: asyncpg.Pool, rows_per_range: int, kind: ImportKind) -> UUID:
+    """Start or join an import, and print its id."""
+    async with pool.acquire() as connection:
+        job, new = await writes.start(connection, rows_per_range, kind=kind, requested_by=_REQUESTED_BY)
+    import_id: UUID = job["id"]
+    typer.echo(import_id)
+    typer.echo("the import has been requested" if new else "this import is already running", err=True)
+    return import_id
+
+
+async def _watch(pool: asyncpg.Pool, import_id: UUID) -> Code:
+    """Show the import until it has ended, and then its verdict."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    with display.progress(console) as show:
+        while True:
+            job = await _read_despite_outages(pool, import_id, console)
+            show(job)
+            if job.finished_at is not None:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+    display.verdict(console, job)
+    if job.status != "completed":
+        return Code.NOT_COMPLETED
+    return Code.WARNINGS if job.warnings else Code.COMPLETED
+
+
+async def _read_despite_outages(pool: asyncpg.Pool, import_id: UUID, console: Console) -> Import:
+    """The import's state. Raises ImportMissing.
+
+    An outage of Postgres is raised when it has lasted for `_OUTAGE_SECONDS`, or at once if it is a Misconfigured.
+    """
+    deadline, is_said = time.monotonic() + _OUTAGE_SECONDS, False
+    while True:
+        try:
+            return await _read(pool, import_id)
+        except Exception as error:
+            reraise_cancellation()
+            outage = raise_unless_outage(error)
+            if isinstance(outage, Misconfigured) or time.monotonic() > deadline:
+                raise
+            if not is_said:
+                console.print(f"{connection_errors.describe(outage, 'Postgres')}; trying again", soft_wrap=True)
+                is_said = True
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _read(pool: asyncpg.Pool, import_id: UUID) -> Import:
+    async with pool.acquire() as connection:
+        row = await queries.find(connection, import_id)
+    if row is None:
+        raise ImportMissing
+    return jobs.describe(row)
+
+
+def _give_up(text: str) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(Code.UNKNOWN)

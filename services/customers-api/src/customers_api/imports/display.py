@@ -1,0 +1,79 @@
+"""Shows an import to a person: its progress while it runs, and its verdict as a table."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from customers_api.imports.response_models import Import
+
+Show = Callable[[Import], None]
+
+_COUNTS = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "unread")
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Show]:
+    """Yield a function that shows how far an import is; call it with each new state of the import.
+
+    On a terminal it moves a progress bar. Elsewhere it prints a line for each new status, for every ten percent, and
+    when the import begins to wait for something.
+    """
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    bar = Progress(
+        "{task.description}", BarColumn(), "{task.percentage:>5.1f} %", "{task.fields[rate]}", TimeElapsedColumn()
+    )
+    task = bar.add_task("requested", total=100, rate="")
+    with Live(bar, console=console) as live:
+
+        def show(job: Import) -> None:
+            bar.update(task, description=job.status, completed=job.percent or 0, rate=_rate(job))
+            live.update(Group(bar, f"waits for {job.waiting_for}") if job.waiting_for else bar)
+
+        yield show
+
+
+def _lines(console: Console) -> Show:
+    shown: object = None
+
+    def show(job: Import) -> None:
+        nonlocal shown
+        step = job.status, int((job.percent or 0) / 10), job.waiting_for is None
+        if step != shown:
+            console.print(_line(job), soft_wrap=True)
+            shown = step
+
+    return show
+
+
+def _line(job: Import) -> str:
+    waits = f"waits for {job.waiting_for}" if job.waiting_for else ""
+    percent = "" if job.percent is None else f"{job.percent:.0f} %"
+    return "  ".join(filter(None, (job.status, percent, _rate(job), waits)))
+
+
+def _rate(job: Import) -> str:
+    return f"{job.rows_per_second:,.0f} rows/s" if job.rows_per_second else ""
+
+
+def verdict(console: Console, job: Import) -> None:
+    """Print how an ended import ended: a table of its counts, then its warnings and its error, one a line."""
+    console.print(f"{job.status}{_duration(job)}")
+    table = Table(show_header=False)
+    for name in _COUNTS:
+        table.add_row(name, Text(f"{getattr(job, name):,}", justify="right"))
+    console.print(table)
+    for warning in job.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True)
+    if job.error:
+        console.print(f"error: {job.error}", soft_wrap=True)
+
+
+def _duration(job: Import) -> str:
+    return f" in {(job.finished_at - job.requested_at).total_seconds():,.1f} s" if job.finished_at else ""

@@ -1,0 +1,34 @@
+"""Describes an import job for callers and people: its counts, how far it is, and what it waits for."""
+
+from uuid import UUID
+
+import asyncpg
+
+from customers_api.imports import waiting_for
+from customers_api.imports.response_models import Import
+
+
+def url(import_id: UUID) -> str:
+    """The path of the job in the REST API."""
+    return f"/rest/v1/imports/{import_id}/"
+
+
+def describe(row: asyncpg.Record) -> Import:
+    """`row` is one of `queries.find`."""
+    read = sum(row[name] for name in ("created", "updated", "unchanged", "skipped", "rejected"))
+    rate = read / row["seconds"] if row["seconds"] else None
+    planned, running = row["planned_rows"], row["finished_at"] is None
+    return Import(
+        **row,
+        waiting_for=waiting_for.describe(row),
+        read=read,
+        percent=_percent(row["status"], read, planned),
+        rows_per_second=round(rate, 1) if rate is not None else None,
+        seconds_left=round(max(planned - read, 0) / rate, 1) if running and rate and planned is not None else None,
+    )
+
+
+def _percent(status: str, read: int, planned: int | None) -> float | None:
+    if status == "completed":
+        return 100.0
+    return None if planned is None else round(min(100 * read / max(planned, 1), 100.0), 1)
