@@ -54,6 +54,12 @@ async def test_every_route_that_tells_of_a_person_leaves_a_line(
         ("GET", REJECTIONS): (None, "imports.rejections", []),
         ("POST", IMPORTS): (None, "imports.join", [str(running)]),
         ("GET", "/grpc/v1/service/import_customers/"): (None, "imports.join", [str(running)]),
+        ("GET", f"{IMPORTS}{{import_id}}/deletions/"): (None, "imports.deletions", []),
+        ("POST", f"{IMPORTS}{{import_id}}/deletions/approve/"): (
+            {"count": 0},
+            "imports.approve_deletions",
+            [str(running)],
+        ),
         ("POST", f"{IMPORTS}{{import_id}}/cancel/"): (None, "imports.cancel", [str(running)]),
     }
     lines()

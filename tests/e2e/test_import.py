@@ -1,5 +1,6 @@
 """An import from the endpoint to the verdict, with real processes, a real Kafka and the real ODBC driver."""
 
+import asyncio
 import math
 import re
 import time
@@ -49,6 +50,7 @@ async def legacy() -> AsyncIterator[Legacy]:
 async def stack(legacy: Legacy) -> AsyncIterator[RunningStack]:
     variables = {
         "IMPORT_RANGE_ROWS": str(RANGE_ROWS),
+        "IMPORT_DELETIONS": "apply",
         "MSSQL_TIMEOUT": str(TIMEOUT),
         "MSSQL_RETRIES_SLEEP": str(SLEEP),
         "MSSQL_RETRIES_COUNT": str(ATTEMPTS - 1),
@@ -148,6 +150,45 @@ async def test_a_change_arrives(legacy: Legacy, stack: RunningStack, whole: None
     job = await stack.imported()
 
     assert (job["updated"], job["created"]) == (1, 0)
+
+
+async def test_customers_whose_rows_are_gone_are_deleted_and_come_back_with_their_favorites(
+    legacy: Legacy, stack: RunningStack, whole: None
+) -> None:
+    await stack.imported()
+    keys = [pair[0].id for pair in people.labelled(SEED, COUNT) if _taken(pair)]
+    gone = [*keys[:10], *keys[-10:]]
+    async with stack.database() as connection:
+        row = await connection.fetchrow("SELECT customer_id FROM legacy_customers WHERE legacy_id = $1", keys[0])
+    customer = f"/rest/v1/customers/{row['customer_id']}/"
+    await stack.favorites.post("/rest/v1/favorites/", json={"user_id": row["customer_id"], "item_id": 7})
+    for key in gone:
+        legacy.server.remove(key)
+
+    job = await stack.imported()
+    deletions = f"/rest/v1/imports/{job['id']}/deletions/?status=applied&limit=100"
+    async with asyncio.timeout(60):
+        while (page := (await stack.client.get(deletions)).json())["count"] < len(gone):
+            await asyncio.sleep(0.1)
+        while await _favorites(stack, row["customer_id"]):
+            await asyncio.sleep(0.1)
+    assert [each["legacy_id"] for each in page["items"]] == sorted(gone)
+    assert (await stack.client.get(customer)).status_code == 404
+    again = await stack.imported()
+    await legacy.restart()
+    back = await stack.imported()
+
+    assert (job["gone"], again["gone"], back["gone"], back["skipped"]) == (len(gone), 0, 0, 0)
+    assert (await stack.client.get(customer)).status_code == 200
+    async with asyncio.timeout(60):
+        while await _favorites(stack, row["customer_id"]) != 1:
+            await asyncio.sleep(0.1)
+
+
+async def _favorites(stack: RunningStack, customer_id: int) -> int:
+    answer = await stack.favorites.get("/rest/v1/favorites/", params={"user_id": customer_id})
+    count: int = answer.json()["count"]
+    return count
 
 
 async def test_a_wrong_password_fails_at_the_first_attempt(legacy: Legacy, stack: RunningStack, whole: None) -> None:

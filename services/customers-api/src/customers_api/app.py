@@ -21,9 +21,10 @@ from vapteke_shared.process.settings import PostgresSettings, load
 from customers_api.customers import endpoints as customer_endpoints
 from customers_api.customers import list_endpoints, republish
 from customers_api.imports import command as import_command
+from customers_api.imports import deletion_endpoints, outcomes, reread_customers, writes
 from customers_api.imports import endpoints as import_endpoints
-from customers_api.imports import outcomes, reread_customers, writes
 from customers_api.imports.consumers import ImportConsumers
+from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.sweeper import Sweeper
 from customers_api.outbox import relay
 from customers_api.outbox.relay import Relay
@@ -54,7 +55,7 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         service=topics.CUSTOMERS_API,
         summary="Registered customers of the pharmacy chain, and their import from vAptekeSync",
         tags=_TAGS,
-        routers=(customer_endpoints.router, list_endpoints.router, import_endpoints.router),
+        routers=(customer_endpoints.router, list_endpoints.router, import_endpoints.router, deletion_endpoints.router),
     )
 
 
@@ -117,7 +118,10 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
     made = pools.create_pool(settings, SCHEMA, 9)
     async with pools.closing(made, stopping) as pool:
         consumers, outbox = ImportConsumers(settings, pool, state), Relay(settings, pool, state)
-        sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept)
+        deletions = Deletions(
+            settings.import_deletions, settings.import_deletions_limit, settings.import_deletions_limit_percent
+        )
+        sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept, deletions)
         consumers.legacy.after_batch = consumers.progress.after_batch = [outbox.wake_up.call, sweeper.wake_up.call]
         await lifecycle.work(
             settings,

@@ -1,5 +1,7 @@
 """Settings of customers-api, in addition to those of every service. docs/configuration.md lists all of them."""
 
+from typing import Literal
+
 from pydantic import Field
 from vapteke_shared.process import settings
 
@@ -24,4 +26,12 @@ class WorkSettings(settings.WorkSettings):
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
     import_stalled_seconds: float = Field(900, gt=0, description="an import fails after so long without progress")
     imports_kept: int = Field(30, ge=1, description="how many of the latest imports of each kind keep their rejections")
+    import_deletions: Literal["report", "apply"] = Field(
+        "report",
+        description="`apply`: customers whose rows are gone from vAptekeSync are deleted; `report`: only listed",
+    )
+    import_deletions_limit: int = Field(10, ge=0, description="so many customers may be deleted for it in 24 hours")
+    import_deletions_limit_percent: float = Field(
+        1.0, ge=0, le=100, description="or so many percent of those who have a row, if that is more"
+    )
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")

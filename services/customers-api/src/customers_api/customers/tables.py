@@ -79,7 +79,8 @@ class CustomerRow(ProfileColumns, Table, table=True):
     """A registered customer, active or deleted.
 
     `phone_from` says who set the phone: `api` or `import`. It is null if there is no phone. A deleted customer keeps
-    both values but does not hold the phone: another customer may have the same `phone_id`.
+    both values but does not hold the phone: another customer may have the same `phone_id`. `deleted_by` is `import` if
+    the customer was deleted because its legacy row is gone, and null otherwise.
     """
 
     __tablename__ = "customers"
@@ -114,6 +115,7 @@ class CustomerRow(ProfileColumns, Table, table=True):
     created_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
     updated_at: datetime = Field(sa_type=INSTANT, sa_column_kwargs=NOW)
     deleted_at: datetime | None = Field(None, sa_type=INSTANT)
+    deleted_by: str | None = Field(None, sa_type=Text)
 
 
 class CustomerCountRow(Table, table=True):

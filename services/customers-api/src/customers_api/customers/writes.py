@@ -15,7 +15,7 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import ChangedMeanwhile, retry_conflicts
 
 from customers_api.customers import customer_events, phone_owners, queries
-from customers_api.customers.customer_events import Change
+from customers_api.customers.customer_events import Change, Origin
 from customers_api.customers.queries import CustomerNotFound, Row
 from customers_api.customers.tables import COLUMNS, FIELDS
 from customers_api.outbox import messages
@@ -117,13 +117,22 @@ async def delete(connection: asyncpg.Connection, customer_id: int, expected: Exp
     """Mark an active customer as deleted. The row keeps all fields, but the customer no longer holds the phone.
 
     The phone goes to its greatest claimant, or becomes free. Raises CustomerNotFound, also if the customer is deleted
-    already, and VersionMismatch.
+    already, and VersionMismatch. A customer whom an import has deleted stays deleted then, even if the row returns.
     """
     async with connection.transaction():
-        before = _checked(await phone_owners.lock(connection, customer_id), expected)
-        after = {**_next(before), "deleted_at": before["now"]}
-        await connection.execute(_DELETE, customer_id, after["updated_at"])
-        return await _changed(connection, before, customer_events.message("deleted", "api", ["deleted_at"], after))
+        before = await phone_owners.lock(connection, customer_id)
+        if before is None or before["deleted_by"] is None:
+            return await delete_locked(connection, _checked(before, expected), "api")
+        await connection.execute("UPDATE customers SET deleted_by = NULL WHERE id = $1", customer_id)
+    raise CustomerNotFound
+
+
+async def delete_locked(connection: asyncpg.Connection, before: asyncpg.Record, origin: Origin) -> Written:
+    """Like `delete`, in the caller's transaction, for an active customer whom `phone_owners.lock` has returned."""
+    after = {**_next(before), "deleted_at": before["now"]}
+    await connection.execute(_DELETE, before["id"], after["updated_at"], "import" if origin == "import" else None)
+    event = customer_events.message("deleted", origin, ["deleted_at"], after)
+    return await _changed(connection, before, event, origin)
 
 
 @retry_conflicts
@@ -143,20 +152,42 @@ async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Row
 
 
 async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[int]:
-    if row["phone_from"] == "api":
-        holder = await phone_owners.holder_of(connection, row["phone_id"])
-        if holder is not None:
-            raise PhoneTaken(holder)
-    await connection.execute(_RESTORE, row["id"], row["now"])
+    holder = await _other_holder(connection, row)
+    if holder is not None:
+        raise PhoneTaken(holder)
+    return await _restore_locked(connection, row, "api", keeps_phone=row["phone_from"] == "api")
+
+
+async def restore_returned(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
+    """Restore, in the caller's transaction, a deleted customer whose legacy row has returned to vAptekeSync.
+
+    `row` is what `phone_owners.lock` has returned. Unlike `restore`, this takes a phone that the API gave the customer
+    away if another active customer holds it.
+    """
+    keeps_phone = row["phone_from"] == "api" and await _other_holder(connection, row) is None
+    await _restore_locked(connection, row, "import", keeps_phone=keeps_phone)
+
+
+async def _other_holder(connection: asyncpg.Connection, row: asyncpg.Record) -> int | None:
+    """Who holds the phone that the API gave a deleted customer. None if nobody does, or if it is not from the API."""
+    return await phone_owners.holder_of(connection, row["phone_id"]) if row["phone_from"] == "api" else None
+
+
+async def _restore_locked(
+    connection: asyncpg.Connection, row: asyncpg.Record, origin: Origin, *, keeps_phone: bool
+) -> list[int]:
+    await connection.execute(_RESTORE, row["id"], row["now"], keeps_phone)
     others = await phone_owners.decide(connection, phone_owners.phones_of(row), row["id"])
     moved = row["phone_id"] != await connection.fetchval("SELECT phone_id FROM customers WHERE id = $1", row["id"])
     changed = ["phone", "deleted_at"] if moved else ["deleted_at"]
     changes = [Change(row["id"], "restored", changed), *others]
-    await customer_events.add(connection, "api", changes)
+    await customer_events.add(connection, origin, changes)
     return [change.customer_id for change in changes]
 
 
-async def _changed(connection: asyncpg.Connection, before: asyncpg.Record, event: Message) -> Written:
+async def _changed(
+    connection: asyncpg.Connection, before: asyncpg.Record, event: Message, origin: Origin = "api"
+) -> Written:
     """Complete a write whose caller has locked the customer with `phone_owners.lock` and changed the customer's row.
 
     Decide again who holds the phone that the customer held `before`. Write the customer's `event`, and the event of the
@@ -165,7 +196,7 @@ async def _changed(connection: asyncpg.Connection, before: asyncpg.Record, event
     others = []
     if before["phone_id"] is not None:
         others = await phone_owners.decide(connection, [before["phone_id"]], before["id"])
-    await customer_events.add(connection, "api", others, [event])
+    await customer_events.add(connection, origin, others, [event])
     return Written(before["version"] + 1, [before["id"], *(change.customer_id for change in others)])
 
 
@@ -255,12 +286,14 @@ _CHANGE_PHONE = """
 UPDATE customers SET version = version + 1, updated_at = $2, phone_id = $3, phone_from = 'api' WHERE id = $1
 """
 
-_DELETE = "UPDATE customers SET version = version + 1, updated_at = $2, deleted_at = $2 WHERE id = $1"
+_DELETE = """
+UPDATE customers SET version = version + 1, updated_at = $2, deleted_at = $2, deleted_by = $3 WHERE id = $1
+"""
 
 # A phone from an import comes back only if nobody has a better claim by now.
 _RESTORE = """
 UPDATE customers SET
-    deleted_at = NULL, version = version + 1, updated_at = $2,
-    phone_id = CASE WHEN phone_from = 'api' THEN phone_id END, phone_from = CASE WHEN phone_from = 'api' THEN 'api' END
+    deleted_at = NULL, deleted_by = NULL, version = version + 1, updated_at = $2,
+    phone_id = CASE WHEN $3 THEN phone_id END, phone_from = CASE WHEN $3 THEN phone_from END
 WHERE id = $1
 """

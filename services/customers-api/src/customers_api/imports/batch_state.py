@@ -156,14 +156,15 @@ SELECT
     m.legacy_id, m.customer_id, p.digits, {_values("m", FIELDS)},
     m.read_at, m.number, CASE WHEN m.changed_in = $1 THEN m.changed_as END,
     CASE WHEN c.phone_id = m.phone_id THEN p.digits ELSE (SELECT digits FROM phones WHERE id = c.phone_id) END,
-    {_finite("c.last_auth_at")}, CASE WHEN c.id IS NOT NULL THEN c.deleted_at IS NOT NULL END
+    {_finite("c.last_auth_at")}, CASE WHEN c.id IS NOT NULL THEN c.deleted_at IS NOT NULL END,
+    m.gone_at IS NOT NULL
 {_WANTED}
 """
 
 _SETTLED = f"""
 SELECT m.legacy_id, p.digits, {", ".join(f"m.{name}" for name in FIELDS)}
 {_WANTED}
-WHERE c.id IS NOT NULL AND c.deleted_at IS NULL AND m.changed_in IS DISTINCT FROM $1
+WHERE c.id IS NOT NULL AND c.deleted_at IS NULL AND m.changed_in IS DISTINCT FROM $1 AND m.gone_at IS NULL
     AND (m.last_auth_at > $3) IS NOT TRUE AND (c.last_auth_at > $3) IS NOT TRUE
 """
 

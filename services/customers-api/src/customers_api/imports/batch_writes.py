@@ -16,7 +16,17 @@ from customers_api.outbox.messages import Message, OutboxRow
 from customers_api.schema import SCHEMA, Table
 
 _CUSTOMER_COLUMNS = ("id", "phone_id", "phone_from", "firstname_id", *COLUMNS, "version", "created_at", "updated_at")
-_MIRROR_COLUMNS = ("legacy_id", "customer_id", "phone_id", *FIELDS, "read_at", "number", "changed_in", "changed_as")
+_MIRROR_COLUMNS = (
+    "legacy_id",
+    "customer_id",
+    "phone_id",
+    *FIELDS,
+    "read_at",
+    "number",
+    "changed_in",
+    "changed_as",
+    "joined",
+)
 
 
 class Ids(NamedTuple):
@@ -59,7 +69,7 @@ async def write_mirror(connection: asyncpg.Connection, import_id: UUID, decision
         event = row.event
         reading = (event.read_at, event.number, import_id, decision.classes[row.index])
         if row.is_new:
-            new.append((event.legacy_id, row.customer_id, ids.phone(row.phone), *row.values, *reading))
+            new.append((event.legacy_id, row.customer_id, ids.phone(row.phone), *row.values, *reading, row.joins))
         else:
             changed.append((event.legacy_id, row.phone, *row.values, *reading))
     if new:

@@ -9,7 +9,6 @@ from vapteke_shared.http import application, head_requests, openapi
 from vapteke_shared.http.access import auth, callers
 from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import query_parameters
-from vapteke_shared.http.problems import ProblemError
 
 from customers_api.imports import jobs, queries, writes
 from customers_api.imports.fields import ImportId, ImportKind
@@ -24,6 +23,7 @@ from customers_api.imports.response_models import (
     RejectionList,
     StartedImport,
 )
+from customers_api.imports.writes import ImportNotFound
 
 router = application.router("imports")
 
@@ -97,7 +97,7 @@ async def get_import(request: Request, import_id: ImportId) -> Import:
     async with application.connection(request) as connection:
         row = await queries.find(connection, import_id)
     if row is None:
-        raise _no_import()
+        raise ImportNotFound
     return jobs.describe(row)
 
 
@@ -114,7 +114,7 @@ async def list_rejections(request: Request, import_id: ImportId) -> RejectionLis
     query = query_parameters.read(request, RejectionQuery)
     async with application.connection(request) as connection:
         if await queries.find(connection, import_id) is None:
-            raise _no_import()
+            raise ImportNotFound
         rows, count = await queries.rejections(connection, import_id, query.filters(), query.limit, query.offset)
     _record_rejections(request, import_id, query, rows)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)
@@ -135,7 +135,7 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     async with application.connection(request) as connection:
         is_known = await writes.cancel(connection, import_id)
     if not is_known:
-        raise _no_import()
+        raise ImportNotFound
     data_access.record(request, "imports.cancel", [str(import_id)])
     return await get_import(request, import_id)
 
@@ -161,7 +161,3 @@ def _record_rejections(request: Request, import_id: UUID, query: RejectionQuery,
     legacy = {row[name] for row in rows for name in ("legacy_id", "other_legacy_id")} - {None}
     ids, legacy_ids = sorted(found.union(query.customer_id or ())), sorted(legacy.union(query.legacy_id or ()))
     data_access.record(request, "imports.rejections", ids, legacy_ids=legacy_ids, import_id=str(import_id))
-
-
-def _no_import() -> ProblemError:
-    return ProblemError(404, "import_not_found", "There is no such import.")

@@ -11,4 +11,5 @@ ImportKind = Literal["full"]
 KINDS: Final[tuple[ImportKind, ...]] = get_args(ImportKind)
 FRESH_KINDS: Final[tuple[ImportKind, ...]] = ("full",)
 """The kinds that bring everything that has changed in vAptekeSync."""
+DeletionStatus = Literal["reported", "withheld", "approved", "applied", "left"]
 Kind = Literal["row", "field", "phone_conflict"]

@@ -7,10 +7,11 @@ from vapteke_shared.contract.limits import IDS_PER_REQUEST, INT64_MAX, INT64_MIN
 from vapteke_shared.http.lists import query_parameters
 from vapteke_shared.http.lists.query_parameters import Digits, Distinct, Paging, optional
 
-from customers_api.imports.fields import ImportKind, Kind, Status
+from customers_api.imports.fields import DeletionStatus, ImportKind, Kind, Status
 
 Statuses = Annotated[list[Status], Distinct]
 ImportKinds = Annotated[list[ImportKind], Distinct]
+DeletionStatuses = Annotated[list[DeletionStatus], Distinct]
 Word = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}$")]
 LegacyIds = Annotated[
     list[Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX), Digits]],
@@ -36,3 +37,9 @@ class RejectionQuery(Paging):
     reason: Word = optional("rejections for this reason", "not_an_address")
     legacy_id: LegacyIds = optional("rejections of these legacy rows: `legacy_id=3049`, repeatable", [3049, 3050])
     customer_id: query_parameters.Ids = optional("rejections of these customers: `customer_id=1`, repeatable", [14722])
+
+
+class DeletionQuery(Paging):
+    """Filters can be combined."""
+
+    status: DeletionStatuses = optional("deletions in one of these states: `status=withheld`", ["withheld"])

@@ -12,7 +12,7 @@ from vapteke_shared.messaging import dead_letters
 from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.process import logs
 
-_VERDICT = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "error")
+_VERDICT = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "gone", "error")
 
 log = logs.get(__name__)
 verdicts = Counter("vapteke_import_verdicts", "Imports that have ended", ["status"])

@@ -44,6 +44,21 @@ async def rejections(
     return await _page(connection, page, f"SELECT count(*) {counted}", given, limit, offset)
 
 
+async def deletions(
+    connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
+) -> tuple[Rows, int]:
+    """A page of the rows that this import found to be gone and that have not returned, ordered by legacy id.
+
+    Also returns the number of all that match `filters` (of a `DeletionQuery`). An unknown import has none.
+    """
+    found = f"FROM legacy_customers m WHERE m.gone_in = :import_id AND {_where(_OF_DELETIONS, filters)}"
+    page = (
+        f"SELECT m.legacy_id, m.customer_id, m.gone_as AS status {found} "
+        "ORDER BY m.legacy_id LIMIT :limit OFFSET :offset"
+    )
+    return await _page(connection, page, f"SELECT count(*) {found}", {**filters, "import_id": import_id}, limit, offset)
+
+
 async def _page(
     connection: asyncpg.Connection, page: str, count: str, given: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
@@ -61,6 +76,7 @@ _OF_JOBS: Final = {
     "requested_from": "i.requested_at >= :requested_from",
     "requested_to": "i.requested_at < CAST(:requested_to AS timestamptz) + interval '1 millisecond'",
 }
+_OF_DELETIONS: Final = {"status": "m.gone_as = ANY (CAST(:status AS text[]))"}
 _OF_REJECTIONS: Final = {
     "kind": "r.kind = :kind",
     "field": "r.field = :field",
@@ -72,7 +88,7 @@ _OF_REJECTIONS: Final = {
 # The counts of an unfinished import are those of the attempts that have won so far.
 _JOBS = f"""
 SELECT
-    i.id, i.kind, i.status, i.planned_rows, i.unread, i.error, i.warnings,
+    i.id, i.kind, i.status, i.planned_rows, i.unread, i.gone, i.error, i.warnings,
     i.requested_by, i.requested_at, i.started_at, i.finished_at,
     coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
     coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,

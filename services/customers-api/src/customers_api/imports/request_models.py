@@ -3,6 +3,7 @@
 from typing import Final
 
 from pydantic import Field
+from vapteke_shared.contract.limits import INT32_MAX
 from vapteke_shared.http.body_models import RequestModel
 
 from customers_api.imports.fields import ImportKind
@@ -15,3 +16,11 @@ class NewImport(RequestModel):
 
 
 FULL: Final = NewImport()
+
+
+class Approval(RequestModel):
+    """Which deletions are approved."""
+
+    count: int = Field(
+        ge=0, le=INT32_MAX, description="how many customers may be deleted; more are refused", examples=[500]
+    )

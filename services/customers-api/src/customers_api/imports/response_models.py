@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from vapteke_shared.http.body_models import Instant, ResponseModel
 
-from customers_api.imports.fields import ImportId, Kind, Status
+from customers_api.imports.fields import DeletionStatus, ImportId, Kind, Status
 
 
 class StartedImport(ResponseModel):
@@ -41,6 +41,10 @@ class Import(ResponseModel):
     rejected: int = Field(description="rows without a usable phone", examples=[1010])
     repaired: int = Field(description="accepted rows that lost a field or their phone", examples=[2252])
     unread: int = Field(description="legacy rows that did not have to be read; 0 in a full import", examples=[0])
+    gone: int = Field(
+        description="known rows that this import was the first to miss in vAptekeSync; 0 until it has completed",
+        examples=[0],
+    )
     percent: float | None = Field(description="null until the plan is made", examples=[100.0])
     rows_per_second: float | None = Field(description="average since the start; null before it", examples=[11316.1])
     seconds_left: float | None = Field(description="at that rate; null if unknown", examples=[None])
@@ -91,3 +95,28 @@ class RejectionList(ResponseModel):
 
     items: list[Rejection] = Field(description="the items of this page")
     count: int = Field(description="number of rejections on all pages", examples=[3262])
+
+
+class Deletion(ResponseModel):
+    """A row that is gone from vAptekeSync, and what became of its customer."""
+
+    legacy_id: int = Field(description="the row's key in vAptekeSync", examples=[3049])
+    customer_id: int = Field(description="customer of the row", examples=[14722])
+    status: DeletionStatus = Field(
+        description="`reported` or `withheld`: nothing was deleted, it can be approved; `approved`: is being deleted; "
+        "`applied`: deleted; `left`: the API had created the customer, or the customer was deleted before",
+        examples=["reported"],
+    )
+
+
+class DeletionList(ResponseModel):
+    """One page of rows that are gone. Those that have returned are no longer listed."""
+
+    items: list[Deletion] = Field(description="the items of this page")
+    count: int = Field(description="number of rows on all pages", examples=[500])
+
+
+class ApprovedDeletions(ResponseModel):
+    """The customers that are deleted now."""
+
+    count: int = Field(description="how many customers are deleted within seconds", examples=[500])

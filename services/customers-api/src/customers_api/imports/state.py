@@ -34,7 +34,8 @@ class Mirror(NamedTuple):
     before the customer is locked, so they may be out of date: `decide` checks them again.
 
     `counted_as` is the class in which the current import has counted the row. It is None if this import has not written
-    the row yet. `customer_is_deleted` is None if the customer does not exist.
+    the row yet. `customer_is_deleted` is None if the customer does not exist. `is_gone` tells whether the row is marked
+    as gone from vAptekeSync.
     """
 
     customer_id: int
@@ -46,13 +47,14 @@ class Mirror(NamedTuple):
     customer_phone: str | None
     customer_last_auth_at: datetime | None
     customer_is_deleted: bool | None
+    is_gone: bool = False
 
 
 Settled = tuple[Any, ...]
 """The phone and the values of a settled mirror row. A reading with the same phone and values changes nothing.
 
-A mirror row is settled if its customer is active, this import has not written the row yet, and neither the row nor its
-customer has a sign-in in the future.
+A mirror row is settled if its customer is active, this import has not written the row yet, it is not marked as gone,
+and neither the row nor its customer has a sign-in in the future.
 """
 
 

@@ -1,6 +1,7 @@
 """The sweeper checks whether the unfinished import can end, and ends it with a verdict.
 
-It also deletes the details of old imports, merges rows of `customer_counts`, and counts the mirror's orphans. It checks
+It also deletes the details of old imports and the customers whose rows are gone, merges rows of `customer_counts`, and
+counts the mirror's orphans. It checks
 every second, and soon after each batch that this process has applied.
 """
 
@@ -15,8 +16,9 @@ from vapteke_shared.process.wake_ups import WakeUp
 
 from customers_api import leader
 from customers_api.customers import queries as customer_queries
-from customers_api.imports import mirror_orphans, outcomes, verdicts, writes
+from customers_api.imports import gone_rows, mirror_orphans, outcomes, verdicts, writes
 from customers_api.imports.admissions import HAS_PASSED
+from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.mirror_orphans import OrphanCount
 from customers_api.imports.tables import UNFINISHED
 from customers_api.imports.verdicts import Chunks
@@ -29,13 +31,21 @@ class Sweeper:
 
     An import without progress for `stalled_seconds` fails, or is cancelled if a cancel was requested. Only time counts
     in which this process runs and Postgres and Kafka answer: an outage is not a stall. The latest `kept` imports of
-    each kind keep their details.
+    each kind keep their details. `deletions` says what becomes of customers whose rows are gone.
     """
 
     every_seconds = 1.0
 
-    def __init__(self, pool: asyncpg.Pool, health: Health, stalled_seconds: float, kept: int = 30) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        health: Health,
+        stalled_seconds: float,
+        kept: int = 30,
+        deletions: Deletions = gone_rows.REPORT,
+    ) -> None:
         self._pool, self._health, self._stalled_seconds, self._kept = pool, health, stalled_seconds, kept
+        self._deletions = deletions
         self._progress: tuple[object, ...] = ()
         self._idle_seconds = 0.0
         self._orphans = OrphanCount()
@@ -50,6 +60,7 @@ class Sweeper:
             while not stopping.is_set():
                 started = time.monotonic()
                 await self.sweep(connection)
+                await gone_rows.delete_next(connection)
                 await customer_queries.fold_counts(connection)
                 self._health.report_ready("sweeper")
                 await self._rest(stopping, time.monotonic() - started)
@@ -92,7 +103,7 @@ class Sweeper:
         if verdict is None and self._idle_seconds >= self._stalled_seconds:
             verdict = verdicts.of_stalled(job, chunks, datetime.now(UTC) - timedelta(seconds=self._idle_seconds))
         if verdict is not None:
-            ended = await writes.end(connection, job["id"], *verdict, verdicts.counts(chunks))
+            ended = await writes.end(connection, job["id"], *verdict, verdicts.counts(chunks), self._deletions)
             if ended is not None:
                 outcomes.report_verdict(ended)
             await writes.delete_old_details(connection, self._kept)

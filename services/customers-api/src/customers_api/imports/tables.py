@@ -34,10 +34,18 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
     `read_at` and `number`, the dispatch number, are those of the reading that the row reflects. `number` is null in
     rows that are older than dispatch numbers. `changed_in` is the import that last accepted and wrote the row, and
     `changed_as` is the class in which that import counted the row.
+
+    `gone_at`, `gone_in` (an import) and `gone_as` (a DeletionStatus) mark a row that is gone from vAptekeSync; null: it
+    is not. `joined` tells whether the API had created the customer before the row came; null: unknown, because the row
+    was written by an earlier release.
     """
 
     __tablename__ = "legacy_customers"
-    __table_args__ = ({"postgresql_with": {"fillfactor": 85}},)
+    __table_args__ = (
+        Index("legacy_customers_gone_in_idx", "gone_in", "legacy_id", postgresql_where=text("gone_in IS NOT NULL")),
+        Index("legacy_customers_to_delete_idx", "legacy_id", postgresql_where=text("gone_as = 'approved'")),
+        {"postgresql_with": {"fillfactor": 85}},
+    )
 
     legacy_id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
     customer_id: int = Field(sa_type=BigInteger, unique=True)
@@ -47,6 +55,10 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
     number: int | None = Field(None, sa_type=BigInteger)
     changed_in: UUID
     changed_as: str = Field(sa_type=Text)
+    joined: bool | None = None
+    gone_at: datetime | None = Field(None, sa_type=INSTANT)
+    gone_in: UUID | None = None
+    gone_as: str | None = Field(None, sa_type=Text)
 
 
 class ImportRow(Table, table=True):
@@ -79,6 +91,7 @@ class ImportRow(Table, table=True):
     rejected: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     repaired: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     unread: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    gone: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     error: str | None = Field(None, sa_type=Text)
     warnings: list[str] = Field(sa_type=ARRAY(Text), sa_column_kwargs={"server_default": text("'{}'")})
     plan_number: int | None = Field(None, sa_type=BigInteger)

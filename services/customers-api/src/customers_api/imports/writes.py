@@ -9,11 +9,17 @@ from vapteke_shared.contract.events.imports import ImportState, PlanRequested
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import retry_conflicts
 
-from customers_api.imports import queries
+from customers_api.imports import gone_rows, queries
 from customers_api.imports.fields import ImportKind
+from customers_api.imports.gone_rows import Deletions, Gone
 from customers_api.imports.state import CLASSES
 from customers_api.imports.tables import UNFINISHED
 from customers_api.outbox import messages
+
+
+class ImportNotFound(ProblemError):
+    def __init__(self) -> None:
+        super().__init__(404, "import_not_found", "There is no such import.")
 
 
 class ImportEnded(ProblemError):
@@ -58,19 +64,30 @@ async def cancel(connection: asyncpg.Connection, import_id: UUID) -> bool:
 
 @retry_conflicts
 async def end(
-    connection: asyncpg.Connection, import_id: UUID, status: str, error: str | None, counts: Mapping[str, int]
+    connection: asyncpg.Connection,
+    import_id: UUID,
+    status: str,
+    error: str | None,
+    counts: Mapping[str, int],
+    deletions: Deletions,
 ) -> asyncpg.Record | None:
     """End the import with this verdict and these counts by class, and send its state to the importers.
 
-    Adds the phone conflicts of a completed import to its rejections. Returns the import's row, which the caller must
-    report (`outcomes.report_verdict`). Returns None, and writes nothing, if the import had already ended.
+    Adds the phone conflicts of a completed import to its rejections, and marks the rows that are gone. Returns the
+    import's row, which the caller must report (`outcomes.report_verdict`). Returns None, and writes nothing, if the
+    import had already ended.
     """
     async with connection.transaction():
         if not await connection.fetchval(_LOCK_FOR_END, import_id, UNFINISHED):
             return None
-        if status == "completed":  # the conflicts of an import that read only some rows would mislead
+        gone = Gone(0)
+        if status == "completed":  # what an import that read only some rows did not find would mislead
             await connection.execute(_ADD_PHONE_CONFLICTS, import_id)
-        job = await connection.fetchrow(_END, import_id, status, error, *(counts[name] for name in CLASSES))
+            gone = await gone_rows.mark(connection, import_id, deletions)
+        warnings = [gone.warning] if gone.warning else []
+        job = await connection.fetchrow(
+            _END, import_id, status, error, *(counts[name] for name in CLASSES), gone.rows, warnings
+        )
         await publish_state(connection, job)
         return job
 
@@ -159,6 +176,7 @@ ORDER BY m.legacy_id
 _END = """
 UPDATE imports SET
     status = $2, error = $3, finished_at = now(), started_at = coalesce(started_at, now()),
+    gone = $9, warnings = warnings || $10::text[],
     created = $4, updated = $5, unchanged = $6, skipped = $7, rejected = $8,
     read = $4::bigint + $5::bigint + $6::bigint + $7::bigint + $8::bigint,
     repaired = (

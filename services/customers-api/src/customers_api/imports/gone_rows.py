@@ -1,0 +1,210 @@
+"""Legacy rows that are gone from vAptekeSync: marks their mirror rows, and deletes their customers if that is set.
+
+A mirror row is marked when an import completes that has looked at the row's key and not found it. Any later reading of
+the row clears the mark, and restores a customer who was deleted for it. Deletions that the settings or the limit hold
+back can be approved. docs/design.md, "Rows that are gone", has the rules.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
+
+import asyncpg
+from vapteke_shared.contract import limits
+from vapteke_shared.http.problems import ProblemError
+from vapteke_shared.postgres.retries import retry_conflicts
+
+from customers_api.customers import phone_owners
+from customers_api.customers import writes as customer_writes
+from customers_api.imports.state import Mirror
+
+_DAY: Final = timedelta(days=1)
+_DELETED_AT_ONCE: Final = 50
+
+Mode = Literal["report", "apply"]
+
+
+class Deletions(NamedTuple):
+    """The settings. `apply` deletes the customers of gone rows; `report` only lists them.
+
+    In 24 hours at most `limit` customers are deleted, or `limit_percent` of those with a mirror row if that is more.
+    """
+
+    mode: Mode = "report"
+    limit: int = 10
+    limit_percent: float = 1.0
+
+
+REPORT: Final = Deletions()
+
+
+class Gone(NamedTuple):
+    """How many rows an import has newly found to be gone, and a warning if their deletions are withheld."""
+
+    rows: int
+    warning: str | None = None
+
+
+class TooManyDeletions(ProblemError):
+    def __init__(self, count: int) -> None:
+        detail = f"{count} customers would be deleted. Read the list again, and approve that number if it is right."
+        super().__init__(409, "too_many_deletions", detail, extensions={"count": count})
+
+
+async def mark(connection: asyncpg.Connection, import_id: UUID, deletions: Deletions) -> Gone:
+    """Mark the mirror rows that this import has looked at and not found. Rows that are marked already stay as they are.
+
+    Call it in the transaction that completes the import, before the import's readings are deleted. An import that found
+    an empty table marks nothing.
+    """
+    counts = {row["status"]: row["rows"] for row in await connection.fetch(_MARK, import_id)}
+    found, count = counts.get("reported", 0), sum(counts.values())
+    if not found or deletions.mode == "report":
+        return Gone(count)
+    allowed = await _allowed(connection, deletions)
+    status = "approved" if found <= allowed else "withheld"
+    await connection.execute(_DECIDE, import_id, ["reported"], status)
+    return Gone(count) if status == "approved" else Gone(count, _warning(found, allowed))
+
+
+async def _allowed(connection: asyncpg.Connection, deletions: Deletions) -> int:
+    """How many more customers may be deleted now. Not below 0."""
+    active, recent = await connection.fetchrow(_ACTIVE_AND_RECENT, _DAY)
+    allowed = max(deletions.limit, int(active * deletions.limit_percent / 100))
+    return max(0, allowed - int(recent))
+
+
+def _warning(found: int, allowed: int) -> str:
+    return (
+        f"{found} rows are gone from vAptekeSync; their customers were not deleted, because only {allowed} more may be "
+        "deleted within 24 hours (IMPORT_DELETIONS_LIMIT, IMPORT_DELETIONS_LIMIT_PERCENT). Check the table, then "
+        "approve the deletions of this import if they are right"
+    )
+
+
+@retry_conflicts
+async def approve(connection: asyncpg.Connection, import_id: UUID, count: int) -> int:
+    """Have the customers deleted whose rows this import found to be gone, if they are still gone and at most `count`.
+
+    Returns how many these are; the sweeper deletes them soon. Those that were left alone or deleted before are not
+    among them. Raises TooManyDeletions if there are more than `count`: then nothing is deleted. Safe to repeat.
+    """
+    async with connection.transaction():
+        waiting = await connection.fetch(_WAITING, import_id)
+        if len(waiting) > count:
+            raise TooManyDeletions(len(waiting))
+        await connection.execute(_DECIDE, import_id, ["reported", "withheld"], "approved")
+        return len(waiting)
+
+
+async def delete_next(connection: asyncpg.Connection) -> int:
+    """Delete the customers of the next rows whose deletion is approved, each in a transaction of its own.
+
+    Returns how many rows were treated; 0 when none is left. Safe to repeat.
+    """
+    rows = await connection.fetch(_APPROVED, _DELETED_AT_ONCE)
+    for row in rows:
+        await _delete(connection, row["legacy_id"], row["customer_id"])
+    return len(rows)
+
+
+@retry_conflicts
+async def _delete(connection: asyncpg.Connection, legacy_id: int, customer_id: int) -> None:
+    """Delete the customer as the API would. Leaves the customer alone if the row has returned meanwhile."""
+    async with connection.transaction():
+        customer = await phone_owners.lock(connection, customer_id)
+        if await connection.fetchval(_IS_APPROVED, legacy_id) is None:
+            return
+        is_active = customer is not None and customer["deleted_at"] is None
+        if customer is not None and is_active:
+            await customer_writes.delete_locked(connection, customer, "import")
+        await connection.execute(_SET_STATUS, legacy_id, "applied" if is_active else "left")
+
+
+async def bring_back(connection: asyncpg.Connection, mirrors: Mapping[int, Mirror]) -> bool:
+    """Clear the marks of these mirror rows (by legacy id), and restore the customers who were deleted for them.
+
+    Returns False if none is marked. Otherwise read the mirror rows again: their customers may be active now. Use a
+    connection without a transaction. The caller must know that vAptekeSync has these rows, and must hold the lock on
+    the stored offsets, so that nobody else applies them.
+    """
+    marked = [legacy_id for legacy_id, mirror in mirrors.items() if mirror.is_gone]
+    if marked:
+        await connection.execute(_CLEAR, marked)
+        for row in await connection.fetch(_STILL_MARKED, marked):
+            await _restore(connection, row["legacy_id"], row["customer_id"])
+    return bool(marked)
+
+
+@retry_conflicts
+async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: int) -> None:
+    """Clear the mark of a row whose customer is deleted or is to be deleted for it, and restore the customer."""
+    async with connection.transaction():
+        customer = await phone_owners.lock(connection, customer_id)
+        if customer is not None and customer["deleted_by"] is not None:
+            await customer_writes.restore_returned(connection, customer)
+        await connection.execute(_CLEAR_ONE, legacy_id)
+
+
+# A row whose last reading has the range's number was read by an attempt that lost: the next import decides. EXCEPT for
+# each range, because Postgres has no idea how many keys the arrays hold, and would compare each row with each key.
+# What lies above the last bound was not in the table when the plan was made, if the mirror has it from before.
+_MARK = f"""
+WITH missed AS (
+    SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
+        SELECT m.legacy_id FROM legacy_customers m
+        WHERE m.legacy_id > coalesce(w.after_id, {limits.INT64_MIN}) AND m.legacy_id <= w.upto_id
+            AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
+        EXCEPT
+        SELECT unnest(r.legacy_ids) FROM import_readings r
+        WHERE (r.import_id, r.chunk, r.attempt) = (w.import_id, w.chunk, w.attempt)
+    ) AS each
+    WHERE w.import_id = $1
+    UNION ALL
+    SELECT m.legacy_id FROM legacy_customers m JOIN imports i ON i.id = $1
+    WHERE m.legacy_id > (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1)
+        AND coalesce(m.number, 0) < i.plan_number AND m.gone_at IS NULL
+),
+gone AS (
+    SELECT m.legacy_id, c.id IS NULL OR c.deleted_at IS NOT NULL OR coalesce(m.joined, NOT EXISTS (
+        SELECT FROM imports i WHERE c.created_at BETWEEN i.requested_at AND coalesce(i.finished_at, now())
+    )) AS is_left
+    FROM missed JOIN legacy_customers m USING (legacy_id) LEFT JOIN customers c ON c.id = m.customer_id
+),
+marked AS (
+    UPDATE legacy_customers m
+    SET gone_at = now(), gone_in = $1, gone_as = CASE WHEN gone.is_left THEN 'left' ELSE 'reported' END
+    FROM gone WHERE m.legacy_id = gone.legacy_id RETURNING m.gone_as
+)
+SELECT gone_as AS status, count(*) AS rows FROM marked GROUP BY gone_as
+"""
+
+_ACTIVE_AND_RECENT = """
+SELECT
+    (SELECT count(*) FROM legacy_customers m JOIN customers c ON c.id = m.customer_id WHERE c.deleted_at IS NULL),
+    (
+        SELECT count(*) FROM legacy_customers
+        WHERE gone_in IS NOT NULL AND gone_as IN ('approved', 'applied') AND gone_at > now() - $1::interval
+    )
+"""
+
+_DECIDE = "UPDATE legacy_customers SET gone_as = $3 WHERE gone_in = $1 AND gone_as = ANY($2::text[])"
+
+_WAITING = """
+SELECT legacy_id FROM legacy_customers WHERE gone_in = $1 AND gone_as IN ('reported', 'withheld') FOR NO KEY UPDATE
+"""
+
+_APPROVED = """
+SELECT legacy_id, customer_id FROM legacy_customers WHERE gone_as = 'approved' ORDER BY legacy_id LIMIT $1
+"""
+_IS_APPROVED = "SELECT legacy_id FROM legacy_customers WHERE legacy_id = $1 AND gone_as = 'approved'"
+_SET_STATUS = "UPDATE legacy_customers SET gone_as = $2 WHERE legacy_id = $1"
+
+_UNMARKED = "gone_at = NULL, gone_in = NULL, gone_as = NULL"
+_CLEAR = f"""
+UPDATE legacy_customers SET {_UNMARKED}
+WHERE legacy_id = ANY($1::bigint[]) AND gone_as IN ('reported', 'withheld', 'left')
+"""
+_STILL_MARKED = "SELECT legacy_id, customer_id FROM legacy_customers WHERE legacy_id = ANY($1) AND gone_at IS NOT NULL"
+_CLEAR_ONE = f"UPDATE legacy_customers SET {_UNMARKED} WHERE legacy_id = $1"
