@@ -60,7 +60,7 @@ LAYERS = {
         {"login", "column_types"},
         {"fingerprints"},
         {"legacy"},
-        {"table_check"},
+        {"table_check", "changes_plan"},
         {"doctor.findings", "doctor.queries", "doctor.admin_script"},
         {"doctor.subject"},
         {"doctor.server_checks", "doctor.table_checks", "doctor.data_checks", "doctor.kafka_checks"},

@@ -96,7 +96,8 @@ async def records_of(kafka: Kafka, topic: Topic, import_id: UUID) -> list[tuple[
 def without_clocks(event: Event) -> Event:
     assert isinstance(event, Planned)
     assert event.source_at is not None
-    return msgspec.structs.replace(event, source_at=None, importer_at=None)
+    assert event.basis is not None
+    return msgspec.structs.replace(event, source_at=None, importer_at=None, basis=None)
 
 
 async def progress_of(kafka: Kafka, import_id: UUID) -> list[Event]:
@@ -124,6 +125,45 @@ async def test_a_plan_is_started_and_planned(serve: Serve, do: Import) -> None:
     assert started == PlanStarted(import_id=task.import_id, number=7)
     assert without_clocks(planned) == Planned(
         import_id=task.import_id, row_count=25, upper_bounds=[10, 20, 25], number=7
+    )
+
+
+async def test_a_plan_of_changes_names_what_need_not_be_read(serve: Serve, do: Import) -> None:
+    first = PlanRequested(import_id=uuid4(), rows_per_range=10)
+    with serve([customer(key) for key in range(1, 21)]) as server:
+        _, planned, published = await do(
+            server, first, RangeRequested(import_id=first.import_id, chunk=0, after_id=None, upto_id=10)
+        )
+        assert isinstance(published, RangePublished)
+        stored = {"stored_bounds": [10, 20], "stored_fingerprints": [published.fingerprint, None]}
+        changes = PlanRequested(import_id=uuid4(), rows_per_range=10, basis=published.basis, **stored)
+        other = PlanRequested(import_id=uuid4(), rows_per_range=10, basis={"server": "SQL2"}, **stored)
+        answer = (await do(server, changes))[1]
+        full = (await do(server, other))[1]
+
+    assert isinstance(planned, Planned)
+    assert planned.basis == published.basis
+    assert without_clocks(answer) == Planned(
+        import_id=changes.import_id, row_count=20, upper_bounds=[10, 20], unread=[0], unread_rows=10
+    )
+    assert isinstance(full, Planned)
+    assert (full.unread, full.upper_bounds) == (None, [10, 20])
+    assert "server" in str(full.full_because)
+
+
+async def test_an_empty_table_is_a_full_plan_though_ranges_are_stored(serve: Serve, do: Import) -> None:
+    task = PlanRequested(import_id=uuid4(), rows_per_range=10)
+    with serve([customer(1)]) as server:
+        planned = (await do(server, task))[1]
+        server.remove(1)
+        assert isinstance(planned, Planned)
+        changes = PlanRequested(
+            import_id=uuid4(), rows_per_range=10, basis=planned.basis, stored_bounds=[1], stored_fingerprints=["1:5"]
+        )
+        empty = (await do(server, changes))[1]
+
+    assert without_clocks(empty) == Planned(
+        import_id=changes.import_id, row_count=0, upper_bounds=[], full_because="the table is empty"
     )
 
 

@@ -69,6 +69,11 @@ class Connection:
         """Run a query and return all its rows at once, for small results. Raises the same errors as `pages`."""
         return [row async for page in self.pages(sql, *parameters) for row in page]
 
+    async def execute(self, sql: str) -> None:
+        """Run a statement that returns no rows. Raises LegacyError."""
+        assert self._cursor is not None, "the connection is open"
+        await self._in_time(self._cursor.execute(sql))
+
     async def pages(self, sql: str, *parameters: Any) -> AsyncGenerator[Sequence[Any]]:
         """Run a query and yield its rows in pages. The next page is fetched while the caller handles the current one.
 

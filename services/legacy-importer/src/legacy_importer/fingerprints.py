@@ -119,9 +119,14 @@ class RangeSum:
     @property
     def fingerprint(self) -> str | None:
         """None if a row had none: it could not be selected."""
-        return as_text(self._rows, self._sum) if self._is_complete else None
+        return of_range(self._rows, self._sum) if self._is_complete else None
 
 
-def as_text(rows: int, total: int) -> str:
+def rows(fingerprint: str) -> int:
+    """How many rows the range had."""
+    return int(fingerprint.partition(":")[0])
+
+
+def of_range(rows: int, total: int) -> str:
     """The fingerprint of a range: its number of rows, and the sum of their fingerprints."""
     return f"{rows}:{total}"

@@ -28,8 +28,10 @@ from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.process import logs
 from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shutdown_deadline
 
-from legacy_importer import legacy, table_check, translate
-from legacy_importer.fingerprints import RangeSum
+from legacy_importer import changes_plan, legacy, table_check, translate
+from legacy_importer.connection import Connection
+from legacy_importer.fingerprints import Method, RangeSum
+from legacy_importer.legacy import Plan
 from legacy_importer.legacy_errors import LegacyError, LegacyUnavailable
 from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher, PublishFailed
@@ -169,17 +171,31 @@ class Importer:
             warnings = await table_check.check(connection, self._settings)
             source_at = await legacy.clock(connection)
             importer_at = datetime.now(UTC)
-            row_count, bounds = await legacy.plan(connection, self._settings, task.rows_per_range)
-        planned = Planned(
-            import_id=task.import_id,
-            number=task.number,
-            row_count=row_count,
-            upper_bounds=bounds,
-            warnings=warnings or None,
-            source_at=source_at,
-            importer_at=importer_at,
-        )
+            planned = await self._plan_ranges(connection, task)
+        planned.warnings = [*warnings, *(planned.warnings or [])] or None
+        planned.source_at, planned.importer_at = source_at, importer_at
         _check_plan_size(planned, task.rows_per_range)
+        return planned
+
+    async def _plan_ranges(self, connection: Connection, task: PlanRequested) -> Planned:
+        """Plan only what has changed, if the task names ranges that were read before and these can be compared."""
+        method = await legacy.fingerprint_method(connection, self._settings)
+        if task.stored_bounds is None:
+            return await self._plan_all(connection, task, method, None)
+        if because := changes_plan.why_full(task, method):
+            return await self._plan_all(connection, task, method, because)
+        changes = await changes_plan.plan(connection, self._settings, task, method)
+        if changes is None:
+            return await self._plan_all(connection, task, method, "the table is empty")
+        planned = _planned(task, changes.plan, method)
+        planned.unread, planned.unread_rows, planned.warnings = changes.unread, changes.unread_rows, changes.warnings
+        return planned
+
+    async def _plan_all(
+        self, connection: Connection, task: PlanRequested, method: Method, because: str | None
+    ) -> Planned:
+        planned = _planned(task, await legacy.plan(connection, self._settings, task.rows_per_range), method)
+        planned.full_because = because
         return planned
 
     async def _read(self, task: RangeRequested) -> RangePublished:
@@ -216,6 +232,16 @@ class Importer:
 
     def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
         return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
+
+
+def _planned(task: PlanRequested, plan: Plan, method: Method) -> Planned:
+    return Planned(
+        import_id=task.import_id,
+        number=task.number,
+        row_count=plan.row_count,
+        upper_bounds=plan.upper_bounds,
+        basis=method.basis,
+    )
 
 
 def _check_plan_size(plan: Planned, rows_per_range: int) -> None:

@@ -20,6 +20,7 @@ _MAX_STATEMENTS = 2_000
 
 This is enough for about 140 scattered rows in 10,000, or 900 adjacent ones.
 """
+_LOCK_SECONDS = 2
 
 log = logs.get(__name__)
 
@@ -31,18 +32,62 @@ class Plan(NamedTuple):
     upper_bounds: list[int]
 
 
-async def plan(connection: Connection, settings: LegacySettings, rows_per_range: int) -> Plan:
+async def plan(
+    connection: Connection, settings: LegacySettings, rows_per_range: int, after_id: int | None = None
+) -> Plan:
     """Divide the table into key ranges of `rows_per_range` rows, in one scan of the key's index. Raises LegacyError.
 
-    The last range may have fewer rows. Call `table_check.check` before: the keys must be unique and not null.
+    With `after_id`, only the rows with a greater key. The last range may have fewer rows. Call `table_check.check`
+    before: the keys must be unique and not null.
     """
     key, table = quoted(settings.vaptekesync_columns.id), _table(settings)
+    where = f" WHERE {key} > ?"
     rows = await connection.fetch(
         f"SELECT k, n FROM (SELECT {key} AS k, ROW_NUMBER() OVER (ORDER BY {key}) AS n, "
-        f"LEAD({key}) OVER (ORDER BY {key}) AS following FROM {table}) AS numbered "
-        f"WHERE n % {rows_per_range:d} = 0 OR following IS NULL ORDER BY k"
+        f"LEAD({key}) OVER (ORDER BY {key}) AS following FROM {table}{'' if after_id is None else where}) AS numbered "
+        f"WHERE n % {rows_per_range:d} = 0 OR following IS NULL ORDER BY k",
+        *(() if after_id is None else (after_id,)),
     )
     return Plan(rows[-1][1] if rows else 0, [row[0] for row in rows])
+
+
+class KeyRange(NamedTuple):
+    """The rows with `after_id` < key <= `upto_id`; None: without a lower bound. `chunk` is the number of the range."""
+
+    chunk: int
+    after_id: int | None
+    upto_id: int
+
+
+async def give_up_locks_early(connection: Connection) -> None:
+    """Let later statements on this connection raise RowsLocked when they have waited `_LOCK_SECONDS` for a transaction.
+
+    Without it, they wait until the deadline ends the connection.
+    """
+    await connection.execute(f"SET LOCK_TIMEOUT {_LOCK_SECONDS * 1000:d}")
+
+
+async def fingerprints_of(
+    connection: Connection, settings: LegacySettings, method: Method, ranges: Sequence[KeyRange]
+) -> dict[int, str]:
+    """The fingerprints of all these ranges, by the number of the range, in one statement. Raises LegacyError.
+
+    Each range needs two parameters, and SQL Server takes up to 2,100 of them.
+    """
+    sums = f"COUNT_BIG(*), SUM(CAST({method.expression} AS decimal(38, 0))) FROM {_table(settings)}"
+    bounds = [_bounds(settings, each.after_id, each.upto_id) for each in ranges]
+    rows = await connection.fetch(
+        " UNION ALL ".join(
+            f"SELECT {each.chunk:d}, {sums} WHERE {where}" for each, (where, _) in zip(ranges, bounds, strict=True)
+        ),
+        *(parameter for _, parameters in bounds for parameter in parameters),
+    )
+    return {chunk: fingerprints.of_range(count, int(total or 0)) for chunk, count, total in rows}
+
+
+def _bounds(settings: LegacySettings, after_id: int | None, upto_id: int) -> tuple[str, tuple[int, ...]]:
+    key = quoted(settings.vaptekesync_columns.id)
+    return (f"{key} <= ?", (upto_id,)) if after_id is None else (f"{key} > ? AND {key} <= ?", (after_id, upto_id))
 
 
 class KeyCounts(NamedTuple):
@@ -112,7 +157,7 @@ class _Selection:
     """Selects rows of the table by key."""
 
     def __init__(self, connection: Connection, settings: LegacySettings, method: Method) -> None:
-        self._connection, self._select_list = connection, method.select_list
+        self._connection, self._settings, self._select_list = connection, settings, method.select_list
         self._key, self._table = quoted(settings.vaptekesync_columns.id), _table(settings)
 
     async def pages(self, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
@@ -166,8 +211,7 @@ class _Selection:
             return [row[0] async for page in pages for row in page]
 
     def _select(self, columns: str, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
-        bounds = f"{self._key} <= ?" if after_id is None else f"{self._key} > ? AND {self._key} <= ?"
-        parameters = (upto_id,) if after_id is None else (after_id, upto_id)
+        bounds, parameters = _bounds(self._settings, after_id, upto_id)
         return self._connection.pages(
             f"SELECT {columns} FROM {self._table} WHERE {bounds} ORDER BY {self._key}", *parameters
         )

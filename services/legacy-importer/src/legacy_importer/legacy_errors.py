@@ -33,6 +33,10 @@ class TlsFailed(LegacyMisconfigured):
     """No TLS connection can be opened, so nothing was sent to the server, not even the login."""
 
 
+class RowsLocked(LegacyUnavailable):
+    """A transaction holds rows that the statement needs. When it has ended, the statement succeeds."""
+
+
 class UnreadableValue(LegacyError):
     """A value of a row makes the statement fail. A statement that leaves out that row succeeds."""
 
@@ -78,6 +82,7 @@ _VALUE_ERRORS = {
 }
 _VALUE_ERRORS |= {2628, 3606, 3607, 3623, 6354, 8114, 8115, 8134, 8152, 8169, 8170, 9420, 9807, 9810, 13609}
 _DATABASE_CLOSED = {4060, 4064}
+_LOCKED = 1222
 _LOGIN_REFUSED = {18456}
 _CONNECTION_STATES = ("01", "08", "HY", "IM", "S1")
 _ASK = "look up the number, or ask its administrators"
@@ -103,7 +108,7 @@ _OUTAGES = {
     983: "is a replica that is changing its role",
     1105: "has no space left in its files: its administrators must add some",
     1205: "ended the statement as the victim of a deadlock",
-    1222: "did not grant a lock in time",
+    _LOCKED: "did not grant a lock in time",
     6005: "is shutting down",
     8645: "has too little memory at present",
     9002: "has a full transaction log: its administrators must free space in it",
@@ -199,7 +204,8 @@ def from_driver(error: pyodbc.Error, settings: LegacySettings) -> LegacyError:
     if state in ("01000", "IM002", "IM003") and "[Driver Manager]" in text:
         return driver_not_loaded(state)
     for number in numbers & _OUTAGES.keys():
-        return LegacyUnavailable(f"{where} {_numbered(_OUTAGES[number], number)}")
+        kind = RowsLocked if number == _LOCKED else LegacyUnavailable
+        return kind(f"{where} {_numbered(_OUTAGES[number], number)}")
     for number in numbers & _PERMANENT.keys():
         return LegacyMisconfigured(f"{where}: {_numbered(_PERMANENT[number], number)}")
     for number in numbers & _DATABASE_CLOSED:

@@ -64,6 +64,22 @@ class PlanRequested(ImportEvent):
         int, Meta(ge=1, le=INT32_MAX, description="how many rows each range should have", examples=[10000])
     ]
     number: Number = None
+    stored_bounds: Annotated[
+        list[Int64] | None,
+        Meta(
+            description="the last keys, ascending, of the ranges that were read before: only those that have changed "
+            "need to be read. Null: every range must be read",
+            examples=[[81220, 102954]],
+        ),
+    ] = None
+    stored_fingerprints: Annotated[
+        list[Fingerprint | None] | None,
+        Meta(
+            description="their fingerprints, in the same order; null: the range must be read",
+            examples=[["10000:-4151832096441893022", None]],
+        ),
+    ] = None
+    basis: Basis = None
 
 
 class RangeRequested(ImportEvent):
@@ -107,6 +123,25 @@ class Planned(ImportEvent):
         Instant | None,
         Meta(description="the importer's clock at the same moment", examples=["2026-01-02T03:04:05.676Z"]),
     ] = None
+    unread: Annotated[
+        list[Chunk] | None,
+        Meta(
+            description="the numbers of the ranges that have not changed since they were read before; they count from "
+            "0 in the order of the bounds. Null: every range must be read",
+            examples=[[0, 1, 2]],
+        ),
+    ] = None
+    unread_rows: Annotated[
+        Count | None, Meta(description="rows in the ranges that have not changed", examples=[70000])
+    ] = None
+    full_because: Annotated[
+        Annotated[str, Meta(max_length=ERROR_CHARACTERS)] | None,
+        Meta(
+            description="why every range must be read although the task named ranges that were read before",
+            examples=["these have changed since the last import: table_altered_at"],
+        ),
+    ] = None
+    basis: Basis = None
 
 
 class RangePublished(ImportEvent):
