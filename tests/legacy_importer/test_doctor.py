@@ -32,7 +32,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 NOW = datetime(2026, 11, 23, 9)
 CONNECTION = ["driver", "server", "tls", "login"]
 TABLE = ["clock", "table", "columns", "rights", "key", "rowversion"]
-DATA = ["time zone", "plan", "range", "cyrillic"]
+DATA = ["time zone", "plan", "range", "fingerprint", "cyrillic"]
 
 
 def customer(key: int, signed_in: datetime | None = None) -> tuple[Any, ...]:
@@ -207,6 +207,12 @@ SET_UPS = {
     "a row that cannot be selected": Broken(
         "range", WARNING, ("1 rows", "computed"), break_server=lambda server: server.make_unreadable(2)
     ),
+    "rows that a transaction holds": Broken(
+        "fingerprint",
+        WARNING,
+        ("did not grant a lock in time", "an import of changes reads"),
+        break_server=lambda server: server.set_fault("fail", statement="fingerprints", number=1222, severity=16),
+    ),
     "letters that were lost": Broken(
         "cyrillic",
         FAILURE,
@@ -275,7 +281,7 @@ async def test_a_good_set_up_is_all_ok(
     assert list(found) == [*CONNECTION, *TABLE, *DATA, "kafka", "topics"]
     assert {name: finding.text for name, finding in found.items() if finding.status != Status.OK} == {}
     assert findings.exit_code(list(found.values())) == 0
-    assert ("version is a rowversion" in found["rowversion"].text) == (table is ROWVERSION)
+    assert ("version shows" in found["rowversion"].text) == (table is ROWVERSION)
     assert "25,000 rows in 3 ranges" in found["plan"].text
     assert sum(finding.seconds for finding in found.values()) < 30
 
@@ -288,7 +294,7 @@ def test_the_command_shows_a_line_for_each_check_and_fails(
         done = command("doctor", settings_for(server, vaptekesync_table="Clients"))
 
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok"] * 5 + ["failure"] + ["unknown"] * 8 + ["failure", "unknown"]
+    assert [line.split()[0] for line in lines] == ["ok"] * 5 + ["failure"] + ["unknown"] * 9 + ["failure", "unknown"]
     assert lines[5].startswith("failure  table        table dbo.Clients does not exist")
     assert done.returncode == 1
     assert done.stderr == ""

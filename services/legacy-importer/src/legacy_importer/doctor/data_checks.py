@@ -1,4 +1,4 @@
-"""Can the rows be read as they are meant, and how long does it take? Time zone, plan, key range, Cyrillic."""
+"""Can the rows be read as they are meant, and how long does it take? Time zone, plan, range, fingerprint, Cyrillic."""
 
 import re
 import time
@@ -15,6 +15,7 @@ from legacy_importer.columns import TEXTS
 from legacy_importer.doctor import queries
 from legacy_importer.doctor.findings import Verdict, failure, ok, unknown, warning
 from legacy_importer.doctor.subject import Subject
+from legacy_importer.legacy import KeyRange
 from legacy_importer.legacy_errors import LegacyUnavailable
 from legacy_importer.login import connect
 from legacy_importer.translate import LegacyRow, UnreadableRow
@@ -84,7 +85,29 @@ async def key_range(subject: Subject) -> Verdict:
     if unreadable:
         return warning(f"{unreadable:,} rows of the first range cannot be selected: check how the columns are computed")
     expected = seconds * len(subject.plan.upper_bounds)
-    return ok(f"{len(subject.rows):,} rows in {seconds:.2f} s; to read all ranges takes about {expected:,.0f} s")
+    return ok(f"{len(subject.rows):,} rows in {seconds:.2f} s; to read all ranges takes about {expected:,.1f} s")
+
+
+async def fingerprint(subject: Subject) -> Verdict:
+    """Ask for the fingerprint of the first range. An import of changes asks for those of all ranges."""
+    if not subject.plan.upper_bounds:
+        return unknown(f"{subject.table} is empty")
+    started, first = time.monotonic(), KeyRange(0, None, subject.plan.upper_bounds[0])
+    async with connect(subject.settings) as connection:
+        method = await legacy.fingerprint_method(connection, subject.settings)
+        await legacy.give_up_locks_early(connection)
+        try:
+            await legacy.fingerprints_of(connection, subject.settings, method, [first])
+        except LegacyUnavailable as error:
+            return warning(f"{error}: an import of changes reads every range whose fingerprint it does not get")
+    seconds = time.monotonic() - started
+    if method.basis is None:
+        return warning(
+            f"SQL Server does not show the user what {subject.table} is, so every import reads all rows: ask the "
+            "administrators for the right VIEW DEFINITION on it"
+        )
+    expected = seconds * len(subject.plan.upper_bounds)
+    return ok(f"of one range in {seconds:.2f} s; to compare all ranges takes about {expected:,.1f} s")
 
 
 class Name(NamedTuple):

@@ -33,6 +33,7 @@ CHECKS = (
     Check("time zone", ("rights",), data_checks.time_zone),
     Check("plan", ("rights", "key"), data_checks.plan),
     Check("range", ("plan",), data_checks.key_range),
+    Check("fingerprint", ("plan",), data_checks.fingerprint),
     Check("cyrillic", ("range",), data_checks.cyrillic),
     Check("kafka", (), kafka_checks.kafka),
     Check("topics", ("kafka",), kafka_checks.topics),

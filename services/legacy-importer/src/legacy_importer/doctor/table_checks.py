@@ -87,4 +87,7 @@ async def key(subject: Subject) -> Verdict:
 async def rowversion(subject: Subject) -> Verdict:
     """For information only: an import works with and without."""
     found = [name for name, column in subject.columns.items() if column.type in _ROWVERSION]
-    return ok(f"{found[0]} is a rowversion" if found else f"{subject.table} has no rowversion column, and needs none")
+    if found and not subject.is_view:
+        return ok(f"{found[0]} shows which rows have changed")
+    kind = "is a view" if subject.is_view else "has no rowversion"
+    return ok(f"{subject.table} {kind}: hashes of its rows show which have changed")
