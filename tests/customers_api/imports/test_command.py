@@ -12,7 +12,6 @@ import asyncpg
 import databases
 import pytest
 import two_postgres
-from customers_api.imports import writes
 from customers_api.imports.state import CLASSES
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
@@ -24,8 +23,13 @@ REQUESTED, JOINED = "the import has been requested\n", "this import is already r
 
 
 async def end(pool: asyncpg.Pool, import_id: UUID, status: str, error: str | None = None) -> None:
-    async with pool.acquire() as connection:
-        await writes.end(connection, import_id, status, error, COUNTS)
+    counts = ", ".join(f"{name} = {count}" for name, count in COUNTS.items())
+    await pool.execute(
+        f"UPDATE imports SET status = $2, error = $3, finished_at = now(), {counts} WHERE id = $1",
+        import_id,
+        status,
+        error,
+    )
 
 
 async def waiting(settings: WorkSettings) -> Process:

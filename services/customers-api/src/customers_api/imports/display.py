@@ -13,7 +13,7 @@ from customers_api.imports.response_models import Import
 
 Show = Callable[[Import], None]
 
-_COUNTS = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "unread")
+_COUNTS = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "unread", "gone")
 
 
 @contextmanager
