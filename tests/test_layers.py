@@ -15,7 +15,9 @@ SERVICES = {"customers_api", "favorites_api", "legacy_importer"}
 # each module may import those in the lines above its own
 LAYERS = {
     "customers_api": [
-        {"schema", "settings", "leader"},
+        {"schema", "leader", "imports.fields"},
+        {"schedule.times"},
+        {"settings"},
         {"outbox.tables", "outbox.messages", "outbox.oldest_rows"},
         {"outbox.relay"},
         {"customers.tables", "customers.fields", "customers.etags", "customers.path_convertor"},
@@ -26,7 +28,6 @@ LAYERS = {
         {"customers.endpoints", "customers.list_endpoints"},
         {
             "imports.tables",
-            "imports.fields",
             "imports.text_rule",
             "imports.decoding",
             "imports.mirror_orphans",
@@ -44,9 +45,11 @@ LAYERS = {
         {"imports.writes", "imports.batch_state", "imports.batch_writes", "imports.counts", "imports.jobs"},
         {"imports.progress", "imports.apply", "imports.verdicts"},
         {"imports.legacy_batches", "imports.display"},
+        {"schedule.tables", "schedule.steps", "schedule.queries", "schedule.response_models"},
+        {"schedule.writes"},
+        {"schedule.scheduler", "schedule.endpoints"},
         {"imports.endpoints", "imports.deletion_endpoints", "imports.command", "imports.consumers"},
         {"imports.sweeper", "imports.reread_customers"},
-        {"schedule.tables"},
         {"tables"},
         {"app"},
     ],

@@ -317,6 +317,21 @@ async def test_an_empty_table_completes_with_a_warning(pool: asyncpg.Pool, sweep
     assert await pool.fetchval("SELECT warnings FROM imports") == [plan_warnings.EMPTY_TABLE]
 
 
+async def test_a_table_with_far_fewer_rows_than_the_last_completed_import_found_is_a_warning(
+    pool: asyncpg.Pool,
+) -> None:
+    for status, rows in (("completed", 80), ("completed", 100), ("failed", 10)):
+        import_id = await start_import(pool)
+        await pool.execute(
+            "UPDATE imports SET status = $1, read = $2, finished_at = now() WHERE id = $3", status, rows, import_id
+        )
+
+    import_id = await start_import(pool, upper_bounds=range(94))
+
+    [warning] = await pool.fetchval("SELECT warnings FROM imports WHERE id = $1", import_id)
+    assert warning.startswith("the legacy table has 94 rows, 6.0 % fewer than the 100 of the import before.")
+
+
 async def test_an_import_without_progress_has_stalled(pool: asyncpg.Pool, running: UUID) -> None:
     impatient = Sweeper(pool, Health(), stalled_seconds=1.5)
     assert (await sweep(pool, impatient))[0] == "running"

@@ -28,6 +28,8 @@ from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.sweeper import Sweeper
 from customers_api.outbox import relay
 from customers_api.outbox.relay import Relay
+from customers_api.schedule import endpoints as schedule_endpoints
+from customers_api.schedule.scheduler import Scheduler
 from customers_api.settings import ServeSettings, WorkSettings
 from customers_api.tables import SCHEMA
 
@@ -55,7 +57,13 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
         service=topics.CUSTOMERS_API,
         summary="Registered customers of the pharmacy chain, and their import from vAptekeSync",
         tags=_TAGS,
-        routers=(customer_endpoints.router, list_endpoints.router, import_endpoints.router, deletion_endpoints.router),
+        routers=(
+            customer_endpoints.router,
+            list_endpoints.router,
+            schedule_endpoints.router,
+            import_endpoints.router,
+            deletion_endpoints.router,
+        ),
     )
 
 
@@ -121,7 +129,8 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
         deletions = Deletions(
             settings.import_deletions, settings.import_deletions_limit, settings.import_deletions_limit_percent
         )
-        sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept, deletions)
+        scheduler = Scheduler(settings.schedule, settings.import_range_rows)
+        sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept, deletions, scheduler)
         consumers.legacy.after_batch = consumers.progress.after_batch = [outbox.wake_up.call, sweeper.wake_up.call]
         await lifecycle.work(
             settings,

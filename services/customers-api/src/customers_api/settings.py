@@ -1,9 +1,14 @@
 """Settings of customers-api, in addition to those of every service. docs/configuration.md lists all of them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from vapteke_shared.process import settings
+from vapteke_shared.process.settings import TimeZone
+
+from customers_api.imports.fields import ImportKind
+from customers_api.schedule import times
+from customers_api.schedule.times import Schedule
 
 
 class StartSettings(settings.Settings):
@@ -20,8 +25,16 @@ class ImportSettings(settings.PostgresSettings, StartSettings):
     """The settings of `customers-api import`: Postgres, and those that start imports."""
 
 
-class WorkSettings(settings.WorkSettings):
-    """The settings of `customers-api work`: those that `favorites-api work` has too, and those below."""
+class WorkSettings(settings.WorkSettings, StartSettings):
+    """The settings of `customers-api work`: those of `favorites-api work` and of starting imports, and those below."""
+
+    import_schedule: Annotated[str, AfterValidator(times.checked)] | None = Field(
+        None,
+        description="when imports start by themselves: five fields of cron, such as 0 3 * * * (every day at 03:00), or "
+        "an interval, such as every 15m (also s and h); none: never",
+    )
+    import_schedule_kind: ImportKind = Field("full", description="what the imports of the schedule read")
+    import_schedule_timezone: TimeZone = Field("UTC", description="time zone of the fields of cron")
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
     import_stalled_seconds: float = Field(900, gt=0, description="an import fails after so long without progress")
@@ -35,3 +48,10 @@ class WorkSettings(settings.WorkSettings):
         1.0, ge=0, le=100, description="or so many percent of those who have a row, if that is more"
     )
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """None: no import starts by itself."""
+        if self.import_schedule is None:
+            return None
+        return Schedule(self.import_schedule, self.import_schedule_kind, self.import_schedule_timezone)

@@ -8,6 +8,7 @@ import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -55,6 +56,15 @@ def _with_certificates(path: str) -> str:
     return path
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not in the IANA time zone database; use a name such as Europe/Moscow") from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_zone)]
 Certificates = Annotated[str, AfterValidator(_with_certificates)]
 
 

@@ -7,15 +7,28 @@ from vapteke_shared.contract.events.imports import Planned
 EMPTY_TABLE = "the legacy table is empty"
 CLOCK_SECONDS = 60
 """Clocks that differ by less are not worth a warning."""
+FALL_PERCENT = 5
+"""A row count that fell by less is not worth a warning."""
 
 
-def of_plan(event: Planned, last_ahead: float | None) -> list[str]:
-    """The importer's own warnings, and ours about an empty table and about clocks. Empty if there are none.
+def of_plan(event: Planned, last_ahead: float | None, last_rows: int | None) -> list[str]:
+    """The importer's own warnings, and ours about the number of rows and about clocks. Empty if there are none.
 
-    `last_ahead` is `seconds_ahead` of the last import for which it is known. None: it was never known.
+    `last_ahead` is `seconds_ahead` of the last import for which it is known. None: it was never known. `last_rows` is
+    the number of rows that the last completed import found. None: no import has completed.
     """
-    empty = [] if event.upper_bounds else [EMPTY_TABLE]
-    return [*(event.warnings or ()), *empty, *_of_clocks(event, last_ahead)]
+    return [*(event.warnings or ()), *_of_rows(event, last_rows), *_of_clocks(event, last_ahead)]
+
+
+def _of_rows(event: Planned, last_rows: int | None) -> Iterator[str]:
+    if not event.upper_bounds:
+        yield EMPTY_TABLE
+    elif last_rows and event.row_count * 100 < last_rows * (100 - FALL_PERCENT):
+        percent = 100 * (last_rows - event.row_count) / last_rows
+        yield (
+            f"the legacy table has {event.row_count:,} rows, {percent:.1f} % fewer than the {last_rows:,} of the "
+            "import before. If that is not intended, restore the rows in vAptekeSync and start another import"
+        )
 
 
 def seconds_ahead(event: Planned) -> float | None:

@@ -29,6 +29,7 @@ from vapteke_shared.process import logs
 from customers_api.imports import admissions, plan_warnings
 from customers_api.imports.admissions import Range
 from customers_api.imports.decoding import Decoded
+from customers_api.imports.fields import FRESH_KINDS
 from customers_api.imports.outcomes import Outcome
 from customers_api.imports.writes import publish_state
 from customers_api.outbox import messages
@@ -95,7 +96,8 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
     if fault := admissions.fault_of_plan(event):
         return _invalid(event, fault)
     ahead = plan_warnings.seconds_ahead(event)
-    warnings = plan_warnings.of_plan(event, await connection.fetchval(_LAST_AHEAD))
+    last_ahead, last_rows = await connection.fetchrow(_LAST, FRESH_KINDS)
+    warnings = plan_warnings.of_plan(event, last_ahead, last_rows)
     stored = await connection.fetchrow(_PLANNED, event.import_id, event.row_count, warnings, ahead, event.number)
     if stored is None:
         return _ignored_unless(stored)
@@ -198,9 +200,14 @@ UPDATE imports SET
 WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING *
 """
 
-_LAST_AHEAD = """
-SELECT source_ahead_seconds FROM imports WHERE source_ahead_seconds IS NOT NULL
-ORDER BY requested_at DESC, id LIMIT 1
+_LAST = """
+SELECT (
+    SELECT source_ahead_seconds FROM imports WHERE source_ahead_seconds IS NOT NULL
+    ORDER BY requested_at DESC, id LIMIT 1
+), (
+    SELECT read + unread FROM imports WHERE status = 'completed' AND kind = ANY($1)
+    ORDER BY requested_at DESC, id LIMIT 1
+)
 """
 
 _ADD_CHUNKS = """

@@ -1,8 +1,8 @@
 """The sweeper checks whether the unfinished import can end, and ends it with a verdict.
 
-It also deletes the details of old imports and the customers whose rows are gone, merges rows of `customer_counts`, and
-counts the mirror's orphans. It checks
-every second, and soon after each batch that this process has applied.
+It also runs the schedule, deletes the details of old imports and the customers whose rows are gone, merges rows of
+`customer_counts`, and counts the mirror's orphans. It checks every second, and soon after each batch that this process
+has applied.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.mirror_orphans import OrphanCount
 from customers_api.imports.tables import UNFINISHED
 from customers_api.imports.verdicts import Chunks
+from customers_api.schedule import scheduler as schedulers
+from customers_api.schedule.scheduler import Scheduler
 
 _CHECKING_SHARE = 0.1  # of the time at most, however often it is woken
 
@@ -31,7 +33,8 @@ class Sweeper:
 
     An import without progress for `stalled_seconds` fails, or is cancelled if a cancel was requested. Only time counts
     in which this process runs and Postgres and Kafka answer: an outage is not a stall. The latest `kept` imports of
-    each kind keep their details. `deletions` says what becomes of customers whose rows are gone.
+    each kind keep their details. `deletions` says what becomes of customers whose rows are gone. `scheduler` starts
+    imports when they are due; by default none starts by itself.
     """
 
     every_seconds = 1.0
@@ -43,11 +46,13 @@ class Sweeper:
         stalled_seconds: float,
         kept: int = 30,
         deletions: Deletions = gone_rows.REPORT,
+        scheduler: Scheduler | None = None,
     ) -> None:
         self._pool, self._health, self._stalled_seconds, self._kept = pool, health, stalled_seconds, kept
         self._deletions = deletions
         self._progress: tuple[object, ...] = ()
         self._idle_seconds = 0.0
+        self._scheduler = scheduler or Scheduler()
         self._orphans = OrphanCount()
         self.wake_up = WakeUp()
 
@@ -61,12 +66,14 @@ class Sweeper:
                 started = time.monotonic()
                 await self.sweep(connection)
                 await gone_rows.delete_next(connection)
+                await self._scheduler.advance(connection)
                 await customer_queries.fold_counts(connection)
                 self._health.report_ready("sweeper")
                 await self._rest(stopping, time.monotonic() - started)
                 self.grow_idle(time.monotonic() - started)
         finally:
             mirror_orphans.show(0, 0)  # the next leader counts
+            schedulers.hide()
 
     async def _rest(self, stopping: asyncio.Event, checking_seconds: float) -> None:
         """Pause for `every_seconds`.

@@ -31,22 +31,30 @@ class ImportEnded(ProblemError):
 async def start(
     connection: asyncpg.Connection, rows_per_range: int, *, kind: ImportKind = "full", requested_by: str | None = None
 ) -> tuple[asyncpg.Record, bool]:
-    """Start an import, or join the unfinished one. Returns the import, and whether it is new. Safe to repeat.
+    """Start an import, or join the unfinished one. Safe to repeat. Returns what `request` returns."""
+    async with connection.transaction():
+        return await request(connection, rows_per_range, kind=kind, requested_by=requested_by)
+
+
+async def request(
+    connection: asyncpg.Connection, rows_per_range: int, *, kind: ImportKind, requested_by: str | None
+) -> tuple[asyncpg.Record, bool]:
+    """Start an import, or join the unfinished one, in the caller's transaction. Returns the import, and whether it is
+    new.
 
     Rely only on `id` and `status` of the returned record: its other columns depend on whether the import is new.
     """
-    async with connection.transaction():
-        while True:
-            job = await connection.fetchrow(_START, uuid4(), kind, requested_by)
-            if job is not None:
-                await publish_state(connection, job)
-                event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
-                await messages.add(connection, topics.IMPORT_TASKS.name, [messages.message(str(job["id"]), event)])
-                return job, True
-            job = await queries.find_unfinished(connection)
-            if job is not None:
-                return job, False
-            # it has just ended: try to start again
+    while True:
+        job = await connection.fetchrow(_START, uuid4(), kind, requested_by)
+        if job is not None:
+            await publish_state(connection, job)
+            event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
+            await messages.add(connection, topics.IMPORT_TASKS.name, [messages.message(str(job["id"]), event)])
+            return job, True
+        job = await queries.find_unfinished(connection)
+        if job is not None:
+            return job, False
+        # it has just ended: try to start again
 
 
 @retry_conflicts

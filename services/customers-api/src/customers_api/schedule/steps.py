@@ -1,0 +1,62 @@
+"""Decides what the schedule does next. Pure: the stored state and the time in, the decision out."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from customers_api.schedule.times import Schedule
+
+RETRY_MINUTES: Final = (1, 2, 5, 15, 30, 60)
+"""The pauses after the first, second, … failure in a row. The last one is repeated."""
+
+Stored = Mapping[str, Any]
+"""A row of `queries.find`."""
+
+
+class Step(NamedTuple):
+    """What changes: when the next import is due, and how many have failed in a row.
+
+    `starts`: an import is due now. `ended`: the end of the import that the schedule started last was noted.
+    """
+
+    next_at: datetime | None
+    failures: int
+    starts: bool = False
+    ended: bool = False
+
+
+def decide(stored: Stored, schedule: Schedule | None, now: datetime) -> Step | None:
+    """What to do now, or None if there is nothing to do. Call it again after each step."""
+    if settings_differ(stored, schedule):
+        return _begin(stored, schedule, now)
+    if schedule is None:
+        return None
+    if stored["import_status"] is not None:
+        return _note_end(stored, now)
+    if stored["next_at"] is None or stored["next_at"] <= now:
+        due = stored["next_at"] is not None and stored["paused_at"] is None
+        return Step(schedule.next_after(now), stored["failures"], starts=due)
+    return None
+
+
+def settings_differ(stored: Stored, schedule: Schedule | None) -> bool:
+    text, kind, timezone = schedule or (None, None, None)
+    return (stored["schedule"], stored["kind"], stored["timezone"]) != (text, kind, timezone)
+
+
+def _begin(stored: Stored, schedule: Schedule | None, now: datetime) -> Step:
+    """A new schedule has missed nothing. Another kind alone leaves the next time as it is."""
+    if schedule is None:
+        return Step(None, 0, ended=True)
+    if (stored["schedule"], stored["timezone"]) == (schedule.text, schedule.timezone):
+        return Step(stored["next_at"], stored["failures"])
+    return Step(schedule.next_after(now), 0, ended=True)
+
+
+def _note_end(stored: Stored, now: datetime) -> Step:
+    """After a failure the next attempt comes after a pause that grows. Any other end leaves the next time as it is."""
+    if stored["import_status"] != "failed":
+        return Step(stored["next_at"], 0, ended=True)
+    failures = stored["failures"] + 1
+    pause = timedelta(minutes=RETRY_MINUTES[min(failures, len(RETRY_MINUTES)) - 1])
+    return Step(now + pause, failures, ended=True)

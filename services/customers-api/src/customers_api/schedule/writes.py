@@ -1,0 +1,93 @@
+"""Writes of the schedule: start an import that is due, pause and resume."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import asyncpg
+from vapteke_shared.postgres.retries import retry_conflicts
+
+from customers_api.imports import writes as import_writes
+from customers_api.schedule import queries, steps
+from customers_api.schedule.steps import Step, Stored
+from customers_api.schedule.times import Schedule
+
+REQUESTED_BY: Final = "schedule"
+
+
+class Advance(NamedTuple):
+    """A step that was made. `before` is the state before it. `started` is the import that was due, and `is_new` whether
+    it was started; otherwise it was running already and was joined.
+    """
+
+    before: Stored
+    step: Step
+    started: asyncpg.Record | None = None
+    is_new: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.step.failures > self.before["failures"])
+
+
+@retry_conflicts
+async def advance(
+    connection: asyncpg.Connection, schedule: Schedule | None, rows_per_range: int, now: datetime
+) -> Advance | None:
+    """Make the next step of the schedule, if there is one to make at `now`. Safe to repeat.
+
+    The state is locked before the step is decided, and the next due time is stored with the request of the import. So
+    two processes start one import. The caller must report what was done (`scheduler.py`), and call again.
+    """
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        stored = await queries.find(connection)
+        step = steps.decide(stored, schedule, now)
+        return None if step is None else await _make(connection, stored, step, schedule, rows_per_range)
+
+
+async def _make(
+    connection: asyncpg.Connection, stored: Stored, step: Step, schedule: Schedule | None, rows_per_range: int
+) -> Advance:
+    text, kind, timezone = schedule or (None, None, None)
+    made = Advance(stored, step)
+    if made.has_failed:
+        await connection.execute(_WARN, stored["import_id"], retry_warning(step))
+    if step.starts and schedule is not None:
+        job, is_new = await import_writes.request(
+            connection, rows_per_range, kind=schedule.kind, requested_by=REQUESTED_BY
+        )
+        made = Advance(stored, step, job, is_new)
+    import_id = made.started["id"] if made.started else None if step.ended else stored["import_id"]
+    await connection.execute(_STORE, text, kind, timezone, step.next_at, step.failures, import_id)
+    return made
+
+
+def retry_warning(step: Step) -> str:
+    return f"the schedule tries again at {step.next_at:%F %T} UTC; failures in a row: {step.failures}"
+
+
+async def pause(connection: asyncpg.Connection, paused_by: str, now: datetime) -> None:
+    """Pause the schedule: it starts no import until `resume`. A running import goes on. Safe to repeat."""
+    await connection.execute(_PAUSE, now, paused_by)
+
+
+async def resume(connection: asyncpg.Connection, now: datetime) -> None:
+    """End the pause. Due times that have passed meanwhile are not made up for. Safe to repeat."""
+    await connection.execute(_RESUME, now)
+
+
+_LOCK: Final = "SELECT FROM import_schedule FOR UPDATE"
+
+_STORE: Final = """
+UPDATE import_schedule SET schedule = $1, kind = $2, timezone = $3, next_at = $4, failures = $5, import_id = $6
+"""
+
+_WARN: Final = "UPDATE imports SET warnings = warnings || $2::text WHERE id = $1"
+
+_PAUSE: Final = "UPDATE import_schedule SET paused_at = $1, paused_by = $2 WHERE paused_at IS NULL"
+
+# The leader works out the next time again if it has passed: the leader may have been away during the pause.
+_RESUME: Final = """
+UPDATE import_schedule SET paused_at = NULL, paused_by = NULL, next_at = CASE WHEN next_at > $1 THEN next_at END
+WHERE paused_at IS NOT NULL
+"""
