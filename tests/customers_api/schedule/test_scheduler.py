@@ -253,6 +253,29 @@ async def test_an_import_that_runs_already_is_joined(pool: asyncpg.Pool, clock: 
     assert await next_at(pool) == datetime(2026, 5, 3, 0, 30, tzinfo=UTC)
 
 
+async def test_a_clock_that_was_years_ahead_for_a_moment_does_not_stop_the_schedule(
+    pool: asyncpg.Pool, clock: MovedClock
+) -> None:
+    await advance(pool, clock)
+    await advance(pool, MovedClock(NOON + timedelta(days=2000)))
+    await end_import(pool)
+
+    assert [await pass_time(pool, clock, 24) for _ in range(3)] == [1, 1, 1]
+
+
+async def test_a_process_whose_clock_is_a_little_behind_does_not_start_an_import_again(
+    pool: asyncpg.Pool, clock: MovedClock
+) -> None:
+    await advance(pool, clock)
+    clock.move(hours=12, minutes=30)
+    await advance(pool, clock)
+    await end_import(pool)
+
+    clock.move(minutes=-5)
+
+    assert await pass_time(pool, clock, 12) == 0
+
+
 @pytest.mark.parametrize(
     "schedule", [Schedule("30 2 * * *", "full", "UTC"), Schedule("0 5 * * *", "full", "UTC"), None]
 )

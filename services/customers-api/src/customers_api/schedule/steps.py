@@ -33,10 +33,19 @@ def decide(stored: Stored, schedule: Schedule | None, now: datetime) -> Step | N
         return None
     if stored["import_status"] is not None:
         return _note_end(stored, now)
-    if stored["next_at"] is None or stored["next_at"] <= now:
-        due = stored["next_at"] is not None and stored["paused_at"] is None
+    next_at = stored["next_at"]
+    if next_at is None or next_at <= now or next_at > _latest(schedule, now):
+        due = next_at is not None and next_at <= now and stored["paused_at"] is None
         return Step(schedule.next_after(now), stored["failures"], starts=due)
     return None
+
+
+def _latest(schedule: Schedule, now: datetime) -> datetime:
+    """When the next import may be due at the latest. A later time was stored while a clock was wrong.
+
+    It is the due time after the next one: a process whose clock is a little ahead may already have started that one.
+    """
+    return max(schedule.next_after(schedule.next_after(now)), now + timedelta(minutes=RETRY_MINUTES[-1]))
 
 
 def settings_differ(stored: Stored, schedule: Schedule | None) -> bool:
