@@ -15,7 +15,7 @@ from tokens_for import bearer
 CUSTOMERS, IMPORTS = "/rest/v1/customers/", "/rest/v1/imports/"
 ONE, REJECTIONS = f"{CUSTOMERS}{{customer_id:customer}}/", f"{IMPORTS}{{import_id}}/rejections/"
 NOBODY = 999
-TELLS_OF_NO_PERSON = {("GET", IMPORTS), ("GET", f"{IMPORTS}{{import_id}}/")}
+TELLS_OF_NO_PERSON = {("GET", IMPORTS), ("GET", f"{IMPORTS}{{import_id}}/"), ("GET", f"{IMPORTS}schedule/")}
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -54,6 +54,9 @@ async def test_every_route_that_tells_of_a_person_leaves_a_line(
         ("GET", REJECTIONS): (None, "imports.rejections", []),
         ("POST", IMPORTS): (None, "imports.join", [str(running)]),
         ("GET", "/grpc/v1/service/import_customers/"): (None, "imports.join", [str(running)]),
+        ("POST", f"{IMPORTS}schedule/pause/"): (None, "imports.schedule_pause", []),
+        ("POST", f"{IMPORTS}schedule/resume/"): (None, "imports.schedule_resume", []),
+        ("GET", f"{IMPORTS}{{import_id}}/differences/"): (None, "imports.differences", []),
         ("GET", f"{IMPORTS}{{import_id}}/deletions/"): (None, "imports.deletions", []),
         ("POST", f"{IMPORTS}{{import_id}}/deletions/approve/"): (
             {"count": 0},

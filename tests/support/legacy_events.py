@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 from aiokafka import ConsumerRecord
 from customers_api.imports import progress, writes
+from customers_api.imports.fields import ImportKind
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.event import Event
@@ -19,19 +20,28 @@ CLUSTER = Cluster("a-cluster", {})
 READ_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-async def start_import(pool: asyncpg.Pool, upper_bounds: Iterable[int] = (10**9,), in_flight: int = 8) -> UUID:
+async def start_import(
+    pool: asyncpg.Pool,
+    upper_bounds: Iterable[int] = (10**9,),
+    in_flight: int = 8,
+    kind: ImportKind = "full",
+    row_count: int | None = None,
+) -> UUID:
     """An import whose plan is stored and whose ranges are asked for."""
     async with pool.acquire() as connection, connection.transaction():
-        job, _ = await writes.start(connection, 10_000)
+        job, _ = await writes.start(connection, 10_000, kind=kind)
         bounds = list(upper_bounds)
-        plan = Planned(import_id=job["id"], row_count=len(bounds), upper_bounds=bounds)
+        plan = Planned(import_id=job["id"], row_count=row_count or len(bounds), upper_bounds=bounds)
         await progress.planned(connection, plan, in_flight)
         import_id: UUID = job["id"]
         return import_id
 
 
 async def end_import(pool: asyncpg.Pool, status: str = "completed") -> None:
-    await pool.execute("UPDATE imports SET status = $1, finished_at = now() WHERE finished_at IS NULL", status)
+    """End the unfinished import. One that waits goes on waiting."""
+    await pool.execute(
+        "UPDATE imports SET status = $1, finished_at = now() WHERE finished_at IS NULL AND status <> 'waiting'", status
+    )
 
 
 async def cancel(pool: asyncpg.Pool, import_id: UUID) -> None:

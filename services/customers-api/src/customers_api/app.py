@@ -21,7 +21,7 @@ from vapteke_shared.process.settings import PostgresSettings, load
 from customers_api.customers import endpoints as customer_endpoints
 from customers_api.customers import list_endpoints, republish
 from customers_api.imports import command as import_command
-from customers_api.imports import deletion_endpoints, outcomes, reread_customers, writes
+from customers_api.imports import deletion_endpoints, difference_endpoints, outcomes, reread_customers, writes
 from customers_api.imports import endpoints as import_endpoints
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.gone_rows import Deletions
@@ -63,6 +63,7 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
             schedule_endpoints.router,
             import_endpoints.router,
             deletion_endpoints.router,
+            difference_endpoints.router,
         ),
     )
 
@@ -130,7 +131,15 @@ async def working(settings: WorkSettings, stopping: asyncio.Event) -> None:
             settings.import_deletions, settings.import_deletions_limit, settings.import_deletions_limit_percent
         )
         scheduler = Scheduler(settings.schedule, settings.import_range_rows)
-        sweeper = Sweeper(pool, state, settings.import_stalled_seconds, settings.imports_kept, deletions, scheduler)
+        sweeper = Sweeper(
+            pool,
+            state,
+            settings.import_stalled_seconds,
+            settings.imports_kept,
+            deletions,
+            scheduler,
+            settings.import_range_rows,
+        )
         consumers.legacy.after_batch = consumers.progress.after_batch = [outbox.wake_up.call, sweeper.wake_up.call]
         await lifecycle.work(
             settings,

@@ -43,6 +43,7 @@ class Admission(NamedTuple):
 
     import_id: UUID | None
     ranges: Mapping[int, Range]
+    is_compare: bool = False
 
     def reason_to_ignore(self, event: LegacyRowEvent) -> str | None:
         """Why the caller must ignore this event, as a word for the metric `ignored_events`. None if it counts."""
@@ -69,7 +70,7 @@ async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent
     rows = await connection.fetch(_DISPATCHED, UNFINISHED, list({event.chunk for event in events}))
     ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}
     ranges.pop(None, None)
-    return Admission(rows[0]["id"] if rows else None, ranges)
+    return Admission(rows[0]["id"], ranges, rows[0]["kind"] == "compare") if rows else NONE
 
 
 def is_current(number: int | None, dispatched: int | None) -> bool:
@@ -110,7 +111,7 @@ HAS_PASSED = f"""NOT EXISTS (
 each partition with such events, the stored (next) offset is greater than the offset of the last of these events."""
 
 _DISPATCHED = """
-SELECT i.id, c.chunk, c.number, c.after_id, c.upto_id FROM imports i
+SELECT i.id, i.kind, c.chunk, c.number, c.after_id, c.upto_id FROM imports i
 LEFT JOIN import_chunks c ON c.import_id = i.id AND c.chunk = ANY ($2::int[]) AND c.status <> 'planned'
 WHERE i.status = ANY ($1)
 """

@@ -8,7 +8,17 @@ from vapteke_shared.messaging import dead_letters, stored_offsets
 from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.postgres.retries import retry_conflicts
 
-from customers_api.imports import admissions, batch_state, batch_writes, counts, finite_dates, gone_rows, rules, writes
+from customers_api.imports import (
+    admissions,
+    batch_state,
+    batch_writes,
+    counts,
+    differences,
+    finite_dates,
+    gone_rows,
+    rules,
+    writes,
+)
 from customers_api.imports.admissions import Admission
 from customers_api.imports.batch_writes import Ids
 from customers_api.imports.decoding import Decoded, LegacyEvent
@@ -29,7 +39,8 @@ async def apply(
 ) -> Outcome:
     """Apply each record of a batch once, and store the offsets, in one transaction on `connection`.
 
-    Returns after the commit; the caller must then report the outcome. The batch must not contain two events of one
+    An import of kind `compare` writes only the differences. Returns after the commit; the caller must then report the
+    outcome. The batch must not contain two events of one
     legacy row. Records that were applied before are left out, and undecodable ones become dead letters.
     `names_connection` is another connection, on which missing phones and first names are inserted and committed: if
     this transaction inserted them, API calls that use the same ones would wait until its end. Customers of rows that
@@ -57,12 +68,14 @@ async def apply(
         settled = await batch_state.load_settled(connection, context, incoming)
         unchanged, others = rules.split_unchanged(incoming, settled)
         mirrors = await batch_state.load_mirrors(connection, others) if others else {}
-        if await gone_rows.bring_back(names_connection, mirrors):
+        if not admission.is_compare and await gone_rows.bring_back(names_connection, mirrors):
             mirrors = await batch_state.load_mirrors(connection, others)
         comparison = rules.compare(context, others, mirrors)
         customer_ids = {legacy_id: mirror.customer_id for legacy_id, mirror in mirrors.items()}
         classes = comparison.classes
-        if comparison.rows:
+        if admission.is_compare:
+            await differences.add(connection, context.import_id, others, comparison, mirrors)
+        elif comparison.rows:
             finite_dates.check_rows(comparison.rows)
             await batch_state.add_missing_names(names_connection, comparison.rows)
             locked = await batch_state.lock_and_load(connection, comparison.rows)

@@ -156,7 +156,8 @@ SELECT
     m.legacy_id, m.customer_id, p.digits, {_values("m", FIELDS)},
     m.read_at, m.number, CASE WHEN m.changed_in = $1 THEN m.changed_as END,
     CASE WHEN c.phone_id = m.phone_id THEN p.digits ELSE (SELECT digits FROM phones WHERE id = c.phone_id) END,
-    {_finite("c.last_auth_at")}, CASE WHEN c.id IS NOT NULL THEN c.deleted_at IS NOT NULL END,
+    {_finite("c.last_auth_at")},
+    CASE WHEN c.id IS NOT NULL THEN c.deleted_at IS NOT NULL AND (m.gone_at IS NULL OR c.deleted_by IS NULL) END,
     m.gone_at IS NOT NULL
 {_WANTED}
 """

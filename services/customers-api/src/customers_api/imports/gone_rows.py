@@ -150,22 +150,25 @@ async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: 
 # A row whose last reading has the range's number was read by an attempt that lost: the next import decides. EXCEPT for
 # each range, because Postgres has no idea how many keys the arrays hold, and would compare each row with each key.
 # What lies above the last bound was not in the table when the plan was made, if the mirror has it from before.
+MISSED: Final = f"""
+SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
+    SELECT m.legacy_id FROM legacy_customers m
+    WHERE m.legacy_id > coalesce(w.after_id, {limits.INT64_MIN}) AND m.legacy_id <= w.upto_id
+        AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
+    EXCEPT
+    SELECT unnest(r.legacy_ids) FROM import_readings r
+    WHERE (r.import_id, r.chunk, r.attempt) = (w.import_id, w.chunk, w.attempt)
+) AS each
+WHERE w.import_id = $1
+UNION ALL
+SELECT m.legacy_id FROM legacy_customers m JOIN imports i ON i.id = $1
+WHERE m.legacy_id > (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1)
+    AND coalesce(m.number, 0) < i.plan_number AND m.gone_at IS NULL
+"""
+"""SQL: the legacy ids of mirror rows that the import $1 has looked at and not found. Marked ones are left out."""
+
 _MARK = f"""
-WITH missed AS (
-    SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
-        SELECT m.legacy_id FROM legacy_customers m
-        WHERE m.legacy_id > coalesce(w.after_id, {limits.INT64_MIN}) AND m.legacy_id <= w.upto_id
-            AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
-        EXCEPT
-        SELECT unnest(r.legacy_ids) FROM import_readings r
-        WHERE (r.import_id, r.chunk, r.attempt) = (w.import_id, w.chunk, w.attempt)
-    ) AS each
-    WHERE w.import_id = $1
-    UNION ALL
-    SELECT m.legacy_id FROM legacy_customers m JOIN imports i ON i.id = $1
-    WHERE m.legacy_id > (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1)
-        AND coalesce(m.number, 0) < i.plan_number AND m.gone_at IS NULL
-),
+WITH missed AS ({MISSED}),
 gone AS (
     SELECT m.legacy_id, c.id IS NULL OR c.deleted_at IS NOT NULL OR coalesce(m.joined, NOT EXISTS (
         SELECT FROM imports i WHERE c.created_at BETWEEN i.requested_at AND coalesce(i.finished_at, now())

@@ -7,10 +7,11 @@ from vapteke_shared.contract.limits import IDS_PER_REQUEST, INT64_MAX, INT64_MIN
 from vapteke_shared.http.lists import query_parameters
 from vapteke_shared.http.lists.query_parameters import Digits, Distinct, Paging, optional
 
-from customers_api.imports.fields import DeletionStatus, ImportKind, Kind, Status
+from customers_api.imports.fields import DeletionStatus, Difference, ImportKind, Kind, Status
 
 Statuses = Annotated[list[Status], Distinct]
 ImportKinds = Annotated[list[ImportKind], Distinct]
+Differences = Annotated[list[Difference], Distinct]
 DeletionStatuses = Annotated[list[DeletionStatus], Distinct]
 Word = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}$")]
 LegacyIds = Annotated[
@@ -43,3 +44,11 @@ class DeletionQuery(Paging):
     """Filters can be combined."""
 
     status: DeletionStatuses = optional("deletions in one of these states: `status=withheld`", ["withheld"])
+
+
+class DifferenceQuery(Paging):
+    """Filters can be combined."""
+
+    difference: Differences = optional("differences of these kinds: `difference=gone`, repeatable", ["would_update"])
+    legacy_id: LegacyIds = optional("differences of these legacy rows: `legacy_id=3049`, repeatable", [3049, 3050])
+    customer_id: query_parameters.Ids = optional("differences of these customers: `customer_id=1`, repeatable", [14722])

@@ -9,17 +9,12 @@ from sqlalchemy import text
 from vapteke_shared.postgres.statements import Statement
 
 from customers_api.imports import waiting_for
-from customers_api.imports.tables import UNFINISHED
 
 Rows = Sequence[asyncpg.Record]
 
 
 async def find(connection: asyncpg.Connection, import_id: UUID) -> asyncpg.Record | None:
     return await connection.fetchrow(_JOBS + " WHERE i.id = $1", import_id)
-
-
-async def find_unfinished(connection: asyncpg.Connection) -> asyncpg.Record | None:
-    return await connection.fetchrow(_JOBS + " WHERE i.status = ANY($1)", UNFINISHED)
 
 
 async def history(
@@ -59,6 +54,19 @@ async def deletions(
     return await _page(connection, page, f"SELECT count(*) {found}", {**filters, "import_id": import_id}, limit, offset)
 
 
+async def differences(
+    connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
+) -> tuple[Rows, int]:
+    """A page of differences, ordered by legacy id, and the number of all that match `filters` (a `DifferenceQuery`).
+
+    Differences of attempts that have not won their range are neither listed nor counted.
+    """
+    counted = f"{_COUNTED_DIFFERENCES} AND {_where(_OF_DIFFERENCES, filters)}"
+    page = f"SELECT d.* {counted} ORDER BY d.legacy_id, d.id LIMIT :limit OFFSET :offset"
+    given = {**filters, "import_id": import_id}
+    return await _page(connection, page, f"SELECT count(*) {counted}", given, limit, offset)
+
+
 async def _page(
     connection: asyncpg.Connection, page: str, count: str, given: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
@@ -70,13 +78,20 @@ def _where(conditions: Mapping[str, str], filters: Mapping[str, Any]) -> str:
     return " AND ".join(conditions[name] for name in filters) or "true"
 
 
+STATUS: Final = "CASE i.status WHEN 'waiting' THEN 'requested' ELSE i.status END"
+"""SQL: the status of the import `i` as callers see it."""
 _OF_JOBS: Final = {
     "kind": "i.kind = ANY (CAST(:kind AS text[]))",
-    "status": "i.status = ANY (CAST(:status AS text[]))",
+    "status": f"{STATUS} = ANY (CAST(:status AS text[]))",
     "requested_from": "i.requested_at >= :requested_from",
     "requested_to": "i.requested_at < CAST(:requested_to AS timestamptz) + interval '1 millisecond'",
 }
 _OF_DELETIONS: Final = {"status": "m.gone_as = ANY (CAST(:status AS text[]))"}
+_OF_DIFFERENCES: Final = {
+    "difference": "d.difference = ANY (CAST(:difference AS text[]))",
+    "legacy_id": "d.legacy_id = ANY (CAST(:legacy_id AS bigint[]))",
+    "customer_id": "d.customer_id = ANY (CAST(:customer_id AS bigint[]))",
+}
 _OF_REJECTIONS: Final = {
     "kind": "r.kind = :kind",
     "field": "r.field = :field",
@@ -88,7 +103,8 @@ _OF_REJECTIONS: Final = {
 # The counts of an unfinished import are those of the attempts that have won so far.
 _JOBS = f"""
 SELECT
-    i.id, i.kind, i.status, i.planned_rows, i.unread, i.gone, i.error, i.warnings,
+    i.id, i.kind, {STATUS} AS status, i.status = 'waiting' AS is_waiting,
+    i.planned_rows, i.unread, i.gone, i.error, i.warnings,
     i.requested_by, i.requested_at, i.started_at, i.finished_at,
     coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
     coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
@@ -115,4 +131,10 @@ _COUNTED_REJECTIONS = """
 FROM import_rejections r
 LEFT JOIN import_chunks c ON (c.import_id, c.chunk, c.attempt) = (r.import_id, r.chunk, r.attempt)
 WHERE r.import_id = :import_id AND (r.attempt IS NULL OR c.chunk IS NOT NULL)
+"""
+
+_COUNTED_DIFFERENCES = """
+FROM import_differences d
+LEFT JOIN import_chunks c ON (c.import_id, c.chunk, c.attempt) = (d.import_id, d.chunk, d.attempt)
+WHERE d.import_id = :import_id AND (d.attempt IS NULL OR c.chunk IS NOT NULL)
 """

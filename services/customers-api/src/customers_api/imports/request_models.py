@@ -12,7 +12,11 @@ from customers_api.imports.fields import ImportKind
 class NewImport(RequestModel):
     """The import to start."""
 
-    kind: ImportKind = Field("full", description="`full`: the whole table is read", examples=["full"])
+    kind: ImportKind = Field(
+        "full",
+        description="`full`: the whole table is read and applied; `compare`: it is read, and differences are listed",
+        examples=["full"],
+    )
 
 
 FULL: Final = NewImport()

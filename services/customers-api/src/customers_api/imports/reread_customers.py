@@ -108,7 +108,9 @@ _BEGIN = """
 UPDATE customer_rereads r SET
     import_id = latest.id, last_id = 0, rule_version = $1, begun_at = now(),
     since = CASE WHEN r.rule_version = $1 THEN r.begun_at - interval '1 hour' END
-FROM (SELECT id FROM imports WHERE status = 'completed' ORDER BY requested_at DESC LIMIT 1) AS latest
+FROM (
+    SELECT id FROM imports WHERE status = 'completed' AND kind <> 'compare' ORDER BY requested_at DESC LIMIT 1
+) AS latest
 WHERE r.last_id IS NULL AND r.import_id IS DISTINCT FROM latest.id
 """
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from vapteke_shared.http.body_models import Instant, ResponseModel
 
-from customers_api.imports.fields import DeletionStatus, ImportId, Kind, Status
+from customers_api.imports.fields import DeletionStatus, Difference, ImportId, Kind, Status
 
 
 class StartedImport(ResponseModel):
@@ -120,3 +120,24 @@ class ApprovedDeletions(ResponseModel):
     """The customers that are deleted now."""
 
     count: int = Field(description="how many customers are deleted within seconds", examples=[500])
+
+
+class FoundDifference(ResponseModel):
+    """A difference between vAptekeSync and the customers, or within the customers. Values are never shown."""
+
+    legacy_id: int | None = Field(description="the row's key in vAptekeSync; null if there is none", examples=[3049])
+    customer_id: int | None = Field(description="the customer; null if there is none", examples=[14722])
+    difference: Difference = Field(
+        description="what a `full` import would do with the row; `gone`: the row is no longer in vAptekeSync; "
+        "`phone_owner`: the phone that the row names has another holder than the rules say; `orphan`: the row's "
+        "customer or phone does not exist here",
+        examples=["would_update"],
+    )
+    fields: list[str] = Field(description="with would_update: the fields that differ", examples=[["lastname"]])
+
+
+class DifferenceList(ResponseModel):
+    """One page of differences."""
+
+    items: list[FoundDifference] = Field(description="the items of this page")
+    count: int = Field(description="number of differences on all pages", examples=[50])

@@ -3,7 +3,8 @@
 The order of calls: `split_unchanged` and `compare` find the rows of a batch that change something, `phones_to_decide`
 the phones whose holder may change. `batch_state` locks these phones, then locks and loads the customers of the rows,
 and those who hold or name one of the phones. Then `decide` returns what is to be written. The rules for single values
-are in `field_rules`. `phone_conflict` is decided in `writes`, when the import completes.
+are in `field_rules`. `phone_conflict` is decided in `writes`, when the import completes. Changes through the API follow
+the same rules for phones, in `customers/phone_owners.py`. Gone rows: `gone_rows`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -138,6 +139,7 @@ def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
 
 def _owners(phones: Phones, rows: Iterable[AppliedRow], customers: Customers) -> dict[str, int]:
     """The owner by phone: the active customer for whom the API set it, else the greatest claimant, else no entry."""
+    # in ascending order, so that the greatest claim on a phone replaces the others
     owners = {each.phone: each.customer_id for each in sorted(_claims(phones, rows, customers))}
     for customer in customers.values():
         phone = customer.phone

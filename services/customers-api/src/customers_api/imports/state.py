@@ -34,7 +34,8 @@ class Mirror(NamedTuple):
     before the customer is locked, so they may be out of date: `decide` checks them again.
 
     `counted_as` is the class in which the current import has counted the row. It is None if this import has not written
-    the row yet. `customer_is_deleted` is None if the customer does not exist. `is_gone` tells whether the row is marked
+    the row yet. `customer_is_deleted` is None if the customer does not exist, and False for a
+    customer who will be restored because the row has returned. `is_gone` tells whether the row is marked
     as gone from vAptekeSync.
     """
 

@@ -35,6 +35,7 @@ class Sweeper:
     in which this process runs and Postgres and Kafka answer: an outage is not a stall. The latest `kept` imports of
     each kind keep their details. `deletions` says what becomes of customers whose rows are gone. `scheduler` starts
     imports when they are due; by default none starts by itself.
+    An import that has waited for another kind to end gets ranges of `rows_per_range` rows.
     """
 
     every_seconds = 1.0
@@ -47,9 +48,10 @@ class Sweeper:
         kept: int = 30,
         deletions: Deletions = gone_rows.REPORT,
         scheduler: Scheduler | None = None,
+        rows_per_range: int = 10_000,
     ) -> None:
         self._pool, self._health, self._stalled_seconds, self._kept = pool, health, stalled_seconds, kept
-        self._deletions = deletions
+        self._deletions, self._rows_per_range = deletions, rows_per_range
         self._progress: tuple[object, ...] = ()
         self._idle_seconds = 0.0
         self._scheduler = scheduler or Scheduler()
@@ -101,6 +103,7 @@ class Sweeper:
         job = await connection.fetchrow("SELECT * FROM imports WHERE status = ANY($1)", UNFINISHED)
         if job is None:
             self._progress, self._idle_seconds = (), 0.0
+            await writes.start_waiting(connection, self._rows_per_range)
             await self._orphans.advance(connection)
             return
         self._orphans.repeat()
@@ -114,6 +117,7 @@ class Sweeper:
             if ended is not None:
                 outcomes.report_verdict(ended)
             await writes.delete_old_details(connection, self._kept)
+            await writes.start_waiting(connection, self._rows_per_range)
 
     def _note_progress(self, job: asyncpg.Record, chunks: Chunks) -> None:
         """Reset the time without progress if the import has made progress since the last check.

@@ -62,7 +62,9 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
 
 
 class ImportRow(Table, table=True):
-    """One import, as a job. The counts are 0 until the import ends, and then final; `queries` adds them up before that.
+    """One import, as a job. Status `waiting`: another kind of import is unfinished; callers see `requested`.
+
+    The counts are 0 until the import ends, and then final; `queries` adds them up before that.
 
     `requested_by` is the subject of the token, `schedule`, or `command line`; null in imports of earlier releases.
     `unread` counts the rows that did not have to be read. `plan_number` is the dispatch number of the plan.
@@ -74,8 +76,11 @@ class ImportRow(Table, table=True):
         # at most one import is unfinished
         Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_UNFINISHED_SQL)),
         CheckConstraint(
-            "status IN ('requested', 'planning', 'running', 'completed', 'failed', 'cancelled')", name="status"
+            "status IN ('waiting', 'requested', 'planning', 'running', 'completed', 'failed', 'cancelled')",
+            name="status",
         ),
+        # of each kind, at most one import waits for its turn
+        Index("imports_waiting_key", "kind", unique=True, postgresql_where=text("status = 'waiting'")),
         Index("imports_requested_at_idx", text("requested_at DESC"), "id"),
     )
 
@@ -184,6 +189,25 @@ class ImportRejectionRow(Table, table=True):
     customer_id: int | None = Field(None, sa_type=BigInteger)
     other_customer_id: int | None = Field(None, sa_type=BigInteger)
     other_legacy_id: int | None = Field(None, sa_type=BigInteger)
+
+
+class ImportDifferenceRow(Table, table=True):
+    """A difference that an import of kind `compare` has found. It names fields, never values.
+
+    `chunk` and `attempt` are null if the difference was found at the end, and not in a row that was read.
+    """
+
+    __tablename__ = "import_differences"
+    __table_args__ = (Index("import_differences_import_id_legacy_id_idx", "import_id", "legacy_id", "id"),)
+
+    id: int = Field(sa_column=identity())
+    import_id: UUID = Field(foreign_key="customers.imports.id", ondelete="CASCADE")
+    chunk: int | None = Field(None, sa_type=Integer)
+    attempt: UUID | None = None
+    legacy_id: int | None = Field(None, sa_type=BigInteger)
+    customer_id: int | None = Field(None, sa_type=BigInteger)
+    difference: str = Field(sa_type=Text)
+    fields: list[str] = Field(sa_type=ARRAY(Text), sa_column_kwargs={"server_default": text("'{}'")})
 
 
 class CustomerRereadRow(Table, table=True):

@@ -14,7 +14,7 @@ PATIENCE_SECONDS: Final = 10
 # Of an unfinished import: the next retry, since when a published range waits to be applied, when a range last moved.
 COLUMNS: Final = """
     coalesce(waiting.attempt_failed, i.attempt_failed) AS attempt_failed,
-    waiting.published_at, waiting.moved_at, now() AS now
+    waiting.published_at, waiting.moved_at, waiting.last_end, now() AS now
 """
 JOIN: Final = f"""
 LEFT JOIN LATERAL (
@@ -25,6 +25,10 @@ LEFT JOIN LATERAL (
             ORDER BY c.attempt_failed ->> 'retry_at' LIMIT 1
         ) AS attempt_failed,
         (SELECT max(c.moved_at) FROM import_chunks c WHERE c.import_id = i.id) AS moved_at,
+        (
+            SELECT ended.finished_at FROM imports ended WHERE ended.finished_at IS NOT NULL
+            ORDER BY ended.requested_at DESC LIMIT 1
+        ) AS last_end,
         (
             SELECT min(c.moved_at) FROM import_chunks c
             WHERE c.import_id = i.id AND c.status = 'published' AND NOT ({HAS_PASSED})
@@ -41,6 +45,8 @@ def describe(job: Mapping[str, Any]) -> str | None:
     """
     if job["finished_at"] is not None:
         return None
+    if job["is_waiting"]:
+        return "another import: this one starts when it has ended"
     if job["attempt_failed"] is not None:
         return _retry(json.loads(job["attempt_failed"]), job["now"])
     since, text = _wait(job)
@@ -52,7 +58,7 @@ def _wait(job: Mapping[str, Any]) -> tuple[datetime | None, str]:
     """Since when the import waits (None: unknown), and for what."""
     if job["status"] == "requested":
         who = "an importer, or customers-api work, which sends it the task"
-        return job["requested_at"], f"{who}: none has taken the plan"
+        return max(job["requested_at"], job["last_end"] or job["requested_at"]), f"{who}: none has taken the plan"
     if job["status"] == "planning":
         return job["started_at"], "an importer: the plan has not been made"
     if job["published_at"]:

@@ -9,7 +9,7 @@ from vapteke_shared.contract.events.imports import ImportState, PlanRequested
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import retry_conflicts
 
-from customers_api.imports import gone_rows, queries
+from customers_api.imports import differences, gone_rows, queries
 from customers_api.imports.fields import ImportKind
 from customers_api.imports.gone_rows import Deletions, Gone
 from customers_api.imports.state import CLASSES
@@ -31,7 +31,7 @@ class ImportEnded(ProblemError):
 async def start(
     connection: asyncpg.Connection, rows_per_range: int, *, kind: ImportKind = "full", requested_by: str | None = None
 ) -> tuple[asyncpg.Record, bool]:
-    """Start an import, or join the unfinished one. Safe to repeat. Returns what `request` returns."""
+    """Start an import, or join the unfinished one of this kind. Safe to repeat. Returns what `request` returns."""
     async with connection.transaction():
         return await request(connection, rows_per_range, kind=kind, requested_by=requested_by)
 
@@ -39,22 +39,41 @@ async def start(
 async def request(
     connection: asyncpg.Connection, rows_per_range: int, *, kind: ImportKind, requested_by: str | None
 ) -> tuple[asyncpg.Record, bool]:
-    """Start an import, or join the unfinished one, in the caller's transaction. Returns the import, and whether it is
-    new.
+    """Start an import, or join the unfinished one of this kind, in the caller's transaction.
 
-    Rely only on `id` and `status` of the returned record: its other columns depend on whether the import is new.
+    Returns the import's `id` and `status`, and whether it is new.
+
+    While another kind is unfinished, or waits, the import waits for its turn, and the sweeper starts it. Then the
+    returned status is `requested`, as callers see it. Safe to repeat.
     """
     while True:
         job = await connection.fetchrow(_START, uuid4(), kind, requested_by)
         if job is not None:
-            await publish_state(connection, job)
-            event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
-            await messages.add(connection, topics.IMPORT_TASKS.name, [messages.message(str(job["id"]), event)])
+            await _request_plan(connection, job, rows_per_range)
             return job, True
-        job = await queries.find_unfinished(connection)
+        job = await connection.fetchrow(_JOIN, kind)
         if job is not None:
             return job, False
-        # it has just ended: try to start again
+        job = await connection.fetchrow(_WAIT, uuid4(), kind, requested_by)
+        if job is not None:
+            return job, True
+        # the import to join has just ended, or another caller has just started one: try again
+
+
+@retry_conflicts
+async def start_waiting(connection: asyncpg.Connection, rows_per_range: int) -> asyncpg.Record | None:
+    """Start the import that has waited longest, if none is unfinished. Returns it; None if none waits or one runs."""
+    async with connection.transaction():
+        job = await connection.fetchrow(_START_WAITING, UNFINISHED)
+        if job is not None:
+            await _request_plan(connection, job, rows_per_range)
+        return job
+
+
+async def _request_plan(connection: asyncpg.Connection, job: asyncpg.Record, rows_per_range: int) -> None:
+    await publish_state(connection, job)
+    event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
+    await messages.add(connection, topics.IMPORT_TASKS.name, [messages.message(str(job["id"]), event)])
 
 
 @retry_conflicts
@@ -90,14 +109,21 @@ async def end(
             return None
         gone = Gone(0)
         if status == "completed":  # what an import that read only some rows did not find would mislead
-            await connection.execute(_ADD_PHONE_CONFLICTS, import_id)
-            gone = await gone_rows.mark(connection, import_id, deletions)
+            gone = await _completed(connection, import_id, deletions)
         warnings = [gone.warning] if gone.warning else []
         job = await connection.fetchrow(
             _END, import_id, status, error, *(counts[name] for name in CLASSES), gone.rows, warnings
         )
         await publish_state(connection, job)
         return job
+
+
+async def _completed(connection: asyncpg.Connection, import_id: UUID, deletions: Deletions) -> Gone:
+    if await connection.fetchval("SELECT kind FROM imports WHERE id = $1", import_id) == "compare":
+        await differences.complete(connection, import_id)
+        return Gone(0)
+    await connection.execute(_ADD_PHONE_CONFLICTS, import_id)
+    return await gone_rows.mark(connection, import_id, deletions)
 
 
 async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg.Record | None:
@@ -140,8 +166,30 @@ async def delete_old_details(connection: asyncpg.Connection, imports_kept: int) 
 
 _START = """
 INSERT INTO imports AS i (id, kind, requested_by, status, plan_number)
-VALUES ($1, $2, $3, 'requested', nextval('hand_out_numbers'))
+SELECT $1, $2, $3, 'requested', nextval('hand_out_numbers')
+WHERE NOT EXISTS (SELECT FROM imports WHERE status = 'waiting')
 ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOTHING
+RETURNING *
+"""
+
+_JOIN = f"""
+SELECT i.id, {queries.STATUS} AS status FROM imports i
+WHERE i.kind = $1 AND i.status IN ('waiting', 'requested', 'planning', 'running')
+ORDER BY i.status = 'waiting' LIMIT 1
+"""
+
+_WAIT = """
+INSERT INTO imports (id, kind, requested_by, status)
+SELECT $1, $2, $3, 'waiting'
+WHERE EXISTS (SELECT FROM imports WHERE status IN ('waiting', 'requested', 'planning', 'running'))
+ON CONFLICT (kind) WHERE status = 'waiting' DO NOTHING
+RETURNING id, 'requested' AS status
+"""
+
+_START_WAITING = """
+UPDATE imports SET status = 'requested', plan_number = nextval('hand_out_numbers')
+WHERE id = (SELECT id FROM imports WHERE status = 'waiting' ORDER BY requested_at, id LIMIT 1)
+    AND status = 'waiting' AND NOT EXISTS (SELECT FROM imports WHERE status = ANY($1))
 RETURNING *
 """
 
@@ -150,8 +198,11 @@ _LOCK_UNFINISHED = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FO
 
 _CANCEL = """
 WITH cancelled AS (
-    UPDATE imports SET cancelled_at = coalesce(cancelled_at, now())
-    WHERE id = $1 AND status IN ('requested', 'planning', 'running')
+    UPDATE imports SET
+        cancelled_at = coalesce(cancelled_at, now()),
+        status = CASE status WHEN 'waiting' THEN 'cancelled' ELSE status END,
+        finished_at = CASE status WHEN 'waiting' THEN now() END
+    WHERE id = $1 AND status IN ('waiting', 'requested', 'planning', 'running')
 )
 SELECT status FROM imports WHERE id = $1
 """
@@ -220,6 +271,7 @@ WITH readings AS (
 ranked AS (SELECT id, finished_at, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id) FROM imports),
 old AS (SELECT id FROM ranked WHERE finished_at IS NOT NULL AND row_number > $1),
 rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
+differences AS (DELETE FROM import_differences WHERE import_id IN (SELECT id FROM old)),
 counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old))
 DELETE FROM import_chunks WHERE import_id IN (SELECT id FROM old)
 """

@@ -1,0 +1,74 @@
+"""Imports of a made-up table, one after the other, as the consumers and the sweeper do them."""
+
+from collections.abc import Collection, Iterable
+from uuid import UUID
+
+import asyncpg
+from customers_api.imports import gone_rows
+from customers_api.imports.consumers import ImportConsumers
+from customers_api.imports.fields import ImportKind
+from customers_api.imports.gone_rows import Deletions
+from customers_api.imports.sweeper import Sweeper
+from legacy_events import CLUSTER, Attempt, records, start_import
+from vapteke_shared.process.health import Health
+
+ALL = range(1, 101)
+BOUNDS = (50, 100)
+
+
+def phone(legacy_id: int) -> str:
+    return f"7902516{legacy_id:04}"
+
+
+class TableImports:
+    """Imports of a table in which these rows are, one after the other."""
+
+    def __init__(self, pool: asyncpg.Pool, consumers: ImportConsumers) -> None:
+        self._pool, self._consumers, self._offset = pool, consumers, 0
+
+    async def run(
+        self,
+        rows: Iterable[int],
+        deletions: Deletions = gone_rows.REPORT,
+        *,
+        bounds: Collection[int] = BOUNDS,
+        rejected: Collection[int] = (),
+        changed: Collection[int] = (),
+        kind: ImportKind = "full",
+    ) -> asyncpg.Record:
+        """Returns the job. Approved deletions are done. `changed` rows have another last name."""
+        import_id = await start_import(self._pool, bounds, kind=kind, row_count=len(list(rows)) or None)
+        await self.read(import_id, rows, rejected, changed)
+        return await self.end(import_id, deletions)
+
+    async def read(
+        self, import_id: UUID, rows: Iterable[int], rejected: Collection[int] = (), changed: Collection[int] = ()
+    ) -> None:
+        ranges = await self._pool.fetch("SELECT * FROM import_chunks WHERE import_id = $1 ORDER BY chunk", import_id)
+        for each in ranges:
+            attempt = Attempt(import_id, each["chunk"], number=each["number"])
+            found = [row for row in rows if (each["after_id"] or 0) < row <= each["upto_id"]]
+            events = [
+                attempt.rejected(row)
+                if row in rejected
+                else attempt.read(row, phone(row), lastname="Другая" if row in changed else "Первая")
+                for row in found
+            ]
+            await self._consumers.apply_legacy(records(events, self._offset), CLUSTER, {})
+            self._offset += len(events)
+            await self._pool.execute(
+                "UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5"
+                " WHERE import_id = $1 AND chunk = $2",
+                import_id,
+                each["chunk"],
+                attempt.id,
+                len(events),
+                "{}" if not events else f'{{"0": {self._offset - 1}}}',
+            )
+
+    async def end(self, import_id: UUID, deletions: Deletions = gone_rows.REPORT) -> asyncpg.Record:
+        async with self._pool.acquire() as connection:
+            await Sweeper(self._pool, Health(), 900, deletions=deletions).sweep(connection)
+            while await gone_rows.delete_next(connection):
+                pass
+        return await self._pool.fetchrow("SELECT * FROM imports WHERE id = $1", import_id)
