@@ -1,10 +1,11 @@
 """Request models of imports (docs/contract.md, "Imports")."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 from vapteke_shared.contract.limits import INT32_MAX
 from vapteke_shared.http.body_models import RequestModel
+from vapteke_shared.http.field_types import Whole
 
 from customers_api.imports.fields import ImportKind
 
@@ -25,6 +26,6 @@ FULL: Final = NewImport()
 class Approval(RequestModel):
     """Which deletions are approved."""
 
-    count: int = Field(
+    count: Annotated[int, Whole] = Field(
         ge=0, le=INT32_MAX, description="how many customers may be deleted; more are refused", examples=[500]
     )
