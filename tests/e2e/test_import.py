@@ -152,6 +152,22 @@ async def test_a_change_arrives(legacy: Legacy, stack: RunningStack, whole: None
     assert (job["updated"], job["created"]) == (1, 0)
 
 
+async def test_a_comparison_lists_a_change_and_writes_nothing(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+    await stack.imported()
+    person = next(pair[0] for pair in people.labelled(SEED, COUNT) if _taken(pair) and pair[1].rival is None)
+    legacy.server.put({"ID": person.id, "LastName": "Новая"})
+    before = await stack.versions()
+
+    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "compare"})
+    job = await stack.ended(answer.headers["location"])
+
+    page = (await stack.client.get(f"/rest/v1/imports/{job['id']}/differences/")).json()
+    found = [(each["legacy_id"], each["difference"], each["fields"]) for each in page["items"]]
+    assert (job["kind"], job["status"], job["updated"]) == ("compare", "completed", 1)
+    assert found == [(person.id, "would_update", ["lastname"])]
+    assert await stack.versions() == before
+
+
 async def test_customers_whose_rows_are_gone_are_deleted_and_come_back_with_their_favorites(
     legacy: Legacy, stack: RunningStack, whole: None
 ) -> None:
