@@ -10,6 +10,7 @@ from customers_api.imports.fields import ImportKind
 from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, records, start_import
+from vapteke_shared.contract.events.event import Event
 from vapteke_shared.process.health import Health
 
 ALL = range(1, 101)
@@ -17,7 +18,7 @@ BOUNDS = (50, 100)
 
 
 def phone(legacy_id: int) -> str:
-    return f"7902516{legacy_id:04}"
+    return f"7902516{legacy_id % 10_000:04}"
 
 
 class TableImports:
@@ -47,15 +48,15 @@ class TableImports:
         ranges = await self._pool.fetch("SELECT * FROM import_chunks WHERE import_id = $1 ORDER BY chunk", import_id)
         for each in ranges:
             attempt = Attempt(import_id, each["chunk"], number=each["number"])
-            found = [row for row in rows if (each["after_id"] or 0) < row <= each["upto_id"]]
+            above = [row for row in rows if each["after_id"] is None or row > each["after_id"]]
+            found = [row for row in above if row <= each["upto_id"]]
             events = [
                 attempt.rejected(row)
                 if row in rejected
                 else attempt.read(row, phone(row), lastname="Другая" if row in changed else "Первая")
                 for row in found
             ]
-            await self._consumers.apply_legacy(records(events, self._offset), CLUSTER, {})
-            self._offset += len(events)
+            await self.apply(*events)
             await self._pool.execute(
                 "UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5"
                 " WHERE import_id = $1 AND chunk = $2",
@@ -65,6 +66,11 @@ class TableImports:
                 len(events),
                 "{}" if not events else f'{{"0": {self._offset - 1}}}',
             )
+
+    async def apply(self, *events: Event) -> None:
+        """Apply these events, as the next that Kafka delivers."""
+        await self._consumers.apply_legacy(records(events, self._offset), CLUSTER, {})
+        self._offset += len(events)
 
     async def end(self, import_id: UUID, deletions: Deletions = gone_rows.REPORT) -> asyncpg.Record:
         async with self._pool.acquire() as connection:

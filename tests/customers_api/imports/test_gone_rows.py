@@ -6,8 +6,8 @@ import pytest
 from customers_api.customers import writes as customer_writes
 from customers_api.imports import gone_rows
 from customers_api.imports.consumers import ImportConsumers
-from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.sweeper import Sweeper
+from gone_marks import APPLY, customer_of, deleted, marks, withheld, without
 from legacy_events import cancel, end_import, start_import
 from outbox_events import events_in_outbox
 from table_imports import ALL, BOUNDS, TableImports, phone
@@ -15,8 +15,6 @@ from vapteke_shared.contract.events.customers import CustomerDeleted, CustomerRe
 from vapteke_shared.process.health import Health
 
 IMPORTS, CUSTOMERS = "/rest/v1/imports/", "/rest/v1/customers/"
-APPLY = Deletions("apply", limit=10, limit_percent=10)
-Marks = dict[int, str]
 
 
 @pytest.fixture
@@ -25,33 +23,6 @@ async def imports(pool: asyncpg.Pool, consumers: ImportConsumers) -> TableImport
     imports = TableImports(pool, consumers)
     assert (await imports.run(ALL))["status"] == "completed"
     return imports
-
-
-async def marks(pool: asyncpg.Pool) -> Marks:
-    rows = await pool.fetch("SELECT legacy_id, gone_as FROM legacy_customers WHERE gone_in IS NOT NULL ORDER BY 1")
-    return {row["legacy_id"]: row["gone_as"] for row in rows}
-
-
-async def customer_of(pool: asyncpg.Pool, legacy_id: int) -> int:
-    customer: int = await pool.fetchval("SELECT customer_id FROM legacy_customers WHERE legacy_id = $1", legacy_id)
-    return customer
-
-
-async def deleted(pool: asyncpg.Pool) -> list[int]:
-    rows = await pool.fetch(
-        "SELECT m.legacy_id FROM legacy_customers m JOIN customers c ON c.id = m.customer_id"
-        " WHERE c.deleted_at IS NOT NULL ORDER BY 1"
-    )
-    return [row["legacy_id"] for row in rows]
-
-
-def withheld(job: asyncpg.Record) -> list[str]:
-    """The warnings about withheld deletions."""
-    return [warning for warning in job["warnings"] if "were not deleted" in warning]
-
-
-def without(*gone: int) -> list[int]:
-    return [row for row in ALL if row not in gone]
 
 
 async def test_exactly_the_rows_that_are_gone_are_marked(pool: asyncpg.Pool, imports: TableImports) -> None:
@@ -204,7 +175,7 @@ async def test_more_than_the_limit_of_a_day_is_withheld(pool: asyncpg.Pool, impo
     assert await deleted(pool) == [1, 2, 3, 4, 5, 6]
     assert set((await marks(pool)).values()) == {"applied", "withheld"}
 
-    await pool.execute("UPDATE legacy_customers SET gone_at = gone_at - interval '25 hours'")
+    await pool.execute("UPDATE customers SET deleted_at = deleted_at - interval '25 hours'")
     third = await imports.run(without(*range(1, 16)), APPLY)
 
     assert (third["gone"], withheld(third)) == (3, [])

@@ -121,7 +121,7 @@ async def delete(connection: asyncpg.Connection, customer_id: int, expected: Exp
     """
     async with connection.transaction():
         before = await phone_owners.lock(connection, customer_id)
-        if before is None or before["deleted_by"] is None:
+        if before is None or before["deleted_at"] is None or before["deleted_by"] is None:
             return await delete_locked(connection, _checked(before, expected), "api")
         await connection.execute("UPDATE customers SET deleted_by = NULL WHERE id = $1", customer_id)
     raise CustomerNotFound

@@ -142,22 +142,22 @@ async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: 
     """Clear the mark of a row whose customer is deleted or is to be deleted for it, and restore the customer."""
     async with connection.transaction():
         customer = await phone_owners.lock(connection, customer_id)
-        if customer is not None and customer["deleted_by"] is not None:
+        if customer is not None and customer["deleted_at"] is not None and customer["deleted_by"] is not None:
             await customer_writes.restore_returned(connection, customer)
         await connection.execute(_CLEAR_ONE, legacy_id)
 
 
-# A row whose last reading has the range's number was read by an attempt that lost: the next import decides. EXCEPT for
-# each range, because Postgres has no idea how many keys the arrays hold, and would compare each row with each key.
+# Rows that an attempt has read that lost, or that have been written since, are left to the next import. EXCEPT for each
+# range, because Postgres has no idea how many keys the arrays hold, and would compare each row with each key.
 # What lies above the last bound was not in the table when the plan was made, if the mirror has it from before.
 MISSED: Final = f"""
 SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
     SELECT m.legacy_id FROM legacy_customers m
-    WHERE m.legacy_id > coalesce(w.after_id, {limits.INT64_MIN}) AND m.legacy_id <= w.upto_id
+    WHERE m.legacy_id BETWEEN coalesce(w.after_id + 1, {limits.INT64_MIN}) AND w.upto_id
         AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
     EXCEPT
     SELECT unnest(r.legacy_ids) FROM import_readings r
-    WHERE (r.import_id, r.chunk, r.attempt) = (w.import_id, w.chunk, w.attempt)
+    WHERE (r.import_id, r.chunk) = (w.import_id, w.chunk)
 ) AS each
 WHERE w.import_id = $1
 UNION ALL
@@ -167,12 +167,15 @@ WHERE m.legacy_id > (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1
 """
 """SQL: the legacy ids of mirror rows that the import $1 has looked at and not found. Marked ones are left out."""
 
+# Imports of earlier releases did not overlap: a customer whom one of them created is younger than the request of the
+# latest that was requested before, and not younger than its end.
 _MARK = f"""
 WITH missed AS ({MISSED}),
 gone AS (
-    SELECT m.legacy_id, c.id IS NULL OR c.deleted_at IS NOT NULL OR coalesce(m.joined, NOT EXISTS (
-        SELECT FROM imports i WHERE c.created_at BETWEEN i.requested_at AND coalesce(i.finished_at, now())
-    )) AS is_left
+    SELECT m.legacy_id, c.id IS NULL OR c.deleted_at IS NOT NULL OR coalesce(m.joined, (
+        SELECT c.created_at > i.finished_at FROM imports i WHERE i.requested_at <= c.created_at
+        ORDER BY i.requested_at DESC LIMIT 1
+    ), true) AS is_left
     FROM missed JOIN legacy_customers m USING (legacy_id) LEFT JOIN customers c ON c.id = m.customer_id
 ),
 marked AS (
@@ -187,8 +190,9 @@ _ACTIVE_AND_RECENT = """
 SELECT
     (SELECT count(*) FROM legacy_customers m JOIN customers c ON c.id = m.customer_id WHERE c.deleted_at IS NULL),
     (
-        SELECT count(*) FROM legacy_customers
-        WHERE gone_in IS NOT NULL AND gone_as IN ('approved', 'applied') AND gone_at > now() - $1::interval
+        SELECT count(*) FROM legacy_customers m LEFT JOIN customers c ON c.id = m.customer_id
+        WHERE m.gone_in IS NOT NULL
+            AND (m.gone_as = 'approved' OR m.gone_as = 'applied' AND c.deleted_at > now() - $1::interval)
     )
 """
 
