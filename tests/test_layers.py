@@ -25,12 +25,14 @@ LAYERS = {
         {"customers.customer_events", "customers.queries"},
         {"customers.phone_owners", "customers.republish"},
         {"customers.writes"},
+        {"customers.restorations"},
         {"customers.endpoints", "customers.list_endpoints"},
         {
             "imports.tables",
             "imports.text_rule",
             "imports.decoding",
             "imports.mirror_orphans",
+            "imports.stored_ranges",
             "imports.outcomes",
         },
         {

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from running_stack import RunningStack, running_stack, verdict
@@ -166,6 +167,55 @@ async def test_a_comparison_lists_a_change_and_writes_nothing(legacy: Legacy, st
     assert (job["kind"], job["status"], job["updated"]) == ("compare", "completed", 1)
     assert found == [(person.id, "would_update", ["lastname"])]
     assert await stack.versions() == before
+
+
+async def test_an_import_of_changes_reads_only_the_ranges_with_changes(
+    legacy: Legacy, stack: RunningStack, whole: None
+) -> None:
+    await stack.imported()
+    people_taken = [pair[0] for pair in people.labelled(SEED, COUNT) if _taken(pair) and pair[1].rival is None]
+    changed, removed = people_taken[0], people_taken[-1]
+    nothing = await _changes(stack)
+    legacy.server.put({"ID": changed.id, "LastName": "Новая"})
+    legacy.server.change({"do": "set", "id": removed.id, "values": {"LastName": "Поздняя"}, "transaction": "late"})
+    early = await _changes(stack)
+    legacy.server.change({"do": "commit", "transaction": "late"})
+    late = await _changes(stack)
+    legacy.server.remove(removed.id)
+    gone = await _changes(stack)
+
+    jobs = [(job["kind"], job["read"], job["unread"], job["updated"], job["gone"]) for job in (nothing, early, late)]
+    assert jobs == [
+        ("changes", 0, COUNT, 0, 0),
+        ("changes", RANGE_ROWS, COUNT - RANGE_ROWS, 1, 0),
+        ("changes", RANGE_ROWS, COUNT - RANGE_ROWS, 1, 0),
+    ]
+    assert (gone["kind"], gone["read"], gone["unread"], gone["gone"]) == (
+        "changes",
+        RANGE_ROWS - 1,
+        COUNT - RANGE_ROWS,
+        1,
+    )
+
+
+async def _changes(stack: RunningStack) -> dict[str, Any]:
+    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "changes"})
+    job = await stack.ended(answer.headers["location"])
+    assert (job["status"], job["error"], job["full_because"]) == ("completed", None, None)
+    return job
+
+
+async def test_an_altered_table_makes_an_import_of_changes_full_and_says_why(
+    legacy: Legacy, stack: RunningStack, whole: None
+) -> None:
+    await stack.imported()
+    await legacy.restart(table=CUSTOMERS.altered("CityID", sql_type="bigint"))
+
+    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "changes"})
+    job = await stack.ended(answer.headers["location"])
+
+    assert (job["status"], job["kind"], job["read"], job["unread"]) == ("completed", "full", COUNT, 0)
+    assert job["full_because"] == "these have changed since the last import: table_altered_at"
 
 
 async def test_customers_whose_rows_are_gone_are_deleted_and_come_back_with_their_favorites(

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
-from legacy_importer import legacy
+from legacy_importer import legacy, translate
 from legacy_importer.fingerprints import Method, RangeSum
 from legacy_importer.login import connect
 from legacy_importer.settings import Genders, WorkSettings
+from legacy_importer.translate import Context, LegacyRow, UnreadableRow
 from vapteke_local.vaptekesync import CUSTOMERS, Column, Server, SqlType, Table
 
 Serve = Callable[..., AbstractContextManager[Server]]
@@ -101,6 +104,23 @@ async def test_a_range_with_a_row_that_cannot_be_selected_has_no_fingerprint(
         server.make_unreadable(8)
 
         assert await fingerprint_of(settings_for(server)) is None
+
+
+def test_a_fingerprint_is_valid_until_a_day_before_the_first_value_that_lies_in_the_future() -> None:
+    context = Context(uuid4(), 0, uuid4(), datetime(2026, 5, 1, tzinfo=UTC), ZoneInfo("Asia/Kamchatka"), {})
+    rows = [
+        LegacyRow(*ROW),
+        UnreadableRow(8),
+        LegacyRow(9, "89025163111", None, None, None, date(2026, 6, 7), None, None, "2026-06-05T10:00:00"),
+        LegacyRow(10, "89025163111", None, None, None, None, None, None, datetime(9999, 12, 31)),
+    ]
+    total, past = RangeSum(), RangeSum()
+
+    total.add(rows, translate.to_events(rows, context))
+    past.add(rows[:1], translate.to_events(rows[:1], context))
+
+    assert total.valid_until == datetime(2026, 6, 4, tzinfo=UTC)
+    assert past.valid_until is None
 
 
 async def test_an_empty_range_has_a_fingerprint(serve: Serve, settings_for: SettingsFor) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import customers_topic
 import pytest
-from customers_api.customers import queries, writes
+from customers_api.customers import queries, restorations, writes
 from customers_topic import State
 from outbox_events import events_in_outbox
 from vapteke_local.servers.postgres import Postgres
@@ -42,7 +42,7 @@ async def deleted(connection: asyncpg.Connection, customer_id: int) -> None:
 
 async def deleted_and_restored(connection: asyncpg.Connection, customer_id: int) -> None:
     await writes.delete(connection, customer_id)
-    await writes.restore(connection, customer_id)
+    await restorations.restore(connection, customer_id)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ class Interrupted(asyncpg.Connection):
         lambda connection, customer_id: writes.update(connection, customer_id, {"city_id": 1}),
         lambda connection, customer_id: writes.change_phone(connection, customer_id, OTHER),
         writes.delete,
-        writes.restore,
+        restorations.restore,
     ],
     ids=["update", "change the phone", "delete", "restore"],
 )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
-from customers_api.customers import writes
+from customers_api.customers import restorations, writes
 from customers_api.customers.queries import CustomerNotFound
 from customers_api.customers.writes import PhoneTaken
 from customers_api.imports.consumers import ImportConsumers
@@ -127,4 +127,4 @@ async def _something(connection: asyncpg.Connection, draw: random.Random, who: i
     elif kind == "delete":
         await writes.delete(connection, who)
     else:
-        await writes.restore(connection, who)
+        await restorations.restore(connection, who)

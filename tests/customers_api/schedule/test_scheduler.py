@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -73,6 +74,28 @@ async def test_an_import_that_is_due_is_requested_once_and_by_the_schedule(
     assert [tuple(job) for job in jobs] == [("full", "schedule", "requested")]
     assert await pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'vapteke.import.tasks.v1'") == 1
     assert await next_at(pool) == datetime(2026, 5, 3, 0, 30, tzinfo=UTC)
+
+
+async def test_a_schedule_of_changes_starts_a_full_import_when_the_last_one_is_too_old(
+    pool: asyncpg.Pool, clock: MovedClock
+) -> None:
+    hourly = Schedule("every 1h", "changes", "UTC", full_every_hours=2.5)
+    await pool.execute(
+        "INSERT INTO imports (id, status, requested_at, finished_at, basis) VALUES ($1, 'completed', $2, $2, '{}')",
+        UUID(int=1),
+        clock.now - timedelta(hours=1),
+    )
+    await pool.execute("INSERT INTO stored_ranges (upto_id, import_id) VALUES (1, $1)", UUID(int=1))
+    await advance(pool, clock, hourly)
+
+    for _ in range(5):
+        clock.move(hours=1)
+        await advance(pool, clock, hourly)
+        await pool.execute("UPDATE imports SET requested_at = $1 WHERE finished_at IS NULL", clock.now)
+        await end_import(pool)
+
+    jobs = await pool.fetch("SELECT kind FROM imports ORDER BY requested_at")
+    assert [job["kind"] for job in jobs] == ["full", "changes", "full", "changes", "changes", "full"]
 
 
 @pytest.mark.parametrize("noon", [datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC)])

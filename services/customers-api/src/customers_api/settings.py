@@ -34,6 +34,9 @@ class WorkSettings(settings.WorkSettings, StartSettings):
         "an interval, such as every 15m (also s and h); none: never",
     )
     import_schedule_kind: ImportKind = Field("full", description="what the imports of the schedule read")
+    import_full_every_hours: float = Field(
+        24, gt=0, le=8760, description="with `changes`, an import is full when the last full one is so old"
+    )
     import_schedule_timezone: TimeZone = Field("UTC", description="time zone of the fields of cron")
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
@@ -54,4 +57,9 @@ class WorkSettings(settings.WorkSettings, StartSettings):
         """None: no import starts by itself."""
         if self.import_schedule is None:
             return None
-        return Schedule(self.import_schedule, self.import_schedule_kind, self.import_schedule_timezone)
+        return Schedule(
+            self.import_schedule,
+            self.import_schedule_kind,
+            self.import_schedule_timezone,
+            self.import_full_every_hours,
+        )

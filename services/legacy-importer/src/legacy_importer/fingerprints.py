@@ -10,10 +10,12 @@ equal by chance once in 2^64 cases.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from vapteke_shared.contract import limits, phones, texts
+from vapteke_shared.contract.events.legacy_customers import IN_THE_FUTURE
 
 from legacy_importer import column_types, translate, values
 from legacy_importer.column_types import quoted
@@ -28,6 +30,9 @@ _TEXT_CHARACTERS = 400  # the whole text of CONCAT must stay below 4,000 charact
 _DATES = ("date", "smalldatetime", "datetime", "datetime2", "datetimeoffset")
 _FLOAT_BYTES = {"float": 8, "real": 4}
 _ROWVERSION = "timestamp"  # the name of a rowversion in the views of every SQL Server
+
+
+Row = translate.LegacyRow | translate.UnreadableRow
 
 
 class Method(NamedTuple):
@@ -102,19 +107,36 @@ _TRANSLATION = _digest(
 
 
 class RangeSum:
-    """The fingerprint of a range, while its rows are read."""
+    """The fingerprint of a range, while its rows are read.
+
+    A value that lies in the future is unusable now and will be usable then, although the row has not changed. So the
+    fingerprint is valid only until `valid_until`, a day before the first of them; None: without an end.
+    """
 
     def __init__(self) -> None:
         self._rows = self._sum = 0
         self._is_complete = True
+        self.valid_until: datetime | None = None
 
-    def add(self, rows: Sequence[translate.LegacyRow | translate.UnreadableRow]) -> None:
+    def add(self, rows: Sequence[Row], events: Sequence[translate.CustomerOrRejection] = ()) -> None:
+        """Add rows, and `events`, what these were translated into."""
+        self._note_future(rows, events)
         found = [row.fingerprint for row in rows]
         self._rows += len(found)
         if None in found:
             self._is_complete = False
         else:
             self._sum += sum(found)  # type: ignore[arg-type]
+
+    def _note_future(self, rows: Sequence[Row], events: Sequence[translate.CustomerOrRejection]) -> None:
+        for row, event in zip(rows, events, strict=False):
+            for field, reason in (getattr(event, "unusable", None) or {}).items():
+                if reason == IN_THE_FUTURE:
+                    day = values.dated(getattr(row, field))
+                    assert day is not None, "an empty value does not lie in the future"
+                    # time zones and the tolerance for clocks make less than a day
+                    until = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=1)
+                    self.valid_until = min(until, self.valid_until or until)
 
     @property
     def fingerprint(self) -> str | None:

@@ -213,9 +213,10 @@ class Importer:
             async with aclosing(pages):
                 async for page in pages:
                     context = replace(context, now=datetime.now(UTC))  # reading a range takes some time
-                    total.add(rows := list(page))
                     # the whole page at once: taking turns with the publishing costs a fifth more
-                    await batch.add_all(translate.to_events(rows, context))
+                    events = translate.to_events(rows := list(page), context)
+                    total.add(rows, events)
+                    await batch.add_all(events)
         last_offsets = await batch.acknowledged()
         rows_published.inc(batch.count)
         range_seconds.observe(time.monotonic() - started)
@@ -227,6 +228,7 @@ class Importer:
             event_count=batch.count,
             last_offsets=last_offsets,
             fingerprint=total.fingerprint,
+            valid_until=total.valid_until,
             basis=method.basis,
         )
 

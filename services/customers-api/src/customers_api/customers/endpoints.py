@@ -14,7 +14,7 @@ from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists.query_parameters import Digits
 from vapteke_shared.http.problems import ProblemError
 
-from customers_api.customers import etags, path_convertor, queries, response_models, writes
+from customers_api.customers import etags, path_convertor, queries, response_models, restorations, writes
 from customers_api.customers.queries import Row
 from customers_api.customers.request_models import NewCustomer, PhoneChange, ProfileChange
 from customers_api.customers.response_models import Done
@@ -182,7 +182,7 @@ async def restore_customer(request: Request, customer_id: CustomerId) -> Respons
     phone that came from an import is decided by the rules of imports, so the customer may come back without a phone.
     """
     async with _recording(request, "customers.restore", customer_id) as connection:
-        customer, ids = await writes.restore(connection, customer_id)
+        customer, ids = await restorations.restore(connection, customer_id)
     data_access.record(request, "customers.restore", ids)
     data_access.record(request, "customers.read", [customer_id])
     return _customer_response(customer)

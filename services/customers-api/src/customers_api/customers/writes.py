@@ -1,4 +1,4 @@
-"""Writes to one customer: create, update, change the phone, delete, restore.
+"""Writes to one customer: create, update, change the phone, delete. `restorations.py` restores one.
 
 Call them outside a transaction. Each is one transaction, which also writes the events of all customers that it changes.
 Imports and other writes can run at the same time: phones are locked before customers, both in the order of ids, and
@@ -15,7 +15,7 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import ChangedMeanwhile, retry_conflicts
 
 from customers_api.customers import customer_events, phone_owners, queries
-from customers_api.customers.customer_events import Change, Origin
+from customers_api.customers.customer_events import Origin
 from customers_api.customers.queries import CustomerNotFound, Row
 from customers_api.customers.tables import COLUMNS, FIELDS
 from customers_api.outbox import messages
@@ -135,56 +135,6 @@ async def delete_locked(connection: asyncpg.Connection, before: asyncpg.Record, 
     return await _changed(connection, before, event, origin)
 
 
-@retry_conflicts
-async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Row, Sequence[int]]:
-    """Restore a deleted customer; an active one stays as it is.
-
-    Returns the customer, and the ids of the customer and of all others whose phone has changed. Raises
-    CustomerNotFound, and PhoneTaken if another active customer holds the phone that the API gave this one. If the phone
-    is not from the API, the rules of imports decide again, so the customer may get another phone or none.
-    """
-    async with connection.transaction():
-        row = await phone_owners.lock(connection, customer_id)
-        if row is None:
-            raise CustomerNotFound
-        ids = [customer_id] if row["deleted_at"] is None else await _restore(connection, row)
-        return await queries.get(connection, customer_id), ids
-
-
-async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[int]:
-    holder = await _other_holder(connection, row)
-    if holder is not None:
-        raise PhoneTaken(holder)
-    return await _restore_locked(connection, row, "api", keeps_phone=row["phone_from"] == "api")
-
-
-async def restore_returned(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
-    """Restore, in the caller's transaction, a deleted customer whose legacy row has returned to vAptekeSync.
-
-    `row` is what `phone_owners.lock` has returned. Unlike `restore`, this takes a phone that the API gave the customer
-    away if another active customer holds it.
-    """
-    keeps_phone = row["phone_from"] == "api" and await _other_holder(connection, row) is None
-    await _restore_locked(connection, row, "import", keeps_phone=keeps_phone)
-
-
-async def _other_holder(connection: asyncpg.Connection, row: asyncpg.Record) -> int | None:
-    """Who holds the phone that the API gave a deleted customer. None if nobody does, or if it is not from the API."""
-    return await phone_owners.holder_of(connection, row["phone_id"]) if row["phone_from"] == "api" else None
-
-
-async def _restore_locked(
-    connection: asyncpg.Connection, row: asyncpg.Record, origin: Origin, *, keeps_phone: bool
-) -> list[int]:
-    await connection.execute(_RESTORE, row["id"], row["now"], keeps_phone)
-    others = await phone_owners.decide(connection, phone_owners.phones_of(row), row["id"])
-    moved = row["phone_id"] != await connection.fetchval("SELECT phone_id FROM customers WHERE id = $1", row["id"])
-    changed = ["phone", "deleted_at"] if moved else ["deleted_at"]
-    changes = [Change(row["id"], "restored", changed), *others]
-    await customer_events.add(connection, origin, changes)
-    return [change.customer_id for change in changes]
-
-
 async def _changed(
     connection: asyncpg.Connection, before: asyncpg.Record, event: Message, origin: Origin = "api"
 ) -> Written:
@@ -288,12 +238,4 @@ UPDATE customers SET version = version + 1, updated_at = $2, phone_id = $3, phon
 
 _DELETE = """
 UPDATE customers SET version = version + 1, updated_at = $2, deleted_at = $2, deleted_by = $3 WHERE id = $1
-"""
-
-# A phone from an import comes back only if nobody has a better claim by now.
-_RESTORE = """
-UPDATE customers SET
-    deleted_at = NULL, deleted_by = NULL, version = version + 1, updated_at = $2,
-    phone_id = CASE WHEN $3 THEN phone_id END, phone_from = CASE WHEN $3 THEN phone_from END
-WHERE id = $1
 """

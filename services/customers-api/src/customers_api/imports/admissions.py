@@ -88,8 +88,11 @@ def fault_of_plan(plan: Planned) -> str | None:
         return "more ranges than a plan can have"
     if any(lower >= upper for lower, upper in pairwise(bounds)):
         return "bounds that are not ascending"
-    if plan.row_count < len(bounds) or (plan.row_count > 0) != bool(bounds):
+    is_full = plan.unread is None  # rows may have gone from the ranges of an import of changes
+    if (is_full and plan.row_count < len(bounds)) or (plan.row_count > 0) != bool(bounds):
         return "a number of rows that does not fit its ranges"
+    if plan.unread and max(plan.unread) >= len(bounds):
+        return "unread ranges that it does not have"
     return None
 
 

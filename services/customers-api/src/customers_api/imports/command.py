@@ -65,7 +65,9 @@ class ImportMissing(Exception):
 
 
 def run(
-    kind: Annotated[ImportKind, typer.Option(help="What to import. full: every row is read.")] = "full",
+    kind: Annotated[
+        ImportKind, typer.Option(help="full: every row is read; changes: only key ranges with changes.")
+    ] = "full",
     wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
 ) -> None:
     """Start an import, or join the one that runs, and print its id. Safe to repeat. Ctrl-C does not end the import."""

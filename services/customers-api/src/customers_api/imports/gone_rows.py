@@ -15,7 +15,7 @@ from vapteke_shared.contract import limits
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import retry_conflicts
 
-from customers_api.customers import phone_owners
+from customers_api.customers import phone_owners, restorations
 from customers_api.customers import writes as customer_writes
 from customers_api.imports.state import Mirror
 
@@ -143,7 +143,7 @@ async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: 
     async with connection.transaction():
         customer = await phone_owners.lock(connection, customer_id)
         if customer is not None and customer["deleted_at"] is not None and customer["deleted_by"] is not None:
-            await customer_writes.restore_returned(connection, customer)
+            await restorations.restore_returned(connection, customer)
         await connection.execute(_CLEAR_ONE, legacy_id)
 
 
@@ -162,7 +162,7 @@ SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
 WHERE w.import_id = $1
 UNION ALL
 SELECT m.legacy_id FROM legacy_customers m JOIN imports i ON i.id = $1
-WHERE m.legacy_id > (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1)
+WHERE m.legacy_id > coalesce(i.last_bound, (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1))
     AND coalesce(m.number, 0) < i.plan_number AND m.gone_at IS NULL
 """
 """SQL: the legacy ids of mirror rows that the import $1 has looked at and not found. Marked ones are left out."""

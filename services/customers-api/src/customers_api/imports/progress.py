@@ -5,7 +5,7 @@ that depends on the import's status. It returns the reason if it ignored the eve
 it. Otherwise it returns None.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import TypeAlias
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.process import logs
 
-from customers_api.imports import admissions, plan_warnings
+from customers_api.imports import admissions, plan_warnings, stored_ranges
 from customers_api.imports.admissions import Range
 from customers_api.imports.decoding import Decoded
 from customers_api.imports.fields import FRESH_KINDS
@@ -98,15 +98,23 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
     ahead = plan_warnings.seconds_ahead(event)
     last_ahead, last_rows = await connection.fetchrow(_LAST, FRESH_KINDS)
     warnings = plan_warnings.of_plan(event, last_ahead, last_rows)
-    stored = await connection.fetchrow(_PLANNED, event.import_id, event.row_count, warnings, ahead, event.number)
+    last_bound = max(event.upper_bounds, default=None)
+    basis = None if event.basis is None else msgspec.json.encode(event.basis).decode()
+    facts = [event.row_count, warnings, ahead, event.number, last_bound, basis, event.unread, event.full_because]
+    stored = await connection.fetchrow(_PLANNED, event.import_id, *facts)
     if stored is None:
         return _ignored_unless(stored)
     await publish_state(connection, stored)
-    bounds = event.upper_bounds
-    lower: list[int | None] = [None, *bounds[:-1]]
-    await connection.execute(_ADD_CHUNKS, event.import_id, list(range(len(bounds))), lower[: len(bounds)], bounds)
+    await _add_ranges(connection, event, await stored_ranges.unread_of(connection, stored["kind"], event))
     await request_ranges(connection, event.import_id, in_flight)
     return None
+
+
+async def _add_ranges(connection: asyncpg.Connection, event: Planned, unread: Collection[int]) -> None:
+    bounds = enumerate(zip([None, *event.upper_bounds], event.upper_bounds, strict=False))
+    ranges = [(chunk, after_id, upto_id) for chunk, (after_id, upto_id) in bounds if upto_id not in unread]
+    columns = [[each[place] for each in ranges] for place in range(3)]
+    await connection.execute(_ADD_RANGES, event.import_id, *columns)
 
 
 async def range_published(connection: asyncpg.Connection, event: RangePublished, in_flight: int) -> Handled:
@@ -120,8 +128,9 @@ async def range_published(connection: asyncpg.Connection, event: RangePublished,
     if row is not None and (fault := admissions.fault_of_publication(event, Range(*row))):
         return _invalid(event, fault)
     offsets = msgspec.json.encode(event.last_offsets).decode()
+    fingerprint = event.fingerprint, msgspec.json.encode(event.basis).decode(), event.valid_until
     stored = await connection.fetchval(
-        _PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets, event.number
+        _PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets, event.number, *fingerprint
     )
     if stored is not None:
         await request_ranges(connection, event.import_id, in_flight)
@@ -196,6 +205,8 @@ UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now())
 _PLANNED = """
 UPDATE imports SET
     status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
+    last_bound = $6, basis = $7, full_because = coalesce(full_because, $9),
+    kind = CASE WHEN kind = 'changes' AND $8::int[] IS NULL THEN 'full' ELSE kind END,
     attempt_failed = NULL, started_at = coalesce(started_at, now())
 WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING *
 """
@@ -210,7 +221,7 @@ SELECT (
 )
 """
 
-_ADD_CHUNKS = """
+_ADD_RANGES = """
 INSERT INTO import_chunks (import_id, chunk, after_id, upto_id, status)
 SELECT $1, chunk, after_id, upto_id, 'planned'
 FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS c (chunk, after_id, upto_id)
@@ -234,7 +245,10 @@ _UNNUMBERED = "SELECT * FROM imports WHERE id = $1 AND plan_number IS NULL"
 _RANGE = "SELECT number, after_id, upto_id FROM import_chunks WHERE import_id = $1 AND chunk = $2"
 
 _PUBLISHED = """
-UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5, moved_at = now()
+UPDATE import_chunks SET
+    status = 'published', attempt = $3, event_count = $4, last_offsets = $5, moved_at = now(),
+    fingerprint = CASE WHEN (SELECT basis FROM imports WHERE id = $1) = $8::jsonb THEN $7 END,
+    valid_until = $9
 WHERE import_id = $1 AND chunk = $2 AND status = 'requested' AND ($6::bigint IS NULL OR number = $6)
     AND EXISTS (SELECT FROM imports WHERE id = $1 AND status = 'running')
 RETURNING chunk

@@ -103,7 +103,7 @@ _OF_REJECTIONS: Final = {
 # The counts of an unfinished import are those of the attempts that have won so far.
 _JOBS = f"""
 SELECT
-    i.id, i.kind, {STATUS} AS status, i.status = 'waiting' AS is_waiting,
+    i.id, i.kind, i.full_because, {STATUS} AS status, i.status = 'waiting' AS is_waiting,
     i.planned_rows, i.unread, i.gone, i.error, i.warnings,
     i.requested_by, i.requested_at, i.started_at, i.finished_at,
     coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,

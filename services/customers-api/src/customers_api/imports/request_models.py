@@ -15,7 +15,8 @@ class NewImport(RequestModel):
 
     kind: ImportKind = Field(
         "full",
-        description="`full`: the whole table is read and applied; `compare`: it is read, and differences are listed",
+        description="`full`: the whole table is read and applied; `changes`: only key ranges with changes; `compare`: "
+        "the whole table is read, and differences are listed",
         examples=["full"],
     )
 

@@ -31,7 +31,12 @@ class Import(ResponseModel):
     """An import job. Until it ends, the counts are those of the ranges read so far."""
 
     id: ImportId
-    kind: str = Field(description="what it reads; `full`: the whole table", examples=["full"])
+    kind: str = Field(
+        description="what it reads: `full`, the whole table; `changes`, only key ranges with changes", examples=["full"]
+    )
+    full_because: str | None = Field(
+        description="why the whole table is read although `changes` was requested", examples=[None]
+    )
     status: Status = Field(description="state of the import; it only moves forward", examples=["completed"])
     read: int = Field(description="created + updated + unchanged + skipped + rejected", examples=[78553])
     created: int = Field(description="legacy rows seen for the first time", examples=[77543])

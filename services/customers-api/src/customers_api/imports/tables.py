@@ -67,8 +67,10 @@ class ImportRow(Table, table=True):
     The counts are 0 until the import ends, and then final; `queries` adds them up before that.
 
     `requested_by` is the subject of the token, `schedule`, or `command line`; null in imports of earlier releases.
-    `unread` counts the rows that did not have to be read. `plan_number` is the dispatch number of the plan.
-    `source_ahead_seconds` is by how much vAptekeSync's clock was ahead of the importer's when the plan was made.
+    `unread` counts the rows that did not have to be read. `full_because` says why all rows are read although only
+    changes were requested. `last_bound` is the last key of the plan, and `basis` says for what its fingerprints are
+    valid; both are null before the plan, and in plans of earlier releases. `plan_number` is the dispatch number of the
+    plan. `source_ahead_seconds` is by how much vAptekeSync's clock was ahead of the importer's when the plan was made.
     """
 
     __tablename__ = "imports"
@@ -100,6 +102,9 @@ class ImportRow(Table, table=True):
     error: str | None = Field(None, sa_type=Text)
     warnings: list[str] = Field(sa_type=ARRAY(Text), sa_column_kwargs={"server_default": text("'{}'")})
     plan_number: int | None = Field(None, sa_type=BigInteger)
+    last_bound: int | None = Field(None, sa_type=BigInteger)
+    basis: dict[str, str] | None = Field(None, sa_type=JSONB)
+    full_because: str | None = Field(None, sa_type=Text)
     source_ahead_seconds: float | None = Field(None, sa_type=Float)
     attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
     requested_by: str | None = Field(None, sa_type=Text)
@@ -113,8 +118,9 @@ class ImportChunkRow(Table, table=True):
     """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won, and
     null before that.
 
-    `number` is the range's dispatch number, from the sequence `hand_out_numbers`. It is null until the range is
-    requested.
+    An import of changes has no rows for the ranges that it need not read. `fingerprint` is that of the attempt that
+    won; null: unknown, or not valid for what the plan's are. `number` is the range's dispatch number, from the sequence
+    `hand_out_numbers`. It is null until the range is requested.
     """
 
     __tablename__ = "import_chunks"
@@ -129,8 +135,25 @@ class ImportChunkRow(Table, table=True):
     attempt: UUID | None = None
     event_count: int | None = Field(None, sa_type=BigInteger)
     last_offsets: dict[str, int] | None = Field(None, sa_type=JSONB)
+    fingerprint: str | None = Field(None, sa_type=Text)
+    valid_until: datetime | None = Field(None, sa_type=INSTANT)
     attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
     moved_at: datetime | None = Field(None, sa_type=INSTANT)
+
+
+class StoredRangeRow(Table, table=True):
+    """A key range as a completed import has read it: the keys above the `upto_id` of the row before, up to this one.
+
+    `fingerprint` null: the range must be read, as it must from `valid_until` on. `import_id` is the import whose
+    `basis` says for what it is valid.
+    """
+
+    __tablename__ = "stored_ranges"
+
+    upto_id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    fingerprint: str | None = Field(None, sa_type=Text)
+    valid_until: datetime | None = Field(None, sa_type=INSTANT)
+    import_id: UUID
 
 
 class ImportCountRow(Table, table=True):

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from uuid import UUID, uuid4
 
 import asyncpg
-from vapteke_shared.contract import topics
+import msgspec
+from vapteke_shared.contract import limits, topics
+from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.imports import ImportState, PlanRequested
 from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import retry_conflicts
 
-from customers_api.imports import differences, gone_rows, queries
+from customers_api.imports import differences, gone_rows, queries, stored_ranges
 from customers_api.imports.fields import ImportKind
 from customers_api.imports.gone_rows import Deletions, Gone
 from customers_api.imports.state import CLASSES
@@ -71,8 +73,17 @@ async def start_waiting(connection: asyncpg.Connection, rows_per_range: int) -> 
 
 
 async def _request_plan(connection: asyncpg.Connection, job: asyncpg.Record, rows_per_range: int) -> None:
+    """Send the task. One for an import of changes names the stored ranges; without any, the import becomes full."""
     await publish_state(connection, job)
     event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
+    if job["kind"] == "changes":
+        stored = await stored_ranges.find(connection)
+        if stored is not None:
+            event = msgspec.structs.replace(event, **stored._asdict())
+        if stored is None or len(codec.encode(event)) > limits.RECORD_BYTES:
+            event = msgspec.structs.replace(event, stored_bounds=None, stored_fingerprints=None, basis=None)
+            why = "no key ranges are stored" if stored is None else "more key ranges are stored than a task can name"
+            await connection.execute(_MAKE_FULL, job["id"], why)
     await messages.add(connection, topics.IMPORT_TASKS.name, [messages.message(str(job["id"]), event)])
 
 
@@ -123,7 +134,9 @@ async def _completed(connection: asyncpg.Connection, import_id: UUID, deletions:
         await differences.complete(connection, import_id)
         return Gone(0)
     await connection.execute(_ADD_PHONE_CONFLICTS, import_id)
-    return await gone_rows.mark(connection, import_id, deletions)
+    gone = await gone_rows.mark(connection, import_id, deletions)
+    await stored_ranges.keep(connection, import_id)
+    return gone
 
 
 async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg.Record | None:
@@ -192,6 +205,8 @@ WHERE id = (SELECT id FROM imports WHERE status = 'waiting' ORDER BY requested_a
     AND status = 'waiting' AND NOT EXISTS (SELECT FROM imports WHERE status = ANY($1))
 RETURNING *
 """
+
+_MAKE_FULL = "UPDATE imports SET kind = 'full', full_because = $2 WHERE id = $1"
 
 # `end` locks the row FOR UPDATE and waits for the batches. A cancel takes no such lock: it might wait for ever.
 _LOCK_UNFINISHED = "SELECT id FROM imports WHERE id = $1 AND status = ANY($2) FOR KEY SHARE"

@@ -49,7 +49,7 @@ def _latest(schedule: Schedule, now: datetime) -> datetime:
 
 
 def settings_differ(stored: Stored, schedule: Schedule | None) -> bool:
-    text, kind, timezone = schedule or (None, None, None)
+    text, kind, timezone, _ = schedule or (None, None, None, None)
     return (stored["schedule"], stored["kind"], stored["timezone"]) != (text, kind, timezone)
 
 

@@ -16,11 +16,15 @@ _EXPECTED: Final = "use five fields of cron, such as 0 3 * * * (every day at 03:
 
 
 class Schedule(NamedTuple):
-    """When imports start by themselves, and which. `text` is valid (see `checked`), and `timezone` is an IANA name."""
+    """When imports start by themselves, and which. `text` is valid (see `checked`), and `timezone` is an IANA name.
+
+    If `kind` is `changes`, an import is full when the last full one is older than `full_every_hours`.
+    """
 
     text: str
     kind: ImportKind
     timezone: str
+    full_every_hours: float = 24
 
     def next_after(self, now: datetime) -> datetime:
         """The first due time after `now`, in UTC.

@@ -1,12 +1,13 @@
 """Writes of the schedule: start an import that is due, pause and resume."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import asyncpg
 from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.imports import writes as import_writes
+from customers_api.imports.fields import ImportKind
 from customers_api.schedule import queries, steps
 from customers_api.schedule.steps import Step, Stored
 from customers_api.schedule.times import Schedule
@@ -42,20 +43,33 @@ async def advance(
         await connection.execute(_LOCK)
         stored = await queries.find(connection)
         step = steps.decide(stored, schedule, now)
-        return None if step is None else await _make(connection, stored, step, schedule, rows_per_range)
+        return None if step is None else await _make(connection, stored, step, schedule, rows_per_range, now)
+
+
+async def _kind(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> ImportKind:
+    """Which kind of import is due. Now and then it is a full one, which finds what fingerprints cannot show."""
+    if schedule.kind != "changes":
+        return schedule.kind
+    last = await connection.fetchval(_LAST_FULL)
+    is_due = last is None or now - last >= timedelta(hours=schedule.full_every_hours)
+    return "full" if is_due else "changes"
 
 
 async def _make(
-    connection: asyncpg.Connection, stored: Stored, step: Step, schedule: Schedule | None, rows_per_range: int
+    connection: asyncpg.Connection,
+    stored: Stored,
+    step: Step,
+    schedule: Schedule | None,
+    rows_per_range: int,
+    now: datetime,
 ) -> Advance:
-    text, kind, timezone = schedule or (None, None, None)
+    text, kind, timezone, _ = schedule or (None, None, None, None)
     made = Advance(stored, step)
     if made.has_failed:
         await connection.execute(_WARN, stored["import_id"], retry_warning(step))
     if step.starts and schedule is not None:
-        job, is_new = await import_writes.request(
-            connection, rows_per_range, kind=schedule.kind, requested_by=REQUESTED_BY
-        )
+        due = await _kind(connection, schedule, now)
+        job, is_new = await import_writes.request(connection, rows_per_range, kind=due, requested_by=REQUESTED_BY)
         made = Advance(stored, step, job, is_new)
     import_id = made.started["id"] if made.started else None if step.ended else stored["import_id"]
     await connection.execute(_STORE, text, kind, timezone, step.next_at, step.failures, import_id)
@@ -77,6 +91,8 @@ async def resume(connection: asyncpg.Connection, now: datetime) -> None:
 
 
 _LOCK: Final = "SELECT FROM import_schedule FOR UPDATE"
+
+_LAST_FULL: Final = "SELECT max(requested_at) FROM imports WHERE kind = 'full' AND status = 'completed'"
 
 _STORE: Final = """
 UPDATE import_schedule SET schedule = $1, kind = $2, timezone = $3, next_at = $4, failures = $5, import_id = $6

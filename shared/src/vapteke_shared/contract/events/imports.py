@@ -168,6 +168,14 @@ class RangePublished(ImportEvent):
             examples=["10000:-4151832096441893022"],
         ),
     ] = None
+    valid_until: Annotated[
+        Instant | None,
+        Meta(
+            description="until when the fingerprint is valid, because a value that lies in the future will be usable "
+            "then; null: without an end",
+            examples=["2027-01-02T00:00:00.000Z"],
+        ),
+    ] = None
     basis: Basis = None
 
 
