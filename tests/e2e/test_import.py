@@ -2,10 +2,11 @@
 
 import asyncio
 import math
+import random
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -203,6 +204,35 @@ async def _changes(stack: RunningStack) -> dict[str, Any]:
     job = await stack.ended(answer.headers["location"])
     assert (job["status"], job["error"], job["full_because"]) == ("completed", None, None)
     return job
+
+
+async def test_imports_of_changes_among_late_transactions_leave_no_difference(
+    legacy: Legacy, stack: RunningStack, whole: None
+) -> None:
+    await stack.imported()
+    keys = [pair[0].id for pair in people.labelled(SEED, COUNT)]
+    draw, open_names = random.Random(7), set[str]()
+    for number in range(10):
+        for key in draw.sample(keys, 20):
+            name = draw.choice(["a", "b", "c"])
+            change = {"do": "set", "id": key, "values": {"CityID": draw.randrange(3), "LastName": f"Смена {number}"}}
+            with suppress(ValueError):  # another transaction holds the row
+                legacy.server.change(change | ({"transaction": name} if draw.random() < 0.7 else {}))
+                open_names |= {name}
+        for name in draw.sample(sorted(open_names), draw.randrange(len(open_names) + 1)):
+            with suppress(LookupError):  # all its changes were made without a transaction
+                legacy.server.change({"do": draw.choice(["commit", "commit", "rollback"]), "transaction": name})
+        await _changes(stack)
+    for name in open_names:
+        with suppress(LookupError):
+            legacy.server.change({"do": "commit", "transaction": name})
+    await _changes(stack)
+
+    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "compare"})
+    job = await stack.ended(answer.headers["location"])
+
+    page = (await stack.client.get(f"/rest/v1/imports/{job['id']}/differences/")).json()
+    assert (job["status"], page["items"]) == ("completed", [])
 
 
 async def test_an_altered_table_makes_an_import_of_changes_full_and_says_why(
