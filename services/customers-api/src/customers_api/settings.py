@@ -46,9 +46,11 @@ class WorkSettings(settings.WorkSettings, StartSettings):
         "report",
         description="`apply`: customers whose rows are gone from vAptekeSync are deleted; `report`: only listed",
     )
-    import_deletions_limit: int = Field(10, ge=0, description="so many customers may be deleted for it in 24 hours")
+    import_deletions_limit: int = Field(
+        10, ge=0, description="at most so many customers are deleted in 24 hours because their rows are gone"
+    )
     import_deletions_limit_percent: float = Field(
-        1.0, ge=0, le=100, description="or so many percent of those who have a row, if that is more"
+        1.0, ge=0, le=100, description="or at most so many percent of the customers who have a row, if that is more"
     )
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")
 

@@ -48,7 +48,7 @@ async def list_deletions(request: Request, import_id: ImportId) -> DeletionList:
 async def approve_deletions(request: Request, import_id: ImportId, approval: Approval) -> ApprovedDeletions:
     """Approves the deletions of this import that are `reported` or `withheld`, if they are at most `count`.
 
-    Rows that have returned meanwhile are not among them. The customers are deleted within seconds. Safe to repeat.
+    Rows that have returned meanwhile are not among them. At most 50 customers a second are deleted. Safe to repeat.
     """
     async with application.connection(request) as connection:
         if await queries.find(connection, import_id) is None:

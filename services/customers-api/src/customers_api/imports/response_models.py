@@ -124,7 +124,7 @@ class DeletionList(ResponseModel):
 class ApprovedDeletions(ResponseModel):
     """The customers that are deleted now."""
 
-    count: int = Field(description="how many customers are deleted within seconds", examples=[500])
+    count: int = Field(description="how many customers are being deleted", examples=[500])
 
 
 class FoundDifference(ResponseModel):

@@ -15,7 +15,7 @@ depends_on = None
 def upgrade() -> None:
     """Add columns without rewriting a row, and two indexes that no row is in yet.
 
-    Each index takes one scan of the mirror, during which imports and changes of phones wait.
+    Each index takes one scan of the mirror. The tables stay locked until the migration ends, so all requests wait.
     """
     op.execute(_ALTER)
     op.execute(
