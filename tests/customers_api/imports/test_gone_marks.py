@@ -92,10 +92,27 @@ async def test_a_customer_who_was_created_between_two_imports_is_of_the_api(
         " WHERE id = $1",
         await customer_of(pool, 7),
     )
+    await pool.execute(
+        "UPDATE customers SET created_at = (SELECT max(finished_at) FROM imports) WHERE id = $1",
+        await customer_of(pool, 8),
+    )
 
     await imports.run(without(7, 8))
 
     assert await marks(pool) == {7: "left", 8: "reported"}
+
+
+async def test_a_customer_who_was_deleted_after_the_approval_is_left(
+    client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    job, customer_id = await imports.run(without(7)), await customer_of(pool, 7)
+    async with pool.acquire() as connection:
+        await gone_rows.approve(connection, job["id"], 1)
+        await client.delete(f"/rest/v1/customers/{customer_id}/")
+        await gone_rows.delete_next(connection)
+
+    assert await marks(pool) == {7: "left"}
+    assert await pool.fetchval("SELECT version FROM customers WHERE id = $1", customer_id) == 2
 
 
 async def test_deletions_that_are_approved_later_count_on_the_day_they_are_made(
