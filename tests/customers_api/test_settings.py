@@ -37,7 +37,7 @@ def test_a_schedule_has_a_kind_and_a_time_zone(monkeypatch: pytest.MonkeyPatch) 
         ("IMPORT_SCHEDULE", "nightly", "use five fields of cron, such as 0 3 * * *"),
         ("IMPORT_SCHEDULE", "0 99 * * *", "is not a schedule (Bad hour)"),
         ("IMPORT_SCHEDULE_TIMEZONE", "Moskau", "use a name such as Europe/Moscow"),
-        ("IMPORT_SCHEDULE_KIND", "whole", "Input should be 'full' or 'changes'"),
+        ("IMPORT_SCHEDULE_KIND", "whole", "Input should be 'full', 'changes' or 'compare'"),
         ("IMPORT_FULL_EVERY_HOURS", "-24", "Input should be greater than 0"),
     ],
 )

@@ -18,7 +18,7 @@ import asyncpg
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
-from customers_api.customers import writes
+from customers_api.customers import restorations, writes
 from customers_api.customers.queries import CustomerNotFound
 from customers_api.customers.writes import PhoneTaken
 from customers_api.imports import sweeper
@@ -100,7 +100,7 @@ class History:
         await self._same(writes.delete, self.model.delete)
 
     async def _restore(self) -> None:
-        await self._same(writes.restore, self.model.restore)
+        await self._same(restorations.restore, self.model.restore)
 
     def _some_fields(self) -> dict[str, Any]:
         names = self._draw.sample([*FIELDS, "last_auth_at"], self._draw.randrange(1, 4))

@@ -83,7 +83,9 @@ def _instant(at: datetime | None) -> str | None:
     """
     if at is None:
         return None
-    text: str = msgspec.to_builtins(at if at.tzinfo is UTC else at.astimezone(UTC))  # ten times faster than isoformat
+    if at.tzinfo is not UTC:  # asyncpg reads infinity, which an earlier release may have stored, without a time zone
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    text: str = msgspec.to_builtins(at)  # ten times faster than isoformat
     return f"{text[:23]}Z" if "." in text else f"{text[:19]}.000Z"
 
 
