@@ -23,36 +23,21 @@ async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Row
         row = await phone_owners.lock(connection, customer_id)
         if row is None:
             raise CustomerNotFound
-        ids = [customer_id] if row["deleted_at"] is None else await _restore(connection, row)
+        ids = [customer_id] if row["deleted_at"] is None else await restore_locked(connection, row, "api")
         return await queries.get(connection, customer_id), ids
 
 
-async def _restore(connection: asyncpg.Connection, row: asyncpg.Record) -> list[int]:
-    holder = await _other_holder(connection, row)
-    if holder is not None:
-        raise PhoneTaken(holder)
-    return await _restore_locked(connection, row, "api", keeps_phone=row["phone_from"] == "api")
+async def restore_locked(connection: asyncpg.Connection, row: asyncpg.Record, origin: Origin) -> list[int]:
+    """Like `restore`, in the caller's transaction, for a deleted customer whom `phone_owners.lock` has returned.
 
-
-async def restore_returned(connection: asyncpg.Connection, row: asyncpg.Record) -> None:
-    """Restore, in the caller's transaction, a deleted customer whose legacy row has returned to vAptekeSync.
-
-    `row` is what `phone_owners.lock` has returned. Unlike `restore`, this takes a phone that the API gave the customer
-    away if another active customer holds it.
+    An import restores the customer of a row that has returned, and raises no PhoneTaken: if another active customer
+    holds the phone that the API gave this one, the phone is taken away. Returns the ids that `restore` returns.
     """
-    keeps_phone = row["phone_from"] == "api" and await _other_holder(connection, row) is None
-    await _restore_locked(connection, row, "import", keeps_phone=keeps_phone)
-
-
-async def _other_holder(connection: asyncpg.Connection, row: asyncpg.Record) -> int | None:
-    """Who holds the phone that the API gave a deleted customer. None if nobody does, or if it is not from the API."""
-    return await phone_owners.holder_of(connection, row["phone_id"]) if row["phone_from"] == "api" else None
-
-
-async def _restore_locked(
-    connection: asyncpg.Connection, row: asyncpg.Record, origin: Origin, *, keeps_phone: bool
-) -> list[int]:
-    await connection.execute(_RESTORE, row["id"], row["now"], keeps_phone)
+    is_from_api = row["phone_from"] == "api"
+    holder = await phone_owners.holder_of(connection, row["phone_id"]) if is_from_api else None
+    if holder is not None and origin == "api":
+        raise PhoneTaken(holder)
+    await connection.execute(_RESTORE, row["id"], row["now"], is_from_api and holder is None)
     await connection.execute(_VOID_RANGE, row["id"])
     others = await phone_owners.decide(connection, phone_owners.phones_of(row), row["id"])
     moved = row["phone_id"] != await connection.fetchval("SELECT phone_id FROM customers WHERE id = $1", row["id"])

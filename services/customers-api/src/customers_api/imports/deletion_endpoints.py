@@ -11,7 +11,6 @@ from customers_api.imports.fields import ImportId
 from customers_api.imports.list_parameters import DeletionQuery
 from customers_api.imports.request_models import Approval
 from customers_api.imports.response_models import ApprovedDeletions, Deletion, DeletionList
-from customers_api.imports.writes import ImportNotFound
 
 router = application.router("imports")
 _PATH = "/rest/v1/imports/{import_id}/deletions/"
@@ -29,8 +28,7 @@ async def list_deletions(request: Request, import_id: ImportId) -> DeletionList:
     """The rows that this import was the first to miss, ordered by legacy id. A row that has returned is not listed."""
     query = query_parameters.read(request, DeletionQuery)
     async with application.connection(request) as connection:
-        if await queries.find(connection, import_id) is None:
-            raise ImportNotFound
+        await queries.check_exists(connection, import_id)
         rows, count = await queries.deletions(connection, import_id, query.filters(), query.limit, query.offset)
     customers, legacy_ids = sorted(row["customer_id"] for row in rows), [row["legacy_id"] for row in rows]
     data_access.record(request, "imports.deletions", customers, legacy_ids=legacy_ids, import_id=str(import_id))
@@ -51,8 +49,7 @@ async def approve_deletions(request: Request, import_id: ImportId, approval: App
     Rows that have returned meanwhile are not among them. At most 50 customers a second are deleted. Safe to repeat.
     """
     async with application.connection(request) as connection:
-        if await queries.find(connection, import_id) is None:
-            raise ImportNotFound
+        await queries.check_exists(connection, import_id)
         count = await gone_rows.approve(connection, import_id, approval.count)
     data_access.record(request, "imports.approve_deletions", [str(import_id)])
     return ApprovedDeletions(count=count)

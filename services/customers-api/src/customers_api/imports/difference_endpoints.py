@@ -10,7 +10,6 @@ from customers_api.imports import queries
 from customers_api.imports.fields import ImportId
 from customers_api.imports.list_parameters import DifferenceQuery
 from customers_api.imports.response_models import DifferenceList, FoundDifference
-from customers_api.imports.writes import ImportNotFound
 
 router = application.router("imports")
 
@@ -29,8 +28,7 @@ async def list_differences(request: Request, import_id: ImportId) -> DifferenceL
     """
     query = query_parameters.read(request, DifferenceQuery)
     async with application.connection(request) as connection:
-        if await queries.find(connection, import_id) is None:
-            raise ImportNotFound
+        await queries.check_exists(connection, import_id)
         rows, count = await queries.differences(connection, import_id, query.filters(), query.limit, query.offset)
     customers = sorted(({row["customer_id"] for row in rows} - {None}).union(query.customer_id or ()))
     legacy_ids = sorted(({row["legacy_id"] for row in rows} - {None}).union(query.legacy_id or ()))

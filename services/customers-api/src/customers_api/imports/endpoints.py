@@ -13,7 +13,7 @@ from vapteke_shared.http.lists import query_parameters
 from customers_api.imports import jobs, queries, writes
 from customers_api.imports.fields import ImportId, ImportKind
 from customers_api.imports.list_parameters import ImportQuery, RejectionQuery
-from customers_api.imports.queries import Rows
+from customers_api.imports.queries import ImportNotFound, Rows
 from customers_api.imports.request_models import FULL, NewImport
 from customers_api.imports.response_models import (
     Import,
@@ -23,7 +23,6 @@ from customers_api.imports.response_models import (
     RejectionList,
     StartedImport,
 )
-from customers_api.imports.writes import ImportNotFound
 
 router = application.router("imports")
 
@@ -113,8 +112,7 @@ async def list_rejections(request: Request, import_id: ImportId) -> RejectionLis
     """Rejections, ordered by legacy id. Only the latest imports keep them (`IMPORTS_KEPT`)."""
     query = query_parameters.read(request, RejectionQuery)
     async with application.connection(request) as connection:
-        if await queries.find(connection, import_id) is None:
-            raise ImportNotFound
+        await queries.check_exists(connection, import_id)
         rows, count = await queries.rejections(connection, import_id, query.filters(), query.limit, query.offset)
     _record_rejections(request, import_id, query, rows)
     return RejectionList(items=[Rejection.model_validate(dict(row)) for row in rows], count=count)

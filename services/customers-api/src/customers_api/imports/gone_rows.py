@@ -144,7 +144,7 @@ async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: 
     async with connection.transaction():
         customer = await phone_owners.lock(connection, customer_id)
         if customer is not None and customer["deleted_at"] is not None and customer["deleted_by"] is not None:
-            await restorations.restore_returned(connection, customer)
+            await restorations.restore_locked(connection, customer, "import")
         await connection.execute(_CLEAR_ONE, legacy_id)
 
 

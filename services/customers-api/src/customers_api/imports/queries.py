@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
+from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.statements import Statement
 
 from customers_api.imports import waiting_for
@@ -13,8 +14,19 @@ from customers_api.imports import waiting_for
 Rows = Sequence[asyncpg.Record]
 
 
+class ImportNotFound(ProblemError):
+    def __init__(self) -> None:
+        super().__init__(404, "import_not_found", "There is no such import.")
+
+
 async def find(connection: asyncpg.Connection, import_id: UUID) -> asyncpg.Record | None:
     return await connection.fetchrow(_JOBS + " WHERE i.id = $1", import_id)
+
+
+async def check_exists(connection: asyncpg.Connection, import_id: UUID) -> None:
+    """Raise ImportNotFound if there is no such import. Cheaper than `find`, which adds up counts."""
+    if await connection.fetchval("SELECT id FROM imports WHERE id = $1", import_id) is None:
+        raise ImportNotFound
 
 
 async def history(

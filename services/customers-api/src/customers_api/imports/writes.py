@@ -19,11 +19,6 @@ from customers_api.imports.tables import UNFINISHED
 from customers_api.outbox import messages
 
 
-class ImportNotFound(ProblemError):
-    def __init__(self) -> None:
-        super().__init__(404, "import_not_found", "There is no such import.")
-
-
 class ImportEnded(ProblemError):
     def __init__(self) -> None:
         super().__init__(409, "import_ended", "The import has already ended; finished_at says when.")

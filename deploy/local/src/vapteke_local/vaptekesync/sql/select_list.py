@@ -25,7 +25,7 @@ class Named(NamedTuple):
 class SelectList(NamedTuple):
     columns: list[Named]
     fingerprint: fingerprint_syntax.Named | None
-    """The row fingerprint after the columns; None if there is none."""
+    """The row fingerprint after the columns; None if the SELECT has no fingerprint."""
     end: int
     """The position of the token after the select list."""
 

@@ -84,7 +84,7 @@ class Table:
 
     @property
     def rowversion_position(self) -> int | None:
-        """The position of the first rowversion column; None if there is none."""
+        """The position of the first rowversion column; None if the table has no such column."""
         return next((position for position, column in enumerate(self.columns) if column.type.is_rowversion), None)
 
     @property

@@ -72,7 +72,7 @@ class Rows:
         return self._keys[self._slice(above, up_to)]
 
     def different(self, column: int) -> list[Any]:
-        """The different values of a column that is no text, in any order. Faster than reading whole rows."""
+        """The different values of a column that is not a text, in any order. Faster than reading whole rows."""
         cut, info = projections.cutter(self.table, (Item(column),)), self._infos[column]
         cells = set(map(cut, (*self._keyless, *self._rows))) if cut else {*self._keyless, *self._rows}
         return [decoding.read_value(info, FieldReader(cell, len(ROW))) for cell in cells]
