@@ -2,9 +2,12 @@
 
 The order of calls: `split_unchanged` and `compare` find the rows of a batch that change something, `phones_to_decide`
 the phones whose holder may change. `batch_state` locks these phones, then locks and loads the customers of the rows,
-and those who hold or name one of the phones. Then `decide` returns what is to be written. The rules for single values
-are in `field_rules`. `phone_conflict` is decided in `writes`, when the import completes. Changes through the API follow
-the same rules for phones, in `customers/phone_owners.py`. Gone rows: `gone_rows`.
+and those who hold or name one of the phones. Then `decide` returns what is to be written.
+
+The rules for single values are in `field_rules`: which are usable, that a changed one is taken and others stay, and how
+values that only earlier releases accepted are corrected. Rules elsewhere: phones changed through the API in
+`customers/phone_owners`, gone rows in `gone_rows`, `phone_conflict` in `writes`, and in `reread_customers` texts that
+this release writes in another form.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,6 +80,7 @@ def compare(context: Context, incoming: Sequence[Incoming], mirrors: Mapping[int
 
 def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirror | None) -> AppliedRow | None:
     """The row with the values to apply. None if they would change nothing, or if the event must not be applied."""
+    # an attempt that found the row unchanged has left no trace in its mirror row
     if event.legacy_id in context.read_later and context.read_later[event.legacy_id] > event.read_at:
         return None
     if mirror is None:
@@ -94,6 +98,7 @@ def _row_to_apply(context: Context, index: int, event: LegacyEvent, mirror: Mirr
         mirror.customer_id,
     )
     differs = (row.phone, row.values) != (mirror.phone, mirror.values)
+    # a sign-in in the future, which an earlier release may have stored, must leave the customer too
     return row if differs or is_after(mirror.customer_last_auth_at, context.tomorrow) else None
 
 
@@ -123,7 +128,7 @@ def _is_newer(event: LegacyEvent, mirror: Mirror) -> bool:
     return event.read_at >= mirror.read_at
 
 
-# Who holds a phone
+# Who holds a phone: the same customer in the end, whatever the order of the batches
 
 
 def phones_to_decide(rows: Iterable[AppliedRow]) -> set[str]:
@@ -182,7 +187,7 @@ def _accept_phones(rows: Iterable[AppliedRow], customers: Customers) -> dict[int
     return accepted
 
 
-# What becomes of customers
+# What becomes of customers: at most one change for each, also if two exchange their phones
 
 
 def decide(context: Context, comparison: Comparison, locked: Locked) -> Decision:
