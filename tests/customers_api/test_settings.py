@@ -34,7 +34,7 @@ def test_a_schedule_has_a_kind_and_a_time_zone(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("name", "value", "cure"),
     [
-        ("IMPORT_SCHEDULE", "nightly", "use five fields of cron, such as 0 3 * * *"),
+        ("IMPORT_SCHEDULE", "nightly", "use five cron fields, such as 0 3 * * *"),
         ("IMPORT_SCHEDULE", "0 99 * * *", "is not a schedule (Bad hour)"),
         ("IMPORT_SCHEDULE_TIMEZONE", "Moskau", "use a name such as Europe/Moscow"),
         ("IMPORT_SCHEDULE_KIND", "whole", "Input should be 'full', 'changes' or 'compare'"),

@@ -236,7 +236,7 @@ async def test_a_failing_import_backs_off_and_says_so(pool: asyncpg.Pool, clock:
 
     assert pauses == [1, 2, 5, 15, 30, 60, 60]
     said = await pool.fetchval("SELECT warnings FROM imports ORDER BY requested_at LIMIT 1 OFFSET 1")
-    assert said == ["the schedule tries again at 2026-05-01 12:03:05 UTC; failures in a row: 2"]
+    assert said == ["the schedule retries at 2026-05-01 12:03:05 UTC; failures in a row: 2"]
 
 
 async def test_a_completed_import_ends_the_backing_off(pool: asyncpg.Pool, clock: MovedClock) -> None:

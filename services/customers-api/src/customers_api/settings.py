@@ -12,7 +12,7 @@ from customers_api.schedule.times import Schedule
 
 
 class StartSettings(settings.Settings):
-    """The settings that every process needs that starts imports."""
+    """The settings of every process that starts imports."""
 
     import_range_rows: int = Field(10_000, ge=1, le=100_000, description="rows in one key range of an import")
 
@@ -30,27 +30,32 @@ class WorkSettings(settings.WorkSettings, StartSettings):
 
     import_schedule: Annotated[str, AfterValidator(times.checked)] | None = Field(
         None,
-        description="when imports start by themselves: five fields of cron, such as 0 3 * * * (every day at 03:00), or "
-        "an interval, such as every 15m (also s and h); none: never",
+        description="when imports start by themselves: five cron fields, such as 0 3 * * * (every day at 03:00), or an "
+        "interval, such as every 15m (also s and h); without it, never",
     )
-    import_schedule_kind: ImportKind = Field("full", description="what the imports of the schedule read")
+    import_schedule_kind: ImportKind = Field("full", description="the kind of the imports of the schedule")
     import_full_every_hours: float = Field(
-        24, gt=0, le=8760, description="with `changes`, an import is full when the last full one is so old"
+        24, gt=0, le=8760, description="with the kind `changes`, an import is full when the last full one is this old"
     )
-    import_schedule_timezone: TimeZone = Field("UTC", description="time zone of the fields of cron")
+    import_schedule_timezone: TimeZone = Field("UTC", description="time zone of the cron fields")
 
     import_ranges_in_flight: int = Field(8, ge=1, le=1000, description="key ranges in flight at the importers")
-    import_stalled_seconds: float = Field(900, gt=0, description="an import fails after so long without progress")
-    imports_kept: int = Field(30, ge=1, description="how many of the latest imports of each kind keep their rejections")
+    import_stalled_seconds: float = Field(900, gt=0, description="an import fails after this long without progress")
+    imports_kept: int = Field(
+        30, ge=1, description="how many of the latest imports of each kind keep their rejections and differences"
+    )
     import_deletions: Literal["report", "apply"] = Field(
         "report",
-        description="`apply`: customers whose rows are gone from vAptekeSync are deleted; `report`: only listed",
+        description="`apply`: the customers of rows that are gone from vAptekeSync are deleted; `report`: only listed",
     )
     import_deletions_limit: int = Field(
-        10, ge=0, description="at most so many customers are deleted in 24 hours because their rows are gone"
+        10, ge=0, description="how many customers may be deleted within 24 hours because their rows are gone"
     )
     import_deletions_limit_percent: float = Field(
-        1.0, ge=0, le=100, description="or at most so many percent of the customers who have a row, if that is more"
+        1.0,
+        ge=0,
+        le=100,
+        description="the same limit as a percentage of the active customers who have a row; the greater one applies",
     )
     import_batch_rows: int = Field(5_000, ge=1, le=20_000, description="events applied in one transaction")
 

@@ -8,7 +8,7 @@ SCOPES: Final = {
     "favorites:read": "read favorites",
     "favorites:write": "add and delete favorites, and read those that were there already",
     "imports:read": "follow imports and read what they rejected",
-    "imports:run": "start and cancel imports, pause their schedule, approve deletions, and read their answers",
+    "imports:run": "start and cancel imports, pause their schedule, approve deletions, and read the answers",
 }
 ANONYMOUS: Final = (
     "customers:read",

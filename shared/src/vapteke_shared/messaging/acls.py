@@ -62,7 +62,7 @@ class TopicAccess(Protocol):
 
 
 def required(topics: Iterable[TopicAccess]) -> list[Acl]:
-    """All access rights: for `topics`, for every group and transactional id of our services, the operator, the doctor.
+    """All access rights: to `topics`, groups and transactional ids of our services; of the operator and the doctor too.
 
     Rights to groups come first: a service starts as soon as it may see its topics, and then joins its group at once.
     """

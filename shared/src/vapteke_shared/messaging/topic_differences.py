@@ -14,9 +14,9 @@ _CLEANUP = "cleanup.policy"
 
 
 class Difference(NamedTuple):
-    """One property of a topic differs from its declaration; `text` says how, and how to correct it.
+    """A property of a topic that differs from its declaration. `text` says how it differs, and how to correct it.
 
-    If `is_harmful`, records may be lost or come in the wrong order.
+    If it `is_harmful`, records may be lost or come in the wrong order.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 class Differences(NamedTuple):
     """Names of topics, and the differences that were found.
 
-    `missing` topics do not exist, or this user may not see them. Of `unseen` ones it may not see the configuration.
+    `missing` topics do not exist, or this user may not see them. The configuration of `unseen` ones it may not see.
     """
 
     missing: list[str]
@@ -37,7 +37,8 @@ class Differences(NamedTuple):
 async def find(settings: KafkaSettings, topics: Iterable[Topic]) -> Differences:
     """Compare the partitions and the configuration of each topic. Raises Unavailable or KafkaError.
 
-    More partitions than declared are no difference, unless the topic is declared with one, which keeps its order.
+    More partitions than declared are no difference, except for a topic with one partition, which keeps its records in
+    order.
     """
     async with kafka_clients.admin(settings) as admin:
         partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}

@@ -40,13 +40,13 @@ async def list_deletions(request: Request, import_id: ImportId) -> DeletionList:
     status_code=202,
     summary="Delete the customers of rows that are gone",
     dependencies=[auth.require_scope("imports:run")],
-    response_description="How many customers are deleted now",
+    response_description="How many customers are about to be deleted",
     responses=openapi.problems(import_not_found=404, too_many_deletions=409),
 )
 async def approve_deletions(request: Request, import_id: ImportId, approval: Approval) -> ApprovedDeletions:
-    """Approves the deletions of this import that are `reported` or `withheld`, if they are at most `count`.
+    """Approves the deletions of this import that are `reported` or `withheld`, if there are at most `count` of them.
 
-    Rows that have returned meanwhile are not among them. At most 50 customers a second are deleted. Safe to repeat.
+    Rows that have returned meanwhile do not count. About 50 customers a second are deleted. Safe to repeat.
     """
     async with application.connection(request) as connection:
         await queries.check_exists(connection, import_id)

@@ -40,7 +40,7 @@ router = application.router("imports")
     },
 )
 async def import_customers(request: Request, response: Response) -> ImportStarted:
-    """Starts an import, or joins the running one. Safe to repeat.
+    """Starts a full import, or joins the running one. Safe to repeat.
 
     `HEAD` is not allowed (405), because it must not start anything.
     """
@@ -61,9 +61,12 @@ async def import_customers(request: Request, response: Response) -> ImportStarte
 async def start_import(
     request: Request,
     response: Response,
-    body: Annotated[NewImport, Body(description="the import to start; a full one without a body")] = FULL,
+    body: Annotated[NewImport, Body(description="the kind of import; without a body it is full")] = FULL,
 ) -> Import:
-    """Starts an import, or joins the running one. `Location` is the path of the job."""
+    """Starts an import, or joins the running one of the same kind. Safe to repeat. `Location` is the path of the job.
+
+    While an import of another kind is running, the new one waits for its turn, with status `requested`.
+    """
     job, _ = await _request_import(request, body.kind)
     response.headers["Location"] = jobs.url(job["id"])
     return await get_import(request, job["id"])
@@ -139,7 +142,7 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
 
 
 async def _request_import(request: Request, kind: ImportKind) -> tuple[asyncpg.Record, bool]:
-    """Start an import, or join the unfinished one. Returns the import, and whether it is new.
+    """Start an import, or join the unfinished one of this kind. Returns the import, and whether it is new.
 
     The audit records the id of the import: the customers that it will change are not known yet.
     """

@@ -15,8 +15,8 @@ class NewImport(RequestModel):
 
     kind: ImportKind = Field(
         "full",
-        description="`full`: the whole table is read and applied; `changes`: only key ranges with changes; `compare`: "
-        "the whole table is read, and differences are listed",
+        description="`full` reads and applies the whole table; `changes` only the parts with changes; `compare` reads "
+        "the whole table and only lists differences",
         examples=["full"],
     )
 
@@ -28,5 +28,5 @@ class Approval(RequestModel):
     """Which deletions are approved."""
 
     count: Annotated[int, Whole] = Field(
-        ge=0, le=INT32_MAX, description="how many customers may be deleted; more are refused", examples=[500]
+        ge=0, le=INT32_MAX, description="how many customers may be deleted; if there are more, none is", examples=[500]
     )

@@ -31,11 +31,9 @@ class Import(ResponseModel):
     """An import job. Until it ends, the counts are those of the ranges read so far."""
 
     id: ImportId
-    kind: str = Field(
-        description="what it reads: `full`, the whole table; `changes`, only key ranges with changes", examples=["full"]
-    )
+    kind: str = Field(description="`full`, `changes` or `compare`; a later release may add others", examples=["full"])
     full_because: str | None = Field(
-        description="why the whole table is read although `changes` was requested", examples=[None]
+        description="why the whole table is read although `changes` was requested; otherwise null", examples=[None]
     )
     status: Status = Field(description="state of the import; it only moves forward", examples=["completed"])
     read: int = Field(description="created + updated + unchanged + skipped + rejected", examples=[78553])
@@ -108,8 +106,9 @@ class Deletion(ResponseModel):
     legacy_id: int = Field(description="the row's key in vAptekeSync", examples=[3049])
     customer_id: int = Field(description="customer of the row", examples=[14722])
     status: DeletionStatus = Field(
-        description="`reported` or `withheld`: nothing was deleted, it can be approved; `approved`: is being deleted; "
-        "`applied`: deleted; `left`: the API had created the customer, or the customer was deleted before",
+        description="`reported` or `withheld`: the customer was not deleted, and the deletion can be approved; "
+        "`approved`: the customer is about to be deleted; `applied`: the customer was deleted; `left`: the customer "
+        "was left alone, because the API had created it or it was deleted already",
         examples=["reported"],
     )
 
@@ -122,20 +121,20 @@ class DeletionList(ResponseModel):
 
 
 class ApprovedDeletions(ResponseModel):
-    """The customers that are deleted now."""
+    """The customers who are about to be deleted."""
 
-    count: int = Field(description="how many customers are being deleted", examples=[500])
+    count: int = Field(description="how many customers are about to be deleted", examples=[500])
 
 
 class FoundDifference(ResponseModel):
-    """A difference between vAptekeSync and the customers, or within the customers. Values are never shown."""
+    """A difference between vAptekeSync and the customers, or among the customers. Values are never shown."""
 
     legacy_id: int | None = Field(description="the row's key in vAptekeSync; null if there is none", examples=[3049])
     customer_id: int | None = Field(description="the customer; null if there is none", examples=[14722])
     difference: Difference = Field(
         description="what a `full` import would do with the row; `gone`: the row is no longer in vAptekeSync; "
-        "`phone_owner`: the phone that the row names has another holder than the rules say; `orphan`: the row's "
-        "customer or phone does not exist here",
+        "`phone_owner`: the holder of a phone is not the customer whom the rules name; `orphan`: the row's customer or "
+        "phone does not exist",
         examples=["would_update"],
     )
     fields: list[str] = Field(description="with would_update: the fields that differ", examples=[["lastname"]])

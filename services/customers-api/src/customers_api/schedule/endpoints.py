@@ -25,9 +25,7 @@ _PATH = "/rest/v1/imports/schedule/"
     response_description="The schedule",
 )
 async def get_schedule(request: Request) -> ImportSchedule:
-    """When imports start by themselves, and when one last completed. Without `IMPORT_SCHEDULE` they do not start by
-    themselves.
-    """
+    """When imports start by themselves, if `IMPORT_SCHEDULE` is set, and when one last completed."""
     async with application.connection(request) as connection:
         row = await queries.find(connection)
     paused = row["paused_at"] is not None
@@ -41,7 +39,7 @@ async def get_schedule(request: Request) -> ImportSchedule:
     response_description="The schedule",
 )
 async def pause_schedule(request: Request) -> ImportSchedule:
-    """No import starts by itself until the schedule is resumed, also after a restart. A running import goes on, and
+    """No import starts by itself until the schedule is resumed, not even after a restart. A running import goes on, and
     callers may still start imports. Safe to repeat.
     """
     async with application.connection(request) as connection:
@@ -57,9 +55,7 @@ async def pause_schedule(request: Request) -> ImportSchedule:
     response_description="The schedule",
 )
 async def resume_schedule(request: Request) -> ImportSchedule:
-    """The next import starts at the next due time. Those that have passed during the pause are not made up for. Safe
-    to repeat.
-    """
+    """The next import starts at the next due time. Due times during the pause are skipped. Safe to repeat."""
     async with application.connection(request) as connection:
         await writes.resume(connection, datetime.now(UTC))
     data_access.record(request, "imports.schedule_resume", [])

@@ -5,14 +5,14 @@ from vapteke_shared.http.body_models import Instant, ResponseModel
 
 
 class ImportSchedule(ResponseModel):
-    """When imports start by themselves, as `customers-api work` has read it from its settings."""
+    """When imports start by themselves, by the settings of `customers-api work`."""
 
     schedule: str | None = Field(
-        description="five fields of cron, or an interval; null: no import starts by itself", examples=["0 3 * * *"]
+        description="a cron expression, or an interval; null: no import starts by itself", examples=["0 3 * * *"]
     )
-    kind: str | None = Field(description="what these imports read; null without a schedule", examples=["full"])
+    kind: str | None = Field(description="the kind of these imports; null without a schedule", examples=["full"])
     timezone: str | None = Field(
-        description="time zone of the fields of cron; null without a schedule", examples=["Europe/Moscow"]
+        description="time zone of a cron expression; null without a schedule", examples=["Europe/Moscow"]
     )
     next_at: Instant | None = Field(
         description="when the next import is due, or the next attempt after a failure; null while paused, without a "
@@ -25,6 +25,6 @@ class ImportSchedule(ResponseModel):
         description="the subject of the token that paused it; null if it is not paused", examples=[None]
     )
     last_completed_at: Instant | None = Field(
-        description="when an import last completed, whoever started it; null: never",
+        description="when an import of kind `full` or `changes` last completed, whoever started it; null: never",
         examples=["2026-01-02T00:00:12.890Z"],
     )

@@ -1,4 +1,4 @@
-"""Runs the schedule in the process that leads the sweeper, and shows its times as metrics."""
+"""Runs the schedule in the leader of the sweeper, and shows its times as metrics."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,11 +15,11 @@ from customers_api.schedule.writes import Advance
 log = logs.get(__name__)
 last_completed = Gauge(
     "vapteke_last_completed_import_timestamp_seconds",
-    "When an import last completed; 0: never, or another process ends the imports",
+    "When an import of kind full or changes last completed; 0: never, or another process is the leader",
 )
 next_due = Gauge(
     "vapteke_next_import_timestamp_seconds",
-    "When the schedule starts the next import; 0: it is not set or paused, or another process runs it",
+    "When the schedule starts the next import; 0: there is none, it is paused, or another process is the leader",
 )
 
 
@@ -28,7 +28,7 @@ def _now() -> datetime:
 
 
 class Scheduler:
-    """Starts the imports of `schedule`; None: no import starts by itself. Each import has `rows_per_range`."""
+    """Starts the imports of `schedule`, with key ranges of `rows_per_range` rows. None: no import starts by itself."""
 
     def __init__(
         self, schedule: Schedule | None = None, rows_per_range: int = 10_000, clock: Callable[[], datetime] = _now
@@ -36,7 +36,7 @@ class Scheduler:
         self._schedule, self._rows_per_range, self._clock = schedule, rows_per_range, clock
 
     async def advance(self, connection: asyncpg.Connection) -> None:
-        """Make the steps that are due, and log them; then set the metrics. Only the process that leads may call it."""
+        """Make the steps that are due, and log them; then set the metrics. Only the leader may call it."""
         now = self._clock()
         stored = await queries.find(connection)
         while steps.decide(stored, self._schedule, now) is not None:
@@ -55,7 +55,7 @@ def show(stored: Stored) -> None:
 
 
 def hide() -> None:
-    """Set the metrics to 0: this process does not run the schedule any more."""
+    """Set the metrics to 0: this process is no longer the leader."""
     last_completed.set(0)
     next_due.set(0)
 

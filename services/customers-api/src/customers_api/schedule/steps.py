@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from customers_api.schedule.times import Schedule
 
 RETRY_MINUTES: Final = (1, 2, 5, 15, 30, 60)
-"""The pauses after the first, second, … failure in a row. The last one is repeated."""
+"""The pause after the first, second, … failure in a row. The last one is repeated."""
 
 Stored = Mapping[str, Any]
 """A row of `queries.find`."""
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 def decide(stored: Stored, schedule: Schedule | None, now: datetime) -> Step | None:
     """What to do now, or None if there is nothing to do. Call it again after each step."""
-    if settings_differ(stored, schedule):
+    if _settings_differ(stored, schedule):
         return _begin(stored, schedule, now)
     if schedule is None:
         return None
@@ -41,14 +41,15 @@ def decide(stored: Stored, schedule: Schedule | None, now: datetime) -> Step | N
 
 
 def _latest(schedule: Schedule, now: datetime) -> datetime:
-    """When the next import may be due at the latest. A later time was stored while a clock was wrong.
+    """The latest possible due time. A later one was stored while a clock was wrong.
 
-    It is the due time after the next one: a process whose clock is a little ahead may already have started that one.
+    This is the due time after the next one, because a process whose clock is a little ahead may already have started
+    the next import; or the longest pause after a failure, if that ends later.
     """
     return max(schedule.next_after(schedule.next_after(now)), now + timedelta(minutes=RETRY_MINUTES[-1]))
 
 
-def settings_differ(stored: Stored, schedule: Schedule | None) -> bool:
+def _settings_differ(stored: Stored, schedule: Schedule | None) -> bool:
     text, kind, timezone, _ = schedule or (None, None, None, None)
     return (stored["schedule"], stored["kind"], stored["timezone"]) != (text, kind, timezone)
 
@@ -63,7 +64,7 @@ def _begin(stored: Stored, schedule: Schedule | None, now: datetime) -> Step:
 
 
 def _note_end(stored: Stored, now: datetime) -> Step:
-    """After a failure the next attempt comes after a pause that grows. Any other end leaves the next time as it is."""
+    """After a failure, the next import starts after a growing pause. Any other end leaves the next time as it is."""
     if stored["import_status"] != "failed":
         return Step(stored["next_at"], 0, ended=True)
     failures = stored["failures"] + 1

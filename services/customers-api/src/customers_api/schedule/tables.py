@@ -13,8 +13,8 @@ from customers_api.schema import Table
 class ImportScheduleRow(Table, table=True):
     """The state of the schedule, in one row.
 
-    `schedule`, `kind` and `timezone` are the settings of the process that leads. `next_at` is when the next import is
-    due; null: none, or not worked out yet. `import_id` is the import that it started last, until its end was noted.
+    `schedule`, `kind` and `timezone` are the settings of the leader. `next_at` is when the next import is due; null:
+    none, or not worked out yet. `import_id` is the import that the schedule started last, until its end was noted.
     `failures` is how many of its imports have failed in a row.
     """
 

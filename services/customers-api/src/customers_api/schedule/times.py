@@ -12,7 +12,7 @@ from customers_api.imports.fields import ImportKind
 _INTERVAL: Final = re.compile(r"every ([1-9][0-9]{0,4})([smh])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _CRON_FIELDS: Final = 5  # cronsim also reads six, with seconds, but then ignores daylight-saving time
-_EXPECTED: Final = "use five fields of cron, such as 0 3 * * * (every day at 03:00), or an interval, such as every 15m"
+_EXPECTED: Final = "use five cron fields, such as 0 3 * * * (every day at 03:00), or an interval, such as every 15m"
 
 
 class Schedule(NamedTuple):
@@ -29,9 +29,9 @@ class Schedule(NamedTuple):
     def next_after(self, now: datetime) -> datetime:
         """The first due time after `now`, in UTC.
 
-        Intervals are counted from midnight of 1 January 1970, UTC. Times of cron are times of `timezone`. One at a
-        fixed hour is due exactly once a day: later in the night that skips it, the first time in the night that has it
-        twice.
+        Intervals are counted from midnight of 1 January 1970, UTC. Cron times are in `timezone`. A time at a fixed hour
+        is due exactly once a day: right after the gap in the night that skips it, and at its first occurrence in the
+        night that has it twice.
         """
         interval = _INTERVAL.fullmatch(self.text)
         if interval:
@@ -43,7 +43,7 @@ class Schedule(NamedTuple):
 
 
 def checked(text: str) -> str:
-    """`text`, without surrounding blanks. Raises ValueError, with what to write, unless it is a schedule."""
+    """`text` without surrounding blanks. Raises ValueError, which says what to write, unless it is a schedule."""
     text = text.strip()
     if _INTERVAL.fullmatch(text):
         return text

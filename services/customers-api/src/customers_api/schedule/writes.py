@@ -36,8 +36,8 @@ async def advance(
 ) -> Advance | None:
     """Make the next step of the schedule, if there is one to make at `now`. Safe to repeat.
 
-    The state is locked before the step is decided, and the next due time is stored with the request of the import. So
-    two processes start one import. The caller must report what was done (`scheduler.py`), and call again.
+    The state is locked before the step is decided, and the next due time is stored in the transaction that requests the
+    import. So two processes start one import. The caller must report the step (`scheduler.py`), and call again.
     """
     async with connection.transaction():
         await connection.execute(_LOCK)
@@ -47,7 +47,7 @@ async def advance(
 
 
 async def _kind(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> ImportKind:
-    """Which kind of import is due. Now and then it is a full one, which finds what fingerprints cannot show."""
+    """Which kind of import is due. Of `changes`, now and then a full one, which finds what fingerprints cannot show."""
     if schedule.kind != "changes":
         return schedule.kind
     last = await connection.fetchval(_LAST_FULL)
@@ -77,7 +77,7 @@ async def _make(
 
 
 def retry_warning(step: Step) -> str:
-    return f"the schedule tries again at {step.next_at:%F %T} UTC; failures in a row: {step.failures}"
+    return f"the schedule retries at {step.next_at:%F %T} UTC; failures in a row: {step.failures}"
 
 
 async def pause(connection: asyncpg.Connection, paused_by: str, now: datetime) -> None:
@@ -86,7 +86,7 @@ async def pause(connection: asyncpg.Connection, paused_by: str, now: datetime) -
 
 
 async def resume(connection: asyncpg.Connection, now: datetime) -> None:
-    """End the pause. Due times that have passed meanwhile are not made up for. Safe to repeat."""
+    """End the pause. Due times that have passed meanwhile are skipped. Safe to repeat."""
     await connection.execute(_RESUME, now)
 
 
@@ -102,7 +102,7 @@ _WARN: Final = "UPDATE imports SET warnings = warnings || $2::text WHERE id = $1
 
 _PAUSE: Final = "UPDATE import_schedule SET paused_at = $1, paused_by = $2 WHERE paused_at IS NULL"
 
-# The leader works out the next time again if it has passed: the leader may have been away during the pause.
+# A time that has passed is forgotten, because perhaps no process ran during the pause; the leader works it out again.
 _RESUME: Final = """
 UPDATE import_schedule SET paused_at = NULL, paused_by = NULL, next_at = CASE WHEN next_at > $1 THEN next_at END
 WHERE paused_at IS NOT NULL

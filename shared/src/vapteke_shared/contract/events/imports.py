@@ -41,8 +41,8 @@ Fingerprint = Annotated[
 Basis = Annotated[
     dict[str, Annotated[str, Meta(max_length=BASIS_CHARACTERS)]] | None,
     Meta(
-        description="what the fingerprint is valid for: it can be compared only with one that has the same basis. "
-        "Null: with none",
+        description="everything on which fingerprints depend: they can be compared only with fingerprints of the same "
+        "basis. Null: with none",
         examples=[{"server": "SQL1", "database": "vAptekeSync", "table_id": "901578250", "timezone": "Europe/Moscow"}],
     ),
 ]
@@ -67,8 +67,8 @@ class PlanRequested(ImportEvent):
     stored_bounds: Annotated[
         list[Int64] | None,
         Meta(
-            description="the last keys, ascending, of the ranges that were read before: only those that have changed "
-            "need to be read. Null: every range must be read",
+            description="the last keys, ascending, of the stored ranges: only those that have changed need to be read. "
+            "Null: every range must be read",
             examples=[[81220, 102954]],
         ),
     ] = None
@@ -126,8 +126,8 @@ class Planned(ImportEvent):
     unread: Annotated[
         list[Chunk] | None,
         Meta(
-            description="the numbers of the ranges that have not changed since they were read before; they count from "
-            "0 in the order of the bounds. Null: every range must be read",
+            description="the numbers of the ranges that have not changed and need not be read; the first range has "
+            "number 0. Null: every range must be read",
             examples=[[0, 1, 2]],
         ),
     ] = None
@@ -137,7 +137,7 @@ class Planned(ImportEvent):
     full_because: Annotated[
         Annotated[str, Meta(max_length=ERROR_CHARACTERS)] | None,
         Meta(
-            description="why every range must be read although the task named ranges that were read before",
+            description="why every range must be read although the task named stored ranges",
             examples=["these have changed since the last import: table_altered_at"],
         ),
     ] = None
@@ -163,16 +163,16 @@ class RangePublished(ImportEvent):
     fingerprint: Annotated[
         Fingerprint | None,
         Meta(
-            description="the fingerprint of the rows that were read; null: a row has none, or an importer of an "
-            "earlier release read them",
+            description="the fingerprint of the rows that were read; null: a row has none, or the importer is of an "
+            "earlier release",
             examples=["10000:-4151832096441893022"],
         ),
     ] = None
     valid_until: Annotated[
         Instant | None,
         Meta(
-            description="until when the fingerprint is valid, because a value that lies in the future will be usable "
-            "then; null: without an end",
+            description="when the fingerprint expires, because a value that lies in the future becomes usable; null: "
+            "never",
             examples=["2027-01-02T00:00:00.000Z"],
         ),
     ] = None
