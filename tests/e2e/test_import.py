@@ -1,58 +1,37 @@
 """An import from the endpoint to the verdict, with real processes, a real Kafka and the real ODBC driver."""
 
-import asyncio
 import math
 import random
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from restartable_legacy import RestartableLegacy
 from running_stack import RunningStack, running_stack, verdict
-from vapteke_local import people, vaptekesync
-from vapteke_local.vaptekesync import CUSTOMERS, Server
+from vapteke_local import people
+from vapteke_local.vaptekesync import CUSTOMERS
 
 SEED, COUNT, RANGE_ROWS = 5, 3_000, 500
 TIMEOUT, SLEEP, ATTEMPTS = 2, 1, 2
 pytestmark = pytest.mark.timeout(900)
 
 
-class Legacy:
-    """vAptekeSync on one address, whatever server stands behind it."""
-
-    def __init__(self) -> None:
-        self._stack = AsyncExitStack()
-        self.server: Server
-
-    async def start(self, **options: object) -> None:
-        port = self.server.port if hasattr(self, "server") else 0
-        rows = [tuple(person) for person in people.generate(SEED, COUNT)]
-        self.server = await self._stack.enter_async_context(vaptekesync.serve(rows, **{"port": port, **options}))
-
-    async def stop(self) -> None:
-        await self._stack.aclose()
-
-    async def restart(self, **options: object) -> None:
-        await self.stop()
-        await self.start(**options)
-
-
 @pytest.fixture(scope="module")
-async def legacy() -> AsyncIterator[Legacy]:
-    legacy = Legacy()
+async def legacy() -> AsyncIterator[RestartableLegacy]:
+    legacy = RestartableLegacy(SEED, COUNT)
     await legacy.start()
     yield legacy
     await legacy.stop()
 
 
 @pytest.fixture(scope="module")
-async def stack(legacy: Legacy) -> AsyncIterator[RunningStack]:
+async def stack(legacy: RestartableLegacy) -> AsyncIterator[RunningStack]:
     variables = {
         "IMPORT_RANGE_ROWS": str(RANGE_ROWS),
-        "IMPORT_DELETIONS": "apply",
         "MSSQL_TIMEOUT": str(TIMEOUT),
         "MSSQL_RETRIES_SLEEP": str(SLEEP),
         "MSSQL_RETRIES_COUNT": str(ATTEMPTS - 1),
@@ -62,7 +41,7 @@ async def stack(legacy: Legacy) -> AsyncIterator[RunningStack]:
 
 
 @pytest.fixture
-async def whole(legacy: Legacy, stack: RunningStack) -> AsyncIterator[None]:
+async def whole(legacy: RestartableLegacy, stack: RunningStack) -> AsyncIterator[None]:
     """The next import works, whatever this test has done to vAptekeSync."""
     yield
     await legacy.restart()
@@ -134,7 +113,7 @@ async def test_a_second_import_writes_nothing(stack: RunningStack) -> None:
 
 
 async def test_the_plan_and_each_range_are_read_on_a_connection_of_their_own(
-    legacy: Legacy, stack: RunningStack
+    legacy: RestartableLegacy, stack: RunningStack
 ) -> None:
     before = legacy.server.stats.logins_received
 
@@ -144,7 +123,7 @@ async def test_the_plan_and_each_range_are_read_on_a_connection_of_their_own(
     assert legacy.server.stats.connections_open == 0
 
 
-async def test_a_change_arrives(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+async def test_a_change_arrives(legacy: RestartableLegacy, stack: RunningStack, whole: None) -> None:
     await stack.imported()
     person = next(pair[0] for pair in people.labelled(SEED, COUNT) if _taken(pair) and pair[1].rival is None)
 
@@ -154,14 +133,15 @@ async def test_a_change_arrives(legacy: Legacy, stack: RunningStack, whole: None
     assert (job["updated"], job["created"]) == (1, 0)
 
 
-async def test_a_comparison_lists_a_change_and_writes_nothing(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+async def test_a_comparison_lists_a_change_and_writes_nothing(
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
+) -> None:
     await stack.imported()
     person = next(pair[0] for pair in people.labelled(SEED, COUNT) if _taken(pair) and pair[1].rival is None)
     legacy.server.put({"ID": person.id, "LastName": "Новая"})
     before = await stack.versions()
 
-    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "compare"})
-    job = await stack.ended(answer.headers["location"])
+    job = await stack.run("compare")
 
     page = (await stack.client.get(f"/rest/v1/imports/{job['id']}/differences/")).json()
     found = [(each["legacy_id"], each["difference"], each["fields"]) for each in page["items"]]
@@ -171,7 +151,7 @@ async def test_a_comparison_lists_a_change_and_writes_nothing(legacy: Legacy, st
 
 
 async def test_an_import_of_changes_reads_only_the_ranges_with_changes(
-    legacy: Legacy, stack: RunningStack, whole: None
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
 ) -> None:
     await stack.imported()
     people_taken = [pair[0] for pair in people.labelled(SEED, COUNT) if _taken(pair) and pair[1].rival is None]
@@ -200,14 +180,13 @@ async def test_an_import_of_changes_reads_only_the_ranges_with_changes(
 
 
 async def _changes(stack: RunningStack) -> dict[str, Any]:
-    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "changes"})
-    job = await stack.ended(answer.headers["location"])
+    job = await stack.run("changes")
     assert (job["status"], job["error"], job["full_because"]) == ("completed", None, None)
     return job
 
 
 async def test_imports_of_changes_among_late_transactions_leave_no_difference(
-    legacy: Legacy, stack: RunningStack, whole: None
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
 ) -> None:
     await stack.imported()
     keys = [pair[0].id for pair in people.labelled(SEED, COUNT)]
@@ -228,66 +207,27 @@ async def test_imports_of_changes_among_late_transactions_leave_no_difference(
             legacy.server.change({"do": "commit", "transaction": name})
     await _changes(stack)
 
-    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "compare"})
-    job = await stack.ended(answer.headers["location"])
+    job = await stack.run("compare")
 
     page = (await stack.client.get(f"/rest/v1/imports/{job['id']}/differences/")).json()
     assert (job["status"], page["items"]) == ("completed", [])
 
 
 async def test_an_altered_table_makes_an_import_of_changes_full_and_says_why(
-    legacy: Legacy, stack: RunningStack, whole: None
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
 ) -> None:
     await stack.imported()
     await legacy.restart(table=CUSTOMERS.altered("CityID", sql_type="bigint"))
 
-    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "changes"})
-    job = await stack.ended(answer.headers["location"])
+    job = await stack.run("changes")
 
     assert (job["status"], job["kind"], job["read"], job["unread"]) == ("completed", "full", COUNT, 0)
     assert job["full_because"] == "these have changed since the last import: table_altered_at"
 
 
-async def test_customers_whose_rows_are_gone_are_deleted_and_come_back_with_their_favorites(
-    legacy: Legacy, stack: RunningStack, whole: None
+async def test_a_wrong_password_fails_at_the_first_attempt(
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
 ) -> None:
-    await stack.imported()
-    keys = [pair[0].id for pair in people.labelled(SEED, COUNT) if _taken(pair)]
-    gone = [*keys[:10], *keys[-10:]]
-    async with stack.database() as connection:
-        row = await connection.fetchrow("SELECT customer_id FROM legacy_customers WHERE legacy_id = $1", keys[0])
-    customer = f"/rest/v1/customers/{row['customer_id']}/"
-    await stack.favorites.post("/rest/v1/favorites/", json={"user_id": row["customer_id"], "item_id": 7})
-    for key in gone:
-        legacy.server.remove(key)
-
-    job = await stack.imported()
-    deletions = f"/rest/v1/imports/{job['id']}/deletions/?status=applied&limit=100"
-    async with asyncio.timeout(60):
-        while (page := (await stack.client.get(deletions)).json())["count"] < len(gone):
-            await asyncio.sleep(0.1)
-        while await _favorites(stack, row["customer_id"]):
-            await asyncio.sleep(0.1)
-    assert [each["legacy_id"] for each in page["items"]] == sorted(gone)
-    assert (await stack.client.get(customer)).status_code == 404
-    again = await stack.imported()
-    await legacy.restart()
-    back = await stack.imported()
-
-    assert (job["gone"], again["gone"], back["gone"], back["skipped"]) == (len(gone), 0, 0, 0)
-    assert (await stack.client.get(customer)).status_code == 200
-    async with asyncio.timeout(60):
-        while await _favorites(stack, row["customer_id"]) != 1:
-            await asyncio.sleep(0.1)
-
-
-async def _favorites(stack: RunningStack, customer_id: int) -> int:
-    answer = await stack.favorites.get("/rest/v1/favorites/", params={"user_id": customer_id})
-    count: int = answer.json()["count"]
-    return count
-
-
-async def test_a_wrong_password_fails_at_the_first_attempt(legacy: Legacy, stack: RunningStack, whole: None) -> None:
     await legacy.restart(password="another-password")
 
     job = await stack.imported()
@@ -296,7 +236,9 @@ async def test_a_wrong_password_fails_at_the_first_attempt(legacy: Legacy, stack
     assert "refused the login: check VAPTEKESYNC_USER, VAPTEKESYNC_PASSWORD and VAPTEKESYNC_DB" in job["error"]
 
 
-async def test_a_missing_column_fails_at_the_first_attempt(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+async def test_a_missing_column_fails_at_the_first_attempt(
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
+) -> None:
     await legacy.restart(table=CUSTOMERS.altered("Birthday", name="Born"))
 
     job = await stack.imported()
@@ -307,7 +249,7 @@ async def test_a_missing_column_fails_at_the_first_attempt(legacy: Legacy, stack
 
 @pytest.mark.parametrize("fault", ["refused", "silent", "silent in mid-result", "away"])
 async def test_a_server_that_does_not_answer_fails_in_time(
-    legacy: Legacy, stack: RunningStack, whole: None, fault: str
+    legacy: RestartableLegacy, stack: RunningStack, whole: None, fault: str
 ) -> None:
     match fault:
         case "refused":
@@ -329,7 +271,9 @@ async def test_a_server_that_does_not_answer_fails_in_time(
     await stack.healthy()
 
 
-async def test_a_connection_lost_in_mid_result_is_read_again(legacy: Legacy, stack: RunningStack, whole: None) -> None:
+async def test_a_connection_lost_in_mid_result_is_read_again(
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
+) -> None:
     await stack.forget_customers()
     legacy.server.set_fault("drop", rows=200, nth=3)
 

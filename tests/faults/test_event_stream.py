@@ -70,18 +70,11 @@ async def aftermath(request: pytest.FixtureRequest) -> AsyncIterator[Aftermath]:
         writers = Writers(stack.client, phones, form.seed)
         disturbances = Disturbances(stack, legacy, writers, phones, movable)
         await writers.write(form.writes, disturbances.happen(dice, form.writes, form.strikes))
-        await all_sent(stack)
+        await stack.all_sent()
         published = await customers_topic.read(stack["kafka"])
         sent = len(await customers_topic.read(stack["kafka"], "read_uncommitted"))
         rejected = form.legacy_rows - len(movable)
         yield Aftermath(form, stack, writers, disturbances, rejected, published, sent)
-
-
-async def all_sent(stack: RunningStack) -> None:
-    """Until the outbox is empty."""
-    async with asyncio.timeout(120), stack.database() as connection:
-        while await connection.fetchval("SELECT count(*) FROM outbox"):
-            await asyncio.sleep(0.05)
 
 
 async def held(stack: RunningStack) -> dict[int, State]:
@@ -252,7 +245,7 @@ async def write_to_each_partition(stack: RunningStack) -> int:
         for row in active:
             answer = await stack.client.patch(f"{CUSTOMERS}{row['id']}/", json={"lastname": "После"})
             assert answer.status_code == 200
-        await all_sent(stack)
+        await stack.all_sent()
         after = await customers_topic.ends(consumer)
         assert [place for place in after if after[place] == before[place]] == []
     return len(active)

@@ -32,15 +32,44 @@ class PublishedEvent(NamedTuple):
     seal: int
 
 
-async def read(bootstrap: list[str], isolation: Isolation = "read_committed") -> list[PublishedEvent]:
-    """All that is in the topic now, each partition in its order."""
+async def read(
+    bootstrap: list[str],
+    isolation: Isolation = "read_committed",
+    since: Mapping[TopicPartition, int] | None = None,
+) -> list[PublishedEvent]:
+    """What is in the topic now, each partition in its order; with `since`, a result of `end`, only what came later."""
     published = []
     async with _reader(bootstrap, isolation) as consumer:
+        for place, offset in (since or {}).items():
+            consumer.seek(place, offset)
         ends = await consumer.end_offsets(PARTITIONS)
         while await _behind(consumer, ends):
             for records in (await consumer.getmany(timeout_ms=1000)).values():
                 published += [_published(record) for record in records]
     return published
+
+
+async def end(bootstrap: list[str]) -> dict[TopicPartition, int]:
+    """How far the topic reaches now."""
+    async with _reader(bootstrap, "read_committed") as consumer:
+        return await ends(consumer)
+
+
+@asynccontextmanager
+async def following(bootstrap: list[str]) -> AsyncIterator[AIOKafkaConsumer]:
+    """For `event_of`: begins with what comes next."""
+    async with _reader(bootstrap, "read_committed") as consumer:
+        for place, offset in (await ends(consumer)).items():
+            consumer.seek(place, offset)
+        yield consumer
+
+
+async def event_of(consumer: AIOKafkaConsumer, customer_id: int) -> CustomerEvent:
+    """The next event of this customer. Those of others are passed over. Waits without a deadline."""
+    while True:
+        published = _published(await consumer.getone())
+        if published.event.id == customer_id:
+            return published.event
 
 
 async def _behind(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:

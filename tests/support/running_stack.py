@@ -54,6 +54,27 @@ class RunningStack:
     async def imported(self, seconds: float = 300) -> dict[str, Any]:
         return await self.ended(await self.start_import(), seconds)
 
+    async def run(self, kind: str, seconds: float = 300) -> dict[str, Any]:
+        """The job of an import of this kind once it has ended."""
+        answer = await self.client.post("/rest/v1/imports/", json={"kind": kind})
+        assert answer.status_code == 202, answer.text
+        return await self.ended(answer.headers["location"], seconds)
+
+    async def items(self, url: str, **parameters: str) -> list[dict[str, Any]]:
+        """All items of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = (await self.client.get(url, params={**parameters, "limit": 1000, "offset": len(found)})).json()
+            found += page["items"]
+            if len(found) >= page["count"]:
+                return found
+
+    async def all_sent(self) -> None:
+        """Until the outbox is empty."""
+        async with asyncio.timeout(120), self.database() as connection:
+            while await connection.fetchval("SELECT count(*) FROM outbox"):
+                await asyncio.sleep(0.05)
+
     async def command(self, *words: str) -> tuple[int | None, str]:
         """The exit code and the standard output of a command of a service, with the variables of that service."""
         arguments = ("run", "--ready", self._ready, *words)
