@@ -231,7 +231,7 @@ async def test_a_server_that_is_silent_fails_the_plan(serve: Serve, settings_for
         ({"stored_bounds": []}, "no key ranges are stored"),
         ({"stored_bounds": [20, 10, 30]}, "no key ranges are stored"),
         ({"stored_fingerprints": None}, "no key ranges are stored"),
-        ({"basis": None}, "it is not known for what the stored fingerprints are valid"),
+        ({"basis": None}, "the basis of the stored fingerprints is not known"),
         ({"basis": {"server": "x"}}, "these have changed since the last import: columns, database"),
     ],
 )

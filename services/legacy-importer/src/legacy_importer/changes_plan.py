@@ -1,7 +1,7 @@
-"""Plans an import of changes: asks vAptekeSync in which of the key ranges that were read before something has changed.
+"""Plans an import of changes: asks vAptekeSync which of the stored key ranges have changed since they were read.
 
-No transaction can hide a change, however late it commits: all rows of a range are summed each time, and what becomes
-visible after that is found by the next import.
+A transaction cannot hide a change, however late it commits: each import sums all rows of each range, so the next import
+finds what has become visible since.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ log = logs.get(__name__)
 
 
 class ChangesPlan(NamedTuple):
-    """The key ranges, and the numbers of those that need not be read, with the number of their rows altogether."""
+    """The plan of all key ranges, the numbers of those that need not be read, and how many rows these have in all."""
 
     plan: Plan
     unread: list[int]
@@ -39,7 +39,7 @@ def why_full(task: PlanRequested, method: Method) -> str | None:
     if not bounds or len(bounds) != len(task.stored_fingerprints or []) or bounds != sorted(set(bounds)):
         return "no key ranges are stored"
     if task.basis is None or method.basis is None:
-        return "it is not known for what the stored fingerprints are valid"
+        return "the basis of the stored fingerprints is not known"
     parts = [part for part in method.basis.keys() | task.basis.keys() if method.basis.get(part) != task.basis.get(part)]
     return f"these have changed since the last import: {', '.join(sorted(parts))}" if parts else None
 
@@ -49,8 +49,8 @@ async def plan(
 ) -> ChangesPlan | None:
     """The plan for a task whose stored fingerprints can be compared; None if the table is empty. Raises LegacyError.
 
-    Rows above the last stored range get ranges of their own. If that range is not full, they are planned together with
-    its rows: otherwise each import of a few new rows would leave a small range behind.
+    Rows above the last stored range get ranges of their own. If the last stored range is not full, it is planned again
+    together with them: otherwise each import of a few new rows would leave a small range behind.
     """
     bounds, stored = task.stored_bounds or [], dict(enumerate(task.stored_fingerprints or []))
     ranges = [KeyRange(chunk, *ends) for chunk, ends in enumerate(zip([None, *bounds], bounds, strict=False))]
@@ -89,7 +89,7 @@ async def _fingerprints(
 ) -> dict[int, str]:
     """The fingerprints of the ranges as vAptekeSync computes them now, by the number of the range.
 
-    Ranges with rows that a transaction holds, or that cannot be selected, are left out. Raises LegacyError.
+    A range is left out if a transaction holds one of its rows, or if one cannot be selected. Raises LegacyError.
     """
     found: dict[int, str] = {}
     await legacy.give_up_locks_early(connection)

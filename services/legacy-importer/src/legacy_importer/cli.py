@@ -58,14 +58,12 @@ def check() -> None:
 
 @cli.command()
 def doctor(
-    sql: Annotated[
-        bool, typer.Option("--sql", help="Write a script for SQL Server's administrators, and no more")
-    ] = False,
+    sql: Annotated[bool, typer.Option("--sql", help="Only write a script for SQL Server's administrators")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the findings as JSON")] = False,
 ) -> None:
     """Examine vAptekeSync, its table and Kafka, and say how to cure what is wrong. Changes nothing.
 
-    Exit code 0: all is ok; 2: only warnings, or something that could not be seen; 1: something has failed.
+    Exit code 0: all is ok; 1: something has failed; 2: only warnings or unknowns.
     """
     if sql:
         typer.echo(admin_script.script(load(LegacySettings)), nl=False)

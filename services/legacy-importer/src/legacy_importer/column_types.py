@@ -21,8 +21,8 @@ async def types(connection: Connection, settings: LegacySettings) -> dict[str, s
 def check(types: Mapping[str, str], settings: LegacySettings) -> None:
     """Check that each of our fields can be read from the type of its column.
 
-    `types` has lower-case names and types. A column that is not in it passes:
-    `table_check.check` finds missing columns. Raises LegacyMisconfigured, whose text names every mismatch.
+    `types` has lower-case names and types. A column that is not in it passes: `table_check.check` finds missing
+    columns. Raises LegacyMisconfigured, whose text names every mismatch.
     """
     fields = [(*pair, ALLOWED_TYPES[pair[0]]) for pair in settings.vaptekesync_columns.model_dump().items()]
     faults = [

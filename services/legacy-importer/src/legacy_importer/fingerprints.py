@@ -1,11 +1,11 @@
-"""Row fingerprints: by them, an import recognises key ranges in which nothing has changed since they were read.
+"""Row fingerprints, by which an import recognises key ranges in which nothing has changed since they were read.
 
 vAptekeSync computes the fingerprint of each row: the rowversion, if the table has one, or else 64 bits of a hash over
 the columns that we read. The fingerprint of a range is the number of its rows and the sum of their fingerprints. The
 importer adds up the rows that it publishes, so the fingerprint of a range is that of exactly these rows.
 
-A rowversion grows with each change, so with an equal number of rows the sum grows too. A sum of hashes of other rows is
-equal by chance once in 2^64 cases.
+A rowversion grows with each change, so the sum of an equal number of rows grows too. The hashes of changed rows have
+the same sum by chance once in 2^64 cases.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ IDENTITY: Final = (
 _TEXT_CHARACTERS = 400  # the whole text of CONCAT must stay below 4,000 characters
 _DATES = ("date", "smalldatetime", "datetime", "datetime2", "datetimeoffset")
 _FLOAT_BYTES = {"float": 8, "real": 4}
-_ROWVERSION = "timestamp"  # the name of a rowversion in the views of every SQL Server
-
+ROWVERSION: Final = "timestamp"
+"""The type of a rowversion in the system views of SQL Server."""
 
 Row = translate.LegacyRow | translate.UnreadableRow
 
@@ -48,11 +48,11 @@ class Method(NamedTuple):
 
 
 def method(types: Mapping[str, str], identity: Sequence[Any] | None, settings: LegacySettings) -> Method:
-    """`types` is the result of `column_types.types`, and `identity` the row that IDENTITY selects; None if it is none.
+    """`types` is the result of `column_types.types`, and `identity` the row that IDENTITY selects, or None.
 
-    A view may show rows that changed without a new rowversion, so its rows are hashed.
+    Rows of a view are hashed, because what it shows may change without a new rowversion.
     """
-    version = next((column for column, kind in types.items() if kind == _ROWVERSION), None)
+    version = next((column for column, kind in types.items() if kind == ROWVERSION), None)
     types = {column.casefold(): kind for column, kind in types.items()}
     if version is not None and identity is not None and identity[4] == "USER_TABLE":
         expression = f"CAST({quoted(version)} AS bigint)"
@@ -107,10 +107,10 @@ _TRANSLATION = _digest(
 
 
 class RangeSum:
-    """The fingerprint of a range, while its rows are read.
+    """Adds up the fingerprint of a range while its rows are read.
 
-    A value that lies in the future is unusable now and will be usable then, although the row has not changed. So the
-    fingerprint is valid only until `valid_until`, a day before the first of them; None: without an end.
+    A value that lies in the future is unusable now, but will be usable then, although the row has not changed. So the
+    fingerprint expires at `valid_until`, a day before the earliest such value. None: it does not expire.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class RangeSum:
         self.valid_until: datetime | None = None
 
     def add(self, rows: Sequence[Row], events: Sequence[translate.CustomerOrRejection] = ()) -> None:
-        """Add rows, and `events`, what these were translated into."""
+        """Add rows. `events` are what they were translated into, in the same order."""
         self._note_future(rows, events)
         found = [row.fingerprint for row in rows]
         self._rows += len(found)
@@ -134,7 +134,7 @@ class RangeSum:
                 if reason == IN_THE_FUTURE:
                     day = values.dated(getattr(row, field))
                     assert day is not None, "an empty value does not lie in the future"
-                    # time zones and the tolerance for clocks make less than a day
+                    # a day covers time zones and the tolerance for clocks
                     until = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=1)
                     self.valid_until = min(until, self.valid_until or until)
 

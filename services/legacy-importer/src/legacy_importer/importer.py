@@ -178,7 +178,7 @@ class Importer:
         return planned
 
     async def _plan_ranges(self, connection: Connection, task: PlanRequested) -> Planned:
-        """Plan only what has changed, if the task names ranges that were read before and these can be compared."""
+        """Plan to read only what has changed, if the task names stored ranges that can be compared."""
         method = await legacy.fingerprint_method(connection, self._settings)
         if task.stored_bounds is None:
             return await self._plan_all(connection, task, method, None)

@@ -60,9 +60,9 @@ class KeyRange(NamedTuple):
 
 
 async def give_up_locks_early(connection: Connection) -> None:
-    """Let later statements on this connection raise RowsLocked when they have waited `_LOCK_SECONDS` for a transaction.
+    """Let later statements on this connection raise RowsLocked when they have waited `_LOCK_SECONDS` for a lock.
 
-    Without it, they wait until the deadline ends the connection.
+    Without this, they wait until the deadline of MSSQL_TIMEOUT ends the connection.
     """
     await connection.execute(f"SET LOCK_TIMEOUT {_LOCK_SECONDS * 1000:d}")
 
@@ -147,7 +147,7 @@ async def read_range(
 
 
 async def fingerprint_method(connection: Connection, settings: LegacySettings) -> Method:
-    """How this table's rows are selected with their fingerprints, and for what these are valid. Raises LegacyError."""
+    """How this table's rows are selected with their fingerprints, and the basis of these. Raises LegacyError."""
     identity = await connection.fetch(fingerprints.IDENTITY, _table(settings))
     types = await column_types.types(connection, settings)
     return fingerprints.method(types, identity[0] if identity else None, settings)

@@ -34,7 +34,7 @@ class TlsFailed(LegacyMisconfigured):
 
 
 class RowsLocked(LegacyUnavailable):
-    """A transaction holds rows that the statement needs. When it has ended, the statement succeeds."""
+    """A transaction holds rows that the statement needs. The statement succeeds once that transaction has ended."""
 
 
 class UnreadableValue(LegacyError):

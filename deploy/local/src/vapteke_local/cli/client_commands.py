@@ -67,6 +67,6 @@ def run(
     service, *arguments = command
     variables = running_stack.read(ready or description.run_file())["variables"]
     if service not in variables:
-        raise typer.BadParameter(f"no service: {service}; these are: {', '.join(variables)}")
+        raise typer.BadParameter(f"{service} is not a service; use one of: {', '.join(variables)}")
     program = Path(sys.executable).with_name(service)
     os.execve(program, [service, *arguments], {**os.environ, **variables[service]})

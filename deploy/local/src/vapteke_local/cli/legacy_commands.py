@@ -52,7 +52,7 @@ def fault(
 
     drop rows=500: break the connection after 500 rows of an answer.
 
-    silent: answer nothing any more; with rows=500, stop the answer after 500 rows.
+    silent: answer nothing from now on; with rows=500, stop the answer after 500 rows.
 
     fail number=18456 before=login: reject the login with this SQL Server error; without `before`, answer a
     statement with it.

@@ -26,7 +26,7 @@ _FIRST_YEAR = 1970
 """Earlier sign-ins are placeholders."""
 _CYRILLIC = re.compile(r"[А-Яа-яЁё][\w .-]+")
 _GARBLED = re.compile(r"\?\?|[À-ÿ]{2}")
-"""Question marks, where letters were lost; or letters of Latin-1, as which CP1251 and UTF-8 are shown."""
+"""Question marks in place of lost letters, or Latin-1 letters, which appear when CP1251 or UTF-8 is read wrongly."""
 
 
 async def time_zone(subject: Subject) -> Verdict:
@@ -39,7 +39,7 @@ async def time_zone(subject: Subject) -> Verdict:
     try:
         async with connect(settings) as connection:
             newest = await queries.newest(connection, settings)
-    except LegacyUnavailable as error:  # the statement reads the whole table, an import does without it
+    except LegacyUnavailable as error:  # the statement reads the whole table, and an import does not need it
         return unknown(f"{error}: compare a new sign-in with VAPTEKESYNC_TIMEZONE by hand")
     if newest is None or newest.year < _FIRST_YEAR:
         return unknown(f"{column} has no value yet: compare the first sign-in with VAPTEKESYNC_TIMEZONE by hand")
@@ -65,7 +65,7 @@ async def plan(subject: Subject) -> Verdict:
     if not rows:
         return warning(f"{subject.table} is empty: check VAPTEKESYNC_DB and VAPTEKESYNC_TABLE")
     if seconds > settings.mssql_timeout / 2:
-        return warning(f"{seconds:.1f} s for {rows:,} rows, and an import ends the plan at MSSQL_TIMEOUT: raise it")
+        return warning(f"{seconds:.1f} s for {rows:,} rows; a plan fails after MSSQL_TIMEOUT: raise that setting")
     return ok(f"{rows:,} rows in {len(subject.plan.upper_bounds):,} ranges of {_RANGE_ROWS:,}; {seconds:.2f} s")
 
 
@@ -85,7 +85,7 @@ async def key_range(subject: Subject) -> Verdict:
     if unreadable:
         return warning(f"{unreadable:,} rows of the first range cannot be selected: check how the columns are computed")
     expected = seconds * len(subject.plan.upper_bounds)
-    return ok(f"{len(subject.rows):,} rows in {seconds:.2f} s; to read all ranges takes about {expected:,.1f} s")
+    return ok(f"{len(subject.rows):,} rows in {seconds:.2f} s; reading all ranges takes about {expected:,.1f} s")
 
 
 async def fingerprint(subject: Subject) -> Verdict:
@@ -107,7 +107,7 @@ async def fingerprint(subject: Subject) -> Verdict:
             "administrators for the right VIEW DEFINITION on it"
         )
     expected = seconds * len(subject.plan.upper_bounds)
-    return ok(f"of one range in {seconds:.2f} s; to compare all ranges takes about {expected:,.1f} s")
+    return ok(f"one range in {seconds:.2f} s; comparing all ranges takes about {expected:,.1f} s")
 
 
 class Name(NamedTuple):
@@ -133,7 +133,7 @@ async def cyrillic(subject: Subject) -> Verdict:
             return failure(
                 f"the driver changes Cyrillic texts of {column}: use Microsoft's driver (VAPTEKESYNC_DRIVER)"
             )
-    return ok("a Cyrillic name was read, and found again by what was read")
+    return ok("a Cyrillic name was read and sent back, and the server found it")
 
 
 def _names(subject: Subject) -> Iterator[Name]:

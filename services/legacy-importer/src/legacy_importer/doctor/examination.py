@@ -1,4 +1,4 @@
-"""Runs the doctor's checks in order. A check whose precondition has failed is not made: it is unknown."""
+"""Runs the doctor's checks in order. A check that depends on one that has failed is not made: it is unknown."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -51,7 +51,7 @@ async def examine(settings: WorkSettings) -> AsyncGenerator[Finding]:
 
 
 async def _verdict(check: Check, subject: Subject, causes: dict[str, str]) -> Verdict:
-    """Make the check. `causes` has each check that has failed or was not made, and the check that is the cause."""
+    """Make the check. `causes` has the failed check for each check that has failed or was not made for that reason."""
     cause = next((causes[name] for name in check.needs if name in causes), None)
     verdict = unknown(f"not checked, because `{cause}` has failed") if cause else await _made(check, subject)
     if cause or verdict.status is Status.FAILURE:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Status(StrEnum):
-    """Unknown means that the check could not be made, so it says nothing about the subject."""
+    """UNKNOWN: the check could not be made, so it says neither that something is wrong nor that it is not."""
 
     OK = "ok"
     WARNING = "warning"

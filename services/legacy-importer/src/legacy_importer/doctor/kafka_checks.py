@@ -20,7 +20,7 @@ async def kafka(subject: Subject) -> Verdict:
 
 
 async def topics(subject: Subject) -> Verdict:
-    """Only topics of the importer must be visible to its user. What its user may not see is unknown."""
+    """The user must be allowed to see the importer's own topics. Others that it may not see are unknown."""
     missing, unseen, found = subject.topics
     harmful = [difference.text for difference in found if difference.is_harmful]
     if ours := sorted(_OURS & {*missing}):

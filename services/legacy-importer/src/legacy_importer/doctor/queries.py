@@ -9,7 +9,7 @@ from legacy_importer.connection import Connection
 from legacy_importer.settings import LegacySettings
 
 _LATEST_LOCAL_TIME = 15
-"""Hours ahead of UTC: no time zone is that far ahead, so a later local time is a mistake in one row."""
+"""Hours ahead of UTC. No time zone is that far ahead, so a later local time is a mistake in one row."""
 
 
 class TextColumn(NamedTuple):

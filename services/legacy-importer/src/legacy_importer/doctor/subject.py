@@ -1,4 +1,4 @@
-"""What the checks of one examination know of the system that they examine."""
+"""What the checks of one examination know about the system."""
 
 from dataclasses import dataclass, field
 

@@ -1,6 +1,6 @@
 """Does the table fit the settings? Table, columns, rights, key, rowversion."""
 
-from legacy_importer import legacy, table_check
+from legacy_importer import fingerprints, legacy, table_check
 from legacy_importer.columns import TEXTS
 from legacy_importer.doctor import queries
 from legacy_importer.doctor.findings import Verdict, failure, ok, unknown, warning
@@ -11,7 +11,6 @@ from legacy_importer.login import connect
 _PHONE_DIGITS = 10
 """A national number without the prefix 8."""
 _CHANGES = {"INSERT", "UPDATE", "DELETE", "ALTER", "CONTROL", "TAKE OWNERSHIP"}
-_ROWVERSION = {"timestamp", "rowversion"}
 _SCRIPT = "`legacy-importer doctor --sql` writes a script for the administrators of SQL Server"
 
 
@@ -26,7 +25,7 @@ async def table(subject: Subject) -> Verdict:
 
 
 async def columns(subject: Subject) -> Verdict:
-    """Types by the rules of an import; sizes are ok, unless the column of the phone is too short for one."""
+    """Checks the types as an import does, and whether the column of the phone is long enough for a phone."""
     names = subject.settings.vaptekesync_columns
     table_check.check_columns(subject.columns, subject.settings)
     async with connect(subject.settings) as connection:
@@ -85,8 +84,8 @@ async def key(subject: Subject) -> Verdict:
 
 
 async def rowversion(subject: Subject) -> Verdict:
-    """For information only: an import works with and without."""
-    found = [name for name, column in subject.columns.items() if column.type in _ROWVERSION]
+    """Never fails: an import works with or without a rowversion."""
+    found = [name for name, column in subject.columns.items() if column.type == fingerprints.ROWVERSION]
     if found and not subject.is_view:
         return ok(f"{found[0]} shows which rows have changed")
     kind = "is a view" if subject.is_view else "has no rowversion"

@@ -1,4 +1,4 @@
-"""What only `legacy-importer doctor` asks: sizes of columns, the user's permissions, a text, the newest instant."""
+"""Queries of `legacy-importer doctor` alone: sizes of columns, the user's permissions, a text, the newest instant."""
 
 from __future__ import annotations
 

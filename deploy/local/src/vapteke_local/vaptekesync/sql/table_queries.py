@@ -129,7 +129,7 @@ def _range_sum(given: list[Token], start: int) -> Callable[[Parameters, Database
 
 
 def _bounds(found: dict[str, Any], parameters: Parameters, table: Table) -> tuple[Any, Any] | None:
-    """The keys above which and up to which rows are selected. None if one is NULL: no comparison with it is true."""
+    """The lower and the upper bound of the keys. None if one is NULL: no comparison with it is true."""
     bounds = {side: _key(found[side], parameters, table) for side in ("above", "upto") if side in found}
     return None if None in bounds.values() else (bounds.get("above"), bounds["upto"])
 

@@ -45,7 +45,7 @@ class Table:
     """The definition of a table. Rows are stored and read in the order of the column `key`.
 
     The keys are unique only if `constraints` say so. `synonyms` are other names of the table in the same schema.
-    `permissions` are those that the user has on the whole table, as the server reports them; they reject nothing.
+    `permissions` are what the server reports as the user's rights on the whole table; they have no effect.
     """
 
     schema: str

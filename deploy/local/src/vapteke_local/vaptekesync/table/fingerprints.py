@@ -90,7 +90,7 @@ def _hashed(text: bytes) -> bytes:
 
 
 def _shown(table: Table, infos: list[TypeInfo], part: Part) -> tuple[int, Show | bytes]:
-    """The position of a cell, and what shows it as one argument of CONCAT; or the argument itself."""
+    """The position of a cell, and a function that shows it as an argument of CONCAT; of a literal, 0 and its text."""
     if isinstance(part, Text):
         return 0, part.text.encode("utf-16-le")
     kind, info = table.columns[part.column].type, infos[part.column]

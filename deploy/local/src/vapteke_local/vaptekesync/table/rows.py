@@ -41,8 +41,7 @@ class Rows:
 
     Rows with a NULL key come first. They are in no range, and cannot be read, changed or removed by key. If several
     rows have the same key, only the first of them can. A row without a rowversion gets the next one, as does each row
-    that is added or changed. Raises ValueError, for example BadValue or DuplicateKey, for
-    invalid `rows`.
+    that is added or changed. Raises ValueError, for example BadValue or DuplicateKey, for invalid `rows`.
     """
 
     def __init__(self, table: Table, rows: Iterable[Sequence[Any]] = ()) -> None:

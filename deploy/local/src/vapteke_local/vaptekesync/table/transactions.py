@@ -1,7 +1,7 @@
 """Transactions that commit late: changes that are made now and become visible when their transaction is committed.
 
 A change that names a `transaction` begins it unless it is open. As in SQL Server, the change locks its row and takes
-its rowversion at once. So a transaction that commits late shows rowversions that are smaller than those which readers
+its rowversion at once. So a transaction that commits late shows rowversions that are smaller than those that readers
 have already seen.
 
     {"do": "set", "id": 5, "values": {"CityID": 7}, "transaction": "a"}
