@@ -124,7 +124,7 @@ async def test_a_signal_ends_the_watching_and_not_the_import(
 
     assert command.returncode == 130
     assert errors.decode().endswith(
-        "\nstopped; the import goes on, and `customers-api import --wait` joins it while it runs\n"
+        "\ninterrupted; the import goes on: `customers-api import --wait` joins it while it runs\n"
     )
     assert tuple(await pool.fetchrow("SELECT status, cancelled_at FROM imports")) == ("running", None)
 

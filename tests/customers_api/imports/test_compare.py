@@ -162,6 +162,27 @@ async def test_a_comparison_makes_nobody_reread_the_customers(pool: asyncpg.Pool
         assert not await reread_customers.rewrite_next(connection)
 
 
+async def test_only_the_latest_comparisons_keep_their_differences(pool: asyncpg.Pool, imports: TableImports) -> None:
+    await imports.run(ALL, kind="compare", changed=[1])
+    latest = await imports.run(ALL, kind="compare", changed=[2])
+
+    async with pool.acquire() as connection:
+        await writes.delete_old_details(connection, 1)
+
+    assert await pool.fetch("SELECT import_id, legacy_id FROM import_differences") == [(latest["id"], 2)]
+
+
+async def test_a_comparison_does_not_count_as_the_last_completed_import(
+    client: httpx.AsyncClient, imports: TableImports
+) -> None:
+    before = (await client.get(f"{IMPORTS}schedule/")).json()
+
+    await imports.run(ALL, kind="compare")
+
+    assert before["last_completed_at"] is not None
+    assert (await client.get(f"{IMPORTS}schedule/")).json() == before
+
+
 async def test_another_kind_waits_until_the_unfinished_import_has_ended(
     client: httpx.AsyncClient, pool: asyncpg.Pool
 ) -> None:

@@ -185,6 +185,23 @@ async def test_after_a_full_import_that_failed_the_next_import_of_changes_is_ful
     assert tuple(job) == ("full", "no key ranges are stored")
 
 
+async def test_more_stored_ranges_than_a_task_can_name_make_the_import_full(
+    imports: Imports, pool: asyncpg.Pool
+) -> None:
+    await imports.run()
+    await pool.execute(
+        "INSERT INTO stored_ranges (upto_id, fingerprint, import_id)"
+        " SELECT 1000000000 + n, '10000:' || repeat('9', 30), (SELECT id FROM imports)"
+        " FROM generate_series(1, 30000) AS n"
+    )
+
+    import_id, task = await imports.request()
+
+    assert (task.stored_bounds, task.stored_fingerprints, task.basis) == (None, None, None)
+    job = await pool.fetchrow("SELECT kind, full_because FROM imports WHERE id = $1", import_id)
+    assert tuple(job) == ("full", "more key ranges are stored than a task can name")
+
+
 async def test_an_importer_that_reads_everything_makes_the_import_full(imports: Imports, pool: asyncpg.Pool) -> None:
     await imports.run()
     import_id, _ = await imports.request()

@@ -30,8 +30,8 @@ async def restore(connection: asyncpg.Connection, customer_id: int) -> tuple[Row
 async def restore_locked(connection: asyncpg.Connection, row: asyncpg.Record, origin: Origin) -> list[int]:
     """Like `restore`, in the caller's transaction, for a deleted customer whom `phone_owners.lock` has returned.
 
-    An import restores the customer of a row that has returned, and raises no PhoneTaken: if another active customer
-    holds the phone that the API gave this one, the phone is taken away. Returns the ids that `restore` returns.
+    With the origin `import`, it raises no PhoneTaken: a customer whose phone from the API is held by another active
+    customer loses that phone. Returns the ids that `restore` returns.
     """
     is_from_api = row["phone_from"] == "api"
     holder = await phone_owners.holder_of(connection, row["phone_id"]) if is_from_api else None
@@ -55,8 +55,8 @@ UPDATE customers SET
 WHERE id = $1
 """
 
-# While the customer was deleted, imports have skipped the row: the next import must read it, so the stored range that
-# holds it becomes void. Also without such a range, this waits for an import that is just storing its ranges.
+# While the customer was deleted, imports have skipped its row: the next import must read it, so the stored range that
+# holds it becomes void. If an import is just storing its ranges, this statement waits for it.
 _VOID_RANGE = """
 UPDATE stored_ranges SET fingerprint = NULL WHERE upto_id = (
     SELECT min(s.upto_id) FROM stored_ranges s JOIN legacy_customers m ON m.customer_id = $1

@@ -81,7 +81,7 @@ class CustomerRow(ProfileColumns, Table, table=True):
     `phone_from` says who set the phone: `api` or `import`. It is null if there is no phone. A deleted customer keeps
     both values but does not hold the phone: another customer may have the same `phone_id`. `deleted_by` is `import` if
     the customer was deleted because its legacy row is gone, and null otherwise. Ignore it in an active customer: a
-    process of the release before does not clear it when it restores.
+    process of the previous release does not clear it when it restores.
     """
 
     __tablename__ = "customers"

@@ -117,7 +117,7 @@ async def delete(connection: asyncpg.Connection, customer_id: int, expected: Exp
     """Mark an active customer as deleted. The row keeps all fields, but the customer no longer holds the phone.
 
     The phone goes to its greatest claimant, or becomes free. Raises CustomerNotFound, also if the customer is deleted
-    already, and VersionMismatch. A customer whom an import has deleted stays deleted then, even if the row returns.
+    already, and VersionMismatch. If an import deleted the customer, this makes it final, even if the row returns.
     """
     async with connection.transaction():
         before = await phone_owners.lock(connection, customer_id)

@@ -36,7 +36,7 @@ _WAIT_HELP = (
     "Show the progress until the import has ended, and then its verdict. Exit code: 0 completed, 2 completed with "
     "warnings, 1 failed or cancelled, 3 unknown, because Postgres cannot be used or a setting or an option is wrong."
 )
-_AGAIN = "run the same command again: it starts an import, or joins the one that runs"
+_AGAIN = "run the same command again: it starts an import, or joins the running one"
 
 
 class Code(IntEnum):
@@ -50,7 +50,7 @@ class Code(IntEnum):
 
 
 class ImportCommand(TyperCommand):
-    """Ends with UNKNOWN if an option is wrong: what Typer ends with then means WARNINGS here."""
+    """Ends with UNKNOWN if an option is wrong. Typer would end with 2, which means WARNINGS here."""
 
     def parse_args(self, *given: Any) -> list[str]:
         try:
@@ -61,16 +61,16 @@ class ImportCommand(TyperCommand):
 
 
 class ImportMissing(Exception):
-    """The import is not in the database any more."""
+    """The import is no longer in the database."""
 
 
 def run(
     kind: Annotated[
-        ImportKind, typer.Option(help="full: every row is read; changes: only key ranges with changes.")
+        ImportKind, typer.Option(help="full: all rows; changes: only what has changed; compare: only list differences.")
     ] = "full",
     wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
 ) -> None:
-    """Start an import, or join the one that runs, and print its id. Safe to repeat. Ctrl-C does not end the import."""
+    """Start an import, or join the running one of this kind, and print its id. Ctrl-C does not end the import."""
     try:
         settings = load(ImportSettings)
     except SystemExit as error:
@@ -79,7 +79,7 @@ def run(
     try:
         code = asyncio.run(_start_and_wait(settings, kind, wait))
     except asyncio.CancelledError:
-        typer.echo("stopped; the import goes on, and `customers-api import --wait` joins it while it runs", err=True)
+        typer.echo("interrupted; the import goes on: `customers-api import --wait` joins it while it runs", err=True)
         code = Code.INTERRUPTED
     raise typer.Exit(code)
 
@@ -95,7 +95,7 @@ async def _start_and_wait(settings: ImportSettings, kind: ImportKind, wait: bool
             typer.echo(f"watch it: `customers-api import --wait`, or GET {jobs.url(import_id)}", err=True)
             return Code.COMPLETED
     except ImportMissing:
-        _give_up(f"the import is not in the database any more; {_AGAIN}")
+        _give_up(f"the import is no longer in the database; {_AGAIN}")
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
         _give_up(f"the schema is missing or older than this release: run `customers-api migrate`, then {_AGAIN}")
     except Exception as error:
@@ -146,9 +146,9 @@ async def _watch(pool: asyncpg.Pool, import_id: UUID) -> Code:
 async def _read_despite_outages(pool: asyncpg.Pool, import_id: UUID, console: Console) -> Import:
     """The import's state. Raises ImportMissing.
 
-    An outage of Postgres is raised when it has lasted for `_OUTAGE_SECONDS`, or at once if it is a Misconfigured.
+    During an outage of Postgres, retries for `_OUTAGE_SECONDS` before it raises. Raises Misconfigured at once.
     """
-    deadline, is_said = time.monotonic() + _OUTAGE_SECONDS, False
+    deadline, is_shown = time.monotonic() + _OUTAGE_SECONDS, False
     while True:
         try:
             return await _read(pool, import_id)
@@ -157,9 +157,9 @@ async def _read_despite_outages(pool: asyncpg.Pool, import_id: UUID, console: Co
             outage = raise_unless_outage(error)
             if isinstance(outage, Misconfigured) or time.monotonic() > deadline:
                 raise
-            if not is_said:
-                console.print(f"{connection_errors.describe(outage, 'Postgres')}; trying again", soft_wrap=True)
-                is_said = True
+            if not is_shown:
+                console.print(f"{connection_errors.describe(outage, 'Postgres')}; retrying", soft_wrap=True)
+                is_shown = True
         await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -1,7 +1,7 @@
-"""The differences that an import of kind `compare` lists instead of applying what it reads. It names no values.
+"""The differences that an import of kind `compare` stores instead of applying what it reads. They hold no values.
 
-Rows are compared with the mirror by the same rules as in any import. At the end, the rows that are gone are added, and
-what rules alone can tell: phones that do not have their owner, and mirror rows without a customer or a phone.
+Rows are compared with the mirror by the same rules as in any import. Added at the end are the rows that are gone, the
+phones whose holder is not the one that the rules name, and mirror rows whose customer or phone does not exist.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,7 +76,7 @@ SELECT $1, m.legacy_id, m.customer_id, 'gone'
 FROM ({gone_rows.MISSED}) AS missed JOIN legacy_customers m USING (legacy_id)
 """
 
-# The owner by docs/design.md, "Who holds a phone". The phones of customers for whom the API set them are not decided.
+# The holder by docs/design.md, "Who holds a phone". A phone that the API gave stays with its customer.
 _ADD_WRONG_OWNERS = """
 WITH owners AS (
     SELECT DISTINCT ON (m.phone_id) m.phone_id, m.customer_id, m.legacy_id

@@ -34,7 +34,7 @@ def progress(console: Console) -> Iterator[Show]:
 
         def show(job: Import) -> None:
             bar.update(task, description=job.status, completed=job.percent or 0, rate=_rate(job))
-            live.update(Group(bar, f"waits for {job.waiting_for}") if job.waiting_for else bar)
+            live.update(Group(bar, *_waits(job)))
 
         yield show
 
@@ -53,9 +53,12 @@ def _lines(console: Console) -> Show:
 
 
 def _line(job: Import) -> str:
-    waits = f"waits for {job.waiting_for}" if job.waiting_for else ""
     percent = "" if job.percent is None else f"{job.percent:.0f} %"
-    return "  ".join(filter(None, (job.status, percent, _rate(job), waits)))
+    return "  ".join(filter(None, (job.status, percent, _rate(job), *_waits(job))))
+
+
+def _waits(job: Import) -> list[str]:
+    return [f"waits for {job.waiting_for}"] if job.waiting_for else []
 
 
 def _rate(job: Import) -> str:
@@ -63,7 +66,7 @@ def _rate(job: Import) -> str:
 
 
 def verdict(console: Console, job: Import) -> None:
-    """Print how an ended import ended: a table of its counts, then its warnings and its error, one a line."""
+    """Print the verdict of an ended import: a table of its counts, then its warnings and its error, one per line."""
     console.print(f"{job.status}{_duration(job)}")
     table = Table(show_header=False)
     for name in _COUNTS:

@@ -1,4 +1,4 @@
-"""Legacy rows that are gone from vAptekeSync: marks their mirror rows, and deletes their customers if that is set.
+"""Legacy rows that are gone from vAptekeSync: marks their mirror rows, and deletes their customers if configured.
 
 A mirror row is marked when an import completes that has looked at the row's key and not found it. Any later reading of
 the row clears the mark, and restores a customer who was deleted for it. Deletions that the settings or the limit hold
@@ -85,11 +85,10 @@ def _warning(found: int, allowed: int) -> str:
 
 @retry_conflicts
 async def approve(connection: asyncpg.Connection, import_id: UUID, count: int) -> int:
-    """Have the customers deleted whose rows this import found to be gone, if they are still gone and at most `count`.
+    """Approve the deletions that this import has reported or withheld, of rows that are still gone.
 
-    Returns how many these are; the sweeper deletes them, at most 50 a second. Those that were left alone or deleted
-    before are not among them. Raises TooManyDeletions if there are more than `count`: then nothing is deleted. Safe to
-    repeat.
+    Returns how many customers these are; the sweeper deletes them, about 50 a second. Raises TooManyDeletions if there
+    are more than `count`: then nothing is approved. Safe to repeat.
     """
     async with connection.transaction():
         waiting = await connection.fetch(_WAITING, import_id)
@@ -126,9 +125,9 @@ async def _delete(connection: asyncpg.Connection, legacy_id: int, customer_id: i
 async def bring_back(connection: asyncpg.Connection, mirrors: Mapping[int, Mirror]) -> bool:
     """Clear the marks of these mirror rows (by legacy id), and restore the customers who were deleted for them.
 
-    Returns False if none is marked. Otherwise read the mirror rows again: their customers may be active now. Use a
-    connection without a transaction. The caller must know that vAptekeSync has these rows, and must hold the lock on
-    the stored offsets, so that nobody else applies them.
+    Call it with rows that an import has read. Returns whether any of them was marked: then read the mirror rows again,
+    because their customers may be active now. `connection` must not be in a transaction. The caller must hold the lock
+    on the stored offsets, so that nobody else applies these rows.
     """
     marked = [legacy_id for legacy_id, mirror in mirrors.items() if mirror.is_gone]
     if marked:
@@ -148,9 +147,9 @@ async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: 
         await connection.execute(_CLEAR_ONE, legacy_id)
 
 
-# Rows that an attempt has read that lost, or that have been written since, are left to the next import. EXCEPT for each
-# range, because Postgres has no idea how many keys the arrays hold, and would compare each row with each key.
-# What lies above the last bound was not in the table when the plan was made, if the mirror has it from before.
+# Rows that only a losing attempt has read, or that were written since, are left to the next import. A mirror row above
+# the last bound that is older than the plan was no longer in the table when the plan was made. EXCEPT works range by
+# range, because Postgres cannot tell how many keys the arrays hold, and would compare each row with each key.
 MISSED: Final = f"""
 SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
     SELECT m.legacy_id FROM legacy_customers m
@@ -168,9 +167,9 @@ WHERE m.legacy_id > coalesce(i.last_bound, (SELECT max(upto_id) FROM import_chun
 """
 """SQL: the legacy ids of mirror rows that the import $1 has looked at and not found. Marked ones are left out."""
 
-# `joined` is unknown in rows of earlier releases. Their imports did not overlap: one created the customer if the
-# last one requested before that instant ended after it. Looking at all imports for each row took more than a minute for
-# 100,000 rows and 2,000 imports: the statement was cancelled, and the import could never complete.
+# Rows of earlier releases have no `joined`. Imports did not overlap, so the customer is of an import if the last import
+# that was requested before `created_at` ended after it. The subquery must read only that import: comparing 100,000 rows
+# with 2,000 imports took more than a minute, so the statement was cancelled and the import could never complete.
 _MARK = f"""
 WITH missed AS ({MISSED}),
 gone AS (

@@ -30,13 +30,13 @@ class Incoming(NamedTuple):
 
 
 class Mirror(NamedTuple):
-    """A mirror row, that is, what was last applied of a legacy row; and facts about its customer. The facts are read
-    before the customer is locked, so they may be out of date: `decide` checks them again.
+    """A mirror row, that is, what was last applied of a legacy row; and facts about its customer.
+
+    The facts are read before the customer is locked, so they may be out of date: `decide` checks them again.
 
     `counted_as` is the class in which the current import has counted the row. It is None if this import has not written
-    the row yet. `customer_is_deleted` is None if the customer does not exist, and False for a
-    customer who will be restored because the row has returned. `is_gone` tells whether the row is marked
-    as gone from vAptekeSync.
+    the row yet. `is_gone` tells whether the row is marked as gone from vAptekeSync. `customer_is_deleted` is None if
+    the customer does not exist, and False for a customer who will be restored because the row has returned.
     """
 
     customer_id: int

@@ -1,7 +1,8 @@
-"""The key ranges that completed imports have read, with their fingerprints. An import of changes reads only the others.
+"""The key ranges that completed imports have read, with their fingerprints.
 
-The stored ranges begin at the smallest key and follow one another without a gap. A range without a fingerprint is void:
-the next import must read it. docs/design.md, "Imports of changes", has the rules.
+An import of changes does not read them again as long as their fingerprints are the same in vAptekeSync. They begin at
+the smallest key and follow one another without a gap. A range without a fingerprint is void: the next import must read
+it. docs/design.md, "Imports of changes", has the rules.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from vapteke_shared.contract.events.legacy_customers import IN_THE_FUTURE
 
 
 class Stored(NamedTuple):
-    """The last keys of the ranges in ascending order, their fingerprints, and for what these are valid."""
+    """The last keys of the ranges in ascending order, their fingerprints, and the basis of these."""
 
     stored_bounds: list[int]
     stored_fingerprints: list[str | None]
@@ -23,7 +24,7 @@ class Stored(NamedTuple):
 
 
 async def find(connection: asyncpg.Connection) -> Stored | None:
-    """None if no ranges are stored, or an import whose fingerprints are not known has been planned since."""
+    """None if no ranges are stored, or an import without a basis has been planned since."""
     basis = await connection.fetchval(_BASIS)
     if basis is None:
         return None
@@ -32,10 +33,10 @@ async def find(connection: asyncpg.Connection) -> Stored | None:
 
 
 async def unread_of(connection: asyncpg.Connection, kind: str, plan: Planned) -> set[int]:
-    """The last keys of those ranges of the plan that need not be read; the import remembers how many rows they have.
+    """The last keys of those ranges of the plan that need not be read; `unread` of the import is set to their rows.
 
     All other stored ranges become void until the import has completed, because it may read only some of them. A range
-    that was voided since the plan was requested must be read, too. Call it in the transaction that stores the plan.
+    that was voided after the plan was requested must be read, too. Call it in the transaction that stores the plan.
     """
     if kind == "full":
         await connection.execute("DELETE FROM stored_ranges")
@@ -58,7 +59,7 @@ async def keep(connection: asyncpg.Connection, import_id: UUID) -> None:
     await connection.execute(_KEEP, import_id, IN_THE_FUTURE)
 
 
-# Processes of the release before neither void nor store ranges, and plan without a basis.
+# Processes of the previous release neither void nor store ranges, and plan without a basis.
 _BASIS = """
 WITH last AS (
     SELECT i.basis, i.requested_at FROM imports i WHERE i.id IN (SELECT import_id FROM stored_ranges)

@@ -36,8 +36,8 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
     `changed_as` is the class in which that import counted the row.
 
     `gone_at`, `gone_in` (an import) and `gone_as` (a DeletionStatus) mark a row that is gone from vAptekeSync; null: it
-    is not. `joined` tells whether the API had created the customer before the row came; null: unknown, because the row
-    was written by an earlier release.
+    is not. `joined` tells whether the API had created the customer before the row came; null: unknown, because an
+    earlier release wrote the row.
     """
 
     __tablename__ = "legacy_customers"
@@ -119,7 +119,7 @@ class ImportChunkRow(Table, table=True):
     null before that.
 
     An import of changes has no rows for the ranges that it need not read. `fingerprint` is that of the attempt that
-    won; null: unknown, or not valid for what the plan's are. `number` is the range's dispatch number, from the sequence
+    won; null: unknown, or its basis is not that of the plan. `number` is the range's dispatch number, from the sequence
     `hand_out_numbers`. It is null until the range is requested.
     """
 
@@ -144,8 +144,8 @@ class ImportChunkRow(Table, table=True):
 class StoredRangeRow(Table, table=True):
     """A key range as a completed import has read it: the keys above the `upto_id` of the row before, up to this one.
 
-    `fingerprint` null: the range must be read, as it must from `valid_until` on. `import_id` is the import whose
-    `basis` says for what it is valid.
+    A range without a `fingerprint` must be read, and so must any range from its `valid_until` on. `import_id` is the
+    import whose `basis` the fingerprint has.
     """
 
     __tablename__ = "stored_ranges"

@@ -11,7 +11,8 @@ from customers_api.imports.admissions import HAS_PASSED
 PATIENCE_SECONDS: Final = 10
 """A shorter wait is normal and not reported."""
 
-# Of an unfinished import: the next retry, since when a published range waits to be applied, when a range last moved.
+# Of an unfinished import: the next retry, since when a published range waits to be applied, when a range last moved;
+# and when the import before it ended, because it may have waited for that.
 COLUMNS: Final = """
     coalesce(waiting.attempt_failed, i.attempt_failed) AS attempt_failed,
     waiting.published_at, waiting.moved_at, waiting.last_end, now() AS now

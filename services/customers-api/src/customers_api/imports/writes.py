@@ -54,7 +54,7 @@ async def request(
         job = await connection.fetchrow(_WAIT, uuid4(), kind, requested_by)
         if job is not None:
             return job, True
-        # the import to join has just ended, or another caller has just started one: try again
+        # the import to join has just ended, or another caller has just started one: retry
 
 
 @retry_conflicts
@@ -68,7 +68,7 @@ async def start_waiting(connection: asyncpg.Connection, rows_per_range: int) -> 
 
 
 async def _request_plan(connection: asyncpg.Connection, job: asyncpg.Record, rows_per_range: int) -> None:
-    """Send the task. One for an import of changes names the stored ranges; without any, the import becomes full."""
+    """Send the task. For an import of changes, it names the stored ranges; if it cannot, the import becomes full."""
     await publish_state(connection, job)
     event = PlanRequested(import_id=job["id"], rows_per_range=rows_per_range, number=job["plan_number"])
     if job["kind"] == "changes":
@@ -114,7 +114,7 @@ async def end(
         if not await connection.fetchval(_LOCK_FOR_END, import_id, UNFINISHED):
             return None
         gone = Gone(0)
-        if status == "completed":  # what an import that read only some rows did not find would mislead
+        if status == "completed":  # only an import that has read everything it planned can tell what is missing
             gone = await _completed(connection, import_id, deletions)
         warnings = [gone.warning] if gone.warning else []
         job = await connection.fetchrow(

@@ -16,8 +16,8 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    """Add columns without rewriting a row, and a table of one row. A process of the release before starts full imports
-    and does not know who requested them.
+    """Add columns without rewriting a row, and a table of one row. Processes of the previous release start full
+    imports, without a name of who requested them.
     """
     for column, kind in _COLUMNS:
         op.execute(f"ALTER TABLE customers.imports ADD COLUMN {column} {kind}")

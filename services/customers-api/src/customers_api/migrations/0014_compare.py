@@ -12,7 +12,7 @@ _BEFORE = "'requested', 'planning', 'running', 'completed', 'failed', 'cancelled
 
 
 def upgrade() -> None:
-    """The table `imports` is small: to check its rows takes an instant."""
+    """Locks only `imports`, which is small, so checking its rows takes an instant."""
     _allow(f"'waiting', {_BEFORE}")
     op.execute("CREATE UNIQUE INDEX imports_waiting_key ON customers.imports (kind) WHERE status = 'waiting'")
     op.create_table(

@@ -18,8 +18,8 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    """Add nullable columns without rewriting a row, and an empty table. A process of the release before plans imports
-    without a basis: `stored_ranges.find` then takes nothing for stored.
+    """Add nullable columns without rewriting a row, and an empty table. A process of the previous release plans
+    imports without a basis: after one, `stored_ranges.find` returns None.
     """
     for table, column, kind in _COLUMNS:
         op.execute(f"ALTER TABLE customers.{table} ADD COLUMN {column} {kind}")
