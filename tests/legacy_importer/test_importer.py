@@ -353,7 +353,7 @@ async def test_a_fault_costs_one_attempt_and_only_the_next_one_counts(
     }
 
 
-async def test_a_plan_is_tried_again_too(serve: Serve, do: Import) -> None:
+async def test_a_plan_is_retried_too(serve: Serve, do: Import) -> None:
     task = PlanRequested(import_id=uuid4(), rows_per_range=10)
     with serve([customer(1)]) as server:
         server.set_fault("fail", statement="boundaries", number=1205, severity=13)

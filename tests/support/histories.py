@@ -157,7 +157,7 @@ class History:
     async def published(self, import_id: UUID, readings: Sequence[Reading]) -> tuple[Attempt, Queues]:
         queues: Queues = [[] for _ in range(PARTITIONS)]
         number = await self._pool.fetchval("SELECT number FROM import_chunks WHERE import_id = $1", import_id)
-        number = self._draw.choice([number, number, None])  # None: an importer of the release before
+        number = self._draw.choice([number, number, None])  # None: an importer of the previous release
         attempts = {reading.at: Attempt(import_id, read_at=reading.at, number=number) for reading in readings}
         for reading in readings:
             self._publish(attempts[reading.at], reading.rows, queues)

@@ -222,7 +222,8 @@ async def test_a_range_that_was_handed_out_without_a_number_is_read_and_applied(
 ) -> None:
     assert await completed(consumers, pool, (7, PHONE)) == ("completed", 1)
     running = await start_import(pool)
-    await pool.execute("UPDATE import_chunks SET number = NULL WHERE import_id = $1", running)  # by the release before
+    # as the previous release requested it
+    await pool.execute("UPDATE import_chunks SET number = NULL WHERE import_id = $1", running)
     old = Attempt(running, read_at=datetime(2001, 1, 1, tzinfo=UTC))
 
     await deliver(consumers, pool, old.read(7, OTHER))

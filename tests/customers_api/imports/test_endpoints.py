@@ -50,7 +50,7 @@ async def test_an_unknown_kind_or_field_starts_nothing(
     assert await pool.fetchval("SELECT count(*) FROM imports") == 0
 
 
-async def test_an_import_that_a_process_of_the_release_before_started_is_full_and_nobodys(
+async def test_an_import_that_the_previous_release_started_is_full_and_names_nobody(
     client: httpx.AsyncClient, pool: asyncpg.Pool
 ) -> None:
     import_id = uuid4()

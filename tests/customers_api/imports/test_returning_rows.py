@@ -26,7 +26,7 @@ async def imports(pool: asyncpg.Pool, consumers: ImportConsumers) -> TableImport
     return imports
 
 
-async def test_a_customer_whom_the_release_before_restored_is_active_for_all(
+async def test_a_customer_whom_the_previous_release_restored_is_active_for_all(
     client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
 ) -> None:
     await imports.run(without(7, 8), APPLY)

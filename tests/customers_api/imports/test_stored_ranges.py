@@ -240,7 +240,7 @@ async def test_a_range_with_a_value_in_the_future_is_read_when_its_time_comes(
     assert after.stored_fingerprints == ["10:1", None, "10:3"]
 
 
-async def test_a_value_of_which_nobody_knows_how_long_it_lies_in_the_future_leaves_its_range_without_a_fingerprint(
+async def test_a_value_in_the_future_without_an_end_leaves_its_range_without_a_fingerprint(
     imports: Imports,
 ) -> None:
     await imports.run(unusable={15: {"last_auth_at": "in_the_future"}, 25: {"email": "not_an_address"}})
@@ -296,7 +296,7 @@ async def test_ranges_that_an_importer_without_fingerprints_planned_are_not_stor
     assert await imports.stored() == {}
 
 
-async def test_after_an_import_of_the_release_before_nothing_counts_as_stored(
+async def test_after_an_import_of_the_previous_release_nothing_counts_as_stored(
     imports: Imports, pool: asyncpg.Pool
 ) -> None:
     await imports.run()

@@ -90,7 +90,7 @@ async def test_a_retry_is_told_until_it_succeeds(pool: asyncpg.Pool, client: htt
     assert after is None
 
 
-async def test_a_plan_that_is_tried_again_is_told_until_there_is_one(
+async def test_a_plan_that_is_retried_is_shown_until_there_is_one(
     pool: asyncpg.Pool, client: httpx.AsyncClient, import_id: UUID
 ) -> None:
     failed = AttemptFailed(import_id=import_id, chunk=None, attempt=1, attempts=2, retry_seconds=0, error=AWAY)

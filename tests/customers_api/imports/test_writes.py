@@ -66,7 +66,7 @@ async def test_ranges_are_asked_for_through_a_window(pool: asyncpg.Pool) -> None
     assert await asked_for(pool) == [(0, None, 10), (1, 10, 20), (2, 20, 30)]
 
 
-async def test_the_state_of_an_import_that_the_release_before_planned_is_sent_before_its_next_range(
+async def test_the_state_of_an_import_that_the_previous_release_planned_is_sent_before_its_next_range(
     pool: asyncpg.Pool,
 ) -> None:
     running = await start_import(pool, upper_bounds=[10, 20, 30], in_flight=1)

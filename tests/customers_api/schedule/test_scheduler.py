@@ -122,7 +122,7 @@ async def test_five_missed_times_are_caught_up_with_one_import(pool: asyncpg.Poo
     assert await next_at(pool) == datetime(2026, 5, 7, 0, 30, tzinfo=UTC)
 
 
-async def test_processes_that_all_believe_to_lead_start_one_import_however_soon_it_ends(
+async def test_processes_that_all_believe_they_lead_start_one_import_however_soon_it_ends(
     pool: asyncpg.Pool, clock: MovedClock
 ) -> None:
     await advance(pool, clock)
@@ -187,7 +187,7 @@ async def test_of_two_work_processes_one_starts_each_import_and_after_a_restart_
     assert await count(pool) == 3
 
 
-async def test_a_paused_schedule_starts_nothing_and_makes_up_for_nothing(pool: asyncpg.Pool, clock: MovedClock) -> None:
+async def test_a_paused_schedule_starts_nothing_and_does_not_catch_up(pool: asyncpg.Pool, clock: MovedClock) -> None:
     await advance(pool, clock)
     async with pool.acquire() as connection:
         await writes.pause(connection, "an operator", clock.now)
@@ -200,7 +200,7 @@ async def test_a_paused_schedule_starts_nothing_and_makes_up_for_nothing(pool: a
     assert await pass_time(pool, clock, 24) == 1
 
 
-async def test_what_was_due_while_paused_is_not_made_up_for_though_no_process_ran_meanwhile(
+async def test_due_times_of_a_pause_are_skipped_though_no_process_ran_meanwhile(
     pool: asyncpg.Pool, clock: MovedClock
 ) -> None:
     await advance(pool, clock)
@@ -251,9 +251,7 @@ async def test_a_completed_import_ends_the_backing_off(pool: asyncpg.Pool, clock
     assert await next_at(pool) == datetime(2026, 5, 3, 0, 30, tzinfo=UTC)
 
 
-async def test_a_cancelled_import_is_not_tried_again_before_the_next_time(
-    pool: asyncpg.Pool, clock: MovedClock
-) -> None:
+async def test_a_cancelled_import_is_not_retried_before_the_next_time(pool: asyncpg.Pool, clock: MovedClock) -> None:
     await advance(pool, clock)
     clock.move(days=1)
     await advance(pool, clock)

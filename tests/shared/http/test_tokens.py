@@ -27,7 +27,7 @@ def token(*audiences: str, subject: str = "tester", **changed: object) -> bytes:
 
 
 def older_token(subject: str = "tester") -> bytes:
-    """As the release before issued them: for the audience of every service."""
+    """As the previous release issued them: for the audience of every service."""
     claims = {"iss": "vapteke", "aud": COMMON, "sub": subject, "iat": 1, "exp": 2**33, "scope": "customers:read"}
     return tokens.jwt.encode(claims, SECRET_KEY, "HS256").encode()
 
