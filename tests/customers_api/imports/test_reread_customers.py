@@ -151,6 +151,21 @@ async def test_nothing_happens_without_a_completed_import_and_a_second_one_write
     assert await events(pool) == []
 
 
+async def test_an_import_of_changes_that_has_read_nothing_has_no_customer_read_again(pool: asyncpg.Pool) -> None:
+    await completed_import(pool)
+    await reread(pool)
+    before = await pool.fetchrow("SELECT * FROM customer_rereads")
+
+    for read in (0, 1):
+        await pool.execute(
+            "INSERT INTO imports (id, kind, status, read, finished_at)"
+            " VALUES (gen_random_uuid(), 'changes', 'completed', $1, now())",
+            read,
+        )
+        await reread(pool)
+        assert (await pool.fetchrow("SELECT * FROM customer_rereads") == before) == (read == 0)
+
+
 async def test_what_an_earlier_release_writes_meanwhile_heals_after_the_next_import(pool: asyncpg.Pool) -> None:
     await completed_import(pool)
     await reread(pool)

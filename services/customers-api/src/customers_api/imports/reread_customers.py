@@ -2,7 +2,8 @@
 
 No filter of the API finds the old forms, and an import rewrites an old form only if the mirror holds it too. The first
 run under a version of the rule reads all customers. Each later run reads the customers that have changed since the
-previous run began, because a process of the earlier release may have written them.
+previous run began, because a process of the earlier release may have written them. An import of changes that has read
+nothing begins no run: with a schedule of every few seconds, the runs would never end.
 """
 
 import asyncio
@@ -109,7 +110,8 @@ UPDATE customer_rereads r SET
     import_id = latest.id, last_id = 0, rule_version = $1, begun_at = now(),
     since = CASE WHEN r.rule_version = $1 THEN r.begun_at - interval '1 hour' END
 FROM (
-    SELECT id FROM imports WHERE status = 'completed' AND kind <> 'compare' ORDER BY requested_at DESC LIMIT 1
+    SELECT id FROM imports WHERE status = 'completed' AND (kind = 'full' OR kind = 'changes' AND read > 0)
+    ORDER BY requested_at DESC LIMIT 1
 ) AS latest
 WHERE r.last_id IS NULL AND r.import_id IS DISTINCT FROM latest.id
 """
