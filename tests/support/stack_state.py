@@ -75,6 +75,21 @@ async def events_since(stack: RunningStack, position: Topic) -> list[CustomerEve
     return [each.event for each in await customers_topic.read(stack["kafka"], since=position)]
 
 
+async def at_rest(stack: RunningStack) -> None:
+    """Until nothing that the last full import has left to do is going on."""
+    await stack.all_sent()
+    async with asyncio.timeout(120), stack.database() as connection:
+        while not await connection.fetchval(_TEXTS_ARE_READ):
+            await asyncio.sleep(0.1)
+
+
+_TEXTS_ARE_READ = """
+SELECT last_id IS NULL AND import_id = (
+    SELECT id FROM imports WHERE kind = 'full' AND status = 'completed' ORDER BY requested_at DESC LIMIT 1
+) FROM customer_rereads
+"""
+
+
 async def tables(stack: RunningStack) -> dict[str, str]:
     """A digest of the versions of all rows, table by table: any write changes it."""
     async with stack.database() as connection:
