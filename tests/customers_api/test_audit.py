@@ -57,6 +57,7 @@ async def test_every_route_that_tells_of_a_person_leaves_a_line(
         ("POST", f"{IMPORTS}schedule/pause/"): (None, "imports.schedule_pause", []),
         ("POST", f"{IMPORTS}schedule/resume/"): (None, "imports.schedule_resume", []),
         ("GET", f"{IMPORTS}{{import_id}}/differences/"): (None, "imports.differences", []),
+        ("GET", f"{IMPORTS}{{import_id}}/rows/"): (None, "imports.rows", []),
         ("GET", f"{IMPORTS}{{import_id}}/deletions/"): (None, "imports.deletions", []),
         ("POST", f"{IMPORTS}{{import_id}}/deletions/approve/"): (
             {"count": 0},

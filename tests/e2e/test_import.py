@@ -185,6 +185,57 @@ async def _changes(stack: RunningStack) -> dict[str, Any]:
     return job
 
 
+async def test_single_rows_are_read_at_once_alone_and_while_a_full_import_runs(
+    legacy: RestartableLegacy, stack: RunningStack, whole: None
+) -> None:
+    await stack.imported()
+    pairs = list(people.labelled(SEED, COUNT))
+    plain = [pair[0].id for pair in pairs if _taken(pair) and not pair[1].repaired]
+    changed, unchanged, removed = plain[0], plain[1], plain[-1]
+    rejected = next(person.id for person, expected in pairs if expected.verdict == "rejected")
+    held, holder = next((person.id, expected.rival) for person, expected in pairs if expected.rival)
+    new = pairs[-1][0].id + 1
+    legacy.server.put({"ID": changed, "LastName": "Новая"})
+    legacy.server.put({"ID": new, "Phone": "+7 000 000-00-01"})
+    legacy.server.remove(removed)
+    expected = {
+        changed: "updated",
+        unchanged: "unchanged",
+        removed: "absent",
+        rejected: "rejected",
+        held: "unchanged",
+        new: "created",
+    }
+
+    job, rows = await _rows(stack, list(expected))
+    again, _ = await _rows(stack, list(expected))
+    legacy.server.put({"ID": changed, "LastName": "Новейшая"})
+    url = await stack.start_import()
+    beside, _ = await _rows(stack, list(expected))
+    full = await stack.ended(url)
+
+    classes = ("status", "error", "read", "created", "updated", "unchanged", "rejected")
+    assert [job[name] for name in classes] == ["completed", None, 5, 1, 1, 2, 1]
+    assert {row["legacy_id"]: row["outcome"] for row in rows} == expected
+    [holding] = [row["phone_held_by"]["legacy_id"] for row in rows if row["phone_held_by"]]
+    assert holding == holder
+    assert [again[name] for name in classes] == ["completed", None, 5, 0, 0, 4, 1]
+    assert (beside["status"], beside["error"], beside["read"], beside["rejected"]) == ("completed", None, 5, 1)
+    assert (full["status"], full["error"], full["read"], full["created"]) == ("completed", None, COUNT, 0)
+    assert beside["updated"] + full["updated"] == 1
+    async with stack.database() as connection:
+        name = (
+            "SELECT lastname FROM customers WHERE id = (SELECT customer_id FROM legacy_customers WHERE legacy_id = $1)"
+        )
+        assert await connection.fetchval(name, changed) == "Новейшая"
+
+
+async def _rows(stack: RunningStack, legacy_ids: list[int]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    answer = await stack.client.post("/rest/v1/imports/", json={"kind": "rows", "legacy_ids": legacy_ids})
+    job = await stack.ended(answer.headers["location"])
+    return job, (await stack.client.get(f"{answer.headers['location']}rows/")).json()["items"]
+
+
 async def test_imports_of_changes_among_late_transactions_leave_no_difference(
     legacy: RestartableLegacy, stack: RunningStack, whole: None
 ) -> None:

@@ -33,6 +33,7 @@ from vapteke_shared.contract.events.imports import (
     PlanStarted,
     RangePublished,
     RangeRequested,
+    RowsRequested,
 )
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead, LegacyCustomerRejected
 from vapteke_shared.contract.topics import Topic
@@ -231,6 +232,37 @@ async def test_every_row_of_a_range_is_published_under_its_key(serve: Serve, do:
     assert {dict(record.headers)["ce_id"] for record, _ in records} == {
         f"{published.attempt.hex}-{key}".encode() for key in range(101, ROWS + 1)
     }
+
+
+async def test_single_rows_are_read_in_one_statement_and_published_like_those_of_a_range(
+    serve: Serve, do: Import, kafka: Kafka
+) -> None:
+    task = RowsRequested(import_id=uuid4(), chunk=3, legacy_ids=[2, 7, 99, 10**12], number=12)
+    with serve([customer(key) for key in range(10)]) as server:
+        [published] = await do(server, task)
+        assert server.stats.statements["rows"] == 1
+
+    events = [event for _, event in await customers_of(kafka, task.import_id)]
+    assert isinstance(published, RangePublished)
+    assert (published.chunk, published.event_count, published.number) == (3, 2, 12)
+    assert {(event.legacy_id, event.chunk, event.attempt, event.number) for event in events} == {
+        (key, 3, published.attempt, 12) for key in (2, 7)
+    }
+
+
+async def test_a_single_row_that_cannot_be_selected_is_rejected_and_the_others_are_read(
+    serve: Serve, do: Import, kafka: Kafka
+) -> None:
+    task = RowsRequested(import_id=uuid4(), chunk=0, legacy_ids=[*range(2, 9), 99])
+    with serve([customer(key) for key in range(10)]) as server:
+        server.make_unreadable(5)
+        [published] = await do(server, task)
+
+    events = [event for _, event in await customers_of(kafka, task.import_id)]
+    assert isinstance(published, RangePublished)
+    assert (published.event_count, sorted(event.legacy_id for event in events)) == (7, list(range(2, 9)))
+    rejected = [(event.legacy_id, event.reasons) for event in events if isinstance(event, LegacyCustomerRejected)]
+    assert rejected == [(5, {"row": "unreadable"})]
 
 
 async def test_the_last_offsets_are_those_of_the_records(serve: Serve, do: Import, kafka: Kafka) -> None:

@@ -31,6 +31,7 @@ from vapteke_shared.contract.events.imports import (
     PlanStarted,
     RangePublished,
     RangeRequested,
+    RowsRequested,
 )
 from vapteke_shared.messaging import create_topics
 from vapteke_shared.messaging.create_topics import TopicsSettings
@@ -276,8 +277,8 @@ async def say(own_kafka: Kafka, *states: ImportState) -> None:
 async def test_tasks_of_imports_that_are_not_alive_cost_nothing(
     own_kafka: Kafka, serve: Serve, settings_for: SettingsFor
 ) -> None:
-    completed, abandoned, alive, unknown = (uuid4() for _ in range(4))
-    tasks: list[Event] = []
+    completed, abandoned, alive, unknown, of_rows = (uuid4() for _ in range(5))
+    tasks: list[Event] = [RowsRequested(import_id=of_rows, chunk=0, legacy_ids=[1], number=3)]
     for import_id in (completed, abandoned, unknown, alive):
         tasks.append(PlanRequested(import_id=import_id, rows_per_range=10, number=1))
         tasks.append(RangeRequested(import_id=import_id, number=2, **ALL))
@@ -297,6 +298,7 @@ async def test_tasks_of_imports_that_are_not_alive_cost_nothing(
             await committed(own_kafka)
 
     assert [type(event) for event in await answers_of(own_kafka, alive)] == [PlanStarted, Planned, RangePublished]
+    assert [type(event) for event in await answers_of(own_kafka, of_rows)] == [RangePublished]
     for import_id in (completed, abandoned, unknown):
         assert await answers_of(own_kafka, import_id) == []
 

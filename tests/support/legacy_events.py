@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 from aiokafka import ConsumerRecord
 from customers_api.imports import progress, writes
-from customers_api.imports.fields import ImportKind
+from customers_api.imports.fields import TableKind
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.event import Event
@@ -24,7 +24,7 @@ async def start_import(
     pool: asyncpg.Pool,
     upper_bounds: Iterable[int] = (10**9,),
     in_flight: int = 8,
-    kind: ImportKind = "full",
+    kind: TableKind = "full",
     row_count: int | None = None,
 ) -> UUID:
     """An import whose plan is stored and whose ranges are asked for."""

@@ -1,12 +1,12 @@
 """Imports of a made-up table, one after the other, as the consumers and the sweeper do them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
 import asyncpg
-from customers_api.imports import gone_rows
+from customers_api.imports import gone_rows, progress, row_imports
 from customers_api.imports.consumers import ImportConsumers
-from customers_api.imports.fields import ImportKind
+from customers_api.imports.fields import TableKind
 from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, records, start_import
@@ -35,37 +35,56 @@ class TableImports:
         bounds: Collection[int] = BOUNDS,
         rejected: Collection[int] = (),
         changed: Collection[int] = (),
-        kind: ImportKind = "full",
+        phones: Mapping[int, str] | None = None,
+        kind: TableKind = "full",
     ) -> asyncpg.Record:
         """Returns the job. Approved deletions are done. `changed` rows have another last name."""
         import_id = await start_import(self._pool, bounds, kind=kind, row_count=len(list(rows)) or None)
-        await self.read(import_id, rows, rejected, changed)
+        await self.read(import_id, rows, rejected, changed, phones)
         return await self.end(import_id, deletions)
 
+    async def start_rows(self, *legacy_ids: int) -> UUID:
+        """Start an import of kind `rows`."""
+        async with self._pool.acquire() as connection:
+            return await row_imports.start(connection, row_imports.by_legacy_ids(legacy_ids), "tester")
+
     async def read(
-        self, import_id: UUID, rows: Iterable[int], rejected: Collection[int] = (), changed: Collection[int] = ()
+        self,
+        import_id: UUID,
+        rows: Iterable[int],
+        rejected: Collection[int] = (),
+        changed: Collection[int] = (),
+        phones: Mapping[int, str] | None = None,
+        *,
+        published: bool = True,
     ) -> None:
-        ranges = await self._pool.fetch("SELECT * FROM import_chunks WHERE import_id = $1 ORDER BY chunk", import_id)
+        """Read each range, or the single rows, in one attempt. Without `published`, these attempts end too early."""
+        ranges = await self._pool.fetch(_RANGES, import_id)
         for each in ranges:
             attempt = Attempt(import_id, each["chunk"], number=each["number"])
             above = [row for row in rows if each["after_id"] is None or row > each["after_id"]]
-            found = [row for row in above if row <= each["upto_id"]]
+            found = [row for row in above if row <= each["upto_id"] and row in (each["legacy_ids"] or above)]
             events = [
                 attempt.rejected(row)
                 if row in rejected
-                else attempt.read(row, phone(row), lastname="Другая" if row in changed else "Первая")
+                else attempt.read(
+                    row, (phones or {}).get(row, phone(row)), lastname="Другая" if row in changed else "Первая"
+                )
                 for row in found
             ]
             await self.apply(*events)
-            await self._pool.execute(
-                "UPDATE import_chunks SET status = 'published', attempt = $3, event_count = $4, last_offsets = $5"
-                " WHERE import_id = $1 AND chunk = $2",
-                import_id,
-                each["chunk"],
-                attempt.id,
-                len(events),
-                "{}" if not events else f'{{"0": {self._offset - 1}}}',
-            )
+            if published:
+                await self._publish(attempt, len(events))
+
+    async def _publish(self, attempt: Attempt, count: int) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            event = attempt.published(count, {0: self._offset - 1} if count else {})
+            assert await progress.range_published(connection, event, 8) is None
+
+    @property
+    def last_offset(self) -> int:
+        """Of the last event that was applied."""
+        return self._offset - 1
 
     async def apply(self, *events: Event) -> None:
         """Apply these events, as the next that Kafka delivers."""
@@ -78,3 +97,11 @@ class TableImports:
             while await gone_rows.delete_next(connection):
                 pass
         return await self._pool.fetchrow("SELECT * FROM imports WHERE id = $1", import_id)
+
+
+_RANGES = """
+SELECT c.*, (
+    SELECT array_agg(r.legacy_id) FROM import_rows r WHERE (r.import_id, r.chunk) = (c.import_id, c.chunk)
+) AS legacy_ids
+FROM import_chunks c WHERE c.import_id = $1 AND c.status = 'requested' ORDER BY c.chunk
+"""

@@ -12,6 +12,8 @@ import asyncpg
 import databases
 import pytest
 import two_postgres
+import typer
+from customers_api.imports import command
 from customers_api.imports.state import CLASSES
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
@@ -157,6 +159,7 @@ async def test_what_must_be_corrected_first_has_an_exit_code_of_its_own(
         "run `customers-api migrate`": (empty, "--wait"),
         "configuration: POSTGRES_USER: Field required": (settings.model_copy(update={"postgres_user": ""}), "--wait"),
         "fulls": (settings, "--kind=fulls"),
+        "give --kind rows together with either --legacy-ids or --customer-ids": (settings, "--legacy-ids=1"),
     }
 
     ended = [await databases.try_command(given, "customers-api", "import", option) for given, option in calls.values()]
@@ -164,3 +167,38 @@ async def test_what_must_be_corrected_first_has_an_exit_code_of_its_own(
     assert [(code, output) for code, output, _ in ended] == [(3, "")] * len(calls)
     for text, (_, _, errors) in zip(calls, ended, strict=True):
         assert text in errors
+
+
+async def test_single_rows_are_named_by_options_and_shown_at_the_end(
+    settings: WorkSettings, pool: asyncpg.Pool, running: UUID
+) -> None:
+    options = ("--kind=rows", "--customer-ids=14722,14738", "--wait")
+    process = await databases.start_command(settings, "customers-api", "import", *options)
+    assert process.stdout
+    import_id = UUID((await process.stdout.readline()).decode().strip())
+    await end(pool, import_id, "completed")
+
+    output, errors = await process.communicate()
+
+    found = [re.findall(r"[\w,]+", line) for line in output.decode().splitlines()]
+    assert (import_id != running, process.returncode, errors.decode()) == (True, 0, REQUESTED)
+    assert [line for line in found if "unknown" in line] == [["14722", "unknown"], ["14738", "unknown"]]
+
+
+@pytest.mark.parametrize(
+    ("legacy_ids", "customer_ids", "text"),
+    [
+        (None, None, "either --legacy-ids or --customer-ids"),
+        ("1", "2", "either --legacy-ids or --customer-ids"),
+        ("1,x", None, "as whole numbers with commas between them"),
+        (None, str(2**63), "each a number of 64 bits"),
+        (",".join(map(str, range(101))), None, "at most 100 ids"),
+    ],
+)
+def test_options_that_name_no_rows_end_the_command(
+    legacy_ids: str | None, customer_ids: str | None, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        command.run("rows", legacy_ids, customer_ids)
+
+    assert (ended.value.exit_code, text in capsys.readouterr().err) == (3, True)

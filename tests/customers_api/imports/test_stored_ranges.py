@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from customers_api.customers import restorations
 from customers_api.customers import writes as customer_writes
-from customers_api.imports import jobs, progress, queries, writes
+from customers_api.imports import jobs, old_details, progress, queries, row_imports, writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.sweeper import Sweeper
 from legacy_events import CLUSTER, Attempt, cancel, end_import, records
@@ -90,6 +90,16 @@ class Imports:
         async with self._pool.acquire() as connection:
             await Sweeper(self._pool, Health(), 900).sweep(connection)
         return await self._pool.fetchrow("SELECT * FROM imports WHERE id = $1", import_id)
+
+    async def start_row(self, legacy_id: int) -> UUID:
+        """Start an import of kind `rows` that reads one row."""
+        async with self._pool.acquire() as connection:
+            return await row_imports.start(connection, row_imports.by_legacy_ids([legacy_id]), None)
+
+    async def read_row(self, import_id: UUID, legacy_id: int) -> asyncpg.Record:
+        """End the import that `start_row` has started. The row is unchanged. Returns the job."""
+        await self.read(import_id, {legacy_id: None})
+        return await self.end(import_id)
 
     async def run(self, **read: Any) -> asyncpg.Record:
         import_id, _ = await self.request("full")
@@ -387,3 +397,65 @@ async def test_a_plan_that_leaves_out_ranges_that_it_does_not_have_is_ignored(
     import_id, _ = await imports.request()
 
     assert await imports.plan(import_id, **changed) == "senseless"
+
+
+async def test_a_request_for_single_rows_voids_their_ranges_whatever_it_finds(
+    imports: Imports, pool: asyncpg.Pool
+) -> None:
+    """Otherwise a row that it changes could become again what the fingerprint describes, and would not be read."""
+    await imports.run()
+    import_id = await imports.start_row(15)
+    at_once = await imports.stored()
+    job = await imports.read_row(import_id, 15)
+    _, task = await imports.request()
+
+    assert at_once == {10: "10:1", 20: None, 30: "10:3"}
+    assert (job["status"], job["unchanged"], job["kind"]) == ("completed", 1, "rows")
+    assert task.stored_fingerprints == ["10:1", None, "10:3"]
+
+
+async def test_a_range_that_a_request_for_single_rows_voids_after_the_plan_was_requested_is_read(
+    imports: Imports, pool: asyncpg.Pool
+) -> None:
+    await imports.run()
+    import_id, task = await imports.request()
+    await imports.start_row(15)
+    await imports.plan(import_id, [0, 1, 2])
+
+    assert task.stored_fingerprints == list(FULL.values())
+    assert await pool.fetch("SELECT chunk FROM import_chunks WHERE import_id = $1", import_id) == [(1,)]
+
+
+async def test_a_range_is_void_if_an_import_of_single_rows_may_still_change_it(imports: Imports) -> None:
+    """It is handed out after the range, and ends after the range's import."""
+    import_id, _ = await imports.request("full")
+    await imports.plan(import_id)
+    await imports.read(import_id)
+    unfinished = await imports.start_row(15)
+    await imports.end(import_id)
+    void = await imports.stored()
+    await imports.read_row(unfinished, 15)
+    await imports.run()
+
+    assert void == {10: "10:1", 20: None, 30: "10:3"}
+    assert await imports.stored() == FULL
+
+
+async def test_a_range_is_void_if_single_rows_of_it_were_read_later(imports: Imports) -> None:
+    import_id, _ = await imports.request("full")
+    await imports.plan(import_id)
+    await imports.read_row(await imports.start_row(15), 15)
+    await imports.read(import_id)
+    await imports.end(import_id)
+
+    assert await imports.stored() == {10: "10:1", 20: None, 30: "10:3"}
+
+
+async def test_the_latest_imports_of_single_rows_keep_their_lists(imports: Imports, pool: asyncpg.Pool) -> None:
+    for row in (5, 15, 25):
+        await imports.read_row(await imports.start_row(row), row)
+    async with pool.acquire() as connection:
+        await old_details.delete(connection, 2)
+
+    kept = [tuple(row) for row in await pool.fetch("SELECT legacy_id FROM import_rows ORDER BY 1")]
+    assert (kept, await pool.fetchval("SELECT count(*) FROM import_outcomes")) == ([(15,), (25,)], 2)

@@ -398,7 +398,7 @@ async def test_a_failed_verdict_is_an_error_in_the_log_and_a_completed_one_a_lin
     await sweep(pool, sweeper)
     failed = await start_import(pool)
     async with pool.acquire() as connection, connection.transaction():
-        ended = await writes.fail_unfinished(connection, "Kafka was replaced")
+        [ended] = await writes.fail_unfinished(connection, "Kafka was replaced")
     outcomes.report_verdict(ended)
 
     lines = [line for line in capsys.readouterr().out.splitlines() if " import " in line]

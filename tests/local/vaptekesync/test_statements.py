@@ -34,6 +34,7 @@ ALL = (
     " CAST([Email] AS nvarchar(4000)), [Birthday], CAST([Gender] AS nvarchar(4000)), [CityID], [LastAuthAt]"
 )
 RANGE = f"SELECT {ALL} FROM [dbo].[Customers] WHERE [ID] > ? AND [ID] <= ? ORDER BY [ID]"
+ROWS = f"SELECT {ALL} FROM [dbo].[Customers] WHERE [ID] IN (?, ?, ?) ORDER BY [ID]"
 FIRST_RANGE = f"SELECT {ALL} FROM [dbo].[Customers] WHERE [ID] <= ? ORDER BY [ID]"
 
 
@@ -188,6 +189,12 @@ def test_first_range_has_no_lower_bound(server: Server, ask: Ask, people: list[t
     assert ask(server, FIRST_RANGE, 10) == people[:3]
 
 
+def test_rows_are_selected_by_their_keys(server: Server, ask: Ask, people: list[tuple[Any, ...]]) -> None:
+    assert ask(server, ROWS, people[4][0], 2**40, people[2][0]) == [people[2], people[4]]
+    assert ask(server, ROWS, 2**40, 2**40, None) == []
+    assert ask(server, ROWS, people[2][0], people[2][0], people[2][0]) == [people[2]]
+
+
 def test_bounds_may_be_literals(server: Server, ask: Ask, people: list[tuple[Any, ...]]) -> None:
     assert ask(server, RANGE.replace("> ?", "> 6").replace("<= ?", "<= 15")) == people[2:5]
 
@@ -237,6 +244,7 @@ async def test_aioodbc_reads_a_range(server: Server, dsn: Callable[..., str], pe
         ("SELECT * FROM dbo.Customers", 102, "Incorrect syntax near '*'"),
         ("DELETE FROM dbo.Customers", 102, "Incorrect syntax near 'DELETE'"),
         (RANGE.replace("ORDER BY [ID]", "ORDER BY [Phone]"), 102, "Incorrect syntax near 'Phone'"),
+        (ROWS.replace("ORDER BY [ID]", "ORDER BY [Phone]").replace("?", "1"), 102, "Incorrect syntax near 'Phone'"),
         ("SELECT 1, 2", 102, "answers only the statements listed in vapteke_local.vaptekesync.sql.statements"),
     ],
 )

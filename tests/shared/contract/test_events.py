@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vapteke_shared.contract import limits
 from vapteke_shared.contract.events import codec, imports, legacy_customers
 from vapteke_shared.contract.events.codec import EventInvalid
 from vapteke_shared.contract.events.event import Event
@@ -28,6 +29,12 @@ row = {"import_id": st.uuids(), "chunk": chunks, "attempt": st.uuids(), "legacy_
 any_event: st.SearchStrategy[Event] = st.one_of(
     st.builds(imports.PlanRequested, import_id=st.uuids(), rows_per_range=st.integers(1, 2**31 - 1)),
     st.builds(imports.RangeRequested, import_id=st.uuids(), chunk=chunks, after_id=st.none() | int64, upto_id=int64),
+    st.builds(
+        imports.RowsRequested,
+        import_id=st.uuids(),
+        chunk=chunks,
+        legacy_ids=st.lists(int64, min_size=1, max_size=limits.ROWS_PER_TASK),
+    ),
     st.builds(imports.PlanStarted, import_id=st.uuids()),
     st.builds(imports.Planned, import_id=st.uuids(), row_count=count, upper_bounds=st.lists(int64)),
     st.builds(

@@ -1,7 +1,7 @@
 """The command line and the processes of customers-api."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -21,7 +21,14 @@ from vapteke_shared.process.settings import PostgresSettings, load
 from customers_api.customers import endpoints as customer_endpoints
 from customers_api.customers import list_endpoints, republish
 from customers_api.imports import command as import_command
-from customers_api.imports import deletion_endpoints, difference_endpoints, outcomes, reread_customers, writes
+from customers_api.imports import (
+    deletion_endpoints,
+    difference_endpoints,
+    outcomes,
+    reread_customers,
+    row_endpoints,
+    writes,
+)
 from customers_api.imports import endpoints as import_endpoints
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.gone_rows import Deletions
@@ -38,7 +45,7 @@ _TAGS = [
         "name": "customers",
         "description": "Registered customers: a phone and a profile. Deleted customers can be restored.",
     },
-    {"name": "imports", "description": "Imports of registered customers from vAptekeSync, one at a time."},
+    {"name": "imports", "description": "Imports of registered customers from vAptekeSync."},
 ]
 _REPLACED = "Kafka was replaced"
 _AFTER_RESET = (
@@ -64,18 +71,24 @@ def create_app(settings: ServeSettings, pool: asyncpg.Pool, state: Health) -> Fa
             import_endpoints.router,
             deletion_endpoints.router,
             difference_endpoints.router,
+            row_endpoints.router,
         ),
     )
 
 
 async def reset_offsets(connection: asyncpg.Connection) -> Callable[[], None] | None:
-    """Delete the stored offsets, so that the topics are read from the beginning. Fail the unfinished import, because
-    its events are lost. Abandon an unfinished `events republish`.
+    """Delete the stored offsets, so that the topics are read from the beginning. Fail the unfinished imports, because
+    their events are lost. Abandon an unfinished `events republish`.
     """
     await stored_offsets.reset(connection)
     await republish.abandon(connection)
     failed = await writes.fail_unfinished(connection, _REPLACED)
-    return None if failed is None else partial(outcomes.report_verdict, failed)
+    return partial(_report_all, failed) if failed else None
+
+
+def _report_all(failed: Sequence[asyncpg.Record]) -> None:
+    for job in failed:
+        outcomes.report_verdict(job)
 
 
 cli = commands.create(

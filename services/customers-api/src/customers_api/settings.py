@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 from vapteke_shared.process import settings
 from vapteke_shared.process.settings import TimeZone
 
-from customers_api.imports.fields import ImportKind
+from customers_api.imports.fields import TableKind
 from customers_api.schedule import times
 from customers_api.schedule.times import Schedule
 
@@ -33,7 +33,7 @@ class WorkSettings(settings.WorkSettings, StartSettings):
         description="when imports start by themselves: five cron fields, such as 0 3 * * * (every day at 03:00), or an "
         "interval, such as every 15m (also s and h); without it, never",
     )
-    import_schedule_kind: ImportKind = Field("full", description="the kind of the imports of the schedule")
+    import_schedule_kind: TableKind = Field("full", description="the kind of the imports of the schedule")
     import_full_every_hours: float = Field(
         24, gt=0, le=8760, description="with the kind `changes`, an import is full when the last full one is this old"
     )

@@ -23,6 +23,7 @@ from vapteke_shared.contract.events.imports import (
     PlanStarted,
     RangePublished,
     RangeRequested,
+    RowsRequested,
 )
 from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.process import logs
@@ -31,7 +32,7 @@ from vapteke_shared.process.shutdown import ShutdownDeadlineExceeded, pause, shu
 from legacy_importer import changes_plan, legacy, table_check, translate
 from legacy_importer.connection import Connection
 from legacy_importer.fingerprints import Method, RangeSum
-from legacy_importer.legacy import Plan
+from legacy_importer.legacy import Pages, Plan
 from legacy_importer.legacy_errors import LegacyError, LegacyUnavailable
 from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher, PublishFailed
@@ -41,7 +42,8 @@ from legacy_importer.translate import Context
 _LAST_SECONDS = 3
 
 T = TypeVar("T")
-Task = PlanRequested | RangeRequested
+Reading = RangeRequested | RowsRequested
+Task = PlanRequested | Reading
 
 log = logs.get(__name__)
 rows_published = Counter("legacy_importer_rows", "Rows published, including those of failed attempts")
@@ -93,7 +95,7 @@ class Importer:
         Raises ShuttingDown in place of a retry when the process shuts down.
         """
         log.error("a task was rejected", import_id=str(task.import_id), error=why)
-        await self._report(_failed(task, task.chunk if isinstance(task, RangeRequested) else None, why))
+        await self._report(_failed(task, None if isinstance(task, PlanRequested) else task.chunk, why))
 
     async def send_to_dead_letters(self, letter: DeadLetter) -> None:
         """Send a dead letter, and return when Kafka has acknowledged it. Does not count or log the dead letter.
@@ -107,10 +109,10 @@ class Importer:
             case PlanRequested():
                 await self._report(PlanStarted(import_id=task.import_id, number=task.number))
                 await self._finish(task, None, lambda: self._plan(task))
-            case RangeRequested() if self._failed and self._failed[0] == task.import_id:
+            case RangeRequested() | RowsRequested() if self._failed and self._failed[0] == task.import_id:
                 # one range has used up its attempts, so the import has failed: the other ranges need no attempt
                 await self._report(_failed(task, task.chunk, self._failed[1]))
-            case RangeRequested():
+            case RangeRequested() | RowsRequested():
                 await self._finish(task, task.chunk, lambda: self._read(task))
 
     async def _finish(self, task: Task, chunk: int | None, work: Callable[[], Awaitable[ImportEvent]]) -> None:
@@ -198,8 +200,8 @@ class Importer:
         planned.full_because = because
         return planned
 
-    async def _read(self, task: RangeRequested) -> RangePublished:
-        """Publish an event for every row of the range, under a new attempt id.
+    async def _read(self, task: Reading) -> RangePublished:
+        """Publish an event for every row of the range, or with one of the keys, under a new attempt id.
 
         Waits until Kafka has acknowledged all these events. Returns the RangePublished that the caller must report.
         Raises LegacyError and PublishFailed.
@@ -209,8 +211,7 @@ class Importer:
         async with connect(self._settings) as connection:
             context = self._context(task, attempt, await legacy.clock(connection))
             method = await legacy.fingerprint_method(connection, self._settings)
-            pages = legacy.read_range(connection, self._settings, task.after_id, task.upto_id, method)
-            async with aclosing(pages):
+            async with aclosing(self._pages(connection, task, method)) as pages:
                 async for page in pages:
                     context = replace(context, now=datetime.now(UTC))  # reading a range takes some time
                     # the whole page at once: taking turns with the publishing costs a fifth more
@@ -232,7 +233,12 @@ class Importer:
             basis=method.basis,
         )
 
-    def _context(self, task: RangeRequested, attempt: UUID, read_at: datetime) -> Context:
+    def _pages(self, connection: Connection, task: Reading, method: Method) -> Pages:
+        if isinstance(task, RowsRequested):
+            return legacy.read_rows(connection, self._settings, task.legacy_ids, method)
+        return legacy.read_range(connection, self._settings, task.after_id, task.upto_id, method)
+
+    def _context(self, task: Reading, attempt: UUID, read_at: datetime) -> Context:
         return Context(task.import_id, task.chunk, attempt, read_at, self._zone, self._genders, task.number)
 
 

@@ -24,6 +24,8 @@ _LOCK_SECONDS = 2
 
 log = logs.get(__name__)
 
+Pages = AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]
+
 
 class Plan(NamedTuple):
     """The number of rows, and the last key of each key range in ascending order. An empty table has no ranges."""
@@ -123,16 +125,30 @@ async def clock(connection: Connection) -> datetime:
     return now.replace(tzinfo=UTC)  # type: ignore[no-any-return]
 
 
+def read_rows(connection: Connection, settings: LegacySettings, ids: Sequence[int], method: Method) -> Pages:
+    """Yield the rows with these keys, as far as they exist, like `read_range`. There must be a key, and at most 2,000.
+
+    One statement reads them all, unless one of them cannot be selected.
+    """
+    return read_range(connection, settings, None, max(ids), method, ids)
+
+
 async def read_range(
-    connection: Connection, settings: LegacySettings, after_id: int | None, upto_id: int, method: Method | None = None
-) -> AsyncGenerator[Iterable[LegacyRow | UnreadableRow]]:
+    connection: Connection,
+    settings: LegacySettings,
+    after_id: int | None,
+    upto_id: int,
+    method: Method | None = None,
+    ids: Sequence[int] = (),
+) -> Pages:
     """Yield the rows with `after_id` < key <= `upto_id` in pages, ordered by key, with their fingerprints.
 
     `method` is a result of `fingerprint_method`; with None, read_range calls it. Without an `after_id` there is no
-    lower bound. A row that cannot be selected is yielded as an UnreadableRow. Each page is an iterator, so it can be
-    read only once. Raises LegacyError, perhaps after some pages. Close the generator when you stop early.
+    lower bound, and with `ids` only rows with these keys. A row that cannot be selected is yielded as an UnreadableRow.
+    Each page is an iterator, so it can be read only once. Raises LegacyError, perhaps after some pages. Close the
+    generator when you stop early.
     """
-    selection = _Selection(connection, settings, method or await fingerprint_method(connection, settings))
+    selection = _Selection(connection, settings, method or await fingerprint_method(connection, settings), ids)
     try:
         async with aclosing(selection.pages(after_id, upto_id)) as pages:
             async for page in pages:
@@ -154,10 +170,13 @@ async def fingerprint_method(connection: Connection, settings: LegacySettings) -
 
 
 class _Selection:
-    """Selects rows of the table by key."""
+    """Selects rows of the table by key: those of a key range, and if there are `ids` only those of them."""
 
-    def __init__(self, connection: Connection, settings: LegacySettings, method: Method) -> None:
+    def __init__(
+        self, connection: Connection, settings: LegacySettings, method: Method, ids: Sequence[int] = ()
+    ) -> None:
         self._connection, self._settings, self._select_list = connection, settings, method.select_list
+        self._ids = ids
         self._key, self._table = quoted(settings.vaptekesync_columns.id), _table(settings)
 
     async def pages(self, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
@@ -212,6 +231,9 @@ class _Selection:
 
     def _select(self, columns: str, after_id: int | None, upto_id: int) -> AsyncGenerator[Sequence[Any]]:
         bounds, parameters = _bounds(self._settings, after_id, upto_id)
+        if self._ids:  # alone: beside bounds, SQL Server might read the whole range
+            parameters = tuple(each for each in self._ids if (after_id is None or after_id < each) and each <= upto_id)
+            bounds = f"{self._key} IN ({', '.join('?' * len(parameters))})"
         return self._connection.pages(
             f"SELECT {columns} FROM {self._table} WHERE {bounds} ORDER BY {self._key}", *parameters
         )

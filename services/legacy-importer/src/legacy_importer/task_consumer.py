@@ -13,7 +13,7 @@ from faststream import AckPolicy
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events import codec
 from vapteke_shared.contract.events.codec import EventInvalid
-from vapteke_shared.contract.events.imports import PlanRequested, RangeRequested
+from vapteke_shared.contract.events.imports import PlanRequested, RangeRequested, RowsRequested
 from vapteke_shared.messaging import dead_letters
 from vapteke_shared.messaging.consumer import Consumer
 from vapteke_shared.messaging.dead_letters import DeadLetter
@@ -123,8 +123,11 @@ class TaskConsumer(Consumer):
 
         If the topic of states is empty, the task is also reported as failed. After False, the end of the import will be
         logged. A task without a number comes from a release that writes no states, so such a task is never skipped.
+        Nor is one for single rows: it costs little, and customers-api ignores the answer if its import has ended.
         Raises ShuttingDown, KafkaError and OSError.
         """
+        if isinstance(task, RowsRequested):
+            return False
         if task.number is None or await self._is_active(task.import_id):
             self._states.report_end_of(task.import_id)
             return False
@@ -179,7 +182,7 @@ class TaskConsumer(Consumer):
 def _task(record: Any) -> Task:
     """Decode a task. Raises EventInvalid."""
     event = codec.decode(record.value, record.headers)
-    if not isinstance(event, PlanRequested | RangeRequested):
+    if not isinstance(event, PlanRequested | RangeRequested | RowsRequested):
         raise EventInvalid(f"this event does not belong to this topic: {event.type}")
     return event
 

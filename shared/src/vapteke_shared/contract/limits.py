@@ -23,6 +23,8 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)  # how far a clock that writes `la
 
 # imports
 RANGES_PER_PLAN: Final = 100_000  # key ranges; a plan must fit into one record as well
+ROWS_PER_TASK: Final = 100  # legacy ids in one task; SQL Server takes 2,100 parameters in a statement
+ROWS_PER_IMPORT: Final = 10_000  # legacy ids that an import of kind `rows` may name; our own rule
 ERROR_CHARACTERS: Final = 2000  # of an importer's error or warning in an event; our own rule
 FINGERPRINT_CHARACTERS: Final = 60  # of a range: two whole numbers of up to 19 and 38 digits
 BASIS_CHARACTERS: Final = 300  # of each part of what a fingerprint is valid for; our own rule

@@ -8,7 +8,7 @@ changes nothing. One about a dispatched range is applied only while its import i
 reading of a later import, which has higher dispatch numbers.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
@@ -26,12 +26,14 @@ _BELOW_ALL_KEYS = limits.INT64_MIN - 1
 class Range(NamedTuple):
     """A key range: the rows with `after_id` < key <= `upto_id`. `after_id` is None if there is no lower bound.
 
-    `number` is the dispatch number. It is None if the previous release dispatched the range.
+    `number` is the dispatch number. It is None if the previous release dispatched the range. `keys`: only these rows
+    were requested; None: all of the range.
     """
 
     number: int | None
     after_id: int | None
     upto_id: int
+    keys: frozenset[int] | None = None
 
     @property
     def after(self) -> int:
@@ -39,11 +41,13 @@ class Range(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """The unfinished import (None: there is none), and by chunk those dispatched ranges that a batch's events name."""
+    """The unfinished import of a batch's events (None: it is none), and by chunk those of its dispatched ranges that
+    the events name.
+    """
 
     import_id: UUID | None
     ranges: Mapping[int, Range]
-    is_compare: bool = False
+    kind: str = "full"
 
     def reason_to_ignore(self, event: LegacyRowEvent) -> str | None:
         """Why the caller must ignore this event, as a word for the metric `ignored_events`. None if it counts."""
@@ -54,6 +58,8 @@ class Admission(NamedTuple):
             return "not_handed_out"
         if event.legacy_id > dispatched.upto_id or event.legacy_id <= dispatched.after:
             return "outside_of_the_range"
+        if dispatched.keys is not None and event.legacy_id not in dispatched.keys:
+            return "outside_of_the_range"
         return None
 
 
@@ -61,16 +67,26 @@ NONE = Admission(None, {})
 """Admits no event."""
 
 
-async def read(connection: asyncpg.Connection, events: Collection[LegacyRowEvent]) -> Admission:
-    """Read which import is unfinished, and those of its dispatched ranges that these events name.
+async def read(connection: asyncpg.Connection, events: Sequence[LegacyRowEvent]) -> Admission:
+    """Read whether the import of these events is unfinished, and those of its dispatched ranges that they name.
+
+    The events must be of one import. Without events, nothing is admitted.
 
     The ranges need no lock: a range is dispatched before its events arrive, and its dispatch number never changes. The
     import may end meanwhile: before applying the events, the caller must lock it with `writes.lock_unfinished`.
     """
-    rows = await connection.fetch(_DISPATCHED, UNFINISHED, list({event.chunk for event in events}))
-    ranges = {row["chunk"]: Range(row["number"], row["after_id"], row["upto_id"]) for row in rows}
+    if not events:
+        return NONE
+    chunks = list({event.chunk for event in events})
+    rows = await connection.fetch(_DISPATCHED, events[0].import_id, UNFINISHED, chunks)
+    ranges = {row["chunk"]: _range(row) for row in rows}
     ranges.pop(None, None)
-    return Admission(rows[0]["id"], ranges, rows[0]["kind"] == "compare") if rows else NONE
+    return Admission(rows[0]["id"], ranges, rows[0]["kind"]) if rows else NONE
+
+
+def _range(row: asyncpg.Record) -> Range:
+    keys = row["legacy_ids"]
+    return Range(row["number"], row["after_id"], row["upto_id"], None if keys is None else frozenset(keys))
 
 
 def is_current(number: int | None, dispatched: int | None) -> bool:
@@ -114,7 +130,10 @@ HAS_PASSED = f"""NOT EXISTS (
 each partition with such events, the stored (next) offset is greater than the offset of the last of these events."""
 
 _DISPATCHED = """
-SELECT i.id, i.kind, c.chunk, c.number, c.after_id, c.upto_id FROM imports i
-LEFT JOIN import_chunks c ON c.import_id = i.id AND c.chunk = ANY ($2::int[]) AND c.status <> 'planned'
-WHERE i.status = ANY ($1)
+SELECT i.id, i.kind, c.chunk, c.number, c.after_id, c.upto_id, CASE WHEN i.kind = 'rows' THEN (
+    SELECT array_agg(r.legacy_id) FROM import_rows r WHERE (r.import_id, r.chunk) = (c.import_id, c.chunk)
+) END AS legacy_ids
+FROM imports i
+LEFT JOIN import_chunks c ON c.import_id = i.id AND c.chunk = ANY ($3::int[]) AND c.status <> 'planned'
+WHERE i.id = $1 AND i.status = ANY ($2)
 """

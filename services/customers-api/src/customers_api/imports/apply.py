@@ -16,6 +16,7 @@ from customers_api.imports import (
     differences,
     finite_dates,
     gone_rows,
+    row_outcomes,
     rules,
     writes,
 )
@@ -40,8 +41,8 @@ async def apply(
     """Apply each record of a batch once, and store the offsets, in one transaction on `connection`.
 
     An import of kind `compare` writes only the differences. Returns after the commit; the caller must then report the
-    outcome. The batch must not contain two events of one
-    legacy row. Records that were applied before are left out, and undecodable ones become dead letters.
+    outcome. The events of the batch must be of one import, and no two of one legacy row. Records that were applied
+    before are left out, and undecodable ones become dead letters.
     `names_connection` is another connection, on which missing phones and first names are inserted and committed: if
     this transaction inserted them, API calls that use the same ones would wait until its end. Customers of rows that
     have returned to vAptekeSync are restored there, too.
@@ -65,15 +66,19 @@ async def apply(
 
         finite_dates.check_readings(incoming)
         context = await batch_state.load_context(connection, incoming)
+        is_of_rows, is_compare = admission.kind == "rows", admission.kind == "compare"
+        asked = await row_outcomes.asked(connection, incoming)
         settled = await batch_state.load_settled(connection, context, incoming)
+        for each in asked:
+            settled.pop(each.event.legacy_id, None)
         unchanged, others = rules.split_unchanged(incoming, settled)
         mirrors = await batch_state.load_mirrors(connection, others) if others else {}
-        if not admission.is_compare and await gone_rows.bring_back(names_connection, mirrors):
+        if not is_compare and await gone_rows.bring_back(names_connection, mirrors):
             mirrors = await batch_state.load_mirrors(connection, others)
         comparison = rules.compare(context, others, mirrors)
         customer_ids = {legacy_id: mirror.customer_id for legacy_id, mirror in mirrors.items()}
         classes = comparison.classes
-        if admission.is_compare:
+        if is_compare:
             await differences.add(connection, context.import_id, others, comparison, mirrors)
         elif comparison.rows:
             finite_dates.check_rows(comparison.rows)
@@ -83,10 +88,14 @@ async def apply(
             ids = Ids(locked.phone_ids, await batch_state.firstname_ids(connection, decision.rows))
             building = asyncio.create_task(batch_writes.events(decision))  # while Postgres writes the customers
             await batch_writes.write_customers(connection, decision, ids)
-            await batch_writes.write_mirror(connection, context.import_id, decision, ids)
+            await batch_writes.write_mirror(connection, context.import_id, decision, ids, remembers=not is_of_rows)
             await messages.write(connection, await building)
             customer_ids |= {row.event.legacy_id: row.customer_id for row in decision.rows}
             classes = decision.classes
+        if is_of_rows:
+            await row_outcomes.add(connection, context.import_id, others, classes, comparison, mirrors)
+        if not is_compare:
+            await row_outcomes.number(connection, asked)
         await counts.add(connection, context.import_id, unchanged, others, classes, customer_ids)
     return Outcome(letters, ignored)
 

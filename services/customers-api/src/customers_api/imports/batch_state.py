@@ -151,10 +151,15 @@ CROSS JOIN LATERAL (SELECT * FROM legacy_customers WHERE legacy_id = wanted.id O
 LEFT JOIN LATERAL (SELECT * FROM customers WHERE id = m.customer_id OFFSET 0) AS c ON true
 LEFT JOIN LATERAL (SELECT digits FROM phones WHERE id = m.phone_id OFFSET 0) AS p ON true
 """
+# How an import of kind `rows` has counted the row: it leaves the mirror's memory to the import beside which it runs.
+_COUNTED_ROW = """(
+    SELECT o.outcome FROM import_outcomes o
+    WHERE (o.import_id, o.legacy_id) = ($1, m.legacy_id) AND o.outcome IN ('created', 'updated') ORDER BY o.id LIMIT 1
+)"""
 _MIRRORS = f"""
 SELECT
     m.legacy_id, m.customer_id, p.digits, {_values("m", FIELDS)},
-    m.read_at, m.number, CASE WHEN m.changed_in = $1 THEN m.changed_as END,
+    m.read_at, m.number, coalesce({_COUNTED_ROW}, CASE WHEN m.changed_in = $1 THEN m.changed_as END),
     CASE WHEN c.phone_id = m.phone_id THEN p.digits ELSE (SELECT digits FROM phones WHERE id = c.phone_id) END,
     {_finite("c.last_auth_at")},
     CASE WHEN c.id IS NOT NULL THEN c.deleted_at IS NOT NULL AND (m.gone_at IS NULL OR c.deleted_by IS NULL) END,

@@ -60,18 +60,22 @@ async def write_customers(connection: asyncpg.Connection, decision: Decision, id
         await connection.execute(_CHANGE, *_columns(_changed(change.customer) for change in decision.changed))
 
 
-async def write_mirror(connection: asyncpg.Connection, import_id: UUID, decision: Decision, ids: Ids) -> None:
+async def write_mirror(
+    connection: asyncpg.Connection, import_id: UUID, decision: Decision, ids: Ids, *, remembers: bool = True
+) -> None:
     """Insert or update the mirror row of each applied row. `changed_in` and `changed_as` become the import and the
-    row's class, but a rejected row keeps both.
+    row's class, but a rejected row keeps both. So does, if `remembers` is false, each row that has been there before.
     """
     new, changed = [], []
     for row in decision.rows:
-        event = row.event
-        reading = (event.read_at, event.number, import_id, decision.classes[row.index])
+        event, kind = row.event, decision.classes[row.index]
+        reading = (event.read_at, event.number)
         if row.is_new:
-            new.append((event.legacy_id, row.customer_id, ids.phone(row.phone), *row.values, *reading, row.joins))
+            values = (event.legacy_id, row.customer_id, ids.phone(row.phone), *row.values)
+            new.append((*values, *reading, import_id, kind, row.joins))
         else:
-            changed.append((event.legacy_id, row.phone, *row.values, *reading))
+            counted = (import_id, kind) if remembers and kind != "rejected" else (None, None)
+            changed.append((event.legacy_id, row.phone, *row.values, *reading, *counted))
     if new:
         await connection.copy_records_to_table("legacy_customers", columns=_MIRROR_COLUMNS, records=new)
     if changed:
@@ -161,8 +165,7 @@ _CHANGE_MIRROR = f"""
 UPDATE legacy_customers m SET
     phone_id = (SELECT id FROM phones WHERE digits = n.phone), firstname = n.firstname, {_SET_VALUES},
     read_at = n.read_at, number = n.number,
-    changed_in = CASE WHEN n.changed_as = 'rejected' THEN m.changed_in ELSE n.changed_in END,
-    changed_as = CASE WHEN n.changed_as = 'rejected' THEN m.changed_as ELSE n.changed_as END
+    changed_in = coalesce(n.changed_in, m.changed_in), changed_as = coalesce(n.changed_as, m.changed_as)
 FROM {_MIRROR_ROWS}
 WHERE m.legacy_id = n.legacy_id
 """

@@ -7,14 +7,16 @@ command line".
 import asyncio
 import signal
 import time
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 from uuid import UUID
 
 import asyncpg
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
+from vapteke_shared.contract.limits import INT64_MAX, INT64_MIN, ROWS_PER_TASK
 from vapteke_shared.postgres import pools
 from vapteke_shared.postgres.outages import raise_unless_outage
 from vapteke_shared.process import connection_errors, logs
@@ -22,7 +24,7 @@ from vapteke_shared.process.cancellation import reraise_cancellation
 from vapteke_shared.process.connection_errors import Misconfigured
 from vapteke_shared.process.settings import load
 
-from customers_api.imports import display, jobs, queries, writes
+from customers_api.imports import display, jobs, queries, row_imports, writes
 from customers_api.imports.fields import ImportKind
 from customers_api.imports.response_models import Import
 from customers_api.schema import SCHEMA
@@ -36,7 +38,18 @@ _WAIT_HELP = (
     "Show the progress until the import has ended, and then its verdict. Exit code: 0 completed, 2 completed with "
     "warnings, 1 failed or cancelled, 3 unknown, because Postgres cannot be used or a setting or an option is wrong."
 )
+_KIND_HELP = (
+    "full: all rows; changes: only what has changed; compare: only list differences; rows: only the rows that another "
+    "option names."
+)
 _AGAIN = "run the same command again: it starts an import, or joins the running one"
+
+
+class Ids(NamedTuple):
+    """The rows that an import of kind `rows` reads: those with these keys, or those of these customers."""
+
+    legacy: Sequence[int] = ()
+    of_customers: Sequence[int] = ()
 
 
 class Code(IntEnum):
@@ -65,34 +78,59 @@ class ImportMissing(Exception):
 
 
 def run(
-    kind: Annotated[
-        ImportKind, typer.Option(help="full: all rows; changes: only what has changed; compare: only list differences.")
-    ] = "full",
+    kind: Annotated[ImportKind, typer.Option(help=_KIND_HELP)] = "full",
+    legacy_ids: Annotated[
+        str | None, typer.Option(help="With --kind rows: the keys of up to 100 rows in vAptekeSync: 3049,3050.")
+    ] = None,
+    customer_ids: Annotated[
+        str | None, typer.Option(help="With --kind rows: the ids of up to 100 customers: 14722,14738.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
 ) -> None:
-    """Start an import, or join the running one of this kind, and print its id. Ctrl-C does not end the import."""
+    """Start an import, or join the running one of this kind, and print its id. Ctrl-C does not end the import.
+
+    Safe to repeat. Only imports of kind rows join none: each call starts another one, beside whatever import runs.
+    """
+    ids = _ids(kind, legacy_ids, customer_ids)
     try:
         settings = load(ImportSettings)
     except SystemExit as error:
         _give_up(str(error))
     logs.configure("ERROR")
     try:
-        code = asyncio.run(_start_and_wait(settings, kind, wait))
+        code = asyncio.run(_start_and_wait(settings, kind, ids, wait))
     except asyncio.CancelledError:
         typer.echo("interrupted; the import goes on: `customers-api import --wait` joins it while it runs", err=True)
         code = Code.INTERRUPTED
     raise typer.Exit(code)
 
 
-async def _start_and_wait(settings: ImportSettings, kind: ImportKind, wait: bool) -> Code:
+def _ids(kind: ImportKind, legacy_ids: str | None, customer_ids: str | None) -> Ids:
+    """Read the options that name rows. Ends the command if they do not fit the kind or each other."""
+    named = [text for text in (legacy_ids, customer_ids) if text is not None]
+    if len(named) != (kind == "rows"):
+        _give_up("give --kind rows together with either --legacy-ids or --customer-ids")
+    if not named:
+        return Ids()
+    try:
+        ids = list(dict.fromkeys(map(int, named[0].split(","))))
+    except ValueError:
+        _give_up("write the ids as whole numbers with commas between them: 3049,3050")
+    if len(ids) > ROWS_PER_TASK or not all(INT64_MIN <= each <= INT64_MAX for each in ids):
+        _give_up(f"give at most {ROWS_PER_TASK} ids, each a number of 64 bits")
+    return Ids(ids) if legacy_ids is not None else Ids(of_customers=ids)
+
+
+async def _start_and_wait(settings: ImportSettings, kind: ImportKind, ids: Ids, wait: bool) -> Code:
     made = pools.create_pool(settings, SCHEMA, 1, reset=pools.no_reset, command_timeout=_ANSWER_SECONDS)
     try:
         async with pools.closing(made, asyncio.Event()) as pool:
             _cancel_when_signalled(pool)
-            import_id = await _start(pool, settings.import_range_rows, kind)
+            import_id = await _start(pool, settings.import_range_rows, kind, ids)
             if wait:
                 return await _watch(pool, import_id)
-            typer.echo(f"watch it: `customers-api import --wait`, or GET {jobs.url(import_id)}", err=True)
+            command = "" if kind == "rows" else "`customers-api import --wait`, or "
+            typer.echo(f"watch it: {command}GET {jobs.url(import_id)}", err=True)
             return Code.COMPLETED
     except ImportMissing:
         _give_up(f"the import is no longer in the database; {_AGAIN}")
@@ -117,14 +155,25 @@ def _cancel_when_signalled(pool: asyncpg.Pool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, cancel)
 
 
-async def _start(pool: asyncpg.Pool, rows_per_range: int, kind: ImportKind) -> UUID:
+async def _start(pool: asyncpg.Pool, rows_per_range: int, kind: ImportKind, ids: Ids) -> UUID:
     """Start or join an import, and print its id."""
     async with pool.acquire() as connection:
-        job, new = await writes.start(connection, rows_per_range, kind=kind, requested_by=_REQUESTED_BY)
-    import_id: UUID = job["id"]
+        if kind == "rows":
+            import_id, new = await _start_rows(connection, ids), True
+        else:
+            job, new = await writes.start(connection, rows_per_range, kind=kind, requested_by=_REQUESTED_BY)
+            import_id = job["id"]
     typer.echo(import_id)
     typer.echo("the import has been requested" if new else "this import is already running", err=True)
     return import_id
+
+
+async def _start_rows(connection: asyncpg.Connection, ids: Ids) -> UUID:
+    if ids.of_customers:
+        named = await row_imports.by_customer_ids(connection, ids.of_customers)
+    else:
+        named = row_imports.by_legacy_ids(ids.legacy)
+    return await row_imports.start(connection, named, _REQUESTED_BY)
 
 
 async def _watch(pool: asyncpg.Pool, import_id: UUID) -> Code:
@@ -138,6 +187,9 @@ async def _watch(pool: asyncpg.Pool, import_id: UUID) -> Code:
                 break
             await asyncio.sleep(_POLL_SECONDS)
     display.verdict(console, job)
+    if job.kind == "rows":
+        async with pool.acquire() as connection:
+            display.rows(console, (await queries.rows(connection, import_id, {}, ROWS_PER_TASK, 0))[0])
     if job.status != "completed":
         return Code.NOT_COMPLETED
     return Code.WARNINGS if job.warnings else Code.COMPLETED

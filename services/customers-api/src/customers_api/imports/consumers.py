@@ -58,12 +58,12 @@ class ImportConsumers:
     async def apply_legacy(self, records: Sequence[ConsumerRecord], cluster: Cluster, reached: Reached) -> None:
         """Apply a batch, each record once, and report the outcome.
 
-        This is one transaction, with two exceptions. A second event of one legacy row begins another transaction. A
-        part that the database rejects is halved until the bad record is alone: it becomes the rejection of its row or,
-        if the database rejects that too, a dead letter.
+        This is one transaction, with three exceptions. A second event of one legacy row begins another transaction, and
+        so does an event of another import. A part that the database rejects is halved until the bad record is alone: it
+        becomes the rejection of its row or, if the database rejects that too, a dead letter.
         """
         started = time.monotonic()
-        waiting = deque(legacy_batches.split_at_repeats([decoding.legacy_customer(record) for record in records]))
+        waiting = deque(legacy_batches.divide([decoding.legacy_customer(record) for record in records]))
         async with self._pool.acquire() as connection, self._pool.acquire() as names:
             while waiting:
                 batch = waiting.popleft()

@@ -52,12 +52,13 @@ def _differences(incoming: Sequence[Incoming], comparison: Comparison, mirrors: 
         mirror, difference = mirrors.get(event.legacy_id), _DIFFERENCES.get(kind)
         if difference is None or (mirror is None and not isinstance(event, LegacyCustomerRead)):
             continue
-        fields = _changed_fields(changed[index], mirror) if difference == "would_update" and mirror else []
+        fields = changed_fields(changed[index], mirror) if difference == "would_update" and mirror else []
         customer_id = mirror.customer_id if mirror else None
         yield event.chunk, event.attempt, event.legacy_id, customer_id, difference, ",".join(fields)
 
 
-def _changed_fields(row: AppliedRow, mirror: Mirror) -> list[str]:
+def changed_fields(row: AppliedRow, mirror: Mirror) -> list[str]:
+    """The names of the fields in which the row differs from its mirror row."""
     phone = ["phone"] if row.phone != mirror.phone else []
     changed = zip(FIELDS, row.values, mirror.values, strict=True)
     return [*phone, *(name for name, new, old in changed if new != old)]

@@ -1,8 +1,10 @@
 """Shows an import to a person: its progress while it runs, and its verdict as a table."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import asyncpg
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
@@ -80,3 +82,19 @@ def verdict(console: Console, job: Import) -> None:
 
 def _duration(job: Import) -> str:
     return f" in {(job.finished_at - job.requested_at).total_seconds():,.1f} s" if job.finished_at else ""
+
+
+def rows(console: Console, found: Sequence[asyncpg.Record]) -> None:
+    """Print what became of single rows: `found` are rows of `queries.rows`."""
+    table = Table("legacy id", "customer", "outcome", "about")
+    for row in found:
+        legacy_id, customer_id = ("" if row[name] is None else str(row[name]) for name in ("legacy_id", "customer_id"))
+        table.add_row(legacy_id, customer_id, row["outcome"] or "", _about(row))
+    console.print(table)
+
+
+def _about(row: asyncpg.Record) -> str:
+    """The fields that have changed, those that cannot be used, and who has the phone."""
+    reasons = (f"{field}: {reason}" for field, reason in json.loads(row["reasons"] or "{}").items())
+    held = [f"phone held by customer {row['other_customer_id'] or 'nobody'}"] if row["is_held"] else []
+    return ", ".join((*row["fields"], *reasons, *held))

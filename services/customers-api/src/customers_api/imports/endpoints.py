@@ -1,20 +1,27 @@
 """The endpoints of imports, as jobs (docs/contract.md, "Imports")."""
 
-from typing import Annotated
 from uuid import UUID
 
 import asyncpg
-from fastapi import Body, Request, Response
+from fastapi import Request, Response
 from vapteke_shared.http import application, head_requests, openapi
 from vapteke_shared.http.access import auth, callers
 from vapteke_shared.http.audit import data_access
 from vapteke_shared.http.lists import query_parameters
 
-from customers_api.imports import jobs, queries, writes
-from customers_api.imports.fields import ImportId, ImportKind
+from customers_api.imports import jobs, queries, row_imports, writes
+from customers_api.imports.fields import ImportId, TableKind
 from customers_api.imports.list_parameters import ImportQuery, RejectionQuery
 from customers_api.imports.queries import ImportNotFound, Rows
-from customers_api.imports.request_models import FULL, NewImport
+from customers_api.imports.request_models import (
+    FULL,
+    AnyImport,
+    NewImport,
+    NewRows,
+    RowsByCustomerIds,
+    RowsByLegacyIds,
+    RowsByPhones,
+)
 from customers_api.imports.response_models import (
     Import,
     ImportList,
@@ -56,20 +63,23 @@ async def import_customers(request: Request, response: Response) -> ImportStarte
     status_code=202,
     summary="Start an import",
     dependencies=[auth.require_scope("imports:run")],
-    responses={202: {"description": "The job", "headers": openapi.headers(Location="the job's path")}},
+    responses={
+        202: {"description": "The job", "headers": openapi.headers(Location="the job's path")},
+        **openapi.problems(import_not_found=404, no_rows=409, too_many_rows=409),
+    },
 )
-async def start_import(
-    request: Request,
-    response: Response,
-    body: Annotated[NewImport, Body(description="the kind of import; without a body it is full")] = FULL,
-) -> Import:
-    """Starts an import, or joins the running one of the same kind. Safe to repeat. `Location` is the path of the job.
+async def start_import(request: Request, response: Response, body: AnyImport = FULL) -> Import:
+    """Starts an import, or joins the running one of the same kind. `Location` is the path of the job.
 
-    While an import of another kind is running, the new one waits for its turn, with status `requested`.
+    While an import of another kind is running, the new one waits for its turn, with status `requested`. One of kind
+    `rows` joins none and does not wait: each request reads its rows at once.
     """
-    job, _ = await _request_import(request, body.kind)
-    response.headers["Location"] = jobs.url(job["id"])
-    return await get_import(request, job["id"])
+    if isinstance(body, NewImport):
+        import_id = (await _request_import(request, body.kind))[0]["id"]
+    else:
+        import_id = await _request_rows(request, body)
+    response.headers["Location"] = jobs.url(import_id)
+    return await get_import(request, import_id)
 
 
 @router.get(
@@ -141,7 +151,7 @@ async def cancel_import(request: Request, import_id: ImportId) -> Import:
     return await get_import(request, import_id)
 
 
-async def _request_import(request: Request, kind: ImportKind) -> tuple[asyncpg.Record, bool]:
+async def _request_import(request: Request, kind: TableKind) -> tuple[asyncpg.Record, bool]:
     """Start an import, or join the unfinished one of this kind. Returns the import, and whether it is new.
 
     The audit records the id of the import: the customers that it will change are not known yet.
@@ -152,6 +162,23 @@ async def _request_import(request: Request, kind: ImportKind) -> tuple[asyncpg.R
         job, new = await writes.start(connection, rows_per_range, kind=kind, requested_by=requested_by)
     data_access.record(request, "imports.start" if new else "imports.join", [str(job["id"])])
     return job, new
+
+
+async def _request_rows(request: Request, body: NewRows) -> UUID:
+    """Start an import of single rows, and return its id. Raises ImportNotFound, NoRows, TooManyRows."""
+    async with application.connection(request) as connection:
+        match body:
+            case RowsByLegacyIds():
+                named = row_imports.by_legacy_ids(body.legacy_ids)
+            case RowsByCustomerIds():
+                named = await row_imports.by_customer_ids(connection, list(dict.fromkeys(body.customer_ids)))
+            case RowsByPhones():
+                named = await row_imports.by_phones(connection, list(dict.fromkeys(body.phones)))
+            case _:
+                named = await row_imports.rejected_in(connection, body.rejected_in, body.field, body.reason)
+        import_id = await row_imports.start(connection, named, callers.principal(request).subject)
+    data_access.record(request, "imports.start", [str(import_id)])
+    return import_id
 
 
 def _record_rejections(request: Request, import_id: UUID, query: RejectionQuery, rows: Rows) -> None:

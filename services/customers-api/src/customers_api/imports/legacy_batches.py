@@ -1,4 +1,6 @@
-"""Divides batches of legacy customers: at repeated rows, and until a record that the database rejects is alone."""
+"""Divides batches of legacy customers: at repeated rows, where another import begins, and until a record that the
+database rejects is alone.
+"""
 
 import asyncpg
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected
@@ -8,15 +10,20 @@ from customers_api.imports.apply import Batch
 from customers_api.imports.decoding import Decoded, LegacyEvent
 
 
-def split_at_repeats(batch: Batch) -> list[Batch]:
-    """Split a batch, in its order, into parts in which no legacy row has two events."""
-    parts, start, seen = [], 0, set[int]()
+def divide(batch: Batch) -> list[Batch]:
+    """Divide a batch, in its order, into parts that are of one import each, and in which no legacy row has two events.
+
+    An import of single rows runs beside another import, so their events come in one batch.
+    """
+    parts, start, seen, import_id = [], 0, set[int](), None
     for index, (_, event, _) in enumerate(batch):
         if event is None:
             continue
-        if event.legacy_id in seen:
-            parts.append(batch[start:index])
-            start, seen = index, set()
+        if event.legacy_id in seen or event.import_id.int != import_id:  # faster than comparing the UUIDs
+            if seen:
+                parts.append(batch[start:index])
+                start, seen = index, set()
+            import_id = event.import_id.int
         seen.add(event.legacy_id)
     return [*parts, batch[start:]]
 

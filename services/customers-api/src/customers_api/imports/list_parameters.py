@@ -7,11 +7,12 @@ from vapteke_shared.contract.limits import IDS_PER_REQUEST, INT64_MAX, INT64_MIN
 from vapteke_shared.http.lists import query_parameters
 from vapteke_shared.http.lists.query_parameters import Digits, Distinct, Paging, optional
 
-from customers_api.imports.fields import DeletionStatus, Difference, ImportKind, Kind, Status
+from customers_api.imports.fields import DeletionStatus, Difference, ImportKind, Kind, RowOutcome, Status
 
 Statuses = Annotated[list[Status], Distinct]
 ImportKinds = Annotated[list[ImportKind], Distinct]
 Differences = Annotated[list[Difference], Distinct]
+RowOutcomes = Annotated[list[RowOutcome], Distinct]
 DeletionStatuses = Annotated[list[DeletionStatus], Distinct]
 Word = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9_]{{1,{REASON_CHARACTERS}}}$")]
 LegacyIds = Annotated[
@@ -44,6 +45,12 @@ class DeletionQuery(Paging):
     """Filters can be combined."""
 
     status: DeletionStatuses = optional("deletions in one of these states: `status=withheld`", ["withheld"])
+
+
+class RowQuery(Paging):
+    """Filters can be combined."""
+
+    outcome: RowOutcomes = optional("rows with one of these outcomes: `outcome=absent`, repeatable", ["rejected"])
 
 
 class DifferenceQuery(Paging):

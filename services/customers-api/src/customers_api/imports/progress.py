@@ -7,11 +7,9 @@ it. Otherwise it returns None.
 
 from collections.abc import Awaitable, Collection
 from typing import TypeAlias
-from uuid import UUID
 
 import asyncpg
 import msgspec
-from vapteke_shared.contract import topics
 from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import (
     AttemptFailed,
@@ -19,14 +17,13 @@ from vapteke_shared.contract.events.imports import (
     Planned,
     PlanStarted,
     RangePublished,
-    RangeRequested,
 )
 from vapteke_shared.messaging import dead_letters, stored_offsets
 from vapteke_shared.messaging.partitions import Cluster, Reached
 from vapteke_shared.postgres.retries import retry_conflicts
 from vapteke_shared.process import logs
 
-from customers_api.imports import admissions, plan_warnings, stored_ranges
+from customers_api.imports import admissions, plan_warnings, stored_ranges, tasks
 from customers_api.imports.admissions import Range
 from customers_api.imports.decoding import Decoded
 from customers_api.imports.fields import FRESH_KINDS
@@ -106,7 +103,7 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
         return _ignored_unless(stored)
     await publish_state(connection, stored)
     await _add_ranges(connection, event, await stored_ranges.unread_of(connection, stored["kind"], event))
-    await request_ranges(connection, event.import_id, in_flight)
+    await tasks.request_ranges(connection, event.import_id, in_flight)
     return None
 
 
@@ -133,7 +130,7 @@ async def range_published(connection: asyncpg.Connection, event: RangePublished,
         _PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets, event.number, *fingerprint
     )
     if stored is not None:
-        await request_ranges(connection, event.import_id, in_flight)
+        await tasks.request_ranges(connection, event.import_id, in_flight)
     return _ignored_unless(stored)
 
 
@@ -174,27 +171,6 @@ def _invalid(event: Planned | RangePublished, fault: str) -> str:
     return "senseless"
 
 
-async def request_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
-    """Request key ranges until `in_flight` are in flight. Each gets a new dispatch number, and a task in the outbox.
-
-    Requests none if the import is not running, is cancelled or has an error. The caller's transaction must have locked
-    the import's row.
-    """
-    chunks = await connection.fetch(_NEXT_RANGES, import_id, in_flight)
-    if not chunks:
-        return
-    unnumbered = await connection.fetchrow(_UNNUMBERED, import_id)
-    if unnumbered is not None:
-        await publish_state(connection, unnumbered)
-    tasks = [_task(import_id, chunk) for chunk in sorted(chunks, key=lambda c: c["chunk"])]
-    await messages.add(connection, topics.IMPORT_TASKS.name, tasks)
-
-
-def _task(import_id: UUID, chunk: asyncpg.Record) -> messages.Message:
-    bounds = {name: chunk[name] for name in ("chunk", "after_id", "upto_id", "number")}
-    return messages.message(f"{import_id}/{chunk['chunk']}", RangeRequested(import_id=import_id, **bounds))
-
-
 _LOCK = "SELECT FROM imports WHERE id = $1 FOR SHARE"
 
 _PLAN_STARTED = """
@@ -227,21 +203,6 @@ SELECT $1, chunk, after_id, upto_id, 'planned'
 FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS c (chunk, after_id, upto_id)
 """
 
-_NEXT_RANGES = """
-UPDATE import_chunks SET status = 'requested', number = nextval('hand_out_numbers'), moved_at = now()
-WHERE import_id = $1 AND chunk IN (
-    SELECT chunk FROM import_chunks c JOIN imports i ON i.id = c.import_id
-    WHERE c.import_id = $1 AND c.status = 'planned' AND i.status = 'running'
-        AND i.error IS NULL AND i.cancelled_at IS NULL
-    ORDER BY chunk
-    LIMIT greatest($2 - (SELECT count(*) FROM import_chunks WHERE import_id = $1 AND status = 'requested'), 0)
-)
-RETURNING chunk, after_id, upto_id, number
-"""
-
-# Requested, and perhaps planned, by processes of the previous release, which send no states.
-_UNNUMBERED = "SELECT * FROM imports WHERE id = $1 AND plan_number IS NULL"
-
 _RANGE = "SELECT number, after_id, upto_id FROM import_chunks WHERE import_id = $1 AND chunk = $2"
 
 _PUBLISHED = """
@@ -250,7 +211,7 @@ UPDATE import_chunks SET
     fingerprint = CASE WHEN (SELECT basis FROM imports WHERE id = $1) = $8::jsonb THEN $7 END,
     valid_until = $9
 WHERE import_id = $1 AND chunk = $2 AND status = 'requested' AND ($6::bigint IS NULL OR number = $6)
-    AND EXISTS (SELECT FROM imports WHERE id = $1 AND status = 'running')
+    AND EXISTS (SELECT FROM imports WHERE id = $1 AND status IN ('running', 'reading'))
 RETURNING chunk
 """
 
@@ -275,8 +236,8 @@ UPDATE import_chunks SET status = 'failed' WHERE import_id = $1 AND chunk = $2
 _RECORD_ERROR = """
 UPDATE imports i SET error = coalesce(error, $2)
 FROM import_chunks c
-WHERE i.id = $1 AND i.status = 'running' AND c.import_id = i.id AND c.chunk = $3 AND c.status = 'requested'
-    AND ($4::bigint IS NULL OR c.number = $4)
+WHERE i.id = $1 AND i.status IN ('running', 'reading')
+    AND c.import_id = i.id AND c.chunk = $3 AND c.status = 'requested' AND ($4::bigint IS NULL OR c.number = $4)
 RETURNING i.id
 """
 

@@ -10,6 +10,7 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.statements import Statement
 
 from customers_api.imports import waiting_for
+from customers_api.imports.admissions import HAS_PASSED
 
 Rows = Sequence[asyncpg.Record]
 
@@ -51,6 +52,27 @@ async def rejections(
     return await _page(connection, page, f"SELECT count(*) {counted}", given, limit, offset)
 
 
+async def rejected_ids(connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any]) -> list[int]:
+    """The legacy ids of all rejections that `rejections` would list, ascending, each once."""
+    statement = f"SELECT DISTINCT r.legacy_id {_COUNTED_REJECTIONS} AND {_where(_OF_REJECTIONS, filters)} ORDER BY 1"
+    rows = await connection.fetch(*Statement(text(statement))(**filters, import_id=import_id))
+    return [row[0] for row in rows]
+
+
+async def rows(
+    connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
+) -> tuple[Rows, int]:
+    """A page of what became of the rows of an import of kind `rows`, in the order of the request, and the number of all
+    that match `filters` (of a `RowQuery`).
+
+    `outcome` is None for a row that has not been read and applied yet. Other imports have no such rows.
+    """
+    found = f"FROM ({_FOUND_ROWS}) AS r WHERE {_where(_OF_ROWS, filters)}"
+    page = f"SELECT r.* {found} ORDER BY r.position, r.legacy_id LIMIT :limit OFFSET :offset"
+    given = {**filters, "import_id": import_id}
+    return await _page(connection, page, f"SELECT count(*) {found}", given, limit, offset)
+
+
 async def deletions(
     connection: asyncpg.Connection, import_id: UUID, filters: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
@@ -90,7 +112,7 @@ def _where(conditions: Mapping[str, str], filters: Mapping[str, Any]) -> str:
     return " AND ".join(conditions[name] for name in filters) or "true"
 
 
-STATUS: Final = "CASE i.status WHEN 'waiting' THEN 'requested' ELSE i.status END"
+STATUS: Final = "CASE i.status WHEN 'waiting' THEN 'requested' WHEN 'reading' THEN 'running' ELSE i.status END"
 """SQL: the status of the import `i` as callers see it."""
 _OF_JOBS: Final = {
     "kind": "i.kind = ANY (CAST(:kind AS text[]))",
@@ -104,6 +126,7 @@ _OF_DIFFERENCES: Final = {
     "legacy_id": "d.legacy_id = ANY (CAST(:legacy_id AS bigint[]))",
     "customer_id": "d.customer_id = ANY (CAST(:customer_id AS bigint[]))",
 }
+_OF_ROWS: Final = {"outcome": "r.outcome = ANY (CAST(:outcome AS text[]))"}
 _OF_REJECTIONS: Final = {
     "kind": "r.kind = :kind",
     "field": "r.field = :field",
@@ -149,4 +172,34 @@ _COUNTED_DIFFERENCES = """
 FROM import_differences d
 LEFT JOIN import_chunks c ON (c.import_id, c.chunk, c.attempt) = (d.import_id, d.chunk, d.attempt)
 WHERE d.import_id = :import_id AND (d.attempt IS NULL OR c.chunk IS NOT NULL)
+"""
+
+# A row without an event of the attempt that won is absent, once all its events are applied. A row that was read again
+# after it had been updated was updated by an earlier attempt.
+_FOUND_ROWS = f"""
+SELECT
+    r.position, r.legacy_id, coalesce(m.customer_id, r.customer_id) AS customer_id,
+    CASE
+        WHEN r.legacy_id IS NULL THEN 'unknown'
+        WHEN o.outcome IS NOT NULL THEN o.outcome
+        WHEN c.status = 'published' AND (i.status = 'completed' OR {HAS_PASSED}) THEN 'absent'
+    END AS outcome,
+    ARRAY(
+        SELECT DISTINCT unnest(every.fields) FROM import_outcomes every
+        WHERE (every.import_id, every.legacy_id) = (r.import_id, r.legacy_id) AND o.outcome = 'updated' ORDER BY 1
+    ) AS fields,
+    (
+        SELECT jsonb_object_agg(j.field, j.reason) FROM import_rejections j
+        WHERE (j.import_id, j.chunk, j.attempt, j.legacy_id) = (c.import_id, c.chunk, c.attempt, r.legacy_id)
+    ) AS reasons,
+    held.id IS NOT NULL AS is_held, held.other_customer_id, held.other_legacy_id
+FROM import_rows r
+JOIN imports i ON i.id = r.import_id
+LEFT JOIN import_chunks c ON (c.import_id, c.chunk) = (r.import_id, r.chunk)
+LEFT JOIN import_outcomes o
+    ON (o.import_id, o.legacy_id, o.chunk, o.attempt) = (r.import_id, r.legacy_id, c.chunk, c.attempt)
+LEFT JOIN import_rejections held
+    ON (held.import_id, held.legacy_id) = (r.import_id, r.legacy_id) AND held.kind = 'phone_conflict'
+LEFT JOIN legacy_customers m ON m.legacy_id = r.legacy_id
+WHERE r.import_id = :import_id
 """

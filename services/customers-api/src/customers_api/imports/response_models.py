@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 from vapteke_shared.http.body_models import Instant, ResponseModel
 
-from customers_api.imports.fields import DeletionStatus, Difference, ImportId, Kind, Status
+from customers_api.imports.fields import DeletionStatus, Difference, ImportId, Kind, RowOutcome, Status
 
 
 class StartedImport(ResponseModel):
@@ -31,7 +31,9 @@ class Import(ResponseModel):
     """An import job. Until it ends, the counts are those of the ranges read so far."""
 
     id: ImportId
-    kind: str = Field(description="`full`, `changes` or `compare`; a later release may add others", examples=["full"])
+    kind: str = Field(
+        description="`full`, `changes`, `compare` or `rows`; a later release may add others", examples=["full"]
+    )
     full_because: str | None = Field(
         description="why the whole table is read although `changes` was requested; otherwise null", examples=[None]
     )
@@ -145,3 +147,40 @@ class DifferenceList(ResponseModel):
 
     items: list[FoundDifference] = Field(description="the items of this page")
     count: int = Field(description="number of differences on all pages", examples=[50])
+
+
+class PhoneHolder(ResponseModel):
+    """Who holds the phone that a row names."""
+
+    customer_id: int | None = Field(description="the customer who has the phone; null: nobody", examples=[14722])
+    legacy_id: int | None = Field(description="that customer's legacy row; null if there is none", examples=[3050])
+
+
+class FoundRow(ResponseModel):
+    """What became of a row that an import of kind `rows` was to read."""
+
+    position: int = Field(description="which of the ids or phones of the request names it, from 0", examples=[0])
+    legacy_id: int | None = Field(description="the row's key in vAptekeSync; null if it is unknown", examples=[3049])
+    customer_id: int | None = Field(description="customer of the row; null if there is none", examples=[14722])
+    outcome: RowOutcome | None = Field(
+        description="`absent`: vAptekeSync has no such row; `rejected`: the row is unusable, see `reasons`; `skipped`: "
+        "its customer was deleted through the API; `unchanged`, `updated`, `created`: what was done; `unknown`: no row "
+        "is known for this customer or phone, so give the row's `legacy_id`, or start an import of kind `changes`; "
+        "null: not read and applied yet",
+        examples=["updated"],
+    )
+    fields: list[str] = Field(description="with updated: the fields that have changed", examples=[["lastname"]])
+    reasons: dict[str, str] = Field(
+        description="fields that cannot be used, and why, as in the rejections", examples=[{"email": "not_an_address"}]
+    )
+    phone_held_by: PhoneHolder | None = Field(
+        description="who has the phone that the row names, if not its customer; known once the import has completed",
+        examples=[None],
+    )
+
+
+class FoundRowList(ResponseModel):
+    """One page of the rows of an import."""
+
+    items: list[FoundRow] = Field(description="the items of this page")
+    count: int = Field(description="number of rows on all pages", examples=[100])

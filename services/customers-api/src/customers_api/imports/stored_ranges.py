@@ -5,6 +5,7 @@ the smallest key and follow one another without a gap. A range without a fingerp
 it. docs/design.md, "Imports of changes", has the rules.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -48,13 +49,22 @@ async def unread_of(connection: asyncpg.Connection, kind: str, plan: Planned) ->
     return {row["upto_id"] for row in unread}
 
 
+async def void(connection: asyncpg.Connection, legacy_ids: Sequence[int]) -> None:
+    """Void the stored ranges that contain these rows, because an import of kind `rows` is going to read them.
+
+    Otherwise a row that it changes could become again in vAptekeSync what the fingerprint describes, and not here. Also
+    without such a range, this waits for an import that is just storing its ranges.
+    """
+    await connection.execute(_VOID, legacy_ids)
+
+
 async def keep(connection: asyncpg.Connection, import_id: UUID) -> None:
     """Store the ranges that a completed import has read, in place of those that they cover.
 
-    Call it late in the transaction that completes the import: restorations of customers wait until it has ended. Does
-    nothing for imports of other kinds.
+    Call it late in the transaction that completes the import: restorations of customers, and requests for single rows,
+    wait until it has ended. Does nothing for imports of other kinds.
     """
-    await connection.execute(_WAIT_FOR_RESTORATIONS)
+    await connection.execute(_WAIT_FOR_OTHERS)
     await connection.execute(_DELETE_COVERED, import_id)
     await connection.execute(_KEEP, import_id, IN_THE_FUTURE)
 
@@ -67,6 +77,7 @@ WITH last AS (
 )
 SELECT last.basis::text FROM last WHERE NOT EXISTS (
     SELECT FROM imports i WHERE i.requested_at > last.requested_at AND i.planned_rows IS NOT NULL AND i.basis IS NULL
+        AND i.kind <> 'rows'
 )
 """
 
@@ -82,8 +93,15 @@ SELECT upto_id, split_part(fingerprint, ':', 1)::bigint AS rows FROM stored_rang
 
 _SET_UNREAD = "UPDATE imports SET unread = $2 WHERE id = $1"
 
-# A restoration voids the range of the customer's row: see `customers/restorations.py`.
-_WAIT_FOR_RESTORATIONS = "LOCK TABLE stored_ranges IN SHARE ROW EXCLUSIVE MODE"
+_VOID = """
+UPDATE stored_ranges SET fingerprint = NULL WHERE fingerprint IS NOT NULL AND upto_id IN (
+    SELECT (SELECT min(s.upto_id) FROM stored_ranges s WHERE s.upto_id >= r.legacy_id)
+    FROM unnest($1::bigint[]) AS r (legacy_id)
+)
+"""
+
+# A restoration voids the range of the customer's row: see `customers/restorations.py`. So does `void`.
+_WAIT_FOR_OTHERS = "LOCK TABLE stored_ranges IN SHARE ROW EXCLUSIVE MODE"
 
 _OF_KIND = "i.kind IN ('full', 'changes')"
 
@@ -98,8 +116,13 @@ WHERE i.id = $1 AND {_OF_KIND} AND (i.basis IS NULL OR EXISTS (
 _MIRROR = f"m.legacy_id > coalesce(c.after_id, {limits.INT64_MIN}) AND m.legacy_id <= c.upto_id"
 
 # A range keeps its fingerprint only if the state of all its rows follows from what was read, and from nothing that time
-# or another reading can change. A customer who was restored after the row was skipped lacks what the row says.
+# or another reading can change. A customer who was restored after the row was skipped lacks what the row says. An
+# import of single rows that has not ended may still change one of them.
 _KEEP = f"""
+WITH asked AS MATERIALIZED (
+    SELECT r.legacy_id FROM imports u JOIN import_rows r ON r.import_id = u.id
+    WHERE u.status = 'reading' AND r.legacy_id IS NOT NULL
+)
 INSERT INTO stored_ranges (import_id, upto_id, valid_until, fingerprint)
 SELECT c.import_id, c.upto_id, c.valid_until, CASE WHEN NOT (
     EXISTS (
@@ -110,6 +133,7 @@ SELECT c.import_id, c.upto_id, c.valid_until, CASE WHEN NOT (
         WHERE (r.import_id, r.chunk, r.attempt) = (c.import_id, c.chunk, c.attempt)
             AND (r.reason = $2 AND c.valid_until IS NULL OR r.reason LIKE 'refused\\_%')
     )
+    OR EXISTS (SELECT FROM asked AS m WHERE {_MIRROR})
     OR EXISTS (SELECT FROM legacy_customers m WHERE {_MIRROR} AND m.number > c.number)
     OR EXISTS (
         SELECT FROM import_counts n

@@ -1,4 +1,4 @@
-"""The sweeper checks whether the unfinished import can end, and ends it with a verdict.
+"""The sweeper checks whether unfinished imports can end, and ends them with a verdict.
 
 It also runs the schedule, deletes the details of old imports and the customers whose rows are gone, merges rows of
 `customer_counts`, and counts the mirror's orphans. It checks every second, and soon after each batch that this process
@@ -8,6 +8,7 @@ has applied.
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 from vapteke_shared.process.health import Health
@@ -16,11 +17,11 @@ from vapteke_shared.process.wake_ups import WakeUp
 
 from customers_api import leader
 from customers_api.customers import queries as customer_queries
-from customers_api.imports import gone_rows, mirror_orphans, outcomes, verdicts, writes
+from customers_api.imports import gone_rows, mirror_orphans, old_details, outcomes, verdicts, writes
 from customers_api.imports.admissions import HAS_PASSED
 from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.mirror_orphans import OrphanCount
-from customers_api.imports.tables import UNFINISHED
+from customers_api.imports.tables import HANDING_OUT, READING, UNFINISHED
 from customers_api.imports.verdicts import Chunks
 from customers_api.schedule import scheduler as schedulers
 from customers_api.schedule.scheduler import Scheduler
@@ -52,8 +53,7 @@ class Sweeper:
     ) -> None:
         self._pool, self._health, self._stalled_seconds, self._kept = pool, health, stalled_seconds, kept
         self._deletions, self._rows_per_range = deletions, rows_per_range
-        self._progress: tuple[object, ...] = ()
-        self._idle_seconds = 0.0
+        self._stalls: dict[UUID, Stall] = {}
         self._scheduler = scheduler or Scheduler()
         self._orphans = OrphanCount()
         self.wake_up = WakeUp()
@@ -87,48 +87,68 @@ class Sweeper:
         await self.wake_up.pause(stopping, self.every_seconds - least)
 
     def grow_idle(self, seconds: float) -> None:
-        """Add `seconds`, at most twice `every_seconds`, to the time without progress. Add nothing while a dependency is
-        not ready.
+        """Add `seconds`, at most twice `every_seconds`, to the time that each unfinished import has made no progress.
+
+        Add nothing while a dependency is not ready.
         """
         others = self._health.faults.keys() - {"sweeper", "texts"}
         if not others:
-            self._idle_seconds += min(seconds, 2 * self.every_seconds)
+            for stall in self._stalls.values():
+                stall.seconds += min(seconds, 2 * self.every_seconds)
 
     async def sweep(self, connection: asyncpg.Connection) -> None:
-        """Check the unfinished import once. If everything is done or it has stalled, end it and report the verdict.
+        """Check each unfinished import once. If everything is done or it has stalled, end it and report the verdict.
 
-        After an end, the details of old imports are deleted. If no import is unfinished, count a slice of the mirror's
-        orphans.
+        After an end, the details of old imports are deleted. If no import looks at the whole table, the one that has
+        waited longest starts. If no import is unfinished, count a slice of the mirror's orphans.
         """
-        job = await connection.fetchrow("SELECT * FROM imports WHERE status = ANY($1)", UNFINISHED)
-        if job is None:
-            self._progress, self._idle_seconds = (), 0.0
+        jobs = await connection.fetch(_UNFINISHED, UNFINISHED)
+        self._stalls = {job["id"]: self._stalls.get(job["id"], Stall()) for job in jobs}
+        going_on = [job for job in jobs if not await self._has_ended(connection, job)]
+        if all(job["status"] == READING for job in going_on):
             await writes.start_waiting(connection, self._rows_per_range)
+        if jobs:
+            self._orphans.repeat()
+        else:
             await self._orphans.advance(connection)
-            return
-        self._orphans.repeat()
-        chunks = await connection.fetch(_CHUNKS, job["id"])
-        self._note_progress(job, chunks)
-        verdict = verdicts.of(job, chunks)
-        if verdict is None and self._idle_seconds >= self._stalled_seconds:
-            verdict = verdicts.of_stalled(job, chunks, datetime.now(UTC) - timedelta(seconds=self._idle_seconds))
-        if verdict is not None:
-            ended = await writes.end(connection, job["id"], *verdict, verdicts.counts(chunks), self._deletions)
-            if ended is not None:
-                outcomes.report_verdict(ended)
-            await writes.delete_old_details(connection, self._kept)
-            await writes.start_waiting(connection, self._rows_per_range)
 
-    def _note_progress(self, job: asyncpg.Record, chunks: Chunks) -> None:
-        """Reset the time without progress if the import has made progress since the last check.
+    async def _has_ended(self, connection: asyncpg.Connection, job: asyncpg.Record) -> bool:
+        """End the import if it can end, and return whether it has ended."""
+        chunks = await connection.fetch(_CHUNKS, job["id"])
+        idle_seconds = self._stalls[job["id"]].since_progress(job, chunks)
+        verdict = verdicts.of(job, chunks)
+        if verdict is None and idle_seconds >= self._stalled_seconds:
+            verdict = verdicts.of_stalled(job, chunks, datetime.now(UTC) - timedelta(seconds=idle_seconds))
+        if verdict is None:
+            return False
+        ended = await writes.end(connection, job["id"], *verdict, verdicts.counts(chunks), self._deletions)
+        if ended is not None:
+            outcomes.report_verdict(ended)
+        await old_details.delete(connection, self._kept)
+        return True
+
+
+class Stall:
+    """How long an import has made no progress. `seconds` grows by `Sweeper.grow_idle`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._progress: tuple[object, ...] = ()
+
+    def since_progress(self, job: asyncpg.Record, chunks: Chunks) -> float:
+        """The seconds without progress; 0 if the import has made progress since the last call.
 
         Progress is a stored plan, a range published for the first time, or counted events of a published attempt.
         """
         published = sum(chunk["status"] == "published" for chunk in chunks)
-        progress = (job["id"], job["status"] == "running", published, sum(chunk["counted"] for chunk in chunks))
+        progress = (job["status"] in HANDING_OUT, published, sum(chunk["counted"] for chunk in chunks))
         if progress != self._progress:
-            self._progress, self._idle_seconds = progress, 0.0
+            self._progress, self.seconds = progress, 0.0
+        return self.seconds
 
+
+# Imports of single rows first: an error in ending a large one must not keep them.
+_UNFINISHED = "SELECT * FROM imports WHERE status = ANY($1) ORDER BY status = 'reading' DESC, requested_at"
 
 # One statement, so that ranges, counts and offsets come from one snapshot.
 _CHUNKS = f"""

@@ -21,8 +21,14 @@ from vapteke_shared.postgres.tables import INSTANT, NOW, identity
 from customers_api.customers.tables import ProfileColumns
 from customers_api.schema import Table
 
-UNFINISHED = ("requested", "planning", "running")
-_UNFINISHED_SQL = "status IN ('requested', 'planning', 'running')"
+IN_TURN = ("requested", "planning", "running")
+"""The states of the one import that looks at the whole table."""
+READING = "reading"
+"""The state of an unfinished import of single rows. There may be several, also beside the one import in its turn."""
+UNFINISHED = (*IN_TURN, READING)
+HANDING_OUT = ("running", READING)
+"""The states in which the importers get key ranges or rows to read."""
+_IN_TURN_SQL = "status IN ('requested', 'planning', 'running')"
 _ZERO = {"server_default": text("0")}
 
 
@@ -62,7 +68,8 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
 
 
 class ImportRow(Table, table=True):
-    """One import, as a job. Status `waiting`: another kind of import is unfinished; callers see `requested`.
+    """One import, as a job. Status `waiting`: another kind of import is unfinished; callers see `requested`. Status
+    `reading`: an import of kind `rows` is unfinished; callers see `running`.
 
     The counts are 0 until the import ends, and then final; `queries` adds them up before that.
 
@@ -75,10 +82,10 @@ class ImportRow(Table, table=True):
 
     __tablename__ = "imports"
     __table_args__ = (
-        # at most one import is unfinished
-        Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_UNFINISHED_SQL)),
+        # of those that look at the whole table, at most one import is unfinished
+        Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_IN_TURN_SQL)),
         CheckConstraint(
-            "status IN ('waiting', 'requested', 'planning', 'running', 'completed', 'failed', 'cancelled')",
+            "status IN ('reading', 'waiting', 'requested', 'planning', 'running', 'completed', 'failed', 'cancelled')",
             name="status",
         ),
         # of each kind, at most one import waits for its turn
@@ -115,12 +122,12 @@ class ImportRow(Table, table=True):
 
 
 class ImportChunkRow(Table, table=True):
-    """One key range of an import. `attempt`, `event_count` and `last_offsets` are those of the attempt that won, and
-    null before that.
+    """One key range of an import, or the bounds of up to 100 single rows.
 
-    An import of changes has no rows for the ranges that it need not read. `fingerprint` is that of the attempt that
-    won; null: unknown, or its basis is not that of the plan. `number` is the range's dispatch number, from the sequence
-    `hand_out_numbers`. It is null until the range is requested.
+    `attempt`, `event_count` and `last_offsets` are those of the attempt that won, and null before that. `fingerprint`
+    is that attempt's, too; null: unknown, or its basis is not that of the plan. An import of changes has no rows for
+    the ranges that it need not read. `number` is the range's dispatch number, from the sequence `hand_out_numbers`. It
+    is null until the range is requested.
     """
 
     __tablename__ = "import_chunks"

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from customers_api.imports.state import CLASSES
+from customers_api.imports.tables import HANDING_OUT
 
 Job = Mapping[str, Any]
 Chunks = Sequence[Mapping[str, Any]]
@@ -23,7 +24,7 @@ def of(job: Job, chunks: Chunks) -> Verdict | None:
     After a cancel or an error, only the ranges in flight are still to come. A cancelled import without a plan ends at
     once.
     """
-    if job["status"] != "running":
+    if job["status"] not in HANDING_OUT:
         return ("cancelled", None) if job["cancelled_at"] else None
     published = [chunk for chunk in chunks if chunk["status"] == "published"]
     if not all(chunk["passed"] for chunk in published):

@@ -27,7 +27,7 @@ LEFT JOIN LATERAL (
         ) AS attempt_failed,
         (SELECT max(c.moved_at) FROM import_chunks c WHERE c.import_id = i.id) AS moved_at,
         (
-            SELECT ended.finished_at FROM imports ended WHERE ended.finished_at IS NOT NULL
+            SELECT ended.finished_at FROM imports ended WHERE ended.finished_at IS NOT NULL AND ended.kind <> 'rows'
             ORDER BY ended.requested_at DESC LIMIT 1
         ) AS last_end,
         (

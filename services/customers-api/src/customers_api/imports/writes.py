@@ -12,10 +12,10 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.imports import differences, gone_rows, queries, stored_ranges
-from customers_api.imports.fields import ImportKind
+from customers_api.imports.fields import TableKind
 from customers_api.imports.gone_rows import Deletions, Gone
 from customers_api.imports.state import CLASSES
-from customers_api.imports.tables import UNFINISHED
+from customers_api.imports.tables import IN_TURN, UNFINISHED
 from customers_api.outbox import messages
 
 
@@ -26,7 +26,7 @@ class ImportEnded(ProblemError):
 
 @retry_conflicts
 async def start(
-    connection: asyncpg.Connection, rows_per_range: int, *, kind: ImportKind = "full", requested_by: str | None = None
+    connection: asyncpg.Connection, rows_per_range: int, *, kind: TableKind = "full", requested_by: str | None = None
 ) -> tuple[asyncpg.Record, bool]:
     """Start an import, or join the unfinished one of this kind. Safe to repeat. Returns what `request` returns."""
     async with connection.transaction():
@@ -34,7 +34,7 @@ async def start(
 
 
 async def request(
-    connection: asyncpg.Connection, rows_per_range: int, *, kind: ImportKind, requested_by: str | None
+    connection: asyncpg.Connection, rows_per_range: int, *, kind: TableKind, requested_by: str | None
 ) -> tuple[asyncpg.Record, bool]:
     """Start an import, or join the unfinished one of this kind, in the caller's transaction.
 
@@ -61,7 +61,7 @@ async def request(
 async def start_waiting(connection: asyncpg.Connection, rows_per_range: int) -> asyncpg.Record | None:
     """Start the import that has waited longest, if none is unfinished. Returns it; None if none waits or one runs."""
     async with connection.transaction():
-        job = await connection.fetchrow(_START_WAITING, UNFINISHED)
+        job = await connection.fetchrow(_START_WAITING, IN_TURN)
         if job is not None:
             await _request_plan(connection, job, rows_per_range)
         return job
@@ -125,26 +125,28 @@ async def end(
 
 
 async def _completed(connection: asyncpg.Connection, import_id: UUID, deletions: Deletions) -> Gone:
-    if await connection.fetchval("SELECT kind FROM imports WHERE id = $1", import_id) == "compare":
+    kind = await connection.fetchval("SELECT kind FROM imports WHERE id = $1", import_id)
+    if kind == "compare":
         await differences.complete(connection, import_id)
         return Gone(0)
     await connection.execute(_ADD_PHONE_CONFLICTS, import_id)
+    if kind == "rows":
+        return Gone(0)
     gone = await gone_rows.mark(connection, import_id, deletions)
     await stored_ranges.keep(connection, import_id)
     return gone
 
 
-async def fail_unfinished(connection: asyncpg.Connection, error: str) -> asyncpg.Record | None:
-    """Fail the unfinished import in the caller's transaction, and send its state to the importers.
+async def fail_unfinished(connection: asyncpg.Connection, error: str) -> list[asyncpg.Record]:
+    """Fail all unfinished imports in the caller's transaction, and send their states to the importers.
 
-    Returns its row, which the caller must report after the commit (`outcomes.report_verdict`). None if no import is
-    unfinished.
+    Returns their rows, which the caller must report after the commit (`outcomes.report_verdict`).
     """
-    await connection.execute("SELECT FROM imports WHERE status = ANY($1) FOR UPDATE", UNFINISHED)
-    job = await connection.fetchrow(_FAIL_UNFINISHED, error, UNFINISHED)
-    if job is not None:
+    locked = await connection.fetch(_LOCK_ALL_UNFINISHED, UNFINISHED)
+    jobs = [await connection.fetchrow(_FAIL, row["id"], error) for row in locked]
+    for job in jobs:
         await publish_state(connection, job)
-    return job
+    return jobs
 
 
 async def lock_unfinished(connection: asyncpg.Connection, import_id: UUID) -> bool:
@@ -158,18 +160,13 @@ async def lock_unfinished(connection: asyncpg.Connection, import_id: UUID) -> bo
 async def publish_state(connection: asyncpg.Connection, job: asyncpg.Record) -> None:
     """Write the import's state to the outbox, for the importers, in the caller's transaction. `job` is its whole row.
 
-    Call it before sending tasks that the new state allows: importers do only the tasks of the unfinished import.
+    Call it before sending tasks that the new state allows: importers do only the tasks of the import that was announced
+    last. An import of kind `rows` has no state: it runs beside that import.
     """
+    if job["kind"] == "rows":
+        return
     event = ImportState(import_id=job["id"], status=job["status"], read=job["read"], error=job["error"])
     await messages.add(connection, topics.IMPORT_STATE.name, [messages.message(str(job["id"]), event)])
-
-
-async def delete_old_details(connection: asyncpg.Connection, imports_kept: int) -> None:
-    """Delete the ranges, counts and rejections of ended imports, except of the latest `imports_kept` of each kind.
-
-    The readings of all ended imports are deleted. The jobs keep their total counts.
-    """
-    await connection.execute(_DELETE_OLD_DETAILS, imports_kept)
 
 
 _START = """
@@ -212,7 +209,7 @@ WITH cancelled AS (
         cancelled_at = coalesce(cancelled_at, now()),
         status = CASE status WHEN 'waiting' THEN 'cancelled' ELSE status END,
         finished_at = CASE status WHEN 'waiting' THEN now() END
-    WHERE id = $1 AND status IN ('waiting', 'requested', 'planning', 'running')
+    WHERE id = $1 AND status IN ('waiting', 'requested', 'planning', 'running', 'reading')
 )
 SELECT status FROM imports WHERE id = $1
 """
@@ -256,9 +253,11 @@ UPDATE imports SET
 WHERE id = $1 RETURNING *
 """
 
-_FAIL_UNFINISHED = """
+_LOCK_ALL_UNFINISHED = "SELECT id FROM imports WHERE status = ANY($1) ORDER BY id FOR UPDATE"
+
+_FAIL = """
 UPDATE imports i SET
-    status = 'failed', error = $1, finished_at = now(), created = n.created, updated = n.updated,
+    status = 'failed', error = $2, finished_at = now(), created = n.created, updated = n.updated,
     unchanged = n.unchanged, skipped = n.skipped, rejected = n.rejected,
     read = n.created + n.updated + n.unchanged + n.skipped + n.rejected
 FROM (
@@ -266,22 +265,9 @@ FROM (
         coalesce(sum(n.created), 0)::bigint AS created, coalesce(sum(n.updated), 0)::bigint AS updated,
         coalesce(sum(n.unchanged), 0)::bigint AS unchanged, coalesce(sum(n.skipped), 0)::bigint AS skipped,
         coalesce(sum(n.rejected), 0)::bigint AS rejected
-    FROM imports a JOIN import_chunks c ON c.import_id = a.id
+    FROM import_chunks c
     JOIN import_counts n ON (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt)
-    WHERE a.status = ANY($2)
+    WHERE c.import_id = $1
 ) AS n
-WHERE i.status = ANY($2) RETURNING i.*
-"""
-
-# Only an unfinished import needs its readings.
-_DELETE_OLD_DETAILS = """
-WITH readings AS (
-    DELETE FROM import_readings r USING imports i WHERE i.id = r.import_id AND i.finished_at IS NOT NULL
-),
-ranked AS (SELECT id, finished_at, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id) FROM imports),
-old AS (SELECT id FROM ranked WHERE finished_at IS NOT NULL AND row_number > $1),
-rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
-differences AS (DELETE FROM import_differences WHERE import_id IN (SELECT id FROM old)),
-counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old))
-DELETE FROM import_chunks WHERE import_id IN (SELECT id FROM old)
+WHERE i.id = $1 RETURNING i.*
 """

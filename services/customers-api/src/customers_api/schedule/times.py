@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from customers_api.imports.fields import ImportKind
+from customers_api.imports.fields import TableKind
 
 _INTERVAL: Final = re.compile(r"every ([1-9][0-9]{0,4})([smh])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
@@ -22,7 +22,7 @@ class Schedule(NamedTuple):
     """
 
     text: str
-    kind: ImportKind
+    kind: TableKind
     timezone: str
     full_every_hours: float = 24
 

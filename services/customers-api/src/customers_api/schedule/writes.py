@@ -7,7 +7,7 @@ import asyncpg
 from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.imports import writes as import_writes
-from customers_api.imports.fields import ImportKind
+from customers_api.imports.fields import TableKind
 from customers_api.schedule import queries, steps
 from customers_api.schedule.steps import Step, Stored
 from customers_api.schedule.times import Schedule
@@ -46,7 +46,7 @@ async def advance(
         return None if step is None else await _make(connection, stored, step, schedule, rows_per_range, now)
 
 
-async def _kind(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> ImportKind:
+async def _kind(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> TableKind:
     """Which kind of import is due. Of `changes`, now and then a full one, which finds what fingerprints cannot show."""
     if schedule.kind != "changes":
         return schedule.kind

@@ -12,6 +12,7 @@ from vapteke_shared.contract.limits import (
     FINGERPRINT_CHARACTERS,
     INT32_MAX,
     INT64_MAX,
+    ROWS_PER_TASK,
 )
 
 Chunk = Annotated[int, Meta(ge=0, le=INT32_MAX, description="the range's number in its import", examples=[7])]
@@ -89,6 +90,26 @@ class RangeRequested(ImportEvent):
     chunk: Chunk
     after_id: Annotated[Int64 | None, Meta(description="the range begins after this key", examples=[81220])]
     upto_id: Annotated[Int64, Meta(description="the range's last key, included", examples=[102954])]
+    number: Number = None
+
+
+class RowsRequested(ImportEvent):
+    """Task: read the rows with these keys, as far as they exist, and publish them like those of a range.
+
+    Do it although `vapteke.import.state.v1` does not name the import: such imports run beside the one that it names.
+    """
+
+    type = "vapteke.import.rows_requested"
+    chunk: Chunk
+    legacy_ids: Annotated[
+        list[Int64],
+        Meta(
+            min_length=1,
+            max_length=ROWS_PER_TASK,
+            description="the keys of the rows in vAptekeSync, each once, ascending",
+            examples=[[3049, 14722]],
+        ),
+    ]
     number: Number = None
 
 
@@ -226,6 +247,6 @@ class ImportState(ImportEvent):
     error: Annotated[str | None, Meta(description="why it failed, for operators", examples=[None])] = None
 
 
-TASKS: tuple[type[Event], ...] = (PlanRequested, RangeRequested)
+TASKS: tuple[type[Event], ...] = (PlanRequested, RangeRequested, RowsRequested)
 PROGRESS: tuple[type[Event], ...] = (PlanStarted, Planned, AttemptFailed, RangePublished, Failed)
 STATES: tuple[type[Event], ...] = (ImportState,)

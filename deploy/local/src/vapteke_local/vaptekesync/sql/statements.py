@@ -26,6 +26,7 @@
 |             | following IS NULL ORDER BY k; or with WHERE [ID] > ? after [Customers]                           |
 | range       | SELECT [ID], CAST([Phone] AS nvarchar(4000)), …, a fingerprint or none FROM [dbo].[Customers]    |
 |             | WHERE [ID] > ? AND [ID] <= ? ORDER BY [ID]; or with [ID] <= ? alone                              |
+| rows        | the same SELECT with WHERE [ID] IN (?, ?, …)                                                     |
 | identity    | SELECT @@SERVERNAME, DB_NAME(), d.create_date, o.object_id, o.type_desc, o.modify_date FROM      |
 |             | sys.objects AS o JOIN sys.databases AS d ON d.database_id = DB_ID() WHERE o.object_id =          |
 |             | OBJECT_ID(?)                                                                                     |
@@ -33,9 +34,9 @@
 |             | [ID] > ? AND [ID] <= ? UNION ALL SELECT 1, …; the first or any other with [ID] <= ? alone        |
 
 These may vary: white space, the case of words, brackets around names, comments, a closing semicolon, the aliases, the
-step of `boundaries`, and the select list of `range`: any of the table's columns in any order, each plain or CAST AS
-nvarchar(n or max), a datetimeoffset also CONVERT(nvarchar(n), [column], 126). A `?` may be a parameter or a literal.
-The ORDER BY and the bounds are on the table's key.
+step of `boundaries`, and the select list of `range` and `rows`: any of the table's columns in any order, each plain or
+CAST AS nvarchar(n or max), a datetimeoffset also CONVERT(nvarchar(n), [column], 126). A `?` may be a parameter or a
+literal. The ORDER BY, the bounds and the IN are on the table's key.
 
 A fingerprint is CAST([column] AS bigint) of a rowversion, or CAST(SUBSTRING(HASHBYTES('SHA2_256', CONCAT(…)), 1, 8) AS
 bigint). The arguments of CONCAT may be texts, DATALENGTH([column]), CAST([column] AS nvarchar(n)), dates as
@@ -90,6 +91,7 @@ RECOGNISERS: dict[str, Callable[[list[Token]], Run]] = {
     "key counts": table_queries.key_counts,
     "boundaries": table_queries.boundaries,
     "range": table_queries.key_range,
+    "rows": table_queries.some_rows,
     "fingerprints": table_queries.fingerprints,
 }
 

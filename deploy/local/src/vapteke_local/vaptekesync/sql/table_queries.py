@@ -1,8 +1,10 @@
-"""Queries of the customers table: how many rows, where key ranges end, the rows of a range, and their fingerprints."""
+"""Queries of the customers table: how many rows, where key ranges end, the rows of a range or with given keys, and
+their fingerprints.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -13,6 +15,7 @@ from vapteke_local.vaptekesync.sql.database import Database
 from vapteke_local.vaptekesync.sql.errors import not_listed
 from vapteke_local.vaptekesync.sql.parameters import Parameters, value_of
 from vapteke_local.vaptekesync.sql.results import Result, Run
+from vapteke_local.vaptekesync.sql.select_list import SelectList
 from vapteke_local.vaptekesync.sql.syntax import Mismatch, Token
 from vapteke_local.vaptekesync.table.definition import Table, UnknownColumn
 from vapteke_local.vaptekesync.table.fingerprints import Fingerprint
@@ -34,6 +37,9 @@ BOUNDARIES_ABOVE = syntax.pattern(
 )
 RANGE = syntax.pattern("FROM :schema . :table WHERE :key > ?above AND :key <= ?upto ORDER BY :key")
 FIRST_RANGE = syntax.pattern("FROM :schema . :table WHERE :key <= ?upto ORDER BY :key")
+FIRST_KEY = syntax.pattern("FROM :schema . :table WHERE :key IN ( ?each")
+NEXT_KEY = syntax.pattern(", ?each")
+LAST_KEY = syntax.pattern(") ORDER BY :key")
 SUM = syntax.pattern("SELECT #chunk , COUNT_BIG ( * ) , SUM ( CAST (")
 SUM_END = syntax.pattern("AS decimal ( 38 , 0 ) ) )")
 BOUNDS = syntax.pattern("FROM :schema . :table WHERE :key > ?above AND :key <= ?upto")
@@ -74,18 +80,53 @@ def key_range(given: list[Token]) -> Run:
 
     def run(parameters: Parameters, database: Database) -> Result:
         rows = database.rows
-        check_source(rows.table, found)
-        position = partial(position_of, rows.table)
-        items = tuple(Item(_shown_position(rows.table, column), cast) for column, cast in listed.columns)
-        fingerprint = listed.fingerprint and listed.fingerprint(position)
+        metadata, items, show = _shown(rows, found, listed)
         bounds = _bounds(found, parameters, rows.table)
-        metadata = _metadata(rows, items, fingerprint)
         if bounds is None:
             return Result(metadata)
         count, failure = database.readable(*bounds) if len(items) > 1 else (None, None)
-        return Result(metadata, rows.range(*bounds)[:count], partial(rows.show, items, fingerprint), failure)
+        return Result(metadata, rows.range(*bounds)[:count], show, failure)
 
     return run
+
+
+def some_rows(given: list[Token]) -> Run:
+    listed = select_list.read(given)
+    found, operands = _in_list(given, listed.end)
+
+    def run(parameters: Parameters, database: Database) -> Result:
+        rows = database.rows
+        metadata, items, show = _shown(rows, found, listed)
+        wanted = {_key(operand, parameters, rows.table) for operand in operands} - {None}
+        keys = sorted(key for key in wanted if key in rows)
+        broken = [key for key in keys if key in database.unreadable] if len(items) > 1 else []
+        readable = keys[: keys.index(broken[0])] if broken else keys
+        cells = [row for key in readable for row in rows.range_of(key)]
+        return Result(metadata, cells, show, database.unreadable[broken[0]] if broken else None)
+
+    return run
+
+
+def _in_list(given: list[Token], start: int) -> tuple[dict[str, Any], list[Any]]:
+    """What the names of the statement stand for, and the operands of its IN."""
+    found = syntax.match_part(FIRST_KEY, given, start)
+    operands, position = [found["each"]], start + len(FIRST_KEY)
+    while position < len(given) and given[position].text == ",":
+        operands.append(syntax.match_part(NEXT_KEY, given, position)["each"])
+        position += len(NEXT_KEY)
+    if syntax.match(LAST_KEY, given, position)["key"].casefold() != found["key"].casefold():
+        raise Mismatch(len(given) - 1)
+    return found, operands
+
+
+def _shown(
+    rows: Rows, found: dict[str, Any], listed: SelectList
+) -> tuple[bytes, tuple[Item, ...], Callable[[Sequence[bytes]], Sequence[bytes]]]:
+    """The headings of the answer, its columns, and what makes the stored rows the rows of the answer."""
+    check_source(rows.table, found)
+    items = tuple(Item(_shown_position(rows.table, column), cast) for column, cast in listed.columns)
+    fingerprint = listed.fingerprint and listed.fingerprint(partial(position_of, rows.table))
+    return _metadata(rows, items, fingerprint), items, partial(rows.show, items, fingerprint)
 
 
 def fingerprints(given: list[Token]) -> Run:

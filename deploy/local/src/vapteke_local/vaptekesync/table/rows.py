@@ -66,6 +66,10 @@ class Rows:
         """The stored rows with above < key <= up_to, in order of the key. None as `above` means no lower bound."""
         return self._rows[self._slice(above, up_to)]
 
+    def range_of(self, key: Any) -> list[bytes]:
+        """The stored rows with this key."""
+        return self._rows[bisect_left(self._keys, key) : bisect_right(self._keys, key)]
+
     def keys(self, above: Any, up_to: Any) -> list[Any]:
         """The keys of the rows that `range` returns for these bounds."""
         return self._keys[self._slice(above, up_to)]

@@ -1,0 +1,27 @@
+"""Deletes the details of old imports: only the latest of each kind keep their ranges, counts and lists."""
+
+import asyncpg
+
+
+async def delete(connection: asyncpg.Connection, imports_kept: int) -> None:
+    """Delete the ranges, counts and rejections of ended imports, except of the latest `imports_kept` of each kind.
+
+    The readings of all ended imports are deleted. The jobs keep their total counts.
+    """
+    await connection.execute(_DELETE, imports_kept)
+
+
+# Only an unfinished import needs its readings.
+_DELETE = """
+WITH readings AS (
+    DELETE FROM import_readings r USING imports i WHERE i.id = r.import_id AND i.finished_at IS NOT NULL
+),
+ranked AS (SELECT id, finished_at, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id) FROM imports),
+old AS (SELECT id FROM ranked WHERE finished_at IS NOT NULL AND row_number > $1),
+rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
+differences AS (DELETE FROM import_differences WHERE import_id IN (SELECT id FROM old)),
+counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old)),
+named AS (DELETE FROM import_rows WHERE import_id IN (SELECT id FROM old)),
+outcomes AS (DELETE FROM import_outcomes WHERE import_id IN (SELECT id FROM old))
+DELETE FROM import_chunks WHERE import_id IN (SELECT id FROM old)
+"""
