@@ -94,9 +94,9 @@ class RangeRequested(ImportEvent):
 
 
 class RowsRequested(ImportEvent):
-    """Task: read the rows with these keys, as far as they exist, and publish them like those of a range.
+    """Task: read those of the rows with these keys that exist, and publish them like those of a range.
 
-    Do it although `vapteke.import.state.v1` does not name the import: such imports run beside the one that it names.
+    Do it even if `vapteke.import.state.v1` does not name the import: it runs beside the import that is named there.
     """
 
     type = "vapteke.import.rows_requested"
