@@ -33,6 +33,8 @@ LAYERS = {
             "imports.text_rule",
             "imports.decoding",
             "imports.mirror_orphans",
+            "imports.old_details",
+            "imports.folding",
             "imports.stored_ranges",
             "imports.outcomes",
         },

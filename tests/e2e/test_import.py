@@ -274,6 +274,8 @@ async def test_an_altered_table_makes_an_import_of_changes_full_and_says_why(
 
     assert (job["status"], job["kind"], job["read"], job["unread"]) == ("completed", "full", COUNT, 0)
     assert job["full_because"] == "these have changed since the last import: table_altered_at"
+    [warning] = job["warnings"]
+    assert "city_id was read from CityID (int) and is read from CityID (bigint)" in warning
 
 
 async def test_a_wrong_password_fails_at_the_first_attempt(

@@ -16,6 +16,7 @@ import tls
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from legacy_importer import connection, translate
+from legacy_importer.columns import Columns
 from legacy_importer.importer import Importer, ShuttingDown
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import WorkSettings
@@ -98,7 +99,7 @@ def without_clocks(event: Event) -> Event:
     assert isinstance(event, Planned)
     assert event.source_at is not None
     assert event.basis is not None
-    return msgspec.structs.replace(event, source_at=None, importer_at=None, basis=None)
+    return msgspec.structs.replace(event, source_at=None, importer_at=None, basis=None, columns=None)
 
 
 async def progress_of(kafka: Kafka, import_id: UUID) -> list[Event]:
@@ -150,6 +151,31 @@ async def test_a_plan_of_changes_names_what_need_not_be_read(serve: Serve, do: I
     assert isinstance(full, Planned)
     assert (full.unread, full.upper_bounds) == (None, [10, 20])
     assert "server" in str(full.full_because)
+
+
+async def test_a_plan_names_the_columns_that_are_read_and_their_types(serve: Serve, do: Import) -> None:
+    task, again = (PlanRequested(import_id=uuid4(), rows_per_range=10) for _ in range(2))
+    with serve([customer(1)]) as server:
+        before = (await do(server, task))[1]
+    columns = Columns(city_id="RegionID")
+    table = CUSTOMERS.altered("Birthday", sql_type="datetime").altered("CityID", name="RegionID")
+    with serve([customer(1)], table) as server:
+        after = (await do(server, again, vaptekesync_columns=columns))[1]
+
+    assert isinstance(before, Planned)
+    assert isinstance(after, Planned)
+    assert before.columns == {
+        "id": "ID (int)",
+        "phone": "Phone (varchar)",
+        "firstname": "FirstName (varchar)",
+        "lastname": "LastName (nvarchar)",
+        "email": "Email (varchar)",
+        "birthday": "Birthday (date)",
+        "gender": "Gender (varchar)",
+        "city_id": "CityID (int)",
+        "last_auth_at": "LastAuthAt (datetime)",
+    }
+    assert after.columns == before.columns | {"birthday": "Birthday (datetime)", "city_id": "RegionID (int)"}
 
 
 async def test_an_empty_table_is_a_full_plan_though_ranges_are_stored(serve: Serve, do: Import) -> None:

@@ -26,12 +26,13 @@ async def start_import(
     in_flight: int = 8,
     kind: TableKind = "full",
     row_count: int | None = None,
+    columns: dict[str, str] | None = None,
 ) -> UUID:
     """An import whose plan is stored and whose ranges are asked for."""
     async with pool.acquire() as connection, connection.transaction():
         job, _ = await writes.start(connection, 10_000, kind=kind)
         bounds = list(upper_bounds)
-        plan = Planned(import_id=job["id"], row_count=row_count or len(bounds), upper_bounds=bounds)
+        plan = Planned(import_id=job["id"], row_count=row_count or len(bounds), upper_bounds=bounds, columns=columns)
         await progress.planned(connection, plan, in_flight)
         import_id: UUID = job["id"]
         return import_id

@@ -37,9 +37,12 @@ class TableImports:
         changed: Collection[int] = (),
         phones: Mapping[int, str] | None = None,
         kind: TableKind = "full",
+        columns: dict[str, str] | None = None,
     ) -> asyncpg.Record:
         """Returns the job. Approved deletions are done. `changed` rows have another last name."""
-        import_id = await start_import(self._pool, bounds, kind=kind, row_count=len(list(rows)) or None)
+        import_id = await start_import(
+            self._pool, bounds, kind=kind, row_count=len(list(rows)) or None, columns=columns
+        )
         await self.read(import_id, rows, rejected, changed, phones)
         return await self.end(import_id, deletions)
 

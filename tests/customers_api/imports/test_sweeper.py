@@ -10,7 +10,8 @@ from customers_api.imports import outcomes, plan_warnings, progress, writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.sweeper import Sweeper
 from customers_api.settings import WorkSettings
-from legacy_events import CLUSTER, Attempt, cancel, records, start_import
+from legacy_events import CLUSTER, Attempt, cancel, end_import, records, start_import
+from table_imports import ALL, TableImports
 from vapteke_shared.contract import topics
 from vapteke_shared.contract.events.event import Event
 from vapteke_shared.contract.events.imports import Failed, Planned
@@ -310,6 +311,27 @@ async def test_imports_of_another_kind_do_not_push_out_what_is_kept_of_a_kind(po
     assert [row["kind"] for row in kept] == ["full", "other"]
 
 
+async def test_an_import_that_waits_takes_nobodys_place_and_only_jobs_with_details_are_looked_at(
+    pool: asyncpg.Pool,
+) -> None:
+    keeping = Sweeper(pool, Health(), stalled_seconds=900, kept=1)
+    for _ in range(3):
+        import_id = await start_import(pool, upper_bounds=[])
+        await pool.execute(
+            "INSERT INTO import_chunks (import_id, chunk, upto_id, status) VALUES ($1, 0, 1, 'published')", import_id
+        )
+        await sweep(pool, keeping)
+    await start_import(pool, upper_bounds=[], kind="compare")
+    async with pool.acquire() as connection:
+        await writes.start(connection, 10_000, kind="full")
+    await sweep(pool, keeping)
+
+    kept = await pool.fetch("SELECT import_id FROM import_chunks")
+    ended = "SELECT count(*) FROM imports WHERE has_details AND finished_at IS NOT NULL"
+    assert [row["import_id"] for row in kept] == [import_id]
+    assert await pool.fetchval(ended) == 2  # the last of each kind
+
+
 async def test_an_empty_table_completes_with_a_warning(pool: asyncpg.Pool, sweeper: Sweeper) -> None:
     await start_import(pool, upper_bounds=[])
 
@@ -330,6 +352,26 @@ async def test_a_table_with_far_fewer_rows_than_the_last_completed_import_found_
 
     [warning] = await pool.fetchval("SELECT warnings FROM imports WHERE id = $1", import_id)
     assert warning.startswith("the legacy table has 94 rows, 6.0 % fewer than the 100 of the import before.")
+
+
+async def test_columns_that_have_changed_since_an_import_last_completed_are_a_warning(
+    pool: asyncpg.Pool, consumers: ImportConsumers
+) -> None:
+    table, columns = TableImports(pool, consumers), {"birthday": "Birthday (date)", "city_id": "CityID (int)"}
+    altered = columns | {"birthday": "Birthday (nvarchar)"}
+    first = await table.run(ALL, columns=columns)
+    same = await table.run(ALL, columns=columns)
+    failing = await start_import(pool, columns=altered, row_count=len(ALL))
+    await end_import(pool, "failed")
+    compared = await table.run(ALL, columns=altered, kind="compare")
+    changed = await table.run(ALL, columns=altered)
+    by_an_earlier_importer = await table.run(ALL)
+    after = await table.run(ALL, columns=altered)
+
+    said = [await pool.fetchval("SELECT warnings FROM imports WHERE id = $1", failing)]
+    said += [job["warnings"] for job in (compared, changed)]
+    assert [job["warnings"] for job in (first, same, by_an_earlier_importer, after)] == [[], [], [], []]
+    assert all("birthday was read from Birthday (date) and is read from Birthday (nvarchar)." in w for [w] in said)
 
 
 async def test_an_import_without_progress_has_stalled(pool: asyncpg.Pool, running: UUID) -> None:

@@ -45,6 +45,15 @@ def select_list(types: Mapping[str, str], settings: LegacySettings) -> str:
     return ", ".join(_converted(quoted(column), types.get(column.casefold(), "")) for column in columns)
 
 
+def described(types: Mapping[str, str], settings: LegacySettings) -> dict[str, str]:
+    """By field: the column from which it is read and its type, such as `Birthday (date)`.
+
+    `types` is as in `select_list`.
+    """
+    columns = settings.vaptekesync_columns.model_dump().items()
+    return {field: f"{column} ({types.get(column.casefold(), 'unknown')})" for field, column in columns}
+
+
 def _converted(column: str, kind: str) -> str:
     if kind in TEXTS:  # without it, a CP1251 varchar would arrive as question marks
         return f"CAST({column} AS nvarchar(4000))"

@@ -39,12 +39,14 @@ class Method(NamedTuple):
     """How rows are selected with their fingerprints, and for what these are valid.
 
     `select_list` has a column for each field of LegacyRow, and `expression` is the last of them: the fingerprint.
-    Fingerprints of one `basis` can be compared with each other, and with no others. None: not with any.
+    Fingerprints of one `basis` can be compared with each other, and with no others. None: not with any. `columns` is
+    the result of `column_types.described`.
     """
 
     select_list: str
     expression: str
     basis: dict[str, str] | None
+    columns: dict[str, str]
 
 
 def method(types: Mapping[str, str], identity: Sequence[Any] | None, settings: LegacySettings) -> Method:
@@ -59,7 +61,8 @@ def method(types: Mapping[str, str], identity: Sequence[Any] | None, settings: L
     else:
         expression = _hash(types, settings)
     select_list = f"{column_types.select_list(types, settings)}, {expression}"
-    return Method(select_list, expression, None if identity is None else _basis(identity, select_list, settings))
+    basis = None if identity is None else _basis(identity, select_list, settings)
+    return Method(select_list, expression, basis, column_types.described(types, settings))
 
 
 def _hash(types: Mapping[str, str], settings: LegacySettings) -> str:

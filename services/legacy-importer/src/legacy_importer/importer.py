@@ -249,6 +249,7 @@ def _planned(task: PlanRequested, plan: Plan, method: Method) -> Planned:
         row_count=plan.row_count,
         upper_bounds=plan.upper_bounds,
         basis=method.basis,
+        columns=method.columns,
     )
 
 

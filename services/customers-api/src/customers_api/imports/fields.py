@@ -12,6 +12,8 @@ TableKind = Literal["full", "changes", "compare"]
 ImportKind = Literal[TableKind, "rows"]
 FRESH_KINDS: Final[tuple[TableKind, ...]] = ("full", "changes")
 """The kinds that bring everything that has changed in vAptekeSync."""
+BY_SCHEDULE: Final = "schedule"
+"""`requested_by` of the imports that the schedule has started."""
 Difference = Literal["would_create", "would_update", "would_reject", "would_skip", "gone", "phone_owner", "orphan"]
 RowOutcome = Literal["absent", "rejected", "skipped", "unchanged", "updated", "created", "unknown"]
 DeletionStatus = Literal["reported", "withheld", "approved", "applied", "left"]

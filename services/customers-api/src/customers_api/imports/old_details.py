@@ -4,9 +4,10 @@ import asyncpg
 
 
 async def delete(connection: asyncpg.Connection, imports_kept: int) -> None:
-    """Delete the ranges, counts and rejections of ended imports, except of the latest `imports_kept` of each kind.
+    """Delete the ranges, counts and lists of ended imports, except of the latest `imports_kept` of each kind.
 
-    The readings of all ended imports are deleted. The jobs keep their total counts.
+    The readings of all ended imports are deleted. The jobs keep their total counts. However many jobs there are, only
+    those that may have details are looked at. Safe to repeat.
     """
     await connection.execute(_DELETE, imports_kept)
 
@@ -14,10 +15,16 @@ async def delete(connection: asyncpg.Connection, imports_kept: int) -> None:
 # Only an unfinished import needs its readings.
 _DELETE = """
 WITH readings AS (
-    DELETE FROM import_readings r USING imports i WHERE i.id = r.import_id AND i.finished_at IS NOT NULL
+    DELETE FROM import_readings
+    WHERE import_id <> ALL (ARRAY(SELECT id FROM imports WHERE has_details AND finished_at IS NULL))
 ),
-ranked AS (SELECT id, finished_at, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id) FROM imports),
-old AS (SELECT id FROM ranked WHERE finished_at IS NOT NULL AND row_number > $1),
+ranked AS (
+    SELECT id, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id)
+    FROM imports WHERE has_details AND finished_at IS NOT NULL
+),
+old AS (
+    UPDATE imports SET has_details = false WHERE id IN (SELECT id FROM ranked WHERE row_number > $1) RETURNING id
+),
 rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
 differences AS (DELETE FROM import_differences WHERE import_id IN (SELECT id FROM old)),
 counts AS (DELETE FROM import_counts WHERE import_id IN (SELECT id FROM old)),

@@ -1,8 +1,13 @@
 """Warnings about a plan, for an operator: texts in `warnings` of the job. The import goes on."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+import asyncpg
+import msgspec
 from vapteke_shared.contract.events.imports import Planned
+
+from customers_api.imports.fields import FRESH_KINDS
 
 EMPTY_TABLE = "the legacy table is empty"
 CLOCK_SECONDS = 60
@@ -11,13 +16,27 @@ FALL_PERCENT = 5
 """A row count that fell by less is not worth a warning."""
 
 
-def of_plan(event: Planned, last_ahead: float | None, last_rows: int | None) -> list[str]:
-    """The importer's own warnings, and ours about the number of rows and about clocks. Empty if there are none.
+class Last(NamedTuple):
+    """What the imports before have found. `ahead` is `seconds_ahead` of the last import for which it is known.
 
-    `last_ahead` is `seconds_ahead` of the last import for which it is known. None: it was never known. `last_rows` is
-    the number of rows that the last completed import found. None: no import has completed.
+    `rows` is the number of rows that the last completed import found, and `columns` its `Planned.columns`, in JSON.
+    Each is None if it is not known.
     """
-    return [*(event.warnings or ()), *_of_rows(event, last_rows), *_of_clocks(event, last_ahead)]
+
+    ahead: float | None = None
+    rows: int | None = None
+    columns: str | None = None
+
+
+async def find_last(connection: asyncpg.Connection) -> Last:
+    """What the warnings of a plan compare it with. Call it before the plan is stored."""
+    return Last(*await connection.fetchrow(_LAST, FRESH_KINDS))
+
+
+def of_plan(event: Planned, last: Last) -> list[str]:
+    """The importer's own warnings, and ours about rows, columns and clocks. Empty if there are none."""
+    ours = (*_of_rows(event, last.rows), *_of_columns(event, last.columns), *_of_clocks(event, last.ahead))
+    return [*(event.warnings or ()), *ours]
 
 
 def _of_rows(event: Planned, last_rows: int | None) -> Iterator[str]:
@@ -28,6 +47,21 @@ def _of_rows(event: Planned, last_rows: int | None) -> Iterator[str]:
         yield (
             f"the legacy table has {event.row_count:,} rows, {percent:.1f} % fewer than the {last_rows:,} of the "
             "import before. If that is not intended, restore the rows in vAptekeSync and start another import"
+        )
+
+
+def _of_columns(event: Planned, last_columns: str | None) -> Iterator[str]:
+    now, before = event.columns or {}, msgspec.json.decode(last_columns) if last_columns else {}
+    changes = [
+        f"{field} was read from {before[field]} and is read from {now[field]}"
+        for field in now.keys() & before.keys()
+        if now[field] != before[field]
+    ]
+    if changes:
+        yield (
+            "columns of vAptekeSync or VAPTEKESYNC_COLUMNS have changed since an import last completed: "
+            f"{', '.join(sorted(changes))}. If that is not intended, cancel this import and correct it; otherwise "
+            "compare its rejections with those of the import before"
         )
 
 
@@ -59,3 +93,17 @@ def _of_clocks(event: Planned, last_ahead: float | None) -> Iterator[str]:
 
 def _apart(seconds: float) -> str:
     return f"{abs(seconds):,.0f} s {'behind' if seconds < 0 else 'ahead'}"
+
+
+_LAST = """
+SELECT (
+    SELECT source_ahead_seconds FROM imports WHERE source_ahead_seconds IS NOT NULL
+    ORDER BY requested_at DESC, id LIMIT 1
+), (
+    SELECT read + unread FROM imports WHERE status = 'completed' AND kind = ANY($1)
+    ORDER BY requested_at DESC, id LIMIT 1
+), (
+    SELECT columns::text FROM imports WHERE status = 'completed' AND kind = ANY($1) AND columns IS NOT NULL
+    ORDER BY requested_at DESC, id LIMIT 1
+)
+"""

@@ -26,7 +26,6 @@ from vapteke_shared.process import logs
 from customers_api.imports import admissions, plan_warnings, stored_ranges, tasks
 from customers_api.imports.admissions import Range
 from customers_api.imports.decoding import Decoded
-from customers_api.imports.fields import FRESH_KINDS
 from customers_api.imports.outcomes import Outcome
 from customers_api.imports.writes import publish_state
 from customers_api.outbox import messages
@@ -93,11 +92,20 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
     if fault := admissions.fault_of_plan(event):
         return _invalid(event, fault)
     ahead = plan_warnings.seconds_ahead(event)
-    last_ahead, last_rows = await connection.fetchrow(_LAST, FRESH_KINDS)
-    warnings = plan_warnings.of_plan(event, last_ahead, last_rows)
+    warnings = plan_warnings.of_plan(event, await plan_warnings.find_last(connection))
     last_bound = max(event.upper_bounds, default=None)
-    basis = None if event.basis is None else msgspec.json.encode(event.basis).decode()
-    facts = [event.row_count, warnings, ahead, event.number, last_bound, basis, event.unread, event.full_because]
+    basis, columns = _json(event.basis), _json(event.columns)
+    facts = [
+        event.row_count,
+        warnings,
+        ahead,
+        event.number,
+        last_bound,
+        basis,
+        event.unread,
+        event.full_because,
+        columns,
+    ]
     stored = await connection.fetchrow(_PLANNED, event.import_id, *facts)
     if stored is None:
         return _ignored_unless(stored)
@@ -105,6 +113,10 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
     await _add_ranges(connection, event, await stored_ranges.unread_of(connection, stored["kind"], event))
     await tasks.request_ranges(connection, event.import_id, in_flight)
     return None
+
+
+def _json(value: dict[str, str] | None) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 async def _add_ranges(connection: asyncpg.Connection, event: Planned, unread: Collection[int]) -> None:
@@ -178,23 +190,16 @@ UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now())
     AND ($2::bigint IS NULL OR plan_number = $2) RETURNING id
 """
 
-_PLANNED = """
+_EARLIER_IMPORTER = "an importer of an earlier release has made the plan"
+_ALL_ARE_READ = "kind = 'changes' AND $8::int[] IS NULL"
+
+_PLANNED = f"""
 UPDATE imports SET
     status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
-    last_bound = $6, basis = $7, full_because = coalesce(full_because, $9),
-    kind = CASE WHEN kind = 'changes' AND $8::int[] IS NULL THEN 'full' ELSE kind END,
+    last_bound = $6, basis = $7, columns = $10, kind = CASE WHEN {_ALL_ARE_READ} THEN 'full' ELSE kind END,
+    full_because = coalesce(full_because, $9, CASE WHEN {_ALL_ARE_READ} THEN '{_EARLIER_IMPORTER}' END),
     attempt_failed = NULL, started_at = coalesce(started_at, now())
 WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING *
-"""
-
-_LAST = """
-SELECT (
-    SELECT source_ahead_seconds FROM imports WHERE source_ahead_seconds IS NOT NULL
-    ORDER BY requested_at DESC, id LIMIT 1
-), (
-    SELECT read + unread FROM imports WHERE status = 'completed' AND kind = ANY($1)
-    ORDER BY requested_at DESC, id LIMIT 1
-)
 """
 
 _ADD_RANGES = """

@@ -140,7 +140,7 @@ _JOBS = f"""
 SELECT
     i.id, i.kind, i.full_because, {STATUS} AS status, i.status = 'waiting' AS is_waiting,
     i.planned_rows, i.unread, i.gone, i.error, i.warnings,
-    i.requested_by, i.requested_at, i.started_at, i.finished_at,
+    i.requested_by, i.requested_at, i.started_at, i.finished_at, i.repeated, i.repeated_at,
     coalesce(live.created, i.created) AS created, coalesce(live.updated, i.updated) AS updated,
     coalesce(live.unchanged, i.unchanged) AS unchanged, coalesce(live.skipped, i.skipped) AS skipped,
     coalesce(live.rejected, i.rejected) AS rejected, coalesce(live.repaired, i.repaired) AS repaired,

@@ -71,6 +71,13 @@ class Import(ResponseModel):
     finished_at: Instant | None = Field(
         description="time of the verdict; from then on the counts are final", examples=["2026-01-02T03:04:12.890Z"]
     )
+    repeated: int = Field(
+        description="how many later imports of the schedule found nothing either and have no job of their own",
+        examples=[0],
+    )
+    repeated_at: Instant | None = Field(
+        description="time of the verdict on the last of them; null: there is none", examples=[None]
+    )
 
 
 class ImportList(ResponseModel):

@@ -75,9 +75,14 @@ class ImportRow(Table, table=True):
 
     `requested_by` is the subject of the token, `schedule`, or `command line`; null in imports of earlier releases.
     `unread` counts the rows that did not have to be read. `full_because` says why all rows are read although only
-    changes were requested. `last_bound` is the last key of the plan, and `basis` says for what its fingerprints are
-    valid; both are null before the plan, and in plans of earlier releases. `plan_number` is the dispatch number of the
-    plan. `source_ahead_seconds` is by how much vAptekeSync's clock was ahead of the importer's when the plan was made.
+    changes were requested. `last_bound` is the last key of the plan, `basis` says for what its fingerprints are valid,
+    and `columns` from which columns fields are read; each is null before the plan, and in plans of earlier releases.
+    `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by how much vAptekeSync's clock was
+    ahead of the importer's when the plan was made.
+
+    `repeated` counts later imports that found nothing either and are folded into this one, and `repeated_at` is when
+    the last of them ended. `only_scheduled`: no caller has the id. `has_details` is false once the ranges, counts and
+    rejections were deleted.
     """
 
     __tablename__ = "imports"
@@ -91,6 +96,13 @@ class ImportRow(Table, table=True):
         # of each kind, at most one import waits for its turn
         Index("imports_waiting_key", "kind", unique=True, postgresql_where=text("status = 'waiting'")),
         Index("imports_requested_at_idx", text("requested_at DESC"), "id"),
+        Index(
+            "imports_with_details_idx",
+            "kind",
+            text("requested_at DESC"),
+            "id",
+            postgresql_where=text("has_details"),
+        ),
     )
 
     id: UUID = Field(primary_key=True)
@@ -111,6 +123,7 @@ class ImportRow(Table, table=True):
     plan_number: int | None = Field(None, sa_type=BigInteger)
     last_bound: int | None = Field(None, sa_type=BigInteger)
     basis: dict[str, str] | None = Field(None, sa_type=JSONB)
+    columns: dict[str, str] | None = Field(None, sa_type=JSONB)
     full_because: str | None = Field(None, sa_type=Text)
     source_ahead_seconds: float | None = Field(None, sa_type=Float)
     attempt_failed: dict[str, Any] | None = Field(None, sa_type=JSONB)
@@ -119,6 +132,10 @@ class ImportRow(Table, table=True):
     started_at: datetime | None = Field(None, sa_type=INSTANT)
     cancelled_at: datetime | None = Field(None, sa_type=INSTANT)
     finished_at: datetime | None = Field(None, sa_type=INSTANT)
+    repeated: int = Field(0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    repeated_at: datetime | None = Field(None, sa_type=INSTANT)
+    only_scheduled: bool = Field(False, sa_column_kwargs={"server_default": text("false")})
+    has_details: bool = Field(True, sa_column_kwargs={"server_default": text("true")})
 
 
 class ImportChunkRow(Table, table=True):

@@ -34,24 +34,33 @@ async def start(
 
 
 async def request(
-    connection: asyncpg.Connection, rows_per_range: int, *, kind: TableKind, requested_by: str | None
+    connection: asyncpg.Connection,
+    rows_per_range: int,
+    *,
+    kind: TableKind,
+    requested_by: str | None,
+    by_schedule: bool = False,
 ) -> tuple[asyncpg.Record, bool]:
     """Start an import, or join the unfinished one of this kind, in the caller's transaction.
 
-    Returns the import's `id` and `status`, and whether it is new.
+    Returns the import's `id` and `status`, and whether it is new. An import that only the schedule has requested may be
+    folded into another one when it has ended (`folding.py`). With `by_schedule=False`, the returned one is not: the
+    caller will look it up by its id.
 
     While another kind is unfinished, or waits, the import waits for its turn, and the sweeper starts it. Then the
     returned status is `requested`, as callers see it. Safe to repeat.
     """
     while True:
-        job = await connection.fetchrow(_START, uuid4(), kind, requested_by)
+        job = await connection.fetchrow(_START, uuid4(), kind, requested_by, by_schedule)
         if job is not None:
             await _request_plan(connection, job, rows_per_range)
             return job, True
         job = await connection.fetchrow(_JOIN, kind)
-        if job is not None:
+        if job is not None and (by_schedule or not job["only_scheduled"]):
             return job, False
-        job = await connection.fetchrow(_WAIT, uuid4(), kind, requested_by)
+        if job is not None and await connection.fetchval(_NOTE_CALLER, job["id"]):
+            return job, False
+        job = await connection.fetchrow(_WAIT, uuid4(), kind, requested_by, by_schedule)
         if job is not None:
             return job, True
         # the import to join has just ended, or another caller has just started one: retry
@@ -170,22 +179,25 @@ async def publish_state(connection: asyncpg.Connection, job: asyncpg.Record) -> 
 
 
 _START = """
-INSERT INTO imports AS i (id, kind, requested_by, status, plan_number)
-SELECT $1, $2, $3, 'requested', nextval('hand_out_numbers')
+INSERT INTO imports AS i (id, kind, requested_by, only_scheduled, status, plan_number)
+SELECT $1, $2, $3, $4, 'requested', nextval('hand_out_numbers')
 WHERE NOT EXISTS (SELECT FROM imports WHERE status = 'waiting')
 ON CONFLICT ((true)) WHERE status IN ('requested', 'planning', 'running') DO NOTHING
 RETURNING *
 """
 
 _JOIN = f"""
-SELECT i.id, {queries.STATUS} AS status FROM imports i
+SELECT i.id, {queries.STATUS} AS status, i.only_scheduled FROM imports i
 WHERE i.kind = $1 AND i.status IN ('waiting', 'requested', 'planning', 'running')
 ORDER BY i.status = 'waiting' LIMIT 1
 """
 
+# None if it has ended meanwhile, and is perhaps folded.
+_NOTE_CALLER = "UPDATE imports SET only_scheduled = false WHERE id = $1 AND finished_at IS NULL RETURNING true"
+
 _WAIT = """
-INSERT INTO imports (id, kind, requested_by, status)
-SELECT $1, $2, $3, 'waiting'
+INSERT INTO imports (id, kind, requested_by, only_scheduled, status)
+SELECT $1, $2, $3, $4, 'waiting'
 WHERE EXISTS (SELECT FROM imports WHERE status IN ('waiting', 'requested', 'planning', 'running'))
 ON CONFLICT (kind) WHERE status = 'waiting' DO NOTHING
 RETURNING id, 'requested' AS status

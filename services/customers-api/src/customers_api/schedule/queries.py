@@ -11,7 +11,8 @@ async def find(connection: asyncpg.Connection) -> asyncpg.Record:
     """The stored state of the schedule.
 
     `import_status` is how the import that it started last has ended; None before that, and after it was noted.
-    `last_completed_at` is when an import last completed that brought everything that had changed in vAptekeSync.
+    `last_completed_at` is when an import last completed that brought everything that had changed in vAptekeSync; one
+    that was folded counts too.
     """
     return await connection.fetchrow(_FIND, FRESH_KINDS)
 
@@ -21,7 +22,7 @@ SELECT
     s.schedule, s.kind, s.timezone, s.next_at, s.failures, s.import_id, s.paused_at, s.paused_by,
     (SELECT status FROM imports WHERE id = s.import_id AND finished_at IS NOT NULL) AS import_status,
     (
-        SELECT finished_at FROM imports WHERE status = 'completed' AND kind = ANY($1)
+        SELECT coalesce(repeated_at, finished_at) FROM imports WHERE status = 'completed' AND kind = ANY($1)
         ORDER BY requested_at DESC, id LIMIT 1
     ) AS last_completed_at
 FROM import_schedule s

@@ -69,6 +69,9 @@ def _report(made: Advance) -> None:
     if made.started is not None:
         event = "import of the schedule requested" if made.is_new else "import of the schedule joins the running one"
         log.info(event, import_id=str(made.started["id"]), due_at=made.before["next_at"].isoformat(), next_at=next_at)
+    elif made.folded_into is not None:
+        import_id, folded_into = str(made.before["import_id"]), str(made.folded_into)
+        log.info("import of the schedule has found nothing and is folded", import_id=import_id, folded_into=folded_into)
     elif made.has_failed:
         import_id, failures = str(made.before["import_id"]), made.step.failures
         log.warning("import of the schedule failed", import_id=import_id, failures=failures, next_at=next_at)

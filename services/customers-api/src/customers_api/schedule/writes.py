@@ -2,28 +2,30 @@
 
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 from vapteke_shared.postgres.retries import retry_conflicts
 
+from customers_api.imports import folding
 from customers_api.imports import writes as import_writes
-from customers_api.imports.fields import TableKind
+from customers_api.imports.fields import BY_SCHEDULE, TableKind
 from customers_api.schedule import queries, steps
 from customers_api.schedule.steps import Step, Stored
 from customers_api.schedule.times import Schedule
 
-REQUESTED_BY: Final = "schedule"
-
 
 class Advance(NamedTuple):
     """A step that was made. `before` is the state before it. `started` is the import that was due, and `is_new` whether
-    it was started; otherwise it was running already and was joined.
+    it was started; otherwise it was running already and was joined. `folded_into` is the import that counts the ended
+    one now, because both have found nothing.
     """
 
     before: Stored
     step: Step
     started: asyncpg.Record | None = None
     is_new: bool = False
+    folded_into: UUID | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -64,15 +66,25 @@ async def _make(
     now: datetime,
 ) -> Advance:
     text, kind, timezone, _ = schedule or (None, None, None, None)
-    made = Advance(stored, step)
-    if made.has_failed:
-        await connection.execute(_WARN, stored["import_id"], retry_warning(step))
+    made = await _ended(connection, Advance(stored, step))
     if step.starts and schedule is not None:
         due = await _kind(connection, schedule, now)
-        job, is_new = await import_writes.request(connection, rows_per_range, kind=due, requested_by=REQUESTED_BY)
+        job, is_new = await import_writes.request(
+            connection, rows_per_range, kind=due, requested_by=BY_SCHEDULE, by_schedule=True
+        )
         made = Advance(stored, step, job, is_new)
     import_id = made.started["id"] if made.started else None if step.ended else stored["import_id"]
     await connection.execute(_STORE, text, kind, timezone, step.next_at, step.failures, import_id)
+    return made
+
+
+async def _ended(connection: asyncpg.Connection, made: Advance) -> Advance:
+    """Write what follows from the end of the import that the schedule has started, if the step notes one."""
+    import_id = made.before["import_id"]
+    if made.has_failed:
+        await connection.execute(_WARN, import_id, retry_warning(made.step))
+    if made.step.ended and made.before["import_status"] == "completed":
+        return made._replace(folded_into=await folding.fold(connection, import_id))
     return made
 
 

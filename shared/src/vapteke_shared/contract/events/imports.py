@@ -8,6 +8,7 @@ from msgspec import Meta
 from vapteke_shared.contract.events.event import Count, Event, Instant, Int64, PartitionNumber
 from vapteke_shared.contract.limits import (
     BASIS_CHARACTERS,
+    COLUMN_CHARACTERS,
     ERROR_CHARACTERS,
     FINGERPRINT_CHARACTERS,
     INT32_MAX,
@@ -163,6 +164,14 @@ class Planned(ImportEvent):
         ),
     ] = None
     basis: Basis = None
+    columns: Annotated[
+        dict[str, Annotated[str, Meta(max_length=COLUMN_CHARACTERS)]] | None,
+        Meta(
+            description="by field: the column from which it is read, and the column's type. Null: sent by a release "
+            "that does not report them",
+            examples=[{"birthday": "Birthday (date)", "email": "Email (nvarchar)"}],
+        ),
+    ] = None
 
 
 class RangePublished(ImportEvent):
