@@ -6,12 +6,12 @@ import asyncpg
 import httpx
 import pytest
 from customers_api.customers import writes as customer_writes
-from customers_api.imports import reread_customers, writes
+from customers_api.imports import old_details, reread_customers, writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.sweeper import Sweeper
-from legacy_events import end_import
-from table_imports import ALL, TableImports, phone
+from legacy_events import end_import, start_import
+from table_imports import ALL, BOUNDS, TableImports, phone
 from vapteke_shared.process.health import Health
 
 IMPORTS = "/rest/v1/imports/"
@@ -74,6 +74,19 @@ async def test_equal_tables_have_no_differences(pool: asyncpg.Pool, imports: Tab
     job = await imports.run(ALL, kind="compare")
 
     assert (job["status"], job["unchanged"], await differences(pool, job)) == ("completed", 100, [])
+
+
+async def test_a_row_that_another_import_has_read_later_is_no_difference(
+    pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    comparison = await start_import(pool, BOUNDS, kind="compare")
+    await imports.read(comparison, ALL, changed=[1, 2])
+    await pool.execute("UPDATE legacy_customers SET number = nextval('hand_out_numbers') WHERE legacy_id = 1")
+
+    job = await imports.end(comparison)
+
+    assert (job["status"], job["updated"]) == ("completed", 2)
+    assert await differences(pool, job) == [(2, "would_update", ["lastname"])]
 
 
 async def test_a_row_that_has_returned_counts_as_in_a_full_import(pool: asyncpg.Pool, imports: TableImports) -> None:
@@ -167,7 +180,7 @@ async def test_only_the_latest_comparisons_keep_their_differences(pool: asyncpg.
     latest = await imports.run(ALL, kind="compare", changed=[2])
 
     async with pool.acquire() as connection:
-        await writes.delete_old_details(connection, 1)
+        await old_details.delete(connection, 1)
 
     assert await pool.fetch("SELECT import_id, legacy_id FROM import_differences") == [(latest["id"], 2)]
 

@@ -40,7 +40,11 @@ async def add(
 
 
 async def complete(connection: asyncpg.Connection, import_id: UUID) -> None:
-    """Add what can be told only when all rows have been read. Call it in the transaction that completes the import."""
+    """Add what can be told only when all rows have been read, and remove what other imports have settled meanwhile.
+
+    Call it in the transaction that completes the import.
+    """
+    await connection.execute(_REMOVE_READ_LATER, import_id)
     await connection.execute(_ADD_GONE, import_id)
     await connection.execute(_ADD_WRONG_OWNERS, import_id)
     await connection.execute(_ADD_ORPHANS, import_id)
@@ -69,6 +73,13 @@ INSERT INTO import_differences (import_id, chunk, attempt, legacy_id, customer_i
 SELECT $1, n.chunk, n.attempt, n.legacy_id, n.customer_id, n.difference, string_to_array(n.fields, ',')
 FROM unnest($2::int[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
     AS n (chunk, attempt, legacy_id, customer_id, difference, fields)
+"""
+
+# What a later reading has found is applied.
+_REMOVE_READ_LATER = """
+DELETE FROM import_differences d USING import_chunks w, legacy_customers m
+WHERE d.import_id = $1 AND (w.import_id, w.chunk) = (d.import_id, d.chunk)
+    AND m.legacy_id = d.legacy_id AND m.number > w.number
 """
 
 _ADD_GONE = f"""
