@@ -1,6 +1,7 @@
 """Comparisons find exactly what differs and write nothing; imports of changes read no more than what has changed."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -74,31 +75,41 @@ FROM legacy_customers m WHERE m.customer_id = c.id AND m.legacy_id = ANY($1)
 """
 
 
-async def test_what_changes_during_a_comparison_is_no_false_difference(
+async def test_what_imports_and_callers_change_during_a_comparison_is_no_difference(
     legacy: RestartableLegacy, stack: RunningStack, size: Size
 ) -> None:
     people = legacy.with_own_phone[:: len(legacy.with_own_phone) // (2 * size.meanwhile)]
     by_vaptekesync = [person.id for person in people[: 2 * size.meanwhile : 2]]
-    customers = await customers_of(stack, [person.id for person in people[1 : 2 * size.meanwhile : 2]])
-    legacy.server.set_fault("delay", statement="range", seconds=1)
+    by_callers = await customers_of(stack, [person.id for person in people[1 : 2 * size.meanwhile : 2]])
+    legacy.server.set_fault("delay", statement="range", seconds=5 if size is FULL else 2)
     answer = await stack.client.post(IMPORTS, json={"kind": "compare"})
-    url = answer.headers["location"]
+    async with asyncio.timeout(120):
+        while not (await stack.client.get(answer.headers["location"])).json()["read"]:
+            await asyncio.sleep(0.05)
 
-    for key, customer_id in zip(by_vaptekesync, customers.values(), strict=True):
+    for key in by_vaptekesync:
         legacy.server.put({"ID": key, "LastName": "Поздняя"})
+    urls = [await start_rows(stack, by_vaptekesync[start : start + 100]) for start in range(0, size.meanwhile, 100)]
+    for customer_id in by_callers.values():
         changed = await stack.client.patch(f"{CUSTOMERS}{customer_id}/", json={"lastname": "Другая"})
         assert changed.status_code == 200
-    unfinished = (await stack.client.get(url)).json()["finished_at"] is None
+    jobs = [await stack.ended(url) for url in urls]
     legacy.server.clear_faults()
-    compared = await stack.ended(url)
-    full = await stack.imported()
-    compared_again = await stack.run("compare")
+    compared = await stack.ended(answer.headers["location"])
 
-    assert (unfinished, compared["status"], full["updated"]) == (True, "completed", size.meanwhile)
-    found = await differences(stack, compared["id"])
-    assert {(difference, fields) for _, _, difference, fields in found} <= {("would_update", ("lastname",))}
-    assert {legacy_id for legacy_id, *_ in found} <= set(by_vaptekesync)
-    assert await differences(stack, compared_again["id"]) == []
+    assert {job["status"] for job in [*jobs, compared]} == {"completed"}
+    assert sum(job["updated"] for job in jobs) == size.meanwhile
+    assert max(job["finished_at"] for job in jobs) < compared["finished_at"]
+    assert await differences(stack, compared["id"]) == []
+    assert (await stack.imported())["updated"] == 0
+
+
+async def start_rows(stack: RunningStack, legacy_ids: Sequence[int]) -> str:
+    """Returns the URL of the job."""
+    answer = await stack.client.post(IMPORTS, json={"kind": "rows", "legacy_ids": legacy_ids})
+    assert answer.status_code == 202, answer.text
+    url: str = answer.headers["location"]
+    return url
 
 
 @pytest.mark.parametrize("version", [False, True], ids=["without a rowversion", "with a rowversion"])
