@@ -54,6 +54,7 @@ LAYERS = {
         },
         {"imports.tasks", "imports.apply", "imports.verdicts"},
         {"imports.progress", "imports.row_imports"},
+        {"imports.repairs"},
         {"imports.legacy_batches", "imports.display"},
         {"schedule.tables", "schedule.steps", "schedule.queries", "schedule.response_models"},
         {"schedule.writes"},

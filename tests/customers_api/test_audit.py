@@ -38,8 +38,18 @@ async def created(client: httpx.AsyncClient, phone: str = "79025163111") -> int:
     return int((await client.post(CUSTOMERS, json={"phone": phone, "lastname": "Иванов"})).json()["id"])
 
 
+async def with_a_difference(pool: asyncpg.Pool) -> UUID:
+    """A completed comparison."""
+    import_id = uuid4()
+    await pool.execute("INSERT INTO imports (id, kind, status) VALUES ($1, 'compare', 'completed')", import_id)
+    await pool.execute(
+        "INSERT INTO import_differences (import_id, legacy_id, difference) VALUES ($1, 3, 'gone')", import_id
+    )
+    return import_id
+
+
 async def test_every_route_that_tells_of_a_person_leaves_a_line(
-    client: httpx.AsyncClient, running: UUID, lines: Lines
+    client: httpx.AsyncClient, pool: asyncpg.Pool, running: UUID, lines: Lines
 ) -> None:
     customer = await created(client)
     calls: dict[tuple[str, str], tuple[Any, str, list[Any]]] = {
@@ -66,10 +76,13 @@ async def test_every_route_that_tells_of_a_person_leaves_a_line(
         ),
         ("POST", f"{IMPORTS}{{import_id}}/cancel/"): (None, "imports.cancel", [str(running)]),
     }
+    compare, repaired = await with_a_difference(pool), ("POST", f"{IMPORTS}{{import_id}}/repair/")
+    calls[repaired] = (None, "imports.repair", [])
     lines()
 
     for (method, path), (body, event, ids) in calls.items():
-        place = path.replace("{customer_id:customer}", str(customer)).replace("{import_id}", str(running))
+        import_id = str(compare if (method, path) == repaired else running)
+        place = path.replace("{customer_id:customer}", str(customer)).replace("{import_id}", import_id)
         answer = await client.request(method, place, json=body)
         assert answer.is_success, answer.text
         found = [(line["event"], line["ids"]) for line in lines()]

@@ -4,10 +4,10 @@ A write calls `lock`, changes the customer's row, and calls `decide`. An import 
 in imports/rules.py.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import asyncpg
-from vapteke_shared.postgres.retries import ChangedMeanwhile
+from vapteke_shared.postgres.retries import ChangedMeanwhile, retry_conflicts
 
 from customers_api.customers import customer_events
 from customers_api.customers.customer_events import Change
@@ -30,11 +30,29 @@ async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | N
         return None
     concerned = list({*phones_of(before), *([wanted] if wanted else [])})
     await connection.execute(_LOCK_PHONES, concerned)
-    await connection.execute(_LOCK_CUSTOMERS, customer_id, concerned)
+    await connection.execute(_LOCK_CUSTOMERS, [customer_id], concerned)
     after = await connection.fetchrow(_CUSTOMER, customer_id)
     if phones_of(after) != phones_of(before):
         raise ChangedMeanwhile
     return after
+
+
+@retry_conflicts
+async def decide_again(connection: asyncpg.Connection, customer_ids: Sequence[int]) -> list[int]:
+    """Give the phones that these customers hold, or that their mirror rows name, to their owners, in one transaction.
+
+    Returns the ids of the customers whose phone has changed: none if each has had its owner. Safe to repeat.
+    """
+    async with connection.transaction():
+        before = await connection.fetch(_PHONES_OF_ALL, customer_ids)
+        locked = await connection.fetch(_LOCK_PHONES, [row["phone_id"] for row in before])
+        concerned = [row["id"] for row in locked]  # an orphan names a phone that does not exist
+        await connection.execute(_LOCK_CUSTOMERS, customer_ids, concerned)
+        if await connection.fetch(_PHONES_OF_ALL, customer_ids) != before:
+            raise ChangedMeanwhile
+        changes = await decide(connection, concerned, changing=None)
+        await customer_events.add(connection, "import", changes)
+    return [change.customer_id for change in changes]
 
 
 def phones_of(customer: asyncpg.Record) -> set[int]:
@@ -46,12 +64,13 @@ async def holder_of(connection: asyncpg.Connection, phone_id: int) -> int | None
     return await connection.fetchval(_HOLDER, phone_id)  # type: ignore[no-any-return]
 
 
-async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], changing: int) -> list[Change]:
+async def decide(connection: asyncpg.Connection, phone_ids: Collection[int], changing: int | None) -> list[Change]:
     """Give each of these phones to its owner, according to the rows as they are now; without an owner, to nobody.
 
-    Call `lock` and write the change of the customer `changing` before. This function updates the rows of all customers
-    who lose or get a phone, but gives no new version to `changing`. Returns the changes of the other customers, in the
-    order of their ids. The caller writes the events of these changes, and the new version and the event of `changing`.
+    Call `lock` and write the change of the customer `changing` before; None: no customer is changing. This function
+    updates the rows of all customers who lose or get a phone, but gives no new version to `changing`. Returns the
+    changes of the other customers, in the order of their ids. The caller writes the events of these changes, and the
+    new version and the event of `changing`.
     """
     decided = await connection.fetch(_OWNERS, list(phone_ids))
     moved = [row for row in decided if row["owner_id"] != row["holder_id"]]
@@ -73,16 +92,21 @@ SELECT c.phone_id, m.phone_id AS named_phone_id
 FROM customers c LEFT JOIN legacy_customers m ON m.customer_id = c.id WHERE c.id = $1
 """
 
+_PHONES_OF_ALL = """
+SELECT phone_id FROM customers WHERE id = ANY($1) AND phone_id IS NOT NULL
+UNION SELECT phone_id FROM legacy_customers WHERE customer_id = ANY($1) AND phone_id IS NOT NULL ORDER BY 1
+"""
+
 _CUSTOMER = f"""
 SELECT state.*, m.phone_id AS named_phone_id
 FROM ({customer_events.STATE} WHERE c.id = $1) AS state LEFT JOIN legacy_customers m ON m.customer_id = state.id
 """
 
-_LOCK_PHONES = "SELECT FROM phones WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
+_LOCK_PHONES = "SELECT id FROM phones WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
 
 _LOCK_CUSTOMERS = """
 SELECT FROM customers WHERE id IN (
-    SELECT $1::bigint
+    SELECT unnest($1::bigint[])
     UNION SELECT id FROM customers WHERE phone_id = ANY($2) AND deleted_at IS NULL
     UNION SELECT customer_id FROM legacy_customers WHERE phone_id = ANY($2)
 ) ORDER BY id FOR NO KEY UPDATE
@@ -105,14 +129,14 @@ LEFT JOIN customers holder ON holder.phone_id = wanted.phone_id AND holder.delet
 _LOSE = """
 UPDATE customers SET
     phone_id = NULL, phone_from = NULL,
-    version = version + (id <> $2)::int, updated_at = statement_timestamp()
+    version = version + (id IS DISTINCT FROM $2)::int, updated_at = statement_timestamp()
 WHERE id = ANY($1)
 """
 
 _GAIN = """
 UPDATE customers c SET
     phone_id = g.phone_id, phone_from = 'import',
-    version = version + (id <> $3)::int, updated_at = statement_timestamp()
+    version = version + (id IS DISTINCT FROM $3)::int, updated_at = statement_timestamp()
 FROM unnest($1::bigint[], $2::bigint[]) AS g (phone_id, customer_id)
 WHERE c.id = g.customer_id
 """

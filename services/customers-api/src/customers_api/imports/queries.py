@@ -101,6 +101,12 @@ async def differences(
     return await _page(connection, page, f"SELECT count(*) {counted}", given, limit, offset)
 
 
+async def all_differences(connection: asyncpg.Connection, import_id: UUID) -> Rows:
+    """The differences that `differences` would list, without an order."""
+    statement = f"SELECT d.legacy_id, d.customer_id, d.difference {_COUNTED_DIFFERENCES}"
+    return await connection.fetch(*Statement(text(statement))(import_id=import_id))  # type: ignore[no-any-return]
+
+
 async def _page(
     connection: asyncpg.Connection, page: str, count: str, given: Mapping[str, Any], limit: int, offset: int
 ) -> tuple[Rows, int]:
