@@ -61,7 +61,7 @@ def doctor(
     sql: Annotated[bool, typer.Option("--sql", help="Only write a script for SQL Server's administrators")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the findings as JSON")] = False,
 ) -> None:
-    """Examine vAptekeSync, its table and Kafka, and say how to cure what is wrong. Changes nothing.
+    """Examine vAptekeSync, its table and Kafka, and say how to fix what is wrong. Changes nothing.
 
     Exit code 0: all is ok; 1: something has failed; 2: only warnings or unknowns.
     """

@@ -1,1 +1,1 @@
-"""The command `legacy-importer doctor`: examines what an import needs, and names the cure of what is wrong."""
+"""The command `legacy-importer doctor`: examines what an import needs, and says how to fix what is wrong."""

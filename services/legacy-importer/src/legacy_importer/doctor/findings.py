@@ -16,7 +16,7 @@ class Status(StrEnum):
 
 
 class Verdict(NamedTuple):
-    """The result of a check. The text says what was found and how to cure it. It has no values of rows."""
+    """The result of a check. The text says what was found and how to fix it. It has no values of rows."""
 
     status: Status
     text: str
