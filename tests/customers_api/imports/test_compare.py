@@ -81,7 +81,7 @@ async def test_a_row_that_another_import_has_read_later_is_no_difference(
 ) -> None:
     comparison = await start_import(pool, BOUNDS, kind="compare")
     await imports.read(comparison, ALL, changed=[1, 2])
-    await pool.execute("UPDATE legacy_customers SET number = nextval('hand_out_numbers') WHERE legacy_id = 1")
+    await imports.read(await imports.start_rows(1), ALL, changed=[1])
 
     job = await imports.end(comparison)
 

@@ -1,5 +1,6 @@
 """Imports of kind `rows`: what becomes of each row, and how they run beside another import."""
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -130,14 +131,14 @@ async def test_rows_are_named_by_customers_and_phones(
     assert found[0] == [
         (0, 3, third, "unchanged"),
         (1, None, mine, "unknown"),
-        (2, None, 10**9, "unknown"),
+        (3, None, 10**9, "unknown"),
     ]
     assert found[1] == [
         (0, 7, await customer_of(pool, 7), "updated"),
         (0, 8, await customer_of(pool, 8), "unchanged"),
         (1, None, mine, "unknown"),
         (2, None, None, "unknown"),
-        (3, 3, third, "unchanged"),
+        (4, 3, third, "unchanged"),
     ]
 
 
@@ -236,6 +237,19 @@ async def test_an_event_of_a_row_that_was_not_asked_for_changes_nothing(
     assert (after - before, await lastname(pool, 5)) == (1, "Первая")
 
 
+async def test_rows_whose_events_were_ignored_are_not_called_absent(
+    client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    import_id = await imports.start_rows(1, 2, 999)
+    attempt = Attempt(import_id, number=await pool.fetchval("SELECT max(number) FROM import_chunks"))
+    await imports.apply(attempt.read(1, phone(1), lastname="Первая"))
+    async with pool.acquire() as connection:
+        await progress.range_published(connection, attempt.published(2, {0: imports.last_offset}), 8)
+
+    assert (await imports.end(import_id))["status"] == "failed"
+    assert await outcomes(client, import_id) == {1: "unchanged", 2: None, 999: None}
+
+
 async def test_a_row_that_was_gone_returns(pool: asyncpg.Pool, imports: TableImports) -> None:
     await imports.run(without(7, 8))
     import_id = await imports.start_rows(7, 8)
@@ -303,6 +317,60 @@ async def test_what_an_earlier_task_misses_is_not_gone(pool: asyncpg.Pool, impor
     assert ((await imports.end(full))["gone"], await marks(pool)) == (1, {10: "reported"})
 
 
+async def test_a_row_that_it_finds_after_a_later_task_has_missed_it_is_not_gone(
+    pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    """The rows come back to vAptekeSync, or are new in it, between the two tasks."""
+    rows = await imports.start_rows(70, 101)
+    full = await start_import(pool, BOUNDS)
+    await imports.read(full, without(70, 71))
+
+    await imports.read(rows, [70, 101])
+
+    assert (await imports.end(full))["gone"] == 1
+    assert await marks(pool) == {71: "reported"}
+
+
+async def test_its_details_are_kept_until_the_import_beside_it_has_ended(
+    client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    sweeper = Sweeper(pool, Health(), stalled_seconds=900, kept=0)
+    full, rows = await start_import(pool, BOUNDS), await imports.start_rows(1)
+    await imports.read(rows, ALL)
+
+    assert (await sweep(pool, sweeper))[rows] == "completed"
+    assert await outcomes(client, rows) == {1: "unchanged"}
+
+    await imports.read(full, ALL)
+    assert (await sweep(pool, sweeper))[full] == "completed"
+    assert await outcomes(client, rows) == {}
+
+
+async def test_none_starts_while_rows_are_marked_as_gone(pool: asyncpg.Pool, imports: TableImports) -> None:
+    """Otherwise it could find a row again that is just being marked, and the mark would stay."""
+    full = await start_import(pool, BOUNDS)
+    await imports.read(full, without(7))
+    async with pool.acquire() as connection, asyncio.TaskGroup() as group, connection.transaction():
+        await connection.execute("SELECT FROM legacy_customers WHERE legacy_id = 7 FOR UPDATE")
+        ending = group.create_task(imports.end(full))
+        await lock_waits(pool, 1)
+        starting = group.create_task(imports.start_rows(7))
+        await lock_waits(pool, 2)
+    await imports.read(starting.result(), ALL)
+
+    assert (ending.result()["gone"], await marks(pool)) == (1, {})
+
+
+async def lock_waits(pool: asyncpg.Pool, count: int) -> None:
+    """Return when so many sessions of this database wait for a lock."""
+    async with asyncio.timeout(10):
+        while await pool.fetchval(_LOCK_WAITS) != count:
+            await asyncio.sleep(0.01)
+
+
+_LOCK_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
 async def test_two_attempts_of_each_import_count_the_rows_in_the_classes_that_they_had_first(
     client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
 ) -> None:
@@ -348,6 +416,19 @@ async def test_a_comparison_beside_it_lists_no_row_that_it_has_updated(
 
     assert [(await imports.end(each))["updated"] for each in (compare, rows)] == [0, 2]
     assert await pool.fetch("SELECT * FROM import_differences") == []
+
+
+async def test_a_comparison_with_a_later_task_lists_no_row_that_it_updates_afterwards(
+    pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    rows = await imports.start_rows(1, 101)
+    compare = await start_import(pool, BOUNDS, kind="compare")
+    await imports.read(compare, [*ALL, 101], changed=[1, 2])
+
+    await imports.read(rows, [1, 101], changed=[1])
+
+    await imports.end(compare)
+    assert await pool.fetch("SELECT legacy_id FROM import_differences") == [(2,)]
 
 
 async def test_several_run_at_once_and_beside_any_other_import(

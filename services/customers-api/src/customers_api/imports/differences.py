@@ -14,6 +14,7 @@ from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRead
 from customers_api.customers.tables import FIELDS
 from customers_api.imports import gone_rows
 from customers_api.imports.fields import Difference
+from customers_api.imports.row_tables import NAMED_MEANWHILE
 from customers_api.imports.state import AppliedRow, Class, Comparison, Incoming, Mirror
 
 _DIFFERENCES: Final[Mapping[Class, Difference]] = {
@@ -44,7 +45,7 @@ async def complete(connection: asyncpg.Connection, import_id: UUID) -> None:
 
     Call it in the transaction that completes the import.
     """
-    await connection.execute(_REMOVE_READ_LATER, import_id)
+    await connection.execute(_REMOVE_NAMED_MEANWHILE, import_id)
     await connection.execute(_ADD_GONE, import_id)
     await connection.execute(_ADD_WRONG_OWNERS, import_id)
     await connection.execute(_ADD_ORPHANS, import_id)
@@ -75,11 +76,9 @@ FROM unnest($2::int[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[], $7::t
     AS n (chunk, attempt, legacy_id, customer_id, difference, fields)
 """
 
-# What a later reading has found is applied.
-_REMOVE_READ_LATER = """
-DELETE FROM import_differences d USING import_chunks w, legacy_customers m
-WHERE d.import_id = $1 AND (w.import_id, w.chunk) = (d.import_id, d.chunk)
-    AND m.legacy_id = d.legacy_id AND m.number > w.number
+# What another import has found of these rows is applied, or will be.
+_REMOVE_NAMED_MEANWHILE = f"""
+DELETE FROM import_differences WHERE import_id = $1 AND legacy_id IN ({NAMED_MEANWHILE})
 """
 
 _ADD_GONE = f"""

@@ -171,9 +171,9 @@ async def _request_rows(request: Request, body: NewRows) -> UUID:
             case RowsByLegacyIds():
                 named = row_imports.by_legacy_ids(body.legacy_ids)
             case RowsByCustomerIds():
-                named = await row_imports.by_customer_ids(connection, list(dict.fromkeys(body.customer_ids)))
+                named = await row_imports.by_customer_ids(connection, body.customer_ids)
             case RowsByPhones():
-                named = await row_imports.by_phones(connection, list(dict.fromkeys(body.phones)))
+                named = await row_imports.by_phones(connection, body.phones)
             case _:
                 named = await row_imports.rejected_in(connection, body.rejected_in, body.field, body.reason)
         import_id = await row_imports.start(connection, named, callers.principal(request).subject)

@@ -17,6 +17,7 @@ from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.customers import phone_owners, restorations
 from customers_api.customers import writes as customer_writes
+from customers_api.imports.row_tables import NAMED_MEANWHILE
 from customers_api.imports.state import Mirror
 
 _DAY: Final = timedelta(days=1)
@@ -55,8 +56,8 @@ class TooManyDeletions(ProblemError):
 async def mark(connection: asyncpg.Connection, import_id: UUID, deletions: Deletions) -> Gone:
     """Mark the mirror rows that this import has looked at and not found. Rows that are marked already stay as they are.
 
-    Call it in the transaction that completes the import, before the import's readings are deleted. An import that found
-    an empty table marks nothing.
+    Call it in the transaction that completes the import, before the import's readings are deleted, and when no import
+    of single rows can start (`stored_ranges.keep`). An import that found an empty table marks nothing.
     """
     counts = {row["status"]: row["rows"] for row in await connection.fetch(_MARK, import_id)}
     found, count = counts.get("reported", 0), sum(counts.values())
@@ -147,23 +148,26 @@ async def _restore(connection: asyncpg.Connection, legacy_id: int, customer_id: 
         await connection.execute(_CLEAR_ONE, legacy_id)
 
 
-# Rows that only a losing attempt has read, or that were written since, are left to the next import. A mirror row above
-# the last bound that is older than the plan was no longer in the table when the plan was made. EXCEPT works range by
-# range, because Postgres cannot tell how many keys the arrays hold, and would compare each row with each key.
+# Rows that only a losing attempt has read, that were written since, or that an import of single rows has named
+# meanwhile, are left to the next import. A mirror row above the last bound that is older than the plan was no longer in
+# the table when the plan was made. EXCEPT works range by range, because Postgres cannot tell how many keys the arrays
+# hold, and would compare each row with each key.
 MISSED: Final = f"""
-SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
-    SELECT m.legacy_id FROM legacy_customers m
-    WHERE m.legacy_id BETWEEN coalesce(w.after_id + 1, {limits.INT64_MIN}) AND w.upto_id
-        AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
-    EXCEPT
-    SELECT unnest(r.legacy_ids) FROM import_readings r
-    WHERE (r.import_id, r.chunk) = (w.import_id, w.chunk)
-) AS each
-WHERE w.import_id = $1
-UNION ALL
-SELECT m.legacy_id FROM legacy_customers m JOIN imports i ON i.id = $1
-WHERE m.legacy_id > coalesce(i.last_bound, (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1))
-    AND coalesce(m.number, 0) < i.plan_number AND m.gone_at IS NULL
+SELECT missed.legacy_id FROM (
+    SELECT each.legacy_id FROM import_chunks w CROSS JOIN LATERAL (
+        SELECT m.legacy_id FROM legacy_customers m
+        WHERE m.legacy_id BETWEEN coalesce(w.after_id + 1, {limits.INT64_MIN}) AND w.upto_id
+            AND coalesce(m.number, 0) < w.number AND m.gone_at IS NULL
+        EXCEPT
+        SELECT unnest(r.legacy_ids) FROM import_readings r
+        WHERE (r.import_id, r.chunk) = (w.import_id, w.chunk)
+    ) AS each
+    WHERE w.import_id = $1
+    UNION ALL
+    SELECT m.legacy_id FROM legacy_customers m JOIN imports i ON i.id = $1
+    WHERE m.legacy_id > coalesce(i.last_bound, (SELECT max(upto_id) FROM import_chunks WHERE import_id = $1))
+        AND coalesce(m.number, 0) < i.plan_number AND m.gone_at IS NULL
+) AS missed WHERE missed.legacy_id NOT IN ({NAMED_MEANWHILE})
 """
 """SQL: the legacy ids of mirror rows that the import $1 has looked at and not found. Marked ones are left out."""
 

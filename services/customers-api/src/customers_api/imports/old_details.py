@@ -12,7 +12,8 @@ async def delete(connection: asyncpg.Connection, imports_kept: int) -> None:
     await connection.execute(_DELETE, imports_kept)
 
 
-# Only an unfinished import needs its readings.
+# Only an unfinished import needs its readings. It also needs the rows that imports of single rows have named since it was
+# requested: see `row_tables.NAMED_MEANWHILE`.
 _DELETE = """
 WITH readings AS (
     DELETE FROM import_readings
@@ -22,8 +23,12 @@ ranked AS (
     SELECT id, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id)
     FROM imports WHERE has_details AND finished_at IS NOT NULL
 ),
+oldest AS (SELECT min(requested_at) AS requested_at FROM imports WHERE has_details AND finished_at IS NULL),
 old AS (
-    UPDATE imports SET has_details = false WHERE id IN (SELECT id FROM ranked WHERE row_number > $1) RETURNING id
+    UPDATE imports SET has_details = false
+    WHERE id IN (SELECT id FROM ranked WHERE row_number > $1)
+        AND (kind <> 'rows' OR coalesce(finished_at < (SELECT requested_at FROM oldest), true))
+    RETURNING id
 ),
 rejections AS (DELETE FROM import_rejections WHERE import_id IN (SELECT id FROM old)),
 differences AS (DELETE FROM import_differences WHERE import_id IN (SELECT id FROM old)),

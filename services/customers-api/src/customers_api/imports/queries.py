@@ -10,7 +10,6 @@ from vapteke_shared.http.problems import ProblemError
 from vapteke_shared.postgres.statements import Statement
 
 from customers_api.imports import waiting_for
-from customers_api.imports.admissions import HAS_PASSED
 
 Rows = Sequence[asyncpg.Record]
 
@@ -180,15 +179,16 @@ LEFT JOIN import_chunks c ON (c.import_id, c.chunk, c.attempt) = (d.import_id, d
 WHERE d.import_id = :import_id AND (d.attempt IS NULL OR c.chunk IS NOT NULL)
 """
 
-# A row without an event of the attempt that won is absent, once all its events are applied. A row that was read again
+# A row without an event of the attempt that won is absent, once as many of its rows are applied as it has read: not if
+# some of its events were ignored, for example by a process of the previous release. A row that was read again
 # after it had been updated was updated by an earlier attempt.
-_FOUND_ROWS = f"""
+_FOUND_ROWS = """
 SELECT
     r.position, r.legacy_id, coalesce(m.customer_id, r.customer_id) AS customer_id,
     CASE
         WHEN r.legacy_id IS NULL THEN 'unknown'
         WHEN o.outcome IS NOT NULL THEN o.outcome
-        WHEN c.status = 'published' AND (i.status = 'completed' OR {HAS_PASSED}) THEN 'absent'
+        WHEN c.event_count = coalesce(n.applied, 0) THEN 'absent'
     END AS outcome,
     ARRAY(
         SELECT DISTINCT unnest(every.fields) FROM import_outcomes every
@@ -200,8 +200,10 @@ SELECT
     ) AS reasons,
     held.id IS NOT NULL AS is_held, held.other_customer_id, held.other_legacy_id
 FROM import_rows r
-JOIN imports i ON i.id = r.import_id
 LEFT JOIN import_chunks c ON (c.import_id, c.chunk) = (r.import_id, r.chunk)
+LEFT JOIN (
+    SELECT chunk, attempt, count(*) AS applied FROM import_outcomes WHERE import_id = :import_id GROUP BY chunk, attempt
+) AS n ON (n.chunk, n.attempt) = (c.chunk, c.attempt)
 LEFT JOIN import_outcomes o
     ON (o.import_id, o.legacy_id, o.chunk, o.attempt) = (r.import_id, r.legacy_id, c.chunk, c.attempt)
 LEFT JOIN import_rejections held

@@ -18,7 +18,7 @@ from customers_api.imports import queries, stored_ranges, tasks
 class Named(NamedTuple):
     """A legacy row that a request names, or a customer or phone for which no row is known: then `legacy_id` is None.
 
-    `position` counts from 0 what the request named.
+    `position` counts from 0 what the request named. What is named repeatedly has its first position.
     """
 
     position: int
@@ -96,7 +96,7 @@ async def start(connection: asyncpg.Connection, named: Sequence[Named], requeste
 
 
 def _distinct(named: Iterable[Named]) -> list[Named]:
-    """Each row once, and each unknown customer or phone as often as it was named."""
+    """Each row once, and each customer or phone for which no row is known."""
     seen, rows = set[int](), list[Named]()
     for each in named:
         if each.legacy_id is None or each.legacy_id not in seen:
@@ -107,13 +107,17 @@ def _distinct(named: Iterable[Named]) -> list[Named]:
 
 
 _BY_CUSTOMERS: Final = """
-SELECT named.place - 1, m.legacy_id, named.id FROM unnest($1::bigint[]) WITH ORDINALITY AS named (id, place)
+SELECT named.place - 1, m.legacy_id, named.id FROM (
+    SELECT id, min(place) AS place FROM unnest($1::bigint[]) WITH ORDINALITY AS each (id, place) GROUP BY id
+) AS named
 LEFT JOIN legacy_customers m ON m.customer_id = named.id ORDER BY named.place
 """
 
 _BY_PHONES: Final = """
 SELECT named.place - 1, found.legacy_id, found.customer_id
-FROM unnest($1::text[]) WITH ORDINALITY AS named (digits, place)
+FROM (
+    SELECT digits, min(place) AS place FROM unnest($1::text[]) WITH ORDINALITY AS each (digits, place) GROUP BY digits
+) AS named
 LEFT JOIN phones p ON p.digits = named.digits
 LEFT JOIN LATERAL (
     SELECT m.legacy_id, m.customer_id FROM legacy_customers m WHERE m.phone_id = p.id

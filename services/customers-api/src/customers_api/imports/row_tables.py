@@ -1,5 +1,6 @@
 """Tables of imports of kind `rows`: which rows were requested, and what became of each."""
 
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Index, Integer, Text, text
@@ -7,6 +8,16 @@ from sqlmodel import Field
 from vapteke_shared.postgres.tables import identity
 
 from customers_api.schema import Table
+
+NAMED_MEANWHILE: Final = """
+SELECT r.legacy_id FROM imports i JOIN imports u ON u.kind = 'rows' AND coalesce(u.finished_at >= i.requested_at, true)
+JOIN import_rows r ON r.import_id = u.id WHERE i.id = $1 AND r.legacy_id IS NOT NULL
+"""
+"""SQL: the legacy ids that imports of single rows have named while the import $1 was unfinished.
+
+Such a row may have been read by the smaller dispatch number later, so nothing lasting follows from what $1 has read of
+it: it is not taken for gone, its range is read again, and it is no difference.
+"""
 
 
 class ImportRowRow(Table, table=True):

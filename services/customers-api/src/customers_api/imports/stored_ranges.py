@@ -15,6 +15,8 @@ from vapteke_shared.contract import limits
 from vapteke_shared.contract.events.imports import Planned
 from vapteke_shared.contract.events.legacy_customers import IN_THE_FUTURE
 
+from customers_api.imports.row_tables import NAMED_MEANWHILE
+
 
 class Stored(NamedTuple):
     """The last keys of the ranges in ascending order, their fingerprints, and the basis of these."""
@@ -61,8 +63,8 @@ async def void(connection: asyncpg.Connection, legacy_ids: Sequence[int]) -> Non
 async def keep(connection: asyncpg.Connection, import_id: UUID) -> None:
     """Store the ranges that a completed import has read, in place of those that they cover.
 
-    Call it late in the transaction that completes the import: restorations of customers, and requests for single rows,
-    wait until it has ended. Does nothing for imports of other kinds.
+    Call it late in the transaction that completes the import, but before rows are marked as gone: restorations of
+    customers, and requests for single rows, wait until it has ended. Does nothing for imports of other kinds.
     """
     await connection.execute(_WAIT_FOR_OTHERS)
     await connection.execute(_DELETE_COVERED, import_id)
@@ -116,13 +118,9 @@ WHERE i.id = $1 AND {_OF_KIND} AND (i.basis IS NULL OR EXISTS (
 _MIRROR = f"m.legacy_id > coalesce(c.after_id, {limits.INT64_MIN}) AND m.legacy_id <= c.upto_id"
 
 # A range keeps its fingerprint only if the state of all its rows follows from what was read, and from nothing that time
-# or another reading can change. A customer who was restored after the row was skipped lacks what the row says. An
-# import of single rows that has not ended may still change one of them.
+# or another reading can change. A customer who was restored after the row was skipped lacks what the row says.
 _KEEP = f"""
-WITH asked AS MATERIALIZED (
-    SELECT r.legacy_id FROM imports u JOIN import_rows r ON r.import_id = u.id
-    WHERE u.status = 'reading' AND r.legacy_id IS NOT NULL
-)
+WITH named AS MATERIALIZED ({NAMED_MEANWHILE})
 INSERT INTO stored_ranges (import_id, upto_id, valid_until, fingerprint)
 SELECT c.import_id, c.upto_id, c.valid_until, CASE WHEN NOT (
     EXISTS (
@@ -133,7 +131,7 @@ SELECT c.import_id, c.upto_id, c.valid_until, CASE WHEN NOT (
         WHERE (r.import_id, r.chunk, r.attempt) = (c.import_id, c.chunk, c.attempt)
             AND (r.reason = $2 AND c.valid_until IS NULL OR r.reason LIKE 'refused\\_%')
     )
-    OR EXISTS (SELECT FROM asked AS m WHERE {_MIRROR})
+    OR EXISTS (SELECT FROM named AS m WHERE {_MIRROR})
     OR EXISTS (SELECT FROM legacy_customers m WHERE {_MIRROR} AND m.number > c.number)
     OR EXISTS (
         SELECT FROM import_counts n

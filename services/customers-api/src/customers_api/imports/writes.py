@@ -141,9 +141,8 @@ async def _completed(connection: asyncpg.Connection, import_id: UUID, deletions:
     await connection.execute(_ADD_PHONE_CONFLICTS, import_id)
     if kind == "rows":
         return Gone(0)
-    gone = await gone_rows.mark(connection, import_id, deletions)
-    await stored_ranges.keep(connection, import_id)
-    return gone
+    await stored_ranges.keep(connection, import_id)  # first: from now on, no import of single rows starts
+    return await gone_rows.mark(connection, import_id, deletions)
 
 
 async def fail_unfinished(connection: asyncpg.Connection, error: str) -> list[asyncpg.Record]:
