@@ -12,8 +12,8 @@ async def delete(connection: asyncpg.Connection, imports_kept: int) -> None:
     await connection.execute(_DELETE, imports_kept)
 
 
-# Only an unfinished import needs its readings. It also needs the rows that imports of single rows have named since it was
-# requested: see `row_tables.NAMED_MEANWHILE`.
+# Only an unfinished import needs its readings. It also needs the rows that imports of single rows have named since it
+# was requested: see `row_tables.NAMED_MEANWHILE`.
 _DELETE = """
 WITH readings AS (
     DELETE FROM import_readings
