@@ -33,6 +33,7 @@ LAYERS = {
             "imports.text_rule",
             "imports.decoding",
             "imports.mirror_orphans",
+            "imports.waiting_deletions",
             "imports.old_details",
             "imports.folding",
             "imports.outcomes",

@@ -199,6 +199,22 @@ async def test_what_a_caller_has_started_is_not_folded_whatever_the_caller_is_ca
     assert await jobs(pool) == [FULL, nothing(), nothing()]
 
 
+async def test_imports_that_find_nothing_and_have_the_same_warnings_are_one_job(
+    pool: asyncpg.Pool, polls: Polls
+) -> None:
+    await polls.run()
+    await pool.execute(
+        "INSERT INTO legacy_customers"
+        " (legacy_id, customer_id, read_at, changed_in, changed_as, gone_at, gone_in, gone_as)"
+        " VALUES (99, 1, now(), $1, 'created', now(), $1, 'withheld')",
+        UUID(int=1),
+    )
+    for _ in range(3):
+        await polls.run()
+
+    assert await jobs(pool) == [FULL, nothing(), nothing(2)]
+
+
 async def test_an_import_with_a_warning_or_a_cancel_or_gone_rows_is_not_folded(
     pool: asyncpg.Pool, polls: Polls
 ) -> None:

@@ -7,9 +7,12 @@ from customers_api.customers import writes as customer_writes
 from customers_api.imports import gone_rows
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.sweeper import Sweeper
+from customers_api.imports.waiting_deletions import WaitingCount
 from gone_marks import APPLY, customer_of, deleted, marks, withheld, without
 from legacy_events import cancel, end_import, start_import
 from outbox_events import events_in_outbox
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 from table_imports import ALL, BOUNDS, TableImports, phone
 from vapteke_shared.contract.events.customers import CustomerDeleted, CustomerRestored
 from vapteke_shared.process.health import Health
@@ -180,6 +183,54 @@ async def test_more_than_the_limit_of_a_day_is_withheld(pool: asyncpg.Pool, impo
 
     assert (third["gone"], withheld(third)) == (3, [])
     assert await deleted(pool) == [1, 2, 3, 4, 5, 6, 13, 14, 15]
+
+
+async def test_each_later_import_warns_and_logs_that_rows_are_withheld_until_they_are_approved(
+    client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    rest = without(*range(1, 21))
+    job = await imports.run(rest, APPLY)
+    with capture_logs() as logged:
+        later = [await imports.run(rest, deletions) for deletions in (APPLY, gone_rows.REPORT)]
+    await client.post(f"{IMPORTS}{job['id']}/deletions/approve/", json={"count": 20})
+    approved = await imports.run(rest, APPLY)
+
+    warnings = [warning for each in later for warning in each["warnings"]]
+    assert [text.split(" are still gone")[0] for text in warnings] == ["20 rows that earlier imports have missed"] * 2
+    lines = [(line["event"], line["log_level"], line["warnings"]) for line in logged]
+    assert lines == [("import completed", "warning", [warning]) for warning in warnings]
+    assert (approved["warnings"], len(await deleted(pool))) == ([], 20)
+
+
+async def test_imports_can_be_filtered_by_what_became_of_their_gone_rows(
+    client: httpx.AsyncClient, imports: TableImports
+) -> None:
+    reported = await imports.run(without(1))
+    withheld_in = await imports.run(without(*range(1, 21)), APPLY)
+    await imports.run(without(*range(1, 21)), APPLY)
+
+    async def found(query: str) -> list[str]:
+        return [job["id"] for job in (await client.get(f"{IMPORTS}?{query}")).json()["items"]]
+
+    assert await found("deletions=withheld") == [str(withheld_in["id"])]
+    assert await found("deletions=withheld&deletions=reported") == [str(withheld_in["id"]), str(reported["id"])]
+    assert await found("deletions=applied") == []
+
+
+async def test_rows_that_wait_for_an_approval_are_a_metric(pool: asyncpg.Pool, imports: TableImports) -> None:
+    def shown() -> list[float | None]:
+        return [REGISTRY.get_sample_value("vapteke_gone_rows", {"status": each}) for each in ("reported", "withheld")]
+
+    await imports.run(without(1, 2))
+    await imports.run(without(*range(1, 21)), APPLY)
+    async with pool.acquire() as connection:
+        await WaitingCount().advance(connection)
+    counted = shown()
+    await imports.run(without(1))
+    async with pool.acquire() as connection:
+        await WaitingCount().advance(connection)
+
+    assert (counted, shown()) == ([2, 18], [1, 0])
 
 
 async def test_deletions_are_approved_by_their_number(

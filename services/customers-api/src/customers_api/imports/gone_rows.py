@@ -5,7 +5,7 @@ the row clears the mark, and restores a customer who was deleted for it. Deletio
 back can be approved. docs/design.md, "Rows that are gone", has the rules.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
@@ -17,6 +17,7 @@ from vapteke_shared.postgres.retries import retry_conflicts
 
 from customers_api.customers import phone_owners, restorations
 from customers_api.customers import writes as customer_writes
+from customers_api.imports import waiting_deletions
 from customers_api.imports.row_tables import NAMED_MEANWHILE
 from customers_api.imports.state import Mirror
 
@@ -41,10 +42,10 @@ REPORT: Final = Deletions()
 
 
 class Gone(NamedTuple):
-    """How many rows an import has newly found to be gone, and a warning if their deletions are withheld."""
+    """How many rows an import has newly found to be gone, and warnings about deletions that are withheld."""
 
     rows: int
-    warning: str | None = None
+    warnings: Sequence[str] = ()
 
 
 class TooManyDeletions(ProblemError):
@@ -59,14 +60,16 @@ async def mark(connection: asyncpg.Connection, import_id: UUID, deletions: Delet
     Call it in the transaction that completes the import, before the import's readings are deleted, and when no import
     of single rows can start (`stored_ranges.keep`). An import that found an empty table marks nothing.
     """
+    earlier = (await waiting_deletions.count(connection))["withheld"]
+    warnings = [_still_withheld(earlier)] if earlier else []
     counts = {row["status"]: row["rows"] for row in await connection.fetch(_MARK, import_id)}
     found, count = counts.get("reported", 0), sum(counts.values())
     if not found or deletions.mode == "report":
-        return Gone(count)
+        return Gone(count, warnings)
     allowed = await _allowed(connection, deletions)
     status = "approved" if found <= allowed else "withheld"
     await connection.execute(_DECIDE, import_id, ["reported"], status)
-    return Gone(count) if status == "approved" else Gone(count, _warning(found, allowed))
+    return Gone(count, warnings) if status == "approved" else Gone(count, [*warnings, _withheld(found, allowed)])
 
 
 async def _allowed(connection: asyncpg.Connection, deletions: Deletions) -> int:
@@ -76,7 +79,14 @@ async def _allowed(connection: asyncpg.Connection, deletions: Deletions) -> int:
     return max(0, allowed - int(recent))
 
 
-def _warning(found: int, allowed: int) -> str:
+def _still_withheld(earlier: int) -> str:
+    return (
+        f"{earlier} rows that earlier imports have missed are still gone, and their deletions are withheld. "
+        "GET /rest/v1/imports/?deletions=withheld lists these imports. Approve the deletions if they are right"
+    )
+
+
+def _withheld(found: int, allowed: int) -> str:
     return (
         f"{found} rows are gone from vAptekeSync; their customers were not deleted, because only {allowed} more may be "
         "deleted within 24 hours (IMPORT_DELETIONS_LIMIT, IMPORT_DELETIONS_LIMIT_PERCENT). Check the table, then "

@@ -27,6 +27,9 @@ class ImportQuery(Paging):
 
     kind: ImportKinds = optional("imports of this kind: `kind=full`, repeatable", ["full"])
     status: Statuses = optional("in one of these states: `status=failed&status=cancelled`", ["failed", "cancelled"])
+    deletions: DeletionStatuses = optional(
+        "imports that have rows with a deletion in one of these states: `deletions=withheld`", ["withheld"]
+    )
     requested_from: query_parameters.Moment = optional("requested at this time or later", "2026-01-01T00:00:00Z")
     requested_to: query_parameters.Moment = optional("requested at this time or earlier", "2026-02-01T00:00:00Z")
 

@@ -50,7 +50,7 @@ def report_verdict(job: asyncpg.Record) -> None:
     """Count and log how an import ended. `job` is its row in `imports` after that. Call it once, after the commit."""
     verdicts.labels(job["status"]).inc()
     fields = {"import_id": str(job["id"])} | {name: job[name] for name in _VERDICT if job[name] is not None}
-    if job["status"] == "failed":
-        log.error("import failed", **fields)
-    else:
-        log.info(f"import {job['status']}", **fields)
+    if job["warnings"]:
+        fields["warnings"] = job["warnings"]
+    level = "error" if job["status"] == "failed" else "warning" if job["warnings"] else "info"
+    getattr(log, level)(f"import {job['status']}", **fields)

@@ -122,6 +122,8 @@ STATUS: Final = "CASE i.status WHEN 'waiting' THEN 'requested' WHEN 'reading' TH
 _OF_JOBS: Final = {
     "kind": "i.kind = ANY (CAST(:kind AS text[]))",
     "status": f"{STATUS} = ANY (CAST(:status AS text[]))",
+    "deletions": "i.id IN (SELECT gone_in FROM legacy_customers WHERE gone_in IS NOT NULL"
+    " AND gone_as = ANY (CAST(:deletions AS text[])))",
     "requested_from": "i.requested_at >= :requested_from",
     "requested_to": "i.requested_at < CAST(:requested_to AS timestamptz) + interval '1 millisecond'",
 }

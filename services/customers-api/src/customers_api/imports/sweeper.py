@@ -1,8 +1,8 @@
 """The sweeper checks whether unfinished imports can end, and ends them with a verdict.
 
 It also runs the schedule, deletes the details of old imports and the customers whose rows are gone, merges rows of
-`customer_counts`, and counts the mirror's orphans. It checks every second, and soon after each batch that this process
-has applied.
+`customer_counts`, and counts the mirror's orphans and the deletions that wait for an approval. It checks every second,
+and soon after each batch that this process has applied.
 """
 
 import asyncio
@@ -17,12 +17,13 @@ from vapteke_shared.process.wake_ups import WakeUp
 
 from customers_api import leader
 from customers_api.customers import queries as customer_queries
-from customers_api.imports import gone_rows, mirror_orphans, old_details, outcomes, verdicts, writes
+from customers_api.imports import gone_rows, mirror_orphans, old_details, outcomes, verdicts, waiting_deletions, writes
 from customers_api.imports.admissions import HAS_PASSED
 from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.mirror_orphans import OrphanCount
 from customers_api.imports.tables import HANDING_OUT, READING, UNFINISHED
 from customers_api.imports.verdicts import Chunks
+from customers_api.imports.waiting_deletions import WaitingCount
 from customers_api.schedule import scheduler as schedulers
 from customers_api.schedule.scheduler import Scheduler
 
@@ -62,12 +63,13 @@ class Sweeper:
         await leader.lead(self._pool, self._health, "sweeper", self._lead, stopping)
 
     async def _lead(self, connection: asyncpg.Connection, stopping: asyncio.Event) -> None:
-        self._orphans = OrphanCount()
+        self._orphans, waiting = OrphanCount(), WaitingCount()
         try:
             while not stopping.is_set():
                 started = time.monotonic()
                 await self.sweep(connection)
                 await gone_rows.delete_next(connection)
+                await waiting.advance(connection)
                 await self._scheduler.advance(connection)
                 await customer_queries.fold_counts(connection)
                 self._health.report_ready("sweeper")
@@ -75,6 +77,7 @@ class Sweeper:
                 self.grow_idle(time.monotonic() - started)
         finally:
             mirror_orphans.show(0, 0)  # the next leader counts
+            waiting_deletions.show({})
             schedulers.hide()
 
     async def _rest(self, stopping: asyncio.Event, checking_seconds: float) -> None:

@@ -125,9 +125,8 @@ async def end(
         gone = Gone(0)
         if status == "completed":  # only an import that has read everything it planned can tell what is missing
             gone = await _completed(connection, import_id, deletions)
-        warnings = [gone.warning] if gone.warning else []
         job = await connection.fetchrow(
-            _END, import_id, status, error, *(counts[name] for name in CLASSES), gone.rows, warnings
+            _END, import_id, status, error, *(counts[name] for name in CLASSES), gone.rows, gone.warnings
         )
         await publish_state(connection, job)
         return job
