@@ -1,9 +1,9 @@
 """An installation of two releases, one after the other, in use all the time; and what was seen of it.
 
 The steps are those of `deploy/README.md`: topics and migrations run while old processes serve, then old and new ones
-run side by side, then the old ones are stopped. In the end the old ones are started again, as `docs/operate.md` says.
-An import runs across each of these steps, and workers of both releases apply parts of one import while callers write
-through both.
+run side by side, then the old ones are stopped. After that, workers of one release and importers of the other make
+imports of every kind. In the end the old ones are started again, as `docs/operate.md` says. An import runs across each
+of the first steps, and workers of both releases apply parts of one import while callers write through both.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from vapteke_shared.contract import topics
 SEED = 8
 CUSTOMERS, FAVORITES, IMPORTS = "/rest/v1/customers/", "/rest/v1/favorites/", "/rest/v1/imports/"
 START = "/grpc/v1/service/import_customers/"
-GOING_BACK = ("customers-api serve", "customers-api work", "legacy-importer work")
+GOING_BACK = ("customers-api serve", "customers-api work")
 BOTH_WORKERS = ("customers-api work", "favorites-api work")
 
 
@@ -57,6 +57,10 @@ class Upgrade:
         """By the release that answered, and the status."""
         self.deaths = Counter[str]()
         self.unfinished_at_the_stop = False
+        self.unwritten = False
+        """Whether a comparison has written no customer."""
+        self.differences: list[tuple[int, str]] = []
+        """What that comparison has found: customers and differences."""
 
     async def happen(self) -> None:
         old, new = self.both.old, self.both.new
@@ -85,12 +89,45 @@ class Upgrade:
             self.jobs["begun side by side"] = await self.ended(begun_side_by_side)
         self.jobs["after"] = await self.ended(await self.start_import())
         self.jobs["the same again"] = await self.ended(await self.start_import())
+        await self.mix()
         self.deaths.update(new.deaths())
         await new.stop(*GOING_BACK)
         await old.start(*GOING_BACK)
         self.jobs["after going back"] = await self.ended(await self.start_import())
         self.deaths.update(old.deaths())
         await self.all_sent()
+
+    async def mix(self) -> None:
+        """Imports by a worker of one release and an importer of the other, through the new API.
+
+        In the end the old importer runs.
+        """
+        old, new = self.both.old, self.both.new
+        await self.replace("customers-api work", new, old)
+        self.jobs["changes by an old worker"] = await self.imported("changes")
+        self.jobs["a comparison by an old worker"] = await self.imported("compare")
+        await self.replace("customers-api work", old, new)
+        self.jobs["changes after an old worker"] = await self.imported("changes")
+        await self.replace("legacy-importer work", new, old)
+        self.jobs["changes by an old importer"] = await self.imported("changes")
+        before = await self.versions()
+        self.jobs["a comparison by an old importer"] = await self.imported("compare")
+        self.unwritten = before == await self.versions()
+        self.differences = await self.found(self.jobs["a comparison by an old importer"]["id"])
+
+    async def found(self, import_id: str) -> list[tuple[int, str]]:
+        async with self.both.database() as connection:
+            rows = await connection.fetch(_DIFFERENCES, import_id)
+        return [tuple(row) for row in rows]
+
+    async def replace(self, name: str, one: Release, other: Release) -> None:
+        self.deaths.update(one.deaths())
+        await one.stop(name)
+        await other.start(name)
+
+    async def imported(self, kind: str) -> dict[str, Any]:
+        job = await self.call("POST", IMPORTS, {"kind": kind})
+        return await self.ended(f"{IMPORTS}{job['id']}/")
 
     async def fill(self) -> None:
         """Imports that ended in two ways, favorites, customers whom the API made, changed and deleted."""
@@ -250,6 +287,11 @@ class Upgrade:
         async with self.both.database() as connection:
             return {row["id"] for row in await connection.fetch("SELECT id FROM customers WHERE deleted_at IS NULL")}
 
+    async def versions(self) -> list[tuple[int, int]]:
+        """Of all customers."""
+        async with self.both.database() as connection:
+            return [tuple(row) for row in await connection.fetch("SELECT id, version FROM customers ORDER BY id")]
+
     async def marked(self) -> dict[int, list[int]]:
         """The ids of all favorites, by customer."""
         async with self.both.database("favorites") as connection:
@@ -272,4 +314,7 @@ _LINKED = """
 SELECT c.id FROM customers c JOIN legacy_customers m ON m.customer_id = c.id
 WHERE c.deleted_at IS NULL ORDER BY c.id LIMIT $1
 """
+_DIFFERENCES = (
+    "SELECT customer_id, difference FROM import_differences WHERE import_id = $1 ORDER BY difference, customer_id"
+)
 _KNOWN_DELETED = "SELECT customer_id FROM deleted_customers WHERE deleted_at IS NOT NULL"
