@@ -126,7 +126,7 @@ async def clock(connection: Connection) -> datetime:
 
 
 def read_rows(connection: Connection, settings: LegacySettings, ids: Sequence[int], method: Method) -> Pages:
-    """Yield the rows with these keys, as far as they exist, like `read_range`. There must be a key, and at most 2,000.
+    """Yield those of the rows with these 1 to 2,000 keys that exist, like `read_range`.
 
     One statement reads them all, unless one of them cannot be selected.
     """
@@ -170,7 +170,7 @@ async def fingerprint_method(connection: Connection, settings: LegacySettings) -
 
 
 class _Selection:
-    """Selects rows of the table by key: those of a key range, and if there are `ids` only those of them."""
+    """Selects rows of the table by key: those of a key range or, if there are `ids`, only those of these keys in it."""
 
     def __init__(
         self, connection: Connection, settings: LegacySettings, method: Method, ids: Sequence[int] = ()

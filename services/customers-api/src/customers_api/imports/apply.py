@@ -40,9 +40,10 @@ async def apply(
 ) -> Outcome:
     """Apply each record of a batch once, and store the offsets, in one transaction on `connection`.
 
-    An import of kind `compare` writes only the differences. Returns after the commit; the caller must then report the
-    outcome. The events of the batch must be of one import, and no two of one legacy row. Records that were applied
-    before are left out, and undecodable ones become dead letters.
+    Returns after the commit; the caller must then report the outcome. The events of the batch must be of one import,
+    and no two of one legacy row. Records that were applied before are left out, and undecodable ones become dead
+    letters. An import of kind `compare` writes only differences and counts.
+
     `names_connection` is another connection, on which missing phones and first names are inserted and committed: if
     this transaction inserted them, API calls that use the same ones would wait until its end. Customers of rows that
     have returned to vAptekeSync are restored there, too.

@@ -96,5 +96,6 @@ def rows(console: Console, found: Sequence[asyncpg.Record]) -> None:
 def _about(row: asyncpg.Record) -> str:
     """The fields that have changed, those that cannot be used, and who has the phone."""
     reasons = (f"{field}: {reason}" for field, reason in json.loads(row["reasons"] or "{}").items())
-    held = [f"phone held by customer {row['other_customer_id'] or 'nobody'}"] if row["is_held"] else []
+    holder = f"customer {row['other_customer_id']}" if row["other_customer_id"] else "nobody"
+    held = [f"phone held by {holder}"] if row["is_held"] else []
     return ", ".join((*row["fields"], *reasons, *held))

@@ -1,6 +1,4 @@
-"""Divides batches of legacy customers: at repeated rows, where another import begins, and until a record that the
-database rejects is alone.
-"""
+"""Divides batches of legacy customers: where a row repeats, where another import begins, and around bad data."""
 
 import asyncpg
 from vapteke_shared.contract.events.legacy_customers import LegacyCustomerRejected

@@ -37,7 +37,7 @@ class NoRows(ProblemError):
 
 class TooManyRows(ProblemError):
     def __init__(self, count: int) -> None:
-        detail = f"{count} rows are more than the {ROWS_PER_IMPORT} of one import. Choose fewer, or run a full import."
+        detail = f"One import reads at most {ROWS_PER_IMPORT} rows, not {count}. Choose fewer, or run a full import."
         super().__init__(409, "too_many_rows", detail, extensions={"count": count})
 
 
@@ -77,7 +77,7 @@ def checked(legacy_ids: Sequence[int]) -> list[Named]:
 async def start(connection: asyncpg.Connection, named: Sequence[Named], requested_by: str | None) -> UUID:
     """Start an import of these rows, beside whatever import runs, and return its id. Each call starts another one.
 
-    A row is read once, however often it is named. If no row is known, the import completes without having read any.
+    A row is read once, however often it is named. If no row is known, the import completes without reading any.
     Raises TooManyRows.
     """
     rows = _distinct(named)

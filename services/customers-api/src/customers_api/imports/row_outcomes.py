@@ -18,7 +18,7 @@ from customers_api.imports.tables import READING
 async def asked(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> list[Incoming]:
     """Those of these rows that an unfinished import of kind `rows` reads, this one or another.
 
-    They must not be taken for settled, and `number` must be called for them.
+    Do not treat them as settled, and call `number` for them.
     """
     rows = await connection.fetch(_ASKED, READING, [event.legacy_id for _, event in incoming])
     named = {row[0] for row in rows}
@@ -26,10 +26,10 @@ async def asked(connection: asyncpg.Connection, incoming: Sequence[Incoming]) ->
 
 
 async def number(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> None:
-    """Give each mirror row the dispatch number of this reading, if it is the greater one.
+    """Give each mirror row the dispatch number of this reading if it is greater, even if the row has not changed.
 
-    Also if the row is unchanged, rejected or skipped: no import that was handed out the row earlier then applies what
-    it has read, or takes the row for gone. Call it in the transaction that applies the rows, after that.
+    So an import whose task is older neither applies what it has read of the row nor takes the row for gone. Call it in
+    the transaction that applies the rows, after that.
     """
     if incoming:
         readings = [(event.legacy_id, event.number, event.read_at) for _, event in incoming]

@@ -54,8 +54,8 @@ async def unread_of(connection: asyncpg.Connection, kind: str, plan: Planned) ->
 async def void(connection: asyncpg.Connection, legacy_ids: Sequence[int]) -> None:
     """Void the stored ranges that contain these rows, because an import of kind `rows` is going to read them.
 
-    Otherwise a row that it changes could become again in vAptekeSync what the fingerprint describes, and not here. Also
-    without such a range, this waits for an import that is just storing its ranges.
+    Otherwise a row that it changes could change back in vAptekeSync: the fingerprint would be equal, but not the row
+    here. If an import is just storing its ranges, this waits for it.
     """
     await connection.execute(_VOID, legacy_ids)
 
@@ -64,7 +64,7 @@ async def keep(connection: asyncpg.Connection, import_id: UUID) -> None:
     """Store the ranges that a completed import has read, in place of those that they cover.
 
     Call it late in the transaction that completes the import, but before rows are marked as gone: restorations of
-    customers, and requests for single rows, wait until it has ended. Does nothing for imports of other kinds.
+    customers, and requests for single rows, wait until it has ended. Only for imports of kind `full` or `changes`.
     """
     await connection.execute(_WAIT_FOR_OTHERS)
     await connection.execute(_DELETE_COVERED, import_id)
@@ -105,20 +105,19 @@ UPDATE stored_ranges SET fingerprint = NULL WHERE fingerprint IS NOT NULL AND up
 # A restoration voids the range of the customer's row: see `customers/restorations.py`. So does `void`.
 _WAIT_FOR_OTHERS = "LOCK TABLE stored_ranges IN SHARE ROW EXCLUSIVE MODE"
 
-_OF_KIND = "i.kind IN ('full', 'changes')"
-
 _DELETE_COVERED = f"""
 DELETE FROM stored_ranges s USING imports i
-WHERE i.id = $1 AND {_OF_KIND} AND (i.basis IS NULL OR EXISTS (
+WHERE i.id = $1 AND (i.basis IS NULL OR EXISTS (
     SELECT FROM import_chunks c WHERE c.import_id = $1
         AND s.upto_id > coalesce(c.after_id, {limits.INT64_MIN}) AND s.upto_id <= c.upto_id
 ))
 """
 
-_MIRROR = f"m.legacy_id > coalesce(c.after_id, {limits.INT64_MIN}) AND m.legacy_id <= c.upto_id"
+_IN_RANGE = f"m.legacy_id > coalesce(c.after_id, {limits.INT64_MIN}) AND m.legacy_id <= c.upto_id"
 
-# A range keeps its fingerprint only if the state of all its rows follows from what was read, and from nothing that time
-# or another reading can change. A customer who was restored after the row was skipped lacks what the row says.
+# A range keeps its fingerprint only if reading the same rows again would change nothing, now or later. It does not if
+# another attempt or a later task has read rows of it, if one was refused or becomes usable at an unknown time, if an
+# import of single rows has named one meanwhile, or if the customer of a skipped row was restored since.
 _KEEP = f"""
 WITH named AS MATERIALIZED ({NAMED_MEANWHILE})
 INSERT INTO stored_ranges (import_id, upto_id, valid_until, fingerprint)
@@ -131,16 +130,16 @@ SELECT c.import_id, c.upto_id, c.valid_until, CASE WHEN NOT (
         WHERE (r.import_id, r.chunk, r.attempt) = (c.import_id, c.chunk, c.attempt)
             AND (r.reason = $2 AND c.valid_until IS NULL OR r.reason LIKE 'refused\\_%')
     )
-    OR EXISTS (SELECT FROM named AS m WHERE {_MIRROR})
-    OR EXISTS (SELECT FROM legacy_customers m WHERE {_MIRROR} AND m.number > c.number)
+    OR EXISTS (SELECT FROM named AS m WHERE {_IN_RANGE})
+    OR EXISTS (SELECT FROM legacy_customers m WHERE {_IN_RANGE} AND m.number > c.number)
     OR EXISTS (
         SELECT FROM import_counts n
         WHERE (n.import_id, n.chunk, n.attempt) = (c.import_id, c.chunk, c.attempt) AND n.skipped > 0
     ) AND EXISTS (
         SELECT FROM legacy_customers m JOIN customers u ON u.id = m.customer_id
-        WHERE {_MIRROR} AND u.deleted_at IS NULL AND u.updated_at >= i.requested_at
+        WHERE {_IN_RANGE} AND u.deleted_at IS NULL AND u.updated_at >= i.requested_at
     )
 ) THEN c.fingerprint END
 FROM import_chunks c JOIN imports i ON i.id = c.import_id
-WHERE i.id = $1 AND {_OF_KIND} AND i.basis IS NOT NULL
+WHERE i.id = $1 AND i.basis IS NOT NULL
 """

@@ -27,7 +27,7 @@ READING = "reading"
 """The state of an unfinished import of single rows. There may be several, also beside the one import in its turn."""
 UNFINISHED = (*IN_TURN, READING)
 HANDING_OUT = ("running", READING)
-"""The states in which the importers get key ranges or rows to read."""
+"""The states in which importers get tasks to read key ranges or single rows."""
 _IN_TURN_SQL = "status IN ('requested', 'planning', 'running')"
 _ZERO = {"server_default": text("0")}
 
@@ -68,8 +68,8 @@ class LegacyCustomerRow(ProfileColumns, Table, table=True):
 
 
 class ImportRow(Table, table=True):
-    """One import, as a job. Status `waiting`: another kind of import is unfinished; callers see `requested`. Status
-    `reading`: an import of kind `rows` is unfinished; callers see `running`.
+    """One import, as a job. Callers see two states under other names: `waiting`, while an import of another kind is
+    unfinished, as `requested`; and `reading`, an unfinished import of kind `rows`, as `running`.
 
     The counts are 0 until the import ends, and then final; `queries` adds them up before that.
 
@@ -87,7 +87,7 @@ class ImportRow(Table, table=True):
 
     __tablename__ = "imports"
     __table_args__ = (
-        # of those that look at the whole table, at most one import is unfinished
+        # at most one import of the whole table is unfinished
         Index("imports_one_alive_key", text("(true)"), unique=True, postgresql_where=text(_IN_TURN_SQL)),
         CheckConstraint(
             "status IN ('reading', 'waiting', 'requested', 'planning', 'running', 'completed', 'failed', 'cancelled')",

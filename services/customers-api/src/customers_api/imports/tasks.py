@@ -13,9 +13,8 @@ from customers_api.outbox import messages
 async def request_ranges(connection: asyncpg.Connection, import_id: UUID, in_flight: int) -> None:
     """Request key ranges until `in_flight` are in flight. Each gets a new dispatch number, and a task in the outbox.
 
-    The ranges of an import of kind `rows` are up to 100 single rows each. Requests none if the import is not running,
-    is cancelled or has an error. The caller's transaction must have locked
-    the import's row.
+    A range of an import of kind `rows` is up to 100 single rows. Requests none if the import is not running, is
+    cancelled or has an error. The caller's transaction must have locked the import's row.
     """
     chunks = await connection.fetch(_NEXT_RANGES, import_id, in_flight)
     if not chunks:
