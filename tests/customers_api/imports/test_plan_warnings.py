@@ -95,6 +95,6 @@ def test_columns_that_have_changed_are_named_with_their_old_and_new_types() -> N
     assert plan_warnings.of_plan(plan, Last(columns=msgspec.json.encode(COLUMNS).decode())) == [
         "columns of vAptekeSync or VAPTEKESYNC_COLUMNS have changed since an import last completed: birthday was read "
         "from Birthday (date) and is read from Birthday (nvarchar), city_id was read from CityID (int) and is read "
-        "from RegionID (int). If that is not intended, cancel this import and correct it; otherwise compare its "
-        "rejections with those of the import before"
+        "from RegionID (int). If that is not intended, cancel this import and correct the table or the setting; "
+        "otherwise compare its rejections with those of the import before"
     ]

@@ -36,11 +36,11 @@ Row = translate.LegacyRow | translate.UnreadableRow
 
 
 class Method(NamedTuple):
-    """How rows are selected with their fingerprints, and for what these are valid.
+    """How rows are selected with their fingerprints, and the basis of these.
 
-    `select_list` has a column for each field of LegacyRow, and `expression` is the last of them: the fingerprint.
-    Fingerprints of one `basis` can be compared with each other, and with no others. None: not with any. `columns` is
-    the result of `column_types.described`.
+    `select_list` has a column for each field of LegacyRow. The last of them is `expression`, the fingerprint. Only
+    fingerprints with the same `basis` can be compared. None: they cannot be compared with any. `columns` is the result
+    of `column_types.described`.
     """
 
     select_list: str

@@ -27,8 +27,8 @@ ROWS_PER_TASK: Final = 100  # legacy ids in one task; SQL Server takes 2,100 par
 ROWS_PER_IMPORT: Final = 10_000  # legacy ids that an import of kind `rows` may name; our own rule
 ERROR_CHARACTERS: Final = 2000  # of an importer's error or warning in an event; our own rule
 FINGERPRINT_CHARACTERS: Final = 60  # of a range: two whole numbers of up to 19 and 38 digits
-BASIS_CHARACTERS: Final = 300  # of each part of what a fingerprint is valid for; our own rule
-COLUMN_CHARACTERS: Final = 300  # of a column's name, which SQL Server limits to 128, and its type; our own rule
+BASIS_CHARACTERS: Final = 300  # of each part of the basis of fingerprints; our own rule
+COLUMN_CHARACTERS: Final = 300  # of the name of a column (128 at most in SQL Server) and its type; our own rule
 FIELD_NAME_CHARACTERS: Final = 60  # of the name of a field in an event; our own rule
 REASON_CHARACTERS: Final = 60  # of the word that says why a value cannot be used; our own rule
 

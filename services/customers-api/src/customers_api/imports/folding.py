@@ -15,8 +15,8 @@ async def fold(connection: asyncpg.Connection, import_id: UUID) -> UUID | None:
     """Count this ended import in the job of the import before it, and remove its own job.
 
     Returns the import that counts it now. Does nothing and returns None unless both have found nothing and have the
-    same warnings, the schedule has started both, and nobody else has asked for this one: who has an id can look it up
-    for ever.
+    same warnings, the schedule has started both, and no caller has started or joined this one: an id that somebody has
+    stays valid.
     """
     into: UUID | None = await connection.fetchval(_FOLD, import_id)
     return into

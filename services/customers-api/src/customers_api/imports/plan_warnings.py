@@ -17,7 +17,7 @@ FALL_PERCENT = 5
 
 
 class Last(NamedTuple):
-    """What the imports before have found. `ahead` is `seconds_ahead` of the last import for which it is known.
+    """What earlier imports have found. `ahead` is `seconds_ahead` of the last import for which it is known.
 
     `rows` is the number of rows that the last completed import found, and `columns` its `Planned.columns`, in JSON.
     Each is None if it is not known.
@@ -60,8 +60,8 @@ def _of_columns(event: Planned, last_columns: str | None) -> Iterator[str]:
     if changes:
         yield (
             "columns of vAptekeSync or VAPTEKESYNC_COLUMNS have changed since an import last completed: "
-            f"{', '.join(sorted(changes))}. If that is not intended, cancel this import and correct it; otherwise "
-            "compare its rejections with those of the import before"
+            f"{', '.join(sorted(changes))}. If that is not intended, cancel this import and correct the table or the "
+            "setting; otherwise compare its rejections with those of the import before"
         )
 
 

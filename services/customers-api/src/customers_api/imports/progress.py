@@ -94,19 +94,8 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
     ahead = plan_warnings.seconds_ahead(event)
     warnings = plan_warnings.of_plan(event, await plan_warnings.find_last(connection))
     last_bound = max(event.upper_bounds, default=None)
-    basis, columns = _json(event.basis), _json(event.columns)
-    facts = [
-        event.row_count,
-        warnings,
-        ahead,
-        event.number,
-        last_bound,
-        basis,
-        event.unread,
-        event.full_because,
-        columns,
-    ]
-    stored = await connection.fetchrow(_PLANNED, event.import_id, *facts)
+    facts = [event.row_count, warnings, ahead, event.number, last_bound, _json(event.basis), _json(event.columns)]
+    stored = await connection.fetchrow(_PLANNED, event.import_id, *facts, event.unread, event.full_because)
     if stored is None:
         return _ignored_unless(stored)
     await publish_state(connection, stored)
@@ -115,7 +104,7 @@ async def planned(connection: asyncpg.Connection, event: Planned, in_flight: int
     return None
 
 
-def _json(value: dict[str, str] | None) -> str | None:
+def _json(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
@@ -136,8 +125,8 @@ async def range_published(connection: asyncpg.Connection, event: RangePublished,
     row = await connection.fetchrow(_RANGE, event.import_id, event.chunk)
     if row is not None and (fault := admissions.fault_of_publication(event, Range(*row))):
         return _invalid(event, fault)
-    offsets = msgspec.json.encode(event.last_offsets).decode()
-    fingerprint = event.fingerprint, msgspec.json.encode(event.basis).decode(), event.valid_until
+    offsets = _json(event.last_offsets)
+    fingerprint = event.fingerprint, _json(event.basis), event.valid_until
     stored = await connection.fetchval(
         _PUBLISHED, event.import_id, event.chunk, event.attempt, event.event_count, offsets, event.number, *fingerprint
     )
@@ -191,13 +180,13 @@ UPDATE imports SET status = 'planning', started_at = coalesce(started_at, now())
 """
 
 _EARLIER_IMPORTER = "an importer of an earlier release has made the plan"
-_ALL_ARE_READ = "kind = 'changes' AND $8::int[] IS NULL"
+_ALL_ARE_READ = "kind = 'changes' AND $9::int[] IS NULL"
 
 _PLANNED = f"""
 UPDATE imports SET
     status = 'running', planned_rows = $2, warnings = $3, source_ahead_seconds = $4,
-    last_bound = $6, basis = $7, columns = $10, kind = CASE WHEN {_ALL_ARE_READ} THEN 'full' ELSE kind END,
-    full_because = coalesce(full_because, $9, CASE WHEN {_ALL_ARE_READ} THEN '{_EARLIER_IMPORTER}' END),
+    last_bound = $6, basis = $7, columns = $8, kind = CASE WHEN {_ALL_ARE_READ} THEN 'full' ELSE kind END,
+    full_because = coalesce(full_because, $10, CASE WHEN {_ALL_ARE_READ} THEN '{_EARLIER_IMPORTER}' END),
     attempt_failed = NULL, started_at = coalesce(started_at, now())
 WHERE id = $1 AND status IN ('requested', 'planning') AND ($5::bigint IS NULL OR plan_number = $5) RETURNING *
 """

@@ -75,14 +75,14 @@ class ImportRow(Table, table=True):
 
     `requested_by` is the subject of the token, `schedule`, or `command line`; null in imports of earlier releases.
     `unread` counts the rows that did not have to be read. `full_because` says why all rows are read although only
-    changes were requested. `last_bound` is the last key of the plan, `basis` says for what its fingerprints are valid,
-    and `columns` from which columns fields are read; each is null before the plan, and in plans of earlier releases.
+    changes were requested. `last_bound` is the last key of the plan, `basis` that of its fingerprints, and `columns`
+    the columns from which fields are read; each is null before the plan, and in plans of earlier releases.
     `plan_number` is the dispatch number of the plan. `source_ahead_seconds` is by how much vAptekeSync's clock was
     ahead of the importer's when the plan was made.
 
     `repeated` counts later imports that found nothing either and are folded into this one, and `repeated_at` is when
     the last of them ended. `only_scheduled`: no caller has the id. `has_details` is false once the ranges, counts and
-    rejections were deleted.
+    lists were deleted.
     """
 
     __tablename__ = "imports"

@@ -43,12 +43,11 @@ async def request(
 ) -> tuple[asyncpg.Record, bool]:
     """Start an import, or join the unfinished one of this kind, in the caller's transaction.
 
-    Returns the import's `id` and `status`, and whether it is new. An import that only the schedule has requested may be
-    folded into another one when it has ended (`folding.py`). With `by_schedule=False`, the returned one is not: the
-    caller will look it up by its id.
+    While another kind is unfinished or waits, a new import waits for its turn, and the sweeper starts it. Returns the
+    import's `id` and `status`, and whether it is new. The status of one that waits is `requested`, as callers see it.
 
-    While another kind is unfinished, or waits, the import waits for its turn, and the sweeper starts it. Then the
-    returned status is `requested`, as callers see it. Safe to repeat.
+    An import that was requested only `by_schedule` may be folded into another when it has ended (`folding.py`). Any
+    other keeps its job, because its caller has the id. Safe to repeat.
     """
     while True:
         job = await connection.fetchrow(_START, uuid4(), kind, requested_by, by_schedule)

@@ -1,5 +1,5 @@
-"""Imports of changes that found nothing are folded into one job, jobs without details are recognised, and the columns
-from which an import reads are stored.
+"""Imports of changes that found nothing are folded into one job. Jobs whose details were deleted are marked, and the
+columns from which an import reads are stored.
 """
 
 from alembic import op
@@ -19,8 +19,8 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    """Add columns without rewriting a row. Imports that a process of the release before has requested are never
-    folded. The table `imports` is small: the index takes an instant.
+    """Add columns without rewriting a row. Imports that a process of the previous release requests are never folded.
+    The table `imports` is small, so building the index takes an instant.
     """
     for column, kind in _COLUMNS:
         op.execute(f"ALTER TABLE customers.imports ADD COLUMN {column} {kind}")

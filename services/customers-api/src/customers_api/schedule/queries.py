@@ -10,9 +10,8 @@ from customers_api.imports.fields import FRESH_KINDS
 async def find(connection: asyncpg.Connection) -> asyncpg.Record:
     """The stored state of the schedule.
 
-    `import_status` is how the import that it started last has ended; None before that, and after it was noted.
-    `last_completed_at` is when an import last completed that brought everything that had changed in vAptekeSync; one
-    that was folded counts too.
+    `import_status` is how the import that it started last has ended; None while that runs, and once its end was noted.
+    `last_completed_at` is when an import of one of FRESH_KINDS last completed, also one that was folded.
     """
     return await connection.fetchrow(_FIND, FRESH_KINDS)
 

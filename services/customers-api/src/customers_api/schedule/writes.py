@@ -17,8 +17,8 @@ from customers_api.schedule.times import Schedule
 
 class Advance(NamedTuple):
     """A step that was made. `before` is the state before it. `started` is the import that was due, and `is_new` whether
-    it was started; otherwise it was running already and was joined. `folded_into` is the import that counts the ended
-    one now, because both have found nothing.
+    it was started; otherwise it was running already and was joined. `folded_into` is the import into which the one that
+    has ended was folded.
     """
 
     before: Stored

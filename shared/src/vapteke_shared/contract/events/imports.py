@@ -167,8 +167,8 @@ class Planned(ImportEvent):
     columns: Annotated[
         dict[str, Annotated[str, Meta(max_length=COLUMN_CHARACTERS)]] | None,
         Meta(
-            description="by field: the column from which it is read, and the column's type. Null: sent by a release "
-            "that does not report them",
+            description="by field: the column from which it is read, and the column's type. Null: the importer is of "
+            "an earlier release",
             examples=[{"birthday": "Birthday (date)", "email": "Email (nvarchar)"}],
         ),
     ] = None
