@@ -56,6 +56,26 @@ async def test_what_a_comparison_has_found_is_repaired_and_the_next_one_finds_no
     assert (empty.status_code, empty.json()["code"]) == (409, "no_rows")
 
 
+async def test_more_differences_than_one_import_can_read_change_nothing(
+    client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    await pool.execute(
+        "UPDATE customers SET phone_id = NULL, phone_from = NULL WHERE id = $1", await customer_of(pool, 5)
+    )
+    compare = await imports.run(ALL, kind="compare")
+    await pool.execute(
+        "INSERT INTO import_differences (import_id, legacy_id, difference)"
+        " SELECT $1, n, 'would_create' FROM generate_series(1001, 11000) AS n",
+        compare["id"],
+    )
+
+    answer = await client.post(f"{IMPORTS}{compare['id']}/repair/")
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["count"]) == (409, "too_many_rows", 10_001)
+    assert (await people_of(pool))[5][0] is None
+    assert await pool.fetchval("SELECT count(*) FROM imports WHERE kind = 'rows'") == 0
+
+
 async def test_only_a_completed_comparison_is_repaired(
     client: httpx.AsyncClient, pool: asyncpg.Pool, imports: TableImports
 ) -> None:

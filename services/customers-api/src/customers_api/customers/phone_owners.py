@@ -39,9 +39,9 @@ async def lock(connection: asyncpg.Connection, customer_id: int, wanted: int | N
 
 @retry_conflicts
 async def decide_again(connection: asyncpg.Connection, customer_ids: Sequence[int]) -> list[int]:
-    """Give the phones that these customers hold, or that their mirror rows name, to their owners, in one transaction.
+    """Decide again who holds the phones that these customers hold or that their mirror rows name, in one transaction.
 
-    Returns the ids of the customers whose phone has changed: none if each has had its owner. Safe to repeat.
+    Returns the ids of the customers whose phone has changed. Safe to repeat.
     """
     async with connection.transaction():
         before = await connection.fetch(_PHONES_OF_ALL, customer_ids)

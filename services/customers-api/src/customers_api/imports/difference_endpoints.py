@@ -47,8 +47,8 @@ async def list_differences(request: Request, import_id: ImportId) -> DifferenceL
     },
 )
 async def repair_differences(request: Request, response: Response, import_id: ImportId) -> Import:
-    """Starts an import of kind `rows` that reads the rows of all differences, at most 10,000. Phones that do not have
-    their owner are given to it at once. Safe to repeat.
+    """Gives each phone to the customer who should hold it, and starts an import of kind `rows` that reads the rows of
+    all differences again, at most 10,000. Safe to repeat.
     """
     async with application.connection(request) as connection:
         repair = await repairs.start(connection, import_id, callers.principal(request).subject)

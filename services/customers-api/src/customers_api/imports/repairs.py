@@ -1,15 +1,16 @@
-"""Repairs what an import of kind `compare` has found: reads its rows again, and decides its phones again."""
+"""Repairs what an import of kind `compare` has found: decides its phones again, and reads its rows again."""
 
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
+from vapteke_shared.contract.limits import ROWS_PER_IMPORT
 from vapteke_shared.http.problems import ProblemError
 
 from customers_api.customers import phone_owners
 from customers_api.imports import queries, row_imports
 from customers_api.imports.queries import ImportNotFound
-from customers_api.imports.row_imports import NoRows
+from customers_api.imports.row_imports import NoRows, TooManyRows
 
 _DECIDED_AT_ONCE: Final = 100
 
@@ -27,10 +28,10 @@ class Repair(NamedTuple):
 
 
 async def start(connection: asyncpg.Connection, import_id: UUID, requested_by: str | None) -> Repair:
-    """Decide who has the phones that this comparison lists, and start an import of its rows. Safe to repeat.
+    """Decide again who holds the phones of this comparison, and start an import of its rows. Safe to repeat.
 
-    An import finds out by itself what the rows hold now, so an old comparison does no harm. Raises ImportNotFound,
-    NotAComparison, NoRows, TooManyRows.
+    Both steps work on the present state, so an old comparison does no harm. Raises ImportNotFound, NotAComparison,
+    NoRows, TooManyRows; then nothing is changed.
     """
     job = await connection.fetchrow("SELECT kind, status FROM imports WHERE id = $1", import_id)
     if job is None:
@@ -41,6 +42,8 @@ async def start(connection: asyncpg.Connection, import_id: UUID, requested_by: s
     if not found:
         raise NoRows
     legacy_ids = sorted({row["legacy_id"] for row in found} - {None})
+    if len(legacy_ids) > ROWS_PER_IMPORT:  # before any phone changes
+        raise TooManyRows(len(legacy_ids))
     owners = sorted({row["customer_id"] for row in found if row["difference"] == "phone_owner"})
     changed = set[int]()
     for first in range(0, len(owners), _DECIDED_AT_ONCE):
