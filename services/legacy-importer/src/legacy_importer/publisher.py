@@ -99,7 +99,7 @@ class Publisher:
 class Batch:
     """Publishes the events of one attempt at a range. Call `add_all` for each page of rows, then `acknowledged` once.
 
-    `count` is the number of events added. After a PublishFailed the Batch cannot be used any more.
+    `count` is the number of events added. After a PublishFailed, the Batch is unusable.
     """
 
     def __init__(self, publisher: Publisher, batches: BatchProducer, topic: str, attempt: UUID) -> None:

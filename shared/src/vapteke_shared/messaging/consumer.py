@@ -52,8 +52,8 @@ class Consumer:
     async def run(self, stopping: asyncio.Event) -> None:
         """Consume until `stopping` is set, and then leave the group; the records in hand get 10 s to finish.
 
-        Every error of the start or of a check is reported as a fault and tried again, such as a missing topic or a
-        wrong password. So `run` ends only at a shutdown or by a cancellation.
+        Every error of the start or of a check is reported as a fault and retried, such as a missing topic or a wrong
+        password. So `run` ends only at a shutdown or by a cancellation.
         """
         self._stopping = stopping
         started = False

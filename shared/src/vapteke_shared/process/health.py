@@ -23,8 +23,8 @@ class Health:
     """The state of each dependency of a process, by name: a fault in words, or None when the dependency is ready.
 
     Each dependency begins with the fault `starting`. While any dependency has a fault, /health/ready is red. A cause
-    that is reported often, or for several dependencies, is logged once when it appears and once when no dependency has
-    it any more.
+    that is reported often, or for several dependencies, is logged once when it appears and once when it has
+    disappeared from all of them.
 
     `Health` also collects the reasons for a restart: faults that `report_stuck` got, and loops without a heartbeat.
     While there is one, /health/live is red.
