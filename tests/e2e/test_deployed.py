@@ -109,7 +109,8 @@ async def test_every_call_of_the_documents_is_answered_as_they_show_twice_in_a_r
         "CUSTOMERS_API": stack.customers_api,
         "FAVORITES_API": stack.favorites_api,
     }
-    steps = [step for block in blocks() for step in block if ".venv/bin/vapteke" not in step.command]
+    possible = [block for block in blocks() if not any("vapteke legacy" in step.command for step in block)]
+    steps = [step for block in possible for step in block if ".venv/bin/vapteke" not in step.command]
 
     answers = [*await walk(steps, variables), *await walk(steps, variables)]
 
