@@ -431,6 +431,19 @@ async def test_a_comparison_with_a_later_task_lists_no_row_that_it_updates_after
     assert await pool.fetch("SELECT legacy_id FROM import_differences") == [(2,)]
 
 
+async def test_a_comparison_that_is_handed_out_later_keeps_no_row_from_being_applied(
+    pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    rows = await imports.start_rows(1)
+    compare = await start_import(pool, BOUNDS, kind="compare")
+    await imports.read(compare, ALL)
+
+    await imports.read(rows, [1], changed=[1])
+
+    assert [(await imports.end(each))["status"] for each in (rows, compare)] == ["completed", "completed"]
+    assert await lastname(pool, 1) == "Другая"
+
+
 async def test_several_run_at_once_and_beside_any_other_import(
     client: httpx.AsyncClient, pool: asyncpg.Pool, sweeper: Sweeper, imports: TableImports
 ) -> None:

@@ -69,9 +69,7 @@ async def apply(
         context = await batch_state.load_context(connection, incoming)
         is_of_rows, is_compare = admission.kind == "rows", admission.kind == "compare"
         asked = await row_outcomes.asked(connection, incoming)
-        settled = await batch_state.load_settled(connection, context, incoming)
-        for each in asked:
-            settled.pop(each.event.legacy_id, None)
+        settled = {} if is_of_rows else await batch_state.load_settled(connection, context, incoming)
         unchanged, others = rules.split_unchanged(incoming, settled)
         mirrors = await batch_state.load_mirrors(connection, others) if others else {}
         if not is_compare and await gone_rows.bring_back(names_connection, mirrors):

@@ -18,7 +18,7 @@ from customers_api.imports.tables import READING
 async def asked(connection: asyncpg.Connection, incoming: Sequence[Incoming]) -> list[Incoming]:
     """Those of these rows that an unfinished import of kind `rows` reads, this one or another.
 
-    Do not treat them as settled, and call `number` for them.
+    Call `number` for them once they are applied.
     """
     rows = await connection.fetch(_ASKED, READING, [event.legacy_id for _, event in incoming])
     named = {row[0] for row in rows}
