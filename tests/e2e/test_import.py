@@ -1,19 +1,19 @@
 """An import from the endpoint to the verdict, with real processes, a real Kafka and the real ODBC driver."""
 
+import asyncio
 import math
-import random
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from restartable_legacy import RestartableLegacy
+from restartable_legacy import WITH_ROWVERSION, RestartableLegacy
 from running_stack import RunningStack, running_stack, verdict
 from vapteke_local import people
 from vapteke_local.vaptekesync import CUSTOMERS
+from writers_of_legacy import writing
 
 SEED, COUNT, RANGE_ROWS = 5, 3_000, 500
 TIMEOUT, SLEEP, ATTEMPTS = 2, 1, 2
@@ -236,32 +236,43 @@ async def _rows(stack: RunningStack, legacy_ids: list[int]) -> tuple[dict[str, A
     return job, (await stack.client.get(f"{answer.headers['location']}rows/")).json()["items"]
 
 
+@pytest.fixture(params=["hash", "rowversion"])
+async def tortured(request: pytest.FixtureRequest, legacy: RestartableLegacy, whole: None) -> RestartableLegacy:
+    """With the table that has a rowversion, or with the one that has none."""
+    if request.param == "rowversion":
+        await legacy.restart(rows=[(*row, None) for row in legacy.rows], table=WITH_ROWVERSION)
+    return legacy
+
+
 async def test_imports_of_changes_among_late_transactions_leave_no_difference(
-    legacy: RestartableLegacy, stack: RunningStack, whole: None
+    tortured: RestartableLegacy, stack: RunningStack
 ) -> None:
+    await _torture(tortured, stack, seconds=4, longest_seconds=2)
+
+
+@pytest.mark.prove
+async def test_two_minutes_of_changes_among_late_transactions_leave_no_difference(
+    tortured: RestartableLegacy, stack: RunningStack
+) -> None:
+    await _torture(tortured, stack, seconds=120, longest_seconds=20)
+
+
+async def _torture(legacy: RestartableLegacy, stack: RunningStack, seconds: float, longest_seconds: float) -> None:
+    """Imports of changes, one a second, while many transactions commit late; then a comparison finds nothing."""
     await stack.imported()
-    keys = [pair[0].id for pair in people.labelled(SEED, COUNT)]
-    draw, open_names = random.Random(7), set[str]()
-    for number in range(10):
-        for key in draw.sample(keys, 20):
-            name = draw.choice(["a", "b", "c"])
-            change = {"do": "set", "id": key, "values": {"CityID": draw.randrange(3), "LastName": f"Смена {number}"}}
-            with suppress(ValueError):  # another transaction holds the row
-                legacy.server.change(change | ({"transaction": name} if draw.random() < 0.7 else {}))
-                open_names |= {name}
-        for name in draw.sample(sorted(open_names), draw.randrange(len(open_names) + 1)):
-            with suppress(LookupError):  # all its changes were made without a transaction
-                legacy.server.change({"do": draw.choice(["commit", "commit", "rollback"]), "transaction": name})
-        await _changes(stack)
-    for name in open_names:
-        with suppress(LookupError):
-            legacy.server.change({"do": "commit", "transaction": name})
-    await _changes(stack)
+    jobs = list[dict[str, Any]]()
+    end = time.monotonic() + seconds
+    async with writing(legacy.server, [row.id for row in legacy.rows], longest_seconds) as writers:
+        while (started := time.monotonic()) < end:
+            jobs.append(await _changes(stack))
+            await asyncio.sleep(max(0, started + 1 - time.monotonic()))
+    jobs.append(await _changes(stack))
 
-    job = await stack.run("compare")
+    comparison = await stack.run("compare")
 
-    page = (await stack.client.get(f"/rest/v1/imports/{job['id']}/differences/")).json()
-    assert (job["status"], page["items"]) == ("completed", [])
+    differences = await stack.items(f"/rest/v1/imports/{comparison['id']}/differences/")
+    assert (comparison["status"], differences) == ("completed", [])
+    assert sum(each.committed for each in writers) > sum(job["created"] + job["updated"] for job in jobs) > 0
 
 
 async def test_an_altered_table_makes_an_import_of_changes_full_and_says_why(
