@@ -1,5 +1,6 @@
 """An import of kind `compare` lists what a full import would do and writes nothing else; kinds wait for each other."""
 
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,7 @@ from customers_api.imports import old_details, reread_customers, writes
 from customers_api.imports.consumers import ImportConsumers
 from customers_api.imports.gone_rows import Deletions
 from customers_api.imports.sweeper import Sweeper
-from legacy_events import end_import, start_import
+from legacy_events import READ_AT, Attempt, end_import, start_import
 from table_imports import ALL, BOUNDS, TableImports, phone
 from vapteke_shared.process.health import Health
 
@@ -74,6 +75,27 @@ async def test_equal_tables_have_no_differences(pool: asyncpg.Pool, imports: Tab
     job = await imports.run(ALL, kind="compare")
 
     assert (job["status"], job["unchanged"], await differences(pool, job)) == ("completed", 100, [])
+
+
+async def test_what_the_attempt_that_won_has_read_is_listed_whatever_another_attempt_has_read(
+    pool: asyncpg.Pool, imports: TableImports
+) -> None:
+    running = await start_import(pool, BOUNDS, kind="compare")
+    number = await pool.fetchval("SELECT number FROM import_chunks WHERE import_id = $1 AND chunk = 0", running)
+    later = Attempt(running, number=number, read_at=READ_AT + timedelta(seconds=1))
+    await imports.apply(later.read(7, phone(7), lastname="Другая"))
+    await imports.read(running, ALL, changed=[7])
+
+    job = await imports.end(running)
+
+    assert (7, "would_update") in [
+        (row["legacy_id"], row["difference"])
+        for row in await pool.fetch(
+            "SELECT d.* FROM import_differences d JOIN import_chunks c USING (import_id, chunk, attempt)"
+            " WHERE import_id = $1",
+            job["id"],
+        )
+    ]
 
 
 async def test_a_row_that_another_import_has_read_later_is_no_difference(

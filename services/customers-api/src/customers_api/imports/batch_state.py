@@ -126,10 +126,11 @@ WHERE NOT EXISTS (SELECT FROM firstnames f WHERE f.name = wanted.name)
 ORDER BY name ON CONFLICT DO NOTHING
 """
 
+# A comparison applies nothing, so only what the attempt that wins has read can be listed.
 _READ_BY_OTHERS = """
 SELECT r.read_at, r.legacy_ids FROM import_readings r
 JOIN unnest($2::int[], $3::uuid[]) AS e (chunk, attempt) ON e.chunk = r.chunk AND e.attempt <> r.attempt
-WHERE r.import_id = $1
+WHERE r.import_id = $1 AND (SELECT kind FROM imports WHERE id = $1) <> 'compare'
 """
 
 
