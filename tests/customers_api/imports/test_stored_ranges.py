@@ -451,6 +451,17 @@ async def test_a_range_is_void_if_single_rows_of_it_were_read_later(imports: Imp
     assert await imports.stored() == {10: "10:1", 20: None, 30: "10:3"}
 
 
+async def test_a_range_is_void_if_single_rows_of_it_were_handed_out_before_and_read_meanwhile(imports: Imports) -> None:
+    earlier = await imports.start_row(15)
+    import_id, _ = await imports.request("full")
+    await imports.plan(import_id)
+    await imports.read_row(earlier, 15)
+    await imports.read(import_id)
+    await imports.end(import_id)
+
+    assert await imports.stored() == {10: "10:1", 20: None, 30: "10:3"}
+
+
 async def test_the_latest_imports_of_single_rows_keep_their_lists(imports: Imports, pool: asyncpg.Pool) -> None:
     for row in (5, 15, 25):
         await imports.read_row(await imports.start_row(row), row)

@@ -59,9 +59,10 @@ def _outcomes(
         yield event.chunk, event.attempt, event.legacy_id, kind, ",".join(fields)
 
 
+# Each batch asks: with has_details, however many jobs there are, Postgres looks at a few of them.
 _ASKED = """
 SELECT r.legacy_id FROM imports i JOIN import_rows r ON r.import_id = i.id
-WHERE i.status = $1 AND r.legacy_id = ANY($2::bigint[])
+WHERE i.has_details AND i.status = $1 AND r.legacy_id = ANY($2::bigint[])
 """
 
 _NUMBER = """
