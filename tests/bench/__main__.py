@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import applying
 import figures
 import many_customers
+import polling
 import rest
 import stage_ratios
 import stages
@@ -30,6 +31,7 @@ class Part(StrEnum):
     IMPORTS = "imports"
     CALLS = "calls"
     MANY = "many"
+    POLLING = "polling"
 
 
 @app.command(help=__doc__, context_settings={"auto_envvar_prefix": "BENCH"})
@@ -43,6 +45,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of each REST call; the median counts.")] = 25,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long a REST server is loaded in each round.")] = 0.3,
     many: Annotated[int, typer.Option(help="So many customers for the part `many`; not above --customers: none.")] = 0,
+    polls: Annotated[int, typer.Option(min=1, help="Imports of changes that find nothing.")] = 30,
     imported: Annotated[int, typer.Option(min=1, help="Rows that are imported on top of many customers.")] = 100_000,
     against: Annotated[Path | None, typer.Option(help="Another checkout to compare with, that has a .venv.")] = None,
     json: Annotated[Path | None, typer.Option(dir_okay=False, help="Write the figures to this file, too.")] = None,
@@ -55,6 +58,7 @@ def bench(
         Part.STAGES: lambda: _run(stages.measure(rows, runs)),
         Part.IMPORTS: lambda: _run(whole_imports.measure(customers, runs, against)),
         Part.CALLS: lambda: _run(rest.measure(rest.Size(customers, rounds, seconds))),
+        Part.POLLING: lambda: _run(polling.measure(customers, polls)),
         Part.MANY: lambda: _run(many_customers.measure(many_customers.Size(customers, many, imported, runs))),
     }
     measured = [_measured(part, measures[part]) for part in parts if part != Part.MANY or many > customers]
@@ -68,6 +72,7 @@ def bench(
             "rounds": rounds,
             "seconds": seconds,
             "many": many,
+            "polls": polls,
             "imported": imported,
         }
         figures.write(json, sizes, measured)

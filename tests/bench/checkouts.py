@@ -75,15 +75,15 @@ class RunningStack:
 
 
 @asynccontextmanager
-async def running(checkout: Path, folder: Path, customers: int) -> AsyncIterator[RunningStack]:
-    """The stack of a checkout, with so many rows in its vAptekeSync."""
+async def running(checkout: Path, folder: Path, customers: int, **variables: str) -> AsyncIterator[RunningStack]:
+    """The stack of a checkout, with so many rows in its vAptekeSync, and these variables of its services."""
     ready = folder / "stack.json"
     options = ("--customers", str(customers), "--data", folder / "data", "--ready", ready)
     program = Program(
         name=f"the stack of {checkout}",
         command=[checkout / ".venv/bin/vapteke", "up", *options],
         log=folder / "up.log",
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables,
         stop_signal=signal.SIGINT,
         grace_seconds=90,
     )

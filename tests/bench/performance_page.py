@@ -55,12 +55,14 @@ _REPEATED = {
     "imports": ("runs", "stack"),
     "calls": ("rounds", "round"),
     "many": ("runs", "round"),
+    "polling": ("polls", "poll"),
 }
 _SIZES = {
     "applying": "{rows:,} rows, {repeated}.",
     "stages": "{rows:,} rows, {repeated}.",
     "imports": "{customers:,} rows, {repeated}.",
     "calls": "{customers:,} customers, {repeated} of {seconds} s.",
+    "polling": "{customers:,} rows, {polls} imports of changes that found nothing.",
     "many": "{many:,} customers beside {customers:,}, and imports of {imported:,} rows on top.",
 }
 
@@ -144,6 +146,13 @@ def _matches(name: str, values: Values) -> str:
     return "" if matches is None else f"{matches:,.0f}"
 
 
+def _polling(values: Values) -> str:
+    prefixes = ("idle: CPU of ", "one poll: CPU of ", "one poll a minute: CPU of ")
+    names = [name.removeprefix(prefixes[0]) for name in values if name.startswith(prefixes[0])]
+    rows = [(f"`{name}`", *(_short(values[each + name]) for each in prefixes)) for name in names]
+    return _table(("CPU of", "idle, % of a core", "one poll, ms", "one poll a minute, % of a core"), rows)
+
+
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines).replace(" --- ", "---")
@@ -155,6 +164,7 @@ _TABLES: Mapping[str, Callable[[Values], str]] = {
     "imports": _imports,
     "calls": _calls,
     "many": _many,
+    "polling": _polling,
 }
 
 

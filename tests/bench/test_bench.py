@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"rows": 500, "runs": 1, "customers": 1_000, "rounds": 2, "seconds": 0.2, "imported": 500}
+SIZES = {"rows": 500, "runs": 1, "customers": 1_000, "rounds": 2, "seconds": 0.2, "imported": 500, "polls": 2}
 APPLIED = (
     "apply, all new",
     "apply, all unchanged",
@@ -34,6 +34,8 @@ CALLS = ("GET one", "list of 50 with count", "create")
 SERVERS = ("ours", "barest", "bare", "idiom", "again")
 OF_EACH_SERVER = {"requests": "requests/s", "half within": "ms", "99 % within": "ms", "CPU": "µs/request"}
 COMPARED = ("ours: against barest", "ours: against bare", "ours: against idiom", "again: against ours")
+POLLING = ("customers-api work 1", "legacy-importer 1")
+OF_A_POLL = {"idle": "% of a core", "one poll": "ms", "one poll a minute": "% of a core"}
 UNITS = {
     **dict.fromkeys((*APPLIED, *STAGES), "rows/s"),
     **{f"{name}: CPU": "µs/row" for name in APPLIED},
@@ -44,6 +46,7 @@ UNITS = {
     **{f"{kind}: CPU": "s" for kind in IMPORTS},
     **{f"{kind}: CPU of {process}": "s" for kind in IMPORTS for process in PROCESSES},
     **{f"memory of {service}": "MiB" for service in SERVICES},
+    **{f"{what}: CPU of {process}": unit for process in POLLING for what, unit in OF_A_POLL.items()},
     **{
         f"{call}, {server}: {name}": unit
         for call in CALLS
