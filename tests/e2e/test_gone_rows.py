@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -201,10 +202,13 @@ async def test_a_table_that_is_purged_bit_by_bit_costs_no_more_customers_than_th
     assert found == {"applied": size.gone, "withheld": 3 * size.gone}
     assert await deleted(stack) == {customers[key] for key in parts[0]}
     assert sorted(event.id for event in await events_since(stack, begin)) == sorted(await deleted(stack))
-    assert [(job["kind"], job["requested_by"], job["gone"], len(job["warnings"])) for job in reversed(jobs)] == [
-        ("changes", "schedule", size.gone, 0),
-        *[("changes", "schedule", size.gone, 1)] * 3,
-    ]
+    ends = [(job["kind"], job["requested_by"], job["gone"], withheld(job)) for job in reversed(jobs)]
+    assert ends == [("changes", "schedule", size.gone, 0), *[("changes", "schedule", size.gone, 1)] * 3]
+
+
+def withheld(job: Mapping[str, Any]) -> int:
+    """How many warnings say that the import's own deletions are withheld."""
+    return sum("their customers were not deleted" in warning for warning in job["warnings"])
 
 
 async def another_import_of_the_schedule(stack: RunningStack) -> None:
