@@ -14,7 +14,7 @@ from customers_api.schedule.scheduler import Scheduler
 from customers_api.schedule.times import Schedule
 from customers_api.settings import WorkSettings
 from customers_api.tables import SCHEMA
-from legacy_events import end_import
+from legacy_events import end_import, start_import
 from moved_clocks import MovedClock
 from prometheus_client import REGISTRY
 from vapteke_shared.postgres import pools
@@ -249,6 +249,41 @@ async def test_a_completed_import_ends_the_backing_off(pool: asyncpg.Pool, clock
 
     assert await pool.fetchval("SELECT failures FROM import_schedule") == 0
     assert await next_at(pool) == datetime(2026, 5, 3, 0, 30, tzinfo=UTC)
+
+
+async def test_a_completed_import_of_a_caller_ends_the_backing_off_and_a_comparison_does_not(
+    pool: asyncpg.Pool, clock: MovedClock
+) -> None:
+    await failed_once(pool, clock)
+    due = []
+    for kind in ("compare", "changes"):
+        await start_import(pool, upper_bounds=[], kind=kind)
+        await end_import(pool)
+        await advance(pool, clock)
+        due.append(await next_at(pool))
+
+    assert due == [clock.now + timedelta(minutes=1), datetime(2026, 5, 3, 0, 30, tzinfo=UTC)]
+    assert await pool.fetchval("SELECT failures FROM import_schedule") == 0
+
+
+async def test_resume_ends_the_backing_off(pool: asyncpg.Pool, clock: MovedClock) -> None:
+    await failed_once(pool, clock)
+
+    async with pool.acquire() as connection:
+        await writes.resume(connection, clock.now)
+    await advance(pool, clock)
+
+    assert await pool.fetchval("SELECT failures FROM import_schedule") == 0
+    assert await next_at(pool) == datetime(2026, 5, 3, 0, 30, tzinfo=UTC)
+
+
+async def failed_once(pool: asyncpg.Pool, clock: MovedClock) -> None:
+    """The import of the night fails, and the schedule notes that."""
+    await advance(pool, clock)
+    clock.now = await next_at(pool) or clock.now
+    await advance(pool, clock)
+    await end_import(pool, "failed")
+    await advance(pool, clock)
 
 
 async def test_a_cancelled_import_is_not_retried_before_the_next_time(pool: asyncpg.Pool, clock: MovedClock) -> None:

@@ -55,7 +55,9 @@ async def pause_schedule(request: Request) -> ImportSchedule:
     response_description="The schedule",
 )
 async def resume_schedule(request: Request) -> ImportSchedule:
-    """The next import starts at the next due time. Due times during the pause are skipped. Safe to repeat."""
+    """The next import starts at the next due time, also after failures. Due times during the pause are skipped. Safe to
+    repeat.
+    """
     async with application.connection(request) as connection:
         await writes.resume(connection, datetime.now(UTC))
     data_access.record(request, "imports.schedule_resume", [])

@@ -33,6 +33,8 @@ def decide(stored: Stored, schedule: Schedule | None, now: datetime) -> Step | N
         return None
     if stored["import_status"] is not None:
         return _note_end(stored, now)
+    if stored["has_recovered"]:
+        return Step(schedule.next_after(now), 0)
     next_at = stored["next_at"]
     if next_at is None or next_at <= now or next_at > _latest(schedule, now):
         due = next_at is not None and next_at <= now and stored["paused_at"] is None

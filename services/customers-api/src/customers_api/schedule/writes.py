@@ -98,7 +98,7 @@ async def pause(connection: asyncpg.Connection, paused_by: str, now: datetime) -
 
 
 async def resume(connection: asyncpg.Connection, now: datetime) -> None:
-    """End the pause. Due times that have passed meanwhile are skipped. Safe to repeat."""
+    """End the pause, and the wait after failures. Due times that have passed meanwhile are skipped. Safe to repeat."""
     await connection.execute(_RESUME, now)
 
 
@@ -116,6 +116,8 @@ _PAUSE: Final = "UPDATE import_schedule SET paused_at = $1, paused_by = $2 WHERE
 
 # A time that has passed is forgotten, because perhaps no process ran during the pause; the leader works it out again.
 _RESUME: Final = """
-UPDATE import_schedule SET paused_at = NULL, paused_by = NULL, next_at = CASE WHEN next_at > $1 THEN next_at END
-WHERE paused_at IS NOT NULL
+UPDATE import_schedule SET
+    paused_at = NULL, paused_by = NULL, failures = 0,
+    next_at = CASE WHEN next_at > $1 AND failures = 0 THEN next_at END
+WHERE paused_at IS NOT NULL OR failures > 0
 """
