@@ -22,6 +22,7 @@ _decode_id = msgspec.json.Decoder(CustomerId).decode
 
 log = logs.get(__name__)
 skipped_records = Counter("vapteke_passed_over_records", "Records skipped because they could not be decoded", ["topic"])
+skipped_records.labels(topics.CUSTOMERS.name)
 
 
 class CustomersConsumer:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import asyncpg
 from prometheus_client import Counter
+from vapteke_shared.contract import topics
 from vapteke_shared.messaging import dead_letters
 from vapteke_shared.messaging.dead_letters import DeadLetter
 from vapteke_shared.process import logs
@@ -22,6 +23,12 @@ ignored_events = Counter(
     "invalid or repeated",
     ["reason"],
 )
+for status in ("completed", "failed", "cancelled"):
+    verdicts.labels(status)
+for reason in ("import_not_alive", "not_handed_out", "outside_of_the_range", "not_current", "senseless"):
+    ignored_events.labels(reason)
+for topic in (topics.LEGACY_CUSTOMERS, topics.IMPORT_PROGRESS):
+    dead_letters.dead.labels(topic.name)
 
 
 class Outcome(NamedTuple):

@@ -25,6 +25,8 @@ _EVENT: Final = "calls.refused"
 _SECONDS: Final = 1
 _CALLERS: Final = 20
 _REFUSED = Counter("vapteke_refused_calls", "Requests that were refused", ["code"])
+for _code in ("token_required", "invalid_token", "insufficient_scope"):
+    _REFUSED.labels(_code)
 
 
 def record(request: Request, status: int, code: str, trace_id: str) -> None:
