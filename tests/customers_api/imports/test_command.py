@@ -114,6 +114,38 @@ async def test_on_a_terminal_a_bar_shows_how_far_it_is(
     assert b"1,239" in output
 
 
+async def test_it_ends_quietly_when_nobody_reads_its_output_any_more(
+    settings: WorkSettings, pool: asyncpg.Pool, running: UUID
+) -> None:
+    ours, theirs = os.pipe()
+    command = await databases.start_command(settings, "customers-api", "import", "--wait", output=theirs)
+    os.close(theirs)
+    await asyncio.to_thread(os.read, ours, 1)
+    os.close(ours)
+    await end(pool, running, "completed")
+
+    _, errors = await command.communicate()
+
+    assert (command.returncode, errors.decode()) == (141, JOINED)
+
+
+async def test_a_comparison_says_how_many_differences_it_has_found_and_where_they_are(
+    settings: WorkSettings, pool: asyncpg.Pool
+) -> None:
+    process = await databases.start_command(settings, "customers-api", "import", "--kind=compare", "--wait")
+    assert process.stdout
+    import_id = UUID((await process.stdout.readline()).decode().strip())
+    await pool.execute(
+        "INSERT INTO import_differences (import_id, legacy_id, difference) VALUES ($1, 1, 'gone'), ($1, 2, 'orphan')",
+        import_id,
+    )
+    await end(pool, import_id, "completed")
+
+    output, _ = await process.communicate()
+
+    assert output.decode().endswith(f"differences: 2; read them: GET /rest/v1/imports/{import_id}/differences/\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_the_watching_and_not_the_import(
     settings: WorkSettings, pool: asyncpg.Pool, running: UUID, number: signal.Signals

@@ -199,7 +199,7 @@ async def test_cancelled_before_anything_was_asked_for_an_import_ends_at_once(
     assert await sweep(pool, sweeper) == ("cancelled", None, 0, 0, 0, 0)
 
 
-async def test_cancelled_when_all_was_read_it_is_completed(
+async def test_cancelled_when_all_was_read_it_is_completed_and_says_so(
     consumers: ImportConsumers, pool: asyncpg.Pool, sweeper: Sweeper, running: UUID
 ) -> None:
     attempt = Attempt(running)
@@ -209,6 +209,8 @@ async def test_cancelled_when_all_was_read_it_is_completed(
     await cancel(pool, running)
 
     assert (await sweep(pool, sweeper))[:2] == ("completed", None)
+    [warning] = await pool.fetchval("SELECT warnings FROM imports WHERE id = $1", running)
+    assert warning == "the import was cancelled, but it has completed: all of its key ranges were being read already"
 
 
 async def test_a_difference_is_a_failure_even_of_a_cancelled_import(
@@ -309,6 +311,24 @@ async def test_imports_of_another_kind_do_not_push_out_what_is_kept_of_a_kind(po
 
     kept = await pool.fetch("SELECT kind FROM imports i JOIN import_chunks c ON c.import_id = i.id ORDER BY kind")
     assert [row["kind"] for row in kept] == ["full", "other"]
+
+
+async def test_imports_without_a_list_do_not_push_out_the_lists_of_older_ones(pool: asyncpg.Pool) -> None:
+    keeping = Sweeper(pool, Health(), stalled_seconds=900, kept=1)
+    jobs = [await start_import(pool, upper_bounds=[])]
+    await pool.execute(
+        "INSERT INTO import_rejections (import_id, legacy_id, kind, field, reason)"
+        " VALUES ($1, 1, 'row', 'phone', 'missing')",
+        jobs[0],
+    )
+    await sweep(pool, keeping)
+    for _ in range(3):
+        jobs.append(await start_import(pool, upper_bounds=[]))
+        await sweep(pool, keeping)
+
+    kept = await pool.fetch("SELECT id FROM imports WHERE has_details ORDER BY requested_at")
+    assert [row["id"] for row in kept] == [jobs[0], jobs[-1]]
+    assert await pool.fetchval("SELECT count(*) FROM import_rejections") == 1
 
 
 async def test_an_import_that_waits_takes_nobodys_place_and_only_jobs_with_details_are_looked_at(

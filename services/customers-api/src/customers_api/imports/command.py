@@ -5,7 +5,9 @@ command line".
 """
 
 import asyncio
+import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from enum import IntEnum
@@ -60,6 +62,7 @@ class Code(IntEnum):
     WARNINGS = 2
     UNKNOWN = 3
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
 
 class ImportCommand(TyperCommand):
@@ -132,6 +135,8 @@ async def _start_and_wait(settings: ImportSettings, kind: ImportKind, ids: Ids, 
             command = "" if kind == "rows" else "`customers-api import --wait`, or "
             typer.echo(f"watch it: {command}GET {jobs.url(import_id)}", err=True)
             return Code.COMPLETED
+    except BrokenPipeError:
+        _end_quietly()
     except ImportMissing:
         _give_up(f"the import is no longer in the database; {_AGAIN}")
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
@@ -178,7 +183,7 @@ async def _start_rows(connection: asyncpg.Connection, ids: Ids) -> UUID:
 
 async def _watch(pool: asyncpg.Pool, import_id: UUID) -> Code:
     """Show the import until it has ended, and then its verdict."""
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = display.Output(markup=False, highlight=False, emoji=False)
     with display.progress(console) as show:
         while True:
             job = await _read_despite_outages(pool, import_id, console)
@@ -187,12 +192,21 @@ async def _watch(pool: asyncpg.Pool, import_id: UUID) -> Code:
                 break
             await asyncio.sleep(_POLL_SECONDS)
     display.verdict(console, job)
-    if job.kind == "rows":
+    if job.status == "completed" or job.kind == "rows":
         async with pool.acquire() as connection:
-            display.rows(console, (await queries.rows(connection, import_id, {}, ROWS_PER_TASK, 0))[0])
+            await _show_details(connection, console, job)
     if job.status != "completed":
         return Code.NOT_COMPLETED
     return Code.WARNINGS if job.warnings else Code.COMPLETED
+
+
+async def _show_details(connection: asyncpg.Connection, console: Console, job: Import) -> None:
+    """Show what the job does not hold: the single rows, or how many differences a comparison has found."""
+    if job.kind == "rows":
+        display.rows(console, (await queries.rows(connection, job.id, {}, ROWS_PER_TASK, 0))[0])
+    elif job.kind == "compare":
+        _, count = await queries.differences(connection, job.id, {}, 0, 0)
+        display.differences(console, count, f"{jobs.url(job.id)}differences/")
 
 
 async def _read_despite_outages(pool: asyncpg.Pool, import_id: UUID, console: Console) -> Import:
@@ -221,6 +235,12 @@ async def _read(pool: asyncpg.Pool, import_id: UUID) -> Import:
     if row is None:
         raise ImportMissing
     return jobs.describe(row)
+
+
+def _end_quietly() -> NoReturn:
+    """Nobody reads the output any more, as after `customers-api import --wait | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
+    raise typer.Exit(Code.BROKEN_PIPE)
 
 
 def _give_up(text: str) -> NoReturn:

@@ -18,6 +18,13 @@ Show = Callable[[Import], None]
 _COUNTS = ("read", "created", "updated", "unchanged", "skipped", "rejected", "repaired", "unread", "gone")
 
 
+class Output(Console):
+    """Raises BrokenPipeError when nobody reads the output any more. Rich would end the process with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 @contextmanager
 def progress(console: Console) -> Iterator[Show]:
     """Yield a function that shows how far an import is; call it with each new state of the import.
@@ -82,6 +89,11 @@ def verdict(console: Console, job: Import) -> None:
 
 def _duration(job: Import) -> str:
     return f" in {(job.finished_at - job.requested_at).total_seconds():,.1f} s" if job.finished_at else ""
+
+
+def differences(console: Console, count: int, path: str) -> None:
+    """Print how many differences a comparison has found, and where to read them."""
+    console.print(f"differences: {count:,}" + (f"; read them: GET {path}" if count else ""), soft_wrap=True)
 
 
 def rows(console: Console, found: Sequence[asyncpg.Record]) -> None:

@@ -1,10 +1,14 @@
-"""Deletes the details of old imports: only the latest of each kind keep their ranges, counts and lists."""
+"""Deletes the details of old imports: only the latest of each kind keep their ranges, counts and lists.
+
+A list is the rejections, differences or single rows of an import.
+"""
 
 import asyncpg
 
 
 async def delete(connection: asyncpg.Connection, imports_kept: int) -> None:
-    """Delete the ranges, counts and lists of ended imports, except of the latest `imports_kept` of each kind.
+    """Delete the ranges, counts and lists of ended imports, except of the latest `imports_kept` of each kind that have
+    a list, and of as many that have none: an import without a list pushes out no list.
 
     The readings of all ended imports are deleted. The jobs keep their total counts. However many jobs there are, only
     those that may have details are looked at. Safe to repeat.
@@ -20,8 +24,13 @@ WITH readings AS (
     WHERE import_id <> ALL (ARRAY(SELECT id FROM imports WHERE has_details AND finished_at IS NULL))
 ),
 ranked AS (
-    SELECT id, row_number() OVER (PARTITION BY kind ORDER BY requested_at DESC, id)
-    FROM imports WHERE has_details AND finished_at IS NOT NULL
+    SELECT i.id, row_number() OVER (PARTITION BY i.kind, listed.has_list ORDER BY i.requested_at DESC, i.id)
+    FROM imports i CROSS JOIN LATERAL (
+        SELECT EXISTS (SELECT FROM import_rejections WHERE import_id = i.id)
+            OR EXISTS (SELECT FROM import_differences WHERE import_id = i.id)
+            OR EXISTS (SELECT FROM import_rows WHERE import_id = i.id) AS has_list
+    ) AS listed
+    WHERE i.has_details AND i.finished_at IS NOT NULL
 ),
 oldest AS (SELECT min(requested_at) AS requested_at FROM imports WHERE has_details AND finished_at IS NULL),
 old AS (

@@ -11,11 +11,11 @@ from customers_api.imports.admissions import HAS_PASSED
 PATIENCE_SECONDS: Final = 10
 """A shorter wait is normal and not reported."""
 
-# Of an unfinished import: the next retry, since when a published range waits to be applied, when a range last moved;
-# and when the import before it ended, because it may have waited for that.
+# Of an unfinished import: the next retry, since when a published range waits to be applied, when a range last moved,
+# whether none is in flight, and when the import before it ended, because it may have waited for that.
 COLUMNS: Final = """
     coalesce(waiting.attempt_failed, i.attempt_failed) AS attempt_failed,
-    waiting.published_at, waiting.moved_at, waiting.last_end, now() AS now
+    waiting.published_at, waiting.moved_at, waiting.is_read, waiting.last_end, now() AS now
 """
 JOIN: Final = f"""
 LEFT JOIN LATERAL (
@@ -26,6 +26,7 @@ LEFT JOIN LATERAL (
             ORDER BY c.attempt_failed ->> 'retry_at' LIMIT 1
         ) AS attempt_failed,
         (SELECT max(c.moved_at) FROM import_chunks c WHERE c.import_id = i.id) AS moved_at,
+        NOT EXISTS (SELECT FROM import_chunks c WHERE c.import_id = i.id AND c.status = 'requested') AS is_read,
         (
             SELECT ended.finished_at FROM imports ended WHERE ended.finished_at IS NOT NULL AND ended.kind <> 'rows'
             ORDER BY ended.requested_at DESC LIMIT 1
@@ -64,6 +65,8 @@ def _wait(job: Mapping[str, Any]) -> tuple[datetime | None, str]:
         return job["started_at"], "an importer: the plan has not been made"
     if job["published_at"]:
         return job["published_at"], "customers-api work: what was read has not been applied"
+    if job["is_read"]:
+        return job["moved_at"], "customers-api work: everything is read and applied, and the verdict has not been given"
     return job["moved_at"], "an importer: no range has been published"
 
 

@@ -125,7 +125,7 @@ async def end(
         if status == "completed":  # only an import that has read everything it planned can tell what is missing
             gone = await _completed(connection, import_id, deletions)
         job = await connection.fetchrow(
-            _END, import_id, status, error, *(counts[name] for name in CLASSES), gone.rows, gone.warnings
+            _END, import_id, status, error, *(counts[name] for name in CLASSES), gone.rows, gone.warnings, _TOO_LATE
         )
         await publish_state(connection, job)
         return job
@@ -248,10 +248,14 @@ WHERE c.deleted_at IS NULL AND c.phone_id IS NULL AND m.phone_id IS NOT NULL AND
 ORDER BY m.legacy_id
 """
 
+_TOO_LATE = "the import was cancelled, but it has completed: all of its key ranges were being read already"
+
 _END = """
 UPDATE imports SET
     status = $2, error = $3, finished_at = now(), started_at = coalesce(started_at, now()),
-    gone = $9, warnings = warnings || $10::text[],
+    gone = $9, warnings = warnings || $10::text[] || CASE
+        WHEN $2 = 'completed' AND cancelled_at IS NOT NULL THEN ARRAY[$11] ELSE '{}'
+    END,
     created = $4, updated = $5, unchanged = $6, skipped = $7, rejected = $8,
     read = $4::bigint + $5::bigint + $6::bigint + $7::bigint + $8::bigint,
     repaired = (
