@@ -321,7 +321,7 @@ def test_the_command_writes_a_script_without_a_server(
 ) -> None:
     with serve() as server:
         settings = settings_for(server, vaptekesync_table="Cli]ents", vaptekesync_user="O'Hara")
-    done = command("doctor --sql", settings)
+    done = command("doctor --sql", settings, VAPTEKESYNC_PASSWORD="")
 
     assert done.stdout == admin_script.script(settings)
     assert "GRANT SELECT ON [dbo].[Cli]]ents] TO [O'Hara];" in done.stdout
@@ -329,6 +329,15 @@ def test_the_command_writes_a_script_without_a_server(
     assert "CREATE UNIQUE INDEX [UX_Cli]]ents_ID] ON [dbo].[Cli]]ents] ([ID]);" in done.stdout
     assert settings.vaptekesync_password.get_secret_value() not in done.stdout
     assert done.returncode == 0
+
+
+def test_an_unknown_field_of_the_columns_is_named_with_the_known_ones(
+    serve: Serve, settings_for: SettingsFor, command: Command
+) -> None:
+    with serve() as server:
+        done = command("doctor --sql", settings_for(server), VAPTEKESYNC_COLUMNS='{"town": "Town"}')
+
+    assert done.stderr.startswith("configuration: VAPTEKESYNC_COLUMNS: unknown name town; use id, phone, firstname, ")
 
 
 OURS, OTHER = topics.IMPORT_TASKS.name, topics.CUSTOMERS.name

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 from vapteke_shared.process import lifecycle, logs
 from vapteke_shared.process.health import Health
 from vapteke_shared.process.settings import load
@@ -17,6 +18,8 @@ from legacy_importer.login import connect
 from legacy_importer.publisher import Publisher
 from legacy_importer.settings import LegacySettings, WorkSettings
 from legacy_importer.task_consumer import TaskConsumer
+
+_NOT_NEEDED = SecretStr("nothing is connected to")
 
 cli = typer.Typer(
     no_args_is_help=True, help="Reads vAptekeSync and publishes its customers.", pretty_exceptions_enable=False
@@ -66,7 +69,9 @@ def doctor(
     Exit code 0: all is ok; 1: something has failed; 2: only warnings or unknowns.
     """
     if sql:
-        typer.echo(admin_script.script(load(LegacySettings)), nl=False)
+        if as_json:
+            raise SystemExit("legacy-importer doctor: --sql writes a script, not findings: leave out --json")
+        typer.echo(admin_script.script(load(LegacySettings, vaptekesync_password=_NOT_NEEDED)), nl=False)
         return
     settings = load(WorkSettings)
     logs.configure("ERROR")

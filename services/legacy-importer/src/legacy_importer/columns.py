@@ -1,8 +1,8 @@
 """The legacy table's columns: their names, and the SQL Server types from which each field can be read."""
 
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from vapteke_shared.process.settings import Text
 
 INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
@@ -22,6 +22,14 @@ class Columns(BaseModel):
     """The name of the legacy table's column for each of our fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_known(cls, columns: Any) -> Any:
+        unknown = sorted(set(columns) - set(cls.model_fields)) if isinstance(columns, dict) else []
+        if unknown:
+            raise ValueError(f"unknown name {', '.join(unknown)}; use {', '.join(cls.model_fields)}")
+        return columns
 
     id: Annotated[Text, OfType(INTEGERS)] = "ID"
     # the other types cannot hold eleven digits

@@ -15,6 +15,7 @@ from vapteke_local.machine.processes import StackFailure
 from vapteke_local.stack import bearer_tokens, description
 
 AUDIENCES = ", ".join(bearer_tokens.AUDIENCES)
+_OF_THE_STACK = ("POSTGRES_", "KAFKA_", "SECRET_KEY")
 
 
 def token(
@@ -63,10 +64,15 @@ def env(ready: Running = None) -> None:
 def run(
     command: Annotated[list[str], typer.Argument(help="Such as `customers-api import --wait`.")], ready: Running = None
 ) -> None:
-    """Run a command of a service against the running stack, with the variables of that service."""
+    """Run a command of a service against the running stack, with the variables of that service.
+
+    Your own variables win: `VAPTEKESYNC_PORT=1 vapteke run legacy-importer doctor`. Only those that lead to the stack's
+    Postgres and Kafka, and SECRET_KEY, are always the stack's.
+    """
     service, *arguments = command
     variables = running_stack.read(ready or description.run_file())["variables"]
     if service not in variables:
         raise typer.BadParameter(f"{service} is not a service; use one of: {', '.join(variables)}")
     program = Path(sys.executable).with_name(service)
-    os.execve(program, [service, *arguments], {**os.environ, **variables[service]})
+    stack = {name: value for name, value in variables[service].items() if name.startswith(_OF_THE_STACK)}
+    os.execve(program, [service, *arguments], {**variables[service], **os.environ, **stack})
