@@ -69,6 +69,20 @@ async def test_a_range_that_nobody_reads_and_one_that_nobody_applies_are_told_ap
     assert unapplied == "customers-api work: what was read has not been applied for 60 s"
 
 
+async def test_when_everything_is_read_and_applied_only_the_verdict_is_missing(
+    pool: asyncpg.Pool, client: httpx.AsyncClient
+) -> None:
+    import_id = await start_import(pool)
+    async with pool.acquire() as connection:
+        published = RangePublished(import_id=import_id, chunk=0, event_count=0, last_offsets={}, attempt=UUID(int=1))
+        await progress.range_published(connection, published, in_flight=8)
+    await a_minute_passes(pool)
+
+    assert await waiting_for(client, import_id) == (
+        "customers-api work: everything is read and applied, and the verdict has not been given for 60 s"
+    )
+
+
 async def test_a_retry_is_told_until_it_succeeds(pool: asyncpg.Pool, client: httpx.AsyncClient) -> None:
     import_id = await start_import(pool)
     retry: dict[str, Any] = {"import_id": import_id, "attempts": 3, "error": AWAY}
