@@ -24,6 +24,10 @@ TEXT = "4:7;11:89025163111;2:Ёж;:;0:;3:1990-05-17;1:Ж;4:77;8:2023-12-21 04:20
 WITH_ROWVERSION = replace(CUSTOMERS, columns=(*CUSTOMERS.columns, Column("Version", SqlType("rowversion"))))
 
 
+def hash_of(text: str) -> int:
+    return int.from_bytes(sha256(text.encode("utf-16-le")).digest()[:8], "big", signed=True)
+
+
 async def fingerprint_of(settings: WorkSettings) -> str | None:
     total = RangeSum()
     async with connect(settings) as connection, aclosing(legacy.read_range(connection, settings, None, 99)) as pages:
@@ -43,8 +47,7 @@ async def test_the_fingerprint_of_a_row_is_a_hash_of_its_key_and_columns(
     with serve([ROW]) as server:
         found = await fingerprint_of(settings_for(server, vaptekesync_driver=driver))
 
-    hashed = int.from_bytes(sha256(TEXT.encode("utf-16-le")).digest()[:8], "big", signed=True)
-    assert found == f"1:{hashed}"
+    assert found == f"1:{hash_of(TEXT)}"
 
 
 @pytest.mark.parametrize(
@@ -79,13 +82,22 @@ async def test_a_changed_value_of_any_type_changes_the_fingerprint(
     assert (found[0] == found[1]) == (before == after)
 
 
-async def test_the_fingerprint_is_the_rowversion_of_a_table_that_has_one(
+async def test_the_fingerprint_is_a_hash_of_the_rowversion_of_a_table_that_has_one(
     serve: Serve, settings_for: SettingsFor, driver: str
 ) -> None:
     with serve([(*ROW, 40), (8, *ROW[1:], 2)], WITH_ROWVERSION) as server:
         found = await fingerprint_of(settings_for(server, vaptekesync_driver=driver))
 
-    assert found == "2:42"
+    assert found == f"2:{hash_of('8:0000000000000028;') + hash_of('8:0000000000000002;')}"
+
+
+async def test_changes_that_keep_the_sum_of_the_rowversions_are_found(serve: Serve, settings_for: SettingsFor) -> None:
+    with serve([(*ROW, 9), (8, *ROW[1:], 3)], WITH_ROWVERSION) as server:
+        before = await fingerprint_of(settings_for(server))
+    with serve([(8, *ROW[1:], 7), (9, *ROW[1:], 5)], WITH_ROWVERSION) as server:
+        after = await fingerprint_of(settings_for(server))
+
+    assert before != after
 
 
 async def test_the_rows_of_a_view_are_hashed_though_it_shows_a_rowversion(

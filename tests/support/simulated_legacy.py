@@ -134,7 +134,7 @@ class Table:
         return summed([self.row_fingerprint(key, self.rows[key]) for key in keys])
 
     def row_fingerprint(self, key: int, row: Row) -> int:
-        return row.version if self.has_rowversion else _hashed(key, row.value, row.usable_from)
+        return _hashed(row.version) if self.has_rowversion else _hashed(key, row.value, row.usable_from)
 
 
 @lru_cache(2**12)

@@ -1,15 +1,16 @@
 """Row fingerprints, by which an import recognises key ranges in which nothing has changed since they were read.
 
-vAptekeSync computes the fingerprint of each row: the rowversion, if the table has one, or else 64 bits of a hash over
-the columns that we read. The fingerprint of a range is the number of its rows and the sum of their fingerprints. The
-importer adds up the rows that it publishes, so the fingerprint of a range is that of exactly these rows.
+vAptekeSync computes the fingerprint of each row: 64 bits of a hash over its rowversion, if the table has one, or else
+over the columns that we read. The fingerprint of a range is the number of its rows and the sum of their fingerprints.
+The importer adds up the rows that it publishes, so the fingerprint of a range is that of exactly these rows.
 
-A rowversion grows with each change, so the sum of an equal number of rows grows too. The hashes of changed rows have
-the same sum by chance once in 2^64 cases.
+Changed rows have the same sum by chance, once in 2^64 cases. Rowversions themselves are not added up, because they are
+small and near each other: when a row with version 9 goes, and a late commit turns another's 3 into 7 and adds a 5, the
+number and the sum stay.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,9 +29,9 @@ IDENTITY: Final = (
 )
 _TEXT_CHARACTERS = 400  # the whole text of CONCAT must stay below 4,000 characters
 _DATES = ("date", "smalldatetime", "datetime", "datetime2", "datetimeoffset")
-_FLOAT_BYTES = {"float": 8, "real": 4}
 ROWVERSION: Final = "timestamp"
 """The type of a rowversion in the system views of SQL Server."""
+_BINARY_BYTES = {"float": 8, "real": 4, ROWVERSION: 8}
 
 Row = translate.LegacyRow | translate.UnreadableRow
 
@@ -56,18 +57,16 @@ def method(types: Mapping[str, str], identity: Sequence[Any] | None, settings: L
     """
     version = next((column for column, kind in types.items() if kind == ROWVERSION), None)
     types = {column.casefold(): kind for column, kind in types.items()}
-    if version is not None and identity is not None and identity[4] == "USER_TABLE":
-        expression = f"CAST({quoted(version)} AS bigint)"
-    else:
-        expression = _hash(types, settings)
+    is_table = identity is not None and identity[4] == "USER_TABLE"
+    ours = settings.vaptekesync_columns.model_dump().values()
+    expression = _hash([version] if version is not None and is_table else ours, types)
     select_list = f"{column_types.select_list(types, settings)}, {expression}"
     basis = None if identity is None else _basis(identity, select_list, settings)
     return Method(select_list, expression, basis, column_types.described(types, settings))
 
 
-def _hash(types: Mapping[str, str], settings: LegacySettings) -> str:
-    """64 bits of a hash over the text of all columns: each with its length before it, so that null is not empty."""
-    columns = settings.vaptekesync_columns.model_dump().values()
+def _hash(columns: Iterable[str], types: Mapping[str, str]) -> str:
+    """64 bits of a hash over the text of the columns: each with its length before it, so that null is not empty."""
     parts = [f"DATALENGTH({quoted(c)}), ':', {_text(quoted(c), types.get(c.casefold(), ''))}, ';'" for c in columns]
     return f"CAST(SUBSTRING(HASHBYTES('SHA2_256', CONCAT({', '.join(parts)})), 1, 8) AS bigint)"
 
@@ -79,8 +78,8 @@ def _text(column: str, kind: str) -> str:
         return f"CONVERT(nvarchar(40), {column}, 121)"
     if kind in ("money", "smallmoney"):  # without a style, they lose two of four decimals
         return f"CONVERT(nvarchar(40), {column}, 2)"
-    if kind in _FLOAT_BYTES:  # their text has six digits
-        return f"CONVERT(nvarchar(40), CAST({column} AS binary({_FLOAT_BYTES[kind]})), 2)"
+    if kind in _BINARY_BYTES:  # the text of floats has six digits, and a rowversion has none
+        return f"CONVERT(nvarchar(40), CAST({column} AS binary({_BINARY_BYTES[kind]})), 2)"
     return f"CAST({column} AS nvarchar(40))"
 
 

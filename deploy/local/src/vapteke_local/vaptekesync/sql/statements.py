@@ -40,8 +40,8 @@ literal. The ORDER BY, the bounds and the IN are on the table's key.
 
 A fingerprint is CAST([column] AS bigint) of a rowversion, or CAST(SUBSTRING(HASHBYTES('SHA2_256', CONCAT(…)), 1, 8) AS
 bigint). The arguments of CONCAT may be texts, DATALENGTH([column]), CAST([column] AS nvarchar(n)), dates as
-CONVERT(nvarchar(n), [column], 121), money with the style 2, and the bytes of a float as CONVERT(nvarchar(n),
-CAST([column] AS binary(8)), 2).
+CONVERT(nvarchar(n), [column], 121), money with the style 2, and the bytes of a float or a rowversion as
+CONVERT(nvarchar(n), CAST([column] AS binary(8)), 2).
 
 Readers never wait for a transaction: they see the rows that were committed last, as in a database with
 READ_COMMITTED_SNAPSHOT. For a reader that a lock keeps waiting, set the fault `fail` with number 1222.

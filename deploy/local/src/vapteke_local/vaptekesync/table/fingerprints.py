@@ -110,10 +110,10 @@ def _length(kind: SqlType) -> Show:
 
 
 def _value(kind: SqlType, info: TypeInfo, part: Value) -> Show:
-    if kind.name in INTEGERS:
-        return lambda cell: _utf16(str(int.from_bytes(cell[1:], "little", signed=cell[0] > 1))) if cell[0] else b""
     if part.image:
         return lambda cell: _utf16(cell[:0:-1].hex().upper())
+    if kind.name in INTEGERS:
+        return lambda cell: _utf16(str(int.from_bytes(cell[1:], "little", signed=cell[0] > 1))) if cell[0] else b""
     if kind.is_text:
         read = _text_bytes(kind)
         return lambda cell: (read(cell) or b"")[: part.size * 2]
