@@ -55,9 +55,9 @@ class History:
         *,
         without: Rule | None = None,
         often: Collection[str] = (),
-        with_rows: bool = True,
+        leaves_named_rows: bool = False,
     ) -> None:
-        self._api, self._draw, self._with_rows = api, draw, with_rows
+        self._api, self._draw = api, draw
         sometimes = [weight * (8 if step in often else draw.choice([0, 1])) for step, weight in _SOMETIMES.items()]
         self._weights = [*_ALWAYS.values(), *sometimes]
         self._idle = draw.choice([0.2, 0.5, 0.7])
@@ -67,7 +67,7 @@ class History:
         self._usable_from = [0] * 6 + ([NEVER, 1, 2] if "unusable" in often else [])
         self._without = without
         self.table = Table(self._keys, has_rowversion=draw.random() < 0.5)
-        self.promises = Promises(self.table)
+        self.promises = Promises(self.table, leaves_named_rows)
         self.steps: list[str] = []
         self._tasks: list[Task] = []
         self._processes: list[tuple[Task, Process, float]] = []
@@ -223,7 +223,7 @@ class History:
         await self._api.request(kind or self._draw.choice(["full", "changes", "changes", "changes", "compare"]))
 
     async def _request_rows(self) -> None:
-        if self._with_rows and sum(isinstance(task, RowsRequested) for task in self._tasks) < 2:
+        if sum(isinstance(task, RowsRequested) for task in self._tasks) < 2:
             await self._api.request_rows(
                 self._draw.sample(self._keys, self._draw.randrange(1, min(3, len(self._keys) + 1)))
             )

@@ -46,13 +46,16 @@ class Begun:
         self.found = dict[int, int]()
         """By key: the latest moment at which a row was read whose event was delivered."""
         self.usable, self.refused = set[int](), set[int]()
+        self.named = set[int]()
+        """Keys that imports of rows have named while this import was unfinished; of one of rows, those it reads."""
         self.agreed, self.differed = set[int](), set[int]()
         """Keys of which the table and the mirror have agreed or differed at some moment."""
 
 
 class Promises:
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, leaves_named_rows: bool = False) -> None:
+        """`leaves_named_rows`: an import leaves rows that imports of rows name meanwhile to the next one."""
+        self._table, self._leaves_named_rows = table, leaves_named_rows
         self._view: dict[int, View] = {}
         self._begun: dict[UUID, Begun] = {}
         self._since: dict[int, int] = {}
@@ -70,8 +73,16 @@ class Promises:
 
     def note_task(self, task: Task, kind: str) -> None:
         """`kind` is that of the import."""
-        if isinstance(task, PlanRequested | RowsRequested):
-            self._begun[task.import_id] = Begun(self._table.moment, kind)
+        if not isinstance(task, PlanRequested | RowsRequested):
+            return
+        others, begun = [*self._begun.values()], Begun(self._table.moment, kind)
+        self._begun[task.import_id] = begun
+        if isinstance(task, RowsRequested):
+            begun.named = set(task.legacy_ids)
+            for other in others:
+                other.named |= begun.named if other.kind != "rows" else set()
+        else:
+            begun.named.update(*(other.named for other in others if other.kind == "rows"))
 
     def note_report(self, event: Planned | RangePublished) -> None:
         if isinstance(event, Planned) and event.import_id in self._begun:
@@ -195,6 +206,8 @@ class Promises:
         self.last_ended, begun = each, self._begun.pop(each.import_id, None)
         if begun is None or each.status != "completed" or begun.found_empty:  # or it was cancelled while it waited
             return
+        if self._leaves_named_rows and each.kind != "rows":
+            begun.refused |= begun.named
         keys = {"full": self._table.every_key, "changes": self._table.every_key, "rows": begun.usable}
         for key in keys.get(each.kind, set()) - begun.refused:
             self._since[key] = max(begun.moment, self._since.get(key, 0))

@@ -1,4 +1,8 @@
-"""The rules of imports of all kinds, by name: each can be left out of `simulated_customers_api.py`."""
+"""The rules of imports of all kinds, by name: each can be left out of `simulated_customers_api.py`.
+
+One rule is not that of customers-api: instead of OUTDATED_ROWS_ARE_NOT_APPLIED, it leaves the rows that an import of
+rows names meanwhile to the next import (`row_tables.NAMED_MEANWHILE`).
+"""
 
 from collections.abc import Mapping
 from enum import Enum

@@ -11,7 +11,8 @@ from customers_api.schema import Table
 
 NAMED_MEANWHILE: Final = """
 SELECT r.legacy_id FROM imports i
-JOIN imports u ON u.has_details AND u.kind = 'rows' AND coalesce(u.finished_at >= i.requested_at, true)
+JOIN imports u ON u.has_details AND u.kind = 'rows'
+    AND coalesce(u.finished_at >= coalesce(i.started_at, i.requested_at), true)
 JOIN import_rows r ON r.import_id = u.id WHERE i.id = $1 AND r.legacy_id IS NOT NULL
 """
 """SQL: the legacy ids that imports of single rows have named while the import $1 was unfinished.
