@@ -453,7 +453,7 @@ async def test_how_an_import_ends_is_said_in_the_order_of_imports(pool: asyncpg.
     ]
 
 
-async def test_a_failed_verdict_is_an_error_in_the_log_and_a_completed_one_a_line(
+async def test_a_failed_verdict_is_an_error_in_the_log_and_a_completed_one_with_warnings_a_warning(
     pool: asyncpg.Pool, sweeper: Sweeper, capsys: pytest.CaptureFixture[str]
 ) -> None:
     completed = await start_import(pool, upper_bounds=[])
@@ -465,5 +465,8 @@ async def test_a_failed_verdict_is_an_error_in_the_log_and_a_completed_one_a_lin
 
     lines = [line for line in capsys.readouterr().out.splitlines() if " import " in line]
 
-    assert ["import completed" in line and str(completed) in line and "info" in line for line in lines] == [True, False]
+    assert ["import completed" in line and str(completed) in line and "warning" in line for line in lines] == [
+        True,
+        False,
+    ]
     assert ["import failed" in line and str(failed) in line and "error" in line for line in lines] == [False, True]

@@ -94,8 +94,8 @@ async def test_a_schedule_of_changes_starts_a_full_import_when_the_last_one_is_t
         await pool.execute("UPDATE imports SET requested_at = $1 WHERE finished_at IS NULL", clock.now)
         await end_import(pool)
 
-    jobs = await pool.fetch("SELECT kind FROM imports ORDER BY requested_at")
-    assert [job["kind"] for job in jobs] == ["full", "changes", "full", "changes", "changes", "full"]
+    jobs = await pool.fetch("SELECT kind, repeated FROM imports ORDER BY requested_at")
+    assert [tuple(job) for job in jobs] == [("full", 0), ("changes", 0), ("full", 0), ("changes", 1), ("full", 0)]
 
 
 @pytest.mark.parametrize("noon", [datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC)])

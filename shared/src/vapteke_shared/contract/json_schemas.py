@@ -6,6 +6,7 @@ an open list (`x-extensible-enum`). Any other change, and the removal of an even
 topic. A new event type has a file of its own.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -46,7 +47,8 @@ def body(kind: type[Event]) -> dict[str, Any]:
     schema: dict[str, Any] = _portable(components.pop(kind.__name__))
     if components:
         raise NotImplementedError(f"{kind.__name__} refers to {', '.join(components)}")
-    return {**schema, "title": kind.type, "examples": [example(kind)]}
+    # before Python 3.13, a docstring keeps its indentation
+    return {**schema, "title": kind.type, "description": inspect.getdoc(kind), "examples": [example(kind)]}
 
 
 def example(kind: type[Event]) -> dict[str, Any]:
